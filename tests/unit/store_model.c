@@ -38,6 +38,7 @@ void model_free(struct model *model)
     for (size_t i = 0; i < model->count; i++)
         model_job_free(model->jobs[i]);
     free(model->jobs);
+    free(model->lanes);
     *model = (struct model){0};
 }
 
@@ -45,6 +46,10 @@ struct model *model_copy(const struct model *model)
 {
     struct model *copy = need(malloc(sizeof *copy));
     *copy = *model;
+    copy->lane_room = model->lane_count + 1;
+    copy->lanes = need(malloc(copy->lane_room * sizeof *copy->lanes));
+    if (model->lane_count)
+        memcpy(copy->lanes, model->lanes, model->lane_count * sizeof *copy->lanes);
     copy->jobs = need(malloc((model->count + 1) * sizeof *copy->jobs));
     copy->room = model->count + 1;
     for (size_t i = 0; i < model->count; i++) {
@@ -126,6 +131,31 @@ static void event_add(struct model_rcpt *rcpt, enum event_type type)
     };
 }
 
+struct model_lane *model_lane(const struct model *model, const struct model_job *job,
+                              const struct model_rcpt *rcpt)
+{
+    for (size_t i = 0; i < model->lane_count; i++) {
+        struct model_lane *lane = &model->lanes[i];
+        if (lane->class_ == job->class_ && strcmp(lane->domain, rcpt->domain) == 0 &&
+            strcmp(lane->tenant, job->tenant) == 0 && strcmp(lane->pool, job->pool) == 0)
+            return lane;
+    }
+    return NULL;
+}
+
+static void lane_add(struct model *model, const struct model_job *job, const struct model_rcpt *rcpt)
+{
+    if (model->lane_count == model->lane_room) {
+        model->lane_room = model->lane_room ? model->lane_room * 2 : 8;
+        model->lanes = need(realloc(model->lanes, model->lane_room * sizeof *model->lanes));
+    }
+    struct model_lane *lane = &model->lanes[model->lane_count++];
+    *lane = (struct model_lane){.class_ = job->class_};
+    memcpy(lane->tenant, job->tenant, MODEL_TEXT);
+    memcpy(lane->pool, job->pool, MODEL_TEXT);
+    memcpy(lane->domain, rcpt->domain, MODEL_TEXT);
+}
+
 void model_admit(struct model *model, struct model_job *job)
 {
     if (model->count == model->room) {
@@ -137,8 +167,11 @@ void model_admit(struct model *model, struct model_job *job)
         model->jobs[at] = model->jobs[at - 1];
     model->jobs[at] = job;
     model->accepted += job->count;
-    for (size_t i = 0; i < job->count; i++)
+    for (size_t i = 0; i < job->count; i++) {
         event_add(&job->rcpts[i], EVENT_ACCEPTED);
+        if (!model_lane(model, job, &job->rcpts[i]))
+            lane_add(model, job, &job->rcpts[i]);
+    }
 }
 
 struct model_job *model_job(const struct model *model, uint64_t id)
@@ -252,6 +285,7 @@ static void rcpt_end(struct model *model, struct model_job *job, struct model_rc
     rcpt->claimed = false;
     rcpt->next_ms = 0;
     model->ended[state]++;
+    model_lane(model, job, rcpt)->ended[state]++;
     event_add(rcpt, types[state]);
     if ((state == RCPT_BOUNCED || state == RCPT_EXPIRED) && wants_report(job, rcpt)) {
         rcpt->dsn_pending = true;

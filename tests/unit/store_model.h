@@ -55,10 +55,19 @@ struct model_job {
     size_t *by_rid; /* indexes of rcpts in order of rid, once all are named */
 };
 
+/* Ends so far by lane; they outlive the jobs. What waits is counted from the recipients. */
+struct model_lane {
+    enum job_class class_;
+    char tenant[MODEL_TEXT], pool[MODEL_TEXT], domain[MODEL_TEXT];
+    uint64_t ended[RCPT_STATES];
+};
+
 struct model {
     struct model_job **jobs; /* visible ones, in order of id */
     size_t count, room;
     int64_t retain_ms;
+    struct model_lane *lanes;
+    size_t lane_count, lane_room;
     /* Since the directory was made; a purged job stays counted. */
     uint64_t accepted, ended[RCPT_STATES];
 };
@@ -111,6 +120,9 @@ struct model_rcpt *model_rcpt(const struct model *model, struct rid rid);
 void model_name(struct model_job *job, uint32_t number, struct rid rid);
 bool model_named(struct model_job *job);
 
+/* The lane a recipient belongs to; made when the job is admitted. */
+struct model_lane *model_lane(const struct model *model, const struct model_job *job,
+                              const struct model_rcpt *rcpt);
 bool model_ended(enum rcpt_state state);
 /* May a worker get it now? */
 bool model_takeable(const struct model_job *job, const struct model_rcpt *rcpt, int64_t now_ms);
