@@ -158,7 +158,8 @@ static void address_check(struct address *a, struct rid rid)
     struct read_batch *batch = read_batch(&a->read, rid.job, rid.batch);
     struct rcpt_record record;
     a->examined++;
-    if (batch && !address_full(a) && read_rcpt(batch, rid.slot, &record, NULL) && address_eq(record.to, a->to))
+    if (batch && !address_full(a) && read_rcpt(batch, rid.slot, &record, NULL) &&
+        address_eq(record.to, a->to))
         a->list[a->count++] = rid;
 }
 

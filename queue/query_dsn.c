@@ -51,7 +51,8 @@ void query_dsn_rcpts(struct store *store, const struct dsn_due *due, rcpt_visit 
     struct rid first = {due->job, 0, 0};
     size_t n = key_dsn_rcpt(first, str_of(due->return_path), from);
     bool more = read_cursor(&read, T_DSN, &cursor) && read_seek(&read, cursor, from, n, &key, &value);
-    for (uint32_t i = 0; more && i < due->count; more = read_move(&read, cursor, MDB_NEXT, &key, &value), i++) {
+    for (uint32_t i = 0; more && i < due->count;
+         more = read_move(&read, cursor, MDB_NEXT, &key, &value), i++) {
         if (key.n != n || memcmp(key.p, from, n - KEY_DSN_SUFFIX) != 0)
             break;
         const uint8_t *suffix = (const uint8_t *)key.p + n - KEY_DSN_SUFFIX;

@@ -51,13 +51,9 @@ size_t query_jobs(struct store *store, uint64_t before, struct job_info *list, s
     size_t count = 0;
     if (!read_begin(&read, store))
         return 0;
-    key_job(before, from);
-    bool more = read_cursor(&read, T_JOBS, &cursor);
-    /* The first row at or after `before` is one too far; with none, or no `before`, the last row is it. */
-    if (more && before && read_seek(&read, cursor, from, sizeof from, &key, &value))
-        more = read_move(&read, cursor, MDB_PREV, &key, &value);
-    else if (more)
-        more = read_move(&read, cursor, MDB_LAST, &key, &value);
+    key_job(before ? before - 1 : UINT64_MAX, from);
+    bool more =
+        read_cursor(&read, T_JOBS, &cursor) && read_seek_back(&read, cursor, from, sizeof from, &key, &value);
     for (; more && count < n; more = read_move(&read, cursor, MDB_PREV, &key, &value)) {
         struct job_row row;
         if (key.n == KEY_JOB && job_row_decode(value, &row) && row.uploaded)

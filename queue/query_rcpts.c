@@ -6,8 +6,8 @@
 #define INFO_MAX (VARS_MAX + METADATA_MAX + 64 * 1024)
 
 static const char *const state_names[RCPT_STATES] = {
-    [RCPT_READY] = "ready",     [RCPT_DELIVERED] = "delivered", [RCPT_BOUNCED] = "bounced",
-    [RCPT_EXPIRED] = "expired", [RCPT_CANCELLED] = "cancelled", [RCPT_SUPPRESSED] = "suppressed",
+    [RCPT_READY] = "ready",       [RCPT_DELIVERED] = "delivered", [RCPT_BOUNCED] = "bounced",
+    [RCPT_EXPIRED] = "expired",   [RCPT_CANCELLED] = "cancelled", [RCPT_SUPPRESSED] = "suppressed",
     [RCPT_DEFERRED] = "deferred",
 };
 

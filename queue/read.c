@@ -66,6 +66,16 @@ bool read_seek(struct read *read, MDB_cursor *cursor, const void *key, size_t si
     return true;
 }
 
+bool read_seek_back(struct read *read, MDB_cursor *cursor, const void *key, size_t size, struct str *found,
+                    struct str *value)
+{
+    if (!read_seek(read, cursor, key, size, found, value))
+        return read_move(read, cursor, MDB_LAST, found, value);
+    if (found->n == size && memcmp(found->p, key, size) == 0)
+        return true;
+    return read_move(read, cursor, MDB_PREV, found, value);
+}
+
 bool read_move(struct read *read, MDB_cursor *cursor, MDB_cursor_op op, struct str *found, struct str *value)
 {
     MDB_val k, v;
@@ -112,8 +122,8 @@ size_t read_domain_lanes(struct read *read, struct str domain, uint32_t *list, s
     uint8_t from[KEY_LANE_NAME];
     size_t count = 0;
     key_lane_name(str_hash(domain), 0, 0, from);
-    bool more = read_cursor(read, T_LANE_NAMES, &cursor) &&
-                read_seek(read, cursor, from, sizeof from, &key, &value);
+    bool more =
+        read_cursor(read, T_LANE_NAMES, &cursor) && read_seek(read, cursor, from, sizeof from, &key, &value);
     for (; more && count < n; more = read_move(read, cursor, MDB_NEXT, &key, &value)) {
         enum job_class class_;
         struct str tenant, pool, name;
@@ -156,6 +166,18 @@ static bool batch_join(struct read *read, struct read_batch *slot, uint16_t part
     return !slot->joined.failed;
 }
 
+/* Notes where each record begins, so that one is found without walking, in any order. */
+static bool batch_index(struct read_batch *slot)
+{
+    const struct str records = slot->batch.records;
+    struct reader r = reader_of(records.p, records.n);
+    for (unsigned n = 0; n < slot->batch.slots; n++) {
+        slot->offsets[n] = (uint32_t)((const char *)r.at - records.p);
+        read_field(&r);
+    }
+    return !r.bad && r.at == r.end;
+}
+
 static bool batch_load(struct read *read, struct read_batch *slot)
 {
     uint8_t key[KEY_BATCH];
@@ -167,7 +189,7 @@ static bool batch_load(struct read *read, struct read_batch *slot)
     uint16_t parts = batch_parts(row);
     if (parts > 1 && !batch_join(read, slot, parts, &row))
         return false;
-    return batch_decode(row, &slot->batch) && slot->batch.slots <= BATCH_SLOTS_MAX;
+    return batch_decode_head(row, &slot->batch) && batch_index(slot);
 }
 
 struct read_batch *read_batch(struct read *read, uint64_t job, uint32_t batch)
@@ -178,8 +200,6 @@ struct read_batch *read_batch(struct read *read, uint64_t job, uint32_t batch)
     if (slot->rid.job == job && slot->rid.batch == batch && job)
         return slot;
     slot->rid = (struct rid){job, batch, 0};
-    slot->known = 0;
-    slot->offsets[0] = 0;
     if (batch_load(read, slot))
         return slot;
     slot->rid.job = 0;
@@ -190,19 +210,9 @@ bool read_rcpt(struct read_batch *batch, uint16_t slot, struct rcpt_record *reco
 {
     if (slot >= batch->batch.slots || (group && !batch_group_of(&batch->batch, slot, group)))
         return false;
-    /* Records lie one behind the other: where each begins is noted as far as anybody has walked. */
     const struct str records = batch->batch.records;
-    uint16_t n = slot < batch->known ? slot : batch->known;
-    struct str at = str_make(records.p + batch->offsets[n], records.n - batch->offsets[n]);
-    for (; n <= slot; n++) {
-        if (!batch_next(&at, record))
-            return false;
-        if (n + 1 > batch->known) {
-            batch->known = (uint16_t)(n + 1);
-            batch->offsets[n + 1] = (uint32_t)(at.p - records.p);
-        }
-    }
-    return true;
+    struct str at = str_make(records.p + batch->offsets[slot], records.n - batch->offsets[slot]);
+    return batch_next(&at, record);
 }
 
 struct str read_slots(struct read *read, uint64_t job, uint32_t batch)

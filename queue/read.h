@@ -19,9 +19,8 @@
 struct read_batch {
     struct rid rid; /* slot 0; job 0: nothing here */
     struct batch batch;
-    uint16_t known; /* offsets[0 .. known] are set */
-    uint32_t offsets[BATCH_SLOTS_MAX + 1];
-    struct buf joined; /* the parts of a long one */
+    uint32_t offsets[BATCH_SLOTS_MAX]; /* where each slot's record begins */
+    struct buf joined;                 /* the parts of a long one */
 };
 
 struct read {
@@ -54,7 +53,10 @@ bool read_cursor(struct read *read, enum table table, MDB_cursor **cursor);
 /* The first row with key >= this one; its key and value. */
 bool read_seek(struct read *read, MDB_cursor *cursor, const void *key, size_t size, struct str *found,
                struct str *value);
-/* op: MDB_NEXT, MDB_PREV, MDB_LAST. */
+/* The last row with key <= this one. */
+bool read_seek_back(struct read *read, MDB_cursor *cursor, const void *key, size_t size, struct str *found,
+                    struct str *value);
+/* op: MDB_FIRST, MDB_NEXT, MDB_PREV, MDB_LAST. */
 bool read_move(struct read *read, MDB_cursor *cursor, MDB_cursor_op op, struct str *found, struct str *value);
 
 /* A visible job; NULL when it is not there or still uploading. */
@@ -63,7 +65,8 @@ const struct lane_row *read_lane(struct read *read, uint32_t lane);
 /* The batch with all its parts; NULL when there is none. */
 struct read_batch *read_batch(struct read *read, uint64_t job, uint32_t batch);
 /* One recipient as it was admitted, and the group (lane) it is in; group may be NULL. */
-bool read_rcpt(struct read_batch *batch, uint16_t slot, struct rcpt_record *record, struct batch_group *group);
+bool read_rcpt(struct read_batch *batch, uint16_t slot, struct rcpt_record *record,
+               struct batch_group *group);
 /* One byte a slot, enum rcpt_state; empty when there is none. */
 struct str read_slots(struct read *read, uint64_t job, uint32_t batch);
 /* The state of one slot; false when there is none. */
