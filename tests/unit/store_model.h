@@ -35,9 +35,9 @@ struct model_rcpt {
     char source[MODEL_TEXT], reply[MODEL_TEXT];
     struct model_event *events;
     size_t event_count, event_room;
-    bool dsn_pending; /* its failure waits for a report */
-    int64_t dsn_ms;   /* since */
-    size_t seen;      /* scratch of whoever compares */
+    bool dsn_pending;                     /* its failure waits for a report */
+    int64_t dsn_ms;                       /* since */
+    size_t seen, seen_events, seen_again; /* of whoever compares */
 };
 
 struct model_job {

@@ -3,15 +3,16 @@
  *
  * Everything here does the same to both and fails the test at the first difference, naming the seed. Between
  * calls the store is quiet: all that was posted is committed. The clock moves on by the store's own waits
- * (some milliseconds); rig_advance takes it to a later full second, and everything that is due then happens. */
+ * (some milliseconds); rig_advance takes it to a later full second, and everything that is due then happens.
+ */
 #ifndef POSTRIDER_TESTS_STORE_RIG_H
 #define POSTRIDER_TESTS_STORE_RIG_H
 
 #include "engine/base/prng.h"
 #include "tests/unit/store_model.h"
 
-#define RIG_WORKERS 2
-#define RIG_HELD_MAX 4096
+#define RIG_WORKERS   2
+#define RIG_HELD_MAX  4096
 #define RIG_LOG_LINES 24
 
 struct rig_lane {
@@ -19,7 +20,7 @@ struct rig_lane {
     unsigned worker; /* whose inbox the announcement came to */
     bool ready;      /* announced and not idle since */
     enum job_class class_;
-    char tenant[MODEL_TEXT], pool[MODEL_TEXT], domain[MODEL_TEXT];
+    char tenant[NAME_MAX_BYTES + 1], pool[NAME_MAX_BYTES + 1], domain[DOMAIN_MAX + 1];
 };
 
 struct rig {
@@ -38,6 +39,7 @@ struct rig {
     size_t held_count;
     struct store_taken_msg *answer; /* the last STORE_TAKEN, until rig_take has read it */
     unsigned answers;
+    unsigned uploads;   /* windows on disk of jobs that are not visible, nor swept */
     uint64_t event_seq; /* events have been read and compared up to here */
     char complaint[512];
     char lines[RIG_LOG_LINES][160]; /* what was done last, for the report of a failure */
