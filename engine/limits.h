@@ -29,6 +29,10 @@
 #define NAME_MAX_BYTES      128 /* tenant, campaign, pool, site and source names */
 #define IDEMPOTENCY_KEY_MAX 255
 #define METADATA_MAX        2048
+#define RCPT_ID_MAX         255 /* the platform's own id of a recipient */
+#define ORCPT_MAX           500 /* RFC 3461 4.2 */
+#define ENVID_MAX           100 /* RFC 3461 4.4 */
+#define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
 #define INTAKE_LARGE_BYTES  (1024 * 1024) /* a body line longer than that is large, */
 #define INTAKE_LARGE_MAX    4             /* and so many of them may be in memory at once */
