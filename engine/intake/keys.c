@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define uthash_malloc(size) malloc(size)
-#define HASH_NONFATAL_OOM   1
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 struct key {
