@@ -31,6 +31,14 @@
 #define METADATA_MAX        2048
 #define REJECTED_LISTED_MAX 1000
 
+/* Messages. */
+#define TEXT_LINE_MAX      998 /* octets in a line without its CRLF, RFC 5322 2.1.1 */
+#define MIME_DEPTH_MAX     16  /* multiparts and messages inside one another */
+#define MIME_PARTS_MAX     1000
+#define TEMPLATE_NAMES_MAX 512                /* different variables in one message */
+#define VARS_COUNT_MAX     512                /* variables of one recipient */
+#define RENDITION_MAX      (64 * 1024 * 1024) /* bytes that one recipient's variables may become */
+
 /* SMTP. */
 #define REPLY_LINE_MAX     2048 /* RFC 5321 says 512; servers send more */
 #define REPLY_TEXT_MAX     1024 /* kept of a joined multi-line reply */
