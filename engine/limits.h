@@ -55,6 +55,15 @@
 #define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
 #define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
 
+/* Network, a worker. */
+#define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */
+#define IO_CQ_MAX          65536 /* completions it may post before we look: 1 MiB */
+#define IO_BATCH_MAX       1024  /* of them, run in one step */
+#define IO_BUFFERS_MAX     1024  /* shared receive buffers, a power of two */
+#define IO_BUFFER_BYTES    4096
+#define IO_WAIT_MAX_MS     1000 /* in one step */
+#define IO_DRAIN_STEPS_MAX 1000 /* steps at the end until nothing is pending */
+
 /* Scheduling, a worker. */
 #define LANE_TAKE_MAX    256                /* recipients granted to a lane at once */
 #define WORKER_TAKEN_MAX 50000              /* recipients in a worker's memory */
