@@ -48,6 +48,21 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
+#define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
+#define SESSION_IOV_MAX  16           /* pieces of a message in one send; with more it takes several */
+#define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
+#define REFUSALS_MAX     32           /* transactions a session refuses in one go before it yields */
+#define WAIT_NAMED_MAX_S 86400        /* "try again in …": longer is not believed */
+
+/* TLS. */
+#define TLS_RESUME_MAX 1024 /* sessions kept a worker, some KiB each */
+#define TLS_RECORD_MAX 16384
+#define TLS_FEED_MAX   16384
+#define TLS_PLAIN_MAX  (4 * TLS_RECORD_MAX)
+#define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
+#define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
+#define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
+
 /* Network, a worker. */
 #define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */
 #define IO_CQ_MAX          65536 /* completions it may post before we look: 1 MiB */
