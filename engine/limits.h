@@ -73,16 +73,16 @@
 #define IO_DRAIN_STEPS_MAX 1000 /* steps at the end until nothing is pending */
 
 /* Scheduling, a worker. */
-#define LANE_TAKE_MAX    256                /* recipients granted to a lane at once */
-#define WORKER_TAKEN_MAX 50000              /* recipients in a worker's memory */
-#define HOSTS_REMEMBERED_MAX 20000 /* addresses of mail hosts with a past */
-#define HOST_PLAIN_MS       3600000 /* how long a host whose TLS failed is spoken to in the clear */
-#define SESSIONS_MAX        65536 /* of all workers together */
-#define DNS_CACHE_MAX       200000 /* answers kept by one worker */
-#define BULK_SHARE          10 /* one bulk message at least for so many transactional ones */
-#define REQUEUE_MAX         3  /* times that a lost connection gives a recipient back at once */
-#define WINDOW_START        8  /* connections that a new path may open before it knows more */
-#define POOL_LINGER_MS      60000 /* how long what is known of a pool's hosts is used */
-#define CONTENT_LIVE_MAX (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
+#define LANE_TAKE_MAX        256     /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX     50000   /* recipients in a worker's memory */
+#define HOSTS_REMEMBERED_MAX 20000   /* addresses of mail hosts with a past */
+#define HOST_PLAIN_MS        3600000 /* how long a host whose TLS failed is spoken to in the clear */
+#define SESSIONS_MAX         65536   /* of all workers together */
+#define DNS_CACHE_MAX        200000  /* answers kept by one worker */
+#define BULK_SHARE           10      /* one bulk message at least for so many transactional ones */
+#define REQUEUE_MAX          3       /* times that a lost connection gives a recipient back at once */
+#define WINDOW_START         8       /* connections that a new path may open before it knows more */
+#define POOL_LINGER_MS       60000   /* how long what is known of a pool's hosts is used */
+#define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 
 #endif

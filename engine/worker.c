@@ -12,6 +12,7 @@
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -73,8 +74,8 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         worker_destroy(worker);
         return NULL;
     }
-    router->session_context =
-        (struct session_context){.io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
+    router->session_context = (struct session_context){
+        .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
     return worker;
 }

@@ -1,7 +1,8 @@
 /* worker.h - one thread of the engine: its io, resolver, TLS, timers, and its share of the domains and sites.
  *
- * worker_step does one bounded round: messages from the store and from other workers, timers, DNS, the network, then what
- * was touched, then hands what was settled to the store. A thread is only a loop around it. */
+ * worker_step does one bounded round: messages from the store and from other workers, timers, DNS, the
+ * network, then what was touched, then hands what was settled to the store. A thread is only a loop around
+ * it. */
 #ifndef POSTRIDER_WORKER_H
 #define POSTRIDER_WORKER_H
 

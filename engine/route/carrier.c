@@ -1,8 +1,9 @@
 /* carrier.c - see carrier.h.
  *
- * A connection that failed before EHLO was through is the host's failure: the address is left alone for a while, the
- * window shrinks, and the pool tries the next address at once. One whose opportunistic handshake failed is tried again
- * in the clear. A connection that carried something and was then lost is nobody's fault: a new one may begin at once. */
+ * A connection that failed before EHLO was through is the host's failure: the address is left alone for a
+ * while, the window shrinks, and the pool tries the next address at once. One whose opportunistic handshake
+ * failed is tried again in the clear. A connection that carried something and was then lost is nobody's
+ * fault: a new one may begin at once. */
 #include "engine/route/carrier.h"
 
 #include "engine/route/host.h"

@@ -1,7 +1,7 @@
 /* carrier.h - a session and what its pool knows of it.
  *
- * Opens sessions to targets, gives them shipments when they pull, and turns what they report into knowledge: of the
- * host (dead, no TLS), of the path (window, pause), of each recipient (settle.h). */
+ * Opens sessions to targets, gives them shipments when they pull, and turns what they report into knowledge:
+ * of the host (dead, no TLS), of the path (window, pause), of each recipient (settle.h). */
 #ifndef POSTRIDER_ROUTE_CARRIER_H
 #define POSTRIDER_ROUTE_CARRIER_H
 

@@ -1,10 +1,11 @@
-/* flow.c - see flow.h. A flow is charged a recipient's worth for each recipient; when its deficit is used up the turn
- * goes to the next tenant, which gains its weight times QUANTUM. */
+/* flow.c - see flow.h. A flow is charged a recipient's worth for each recipient; when its deficit is used up
+ * the turn goes to the next tenant, which gains its weight times QUANTUM. */
 #include "engine/route/flow.h"
 
 #include <stdlib.h>
 
-#define QUANTUM 16 /* recipients a turn for weight 1: small against any limit, large against the cost of a turn */
+#define QUANTUM                                                                                              \
+    16 /* recipients a turn for weight 1: small against any limit, large against the cost of a turn */
 
 bool flow_join(struct strand *strand)
 {
@@ -98,7 +99,8 @@ struct strand *flow_pick(struct pool *pool)
     struct flow *flow = pool->turn[class_];
     if (flow == NULL)
         return NULL;
-    while (flow->deficit <= 0) { /* bounded: each turn adds at least QUANTUM, no charge exceeds TXN_RCPTS_MAX */
+    while (flow->deficit <=
+           0) { /* bounded: each turn adds at least QUANTUM, no charge exceeds TXN_RCPTS_MAX */
         flow->deficit += (int64_t)flow->tenant->weight * QUANTUM;
         if (flow->deficit > 0 && flow->next == flow)
             break;

@@ -1,7 +1,7 @@
 /* flow.h - whose turn it is in a pool: class, tenant, lane.
  *
- * Transactional mail goes before bulk, which keeps one turn in BULK_SHARE. Within a class tenants share by deficit round
- * robin over their weights; within a tenant its lanes take turns, one message each. */
+ * Transactional mail goes before bulk, which keeps one turn in BULK_SHARE. Within a class tenants share by
+ * deficit round robin over their weights; within a tenant its lanes take turns, one message each. */
 #ifndef POSTRIDER_ROUTE_FLOW_H
 #define POSTRIDER_ROUTE_FLOW_H
 

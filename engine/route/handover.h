@@ -1,5 +1,5 @@
-/* handover.h - what workers tell each other through their inboxes. Each message is malloc'ed by who posts it and freed
- * by who takes it. */
+/* handover.h - what workers tell each other through their inboxes. Each message is malloc'ed by who posts it
+ * and freed by who takes it. */
 #ifndef POSTRIDER_ROUTE_HANDOVER_H
 #define POSTRIDER_ROUTE_HANDOVER_H
 

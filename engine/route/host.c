@@ -1,5 +1,5 @@
-/* host.c - see host.h. Entries are kept in the order of their last change (uthash keeps the order of insertion), so
- * that the stalest is the first. */
+/* host.c - see host.h. Entries are kept in the order of their last change (uthash keeps the order of
+ * insertion), so that the stalest is the first. */
 #include "engine/route/host.h"
 
 #include <stdlib.h>
@@ -39,7 +39,8 @@ static struct host_memory *host_touch(struct router *router, const struct sockad
     return host;
 }
 
-int64_t host_failed(struct router *router, const struct sockaddr_storage *address, const struct config_site *settings)
+int64_t host_failed(struct router *router, const struct sockaddr_storage *address,
+                    const struct config_site *settings)
 {
     struct host_memory *host = host_touch(router, address);
     unsigned before = host ? host->failures : 0;

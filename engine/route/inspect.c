@@ -1,5 +1,5 @@
-/* inspect.c - see inspect.h. Each question is a look (look.h) that fills an answer of its own; the asker merges what
- * came in time. */
+/* inspect.c - see inspect.h. Each question is a look (look.h) that fills an answer of its own; the asker
+ * merges what came in time. */
 #include "engine/route/inspect.h"
 
 #include "engine/fleet.h"
@@ -9,6 +9,7 @@
 #include "engine/route/pool.h"
 #include "engine/worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A path's or pool's time on the worker's clock, for people. */
@@ -117,7 +118,8 @@ void inspect_paths(struct fleet *fleet, const char *site, struct path_list *out)
     unsigned first = site ? fleet_home(fleet, str_of(site)) : 0;
     unsigned last = site ? first : fleet_size(fleet) - 1;
     for (unsigned i = first; i <= last; i++) {
-        struct paths_look *paths = (struct paths_look *)(void *)look_create(sizeof *paths, paths_run, paths_drop);
+        struct paths_look *paths =
+            (struct paths_look *)(void *)look_create(sizeof *paths, paths_run, paths_drop);
         if (paths == NULL) {
             out->complete = false;
             return;
@@ -188,7 +190,8 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     unsigned home = fleet_home(fleet, str_of(domain));
     for (unsigned i = 0; i < fleet_size(fleet); i++) {
         unsigned worker = (home + i) % fleet_size(fleet);
-        struct lane_look *question = (struct lane_look *)(void *)look_create(sizeof *question, lane_run, NULL);
+        struct lane_look *question =
+            (struct lane_look *)(void *)look_create(sizeof *question, lane_run, NULL);
         if (question == NULL)
             return;
         question->lane = lane;
@@ -268,7 +271,8 @@ static void sites_run(struct look *look, struct router *router)
     free(entries);
 }
 
-void inspect_domain_sites(struct fleet *fleet, const char *const *domains, char (*sites)[DOMAIN_MAX + 1], size_t n)
+void inspect_domain_sites(struct fleet *fleet, const char *const *domains, char (*sites)[DOMAIN_MAX + 1],
+                          size_t n)
 {
     memset(sites, 0, n * sizeof *sites);
     for (unsigned worker = 0; worker < fleet_size(fleet); worker++) {

@@ -13,6 +13,7 @@
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define WANT_FIRST 32 /* asked of a lane at first; doubled with each full answer up to LANE_TAKE_MAX */
@@ -91,8 +92,8 @@ static bool lane_is_over(const struct lane *lane)
     return lane->idle && !lane->taking && lane->buffered == 0 && lane->in_flight == 0;
 }
 
-/* Notes a lane that may be of no use any more: it may still be in its caller's hands, so it is freed at the step's
- * end. */
+/* Notes a lane that may be of no use any more: it may still be in its caller's hands, so it is freed at the
+ * step's end. */
 static void lane_check(struct lane *lane)
 {
     if (!lane_is_over(lane) || lane->reaping)
@@ -210,7 +211,8 @@ struct taken *lane_empty_strand(struct strand *strand)
     return list;
 }
 
-/* The source it used last, when that can send now; else one by weight among those that can. NULL: none can. */
+/* The source it used last, when that can send now; else one by weight among those that can. NULL: none can.
+ */
 static struct strand *lane_choose(struct lane *lane, const struct taken *taken)
 {
     const struct config *config = lane->router->config;
@@ -308,7 +310,8 @@ void lane_drop_job(struct router *router, uint64_t job)
 
 /* ---- resolving and routing ---- */
 
-const struct config_site *lane_site(const struct config *config, const struct dns_mx *mx, char name[DOMAIN_MAX + 1])
+const struct config_site *lane_site(const struct config *config, const struct dns_mx *mx,
+                                    char name[DOMAIN_MAX + 1])
 {
     const struct config_site *site = NULL;
     for (unsigned i = 0; i < mx->host_count && site == NULL; i++)
@@ -355,8 +358,8 @@ static void lane_hold(struct lane *lane, struct status status, const char *reaso
 {
     struct router *router = lane->router;
     const struct config_site *settings = &router->config->site_default;
-    int64_t ms = retry_pause_ms(settings->dead_host_delay_ms, settings->dead_host_delay_max_ms, lane->failures,
-                                &router->prng);
+    int64_t ms = retry_pause_ms(settings->dead_host_delay_ms, settings->dead_host_delay_max_ms,
+                                lane->failures, &router->prng);
     lane->failures++;
     lane->hold_until_ns = router->now.mono_ns + ms * NS_PER_MS;
     lane_doom(lane, LANE_HELD, status, reason);
@@ -383,8 +386,8 @@ static void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx
 }
 
 /* Puts its strands into the pools of these hosts. False: no memory. */
-static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *site, const struct config_site *settings,
-                            uint16_t port)
+static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *site,
+                            const struct config_site *settings, uint16_t port)
 {
     struct router *router = lane->router;
     unsigned n = (unsigned)lane->sources->source_count;
@@ -411,7 +414,8 @@ static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
     if (a == NULL || a->host_count != b->host_count)
         return false;
     for (unsigned i = 0; i < a->host_count; i++)
-        if (a->hosts[i].preference != b->hosts[i].preference || strcmp(a->hosts[i].name, b->hosts[i].name) != 0)
+        if (a->hosts[i].preference != b->hosts[i].preference ||
+            strcmp(a->hosts[i].name, b->hosts[i].name) != 0)
             return false;
     return true;
 }

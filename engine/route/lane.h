@@ -1,8 +1,8 @@
 /* lane.h - the store's queues as a worker sees them: resolving, routing, taking, and giving back.
  *
- * A lane lives from its announcement until the store has said that it is idle and nothing of it is in memory. The worker
- * that a domain hashes to resolves it; when the site belongs to another worker the lane is handed over with what was
- * found. */
+ * A lane lives from its announcement until the store has said that it is idle and nothing of it is in memory.
+ * The worker that a domain hashes to resolves it; when the site belongs to another worker the lane is handed
+ * over with what was found. */
 #ifndef POSTRIDER_ROUTE_LANE_H
 #define POSTRIDER_ROUTE_LANE_H
 
@@ -30,8 +30,9 @@ void lane_reap(struct router *router);
 /* At the end: gives everything back and frees all lanes. */
 void lane_free_all(struct router *router);
 
-/* The site of these hosts: the configured one whose pattern matches, else the registrable domain they share, else the
- * set of them. Writes its name; returns its settings. */
-const struct config_site *lane_site(const struct config *config, const struct dns_mx *mx, char name[DOMAIN_MAX + 1]);
+/* The site of these hosts: the configured one whose pattern matches, else the registrable domain they share,
+ * else the set of them. Writes its name; returns its settings. */
+const struct config_site *lane_site(const struct config *config, const struct dns_mx *mx,
+                                    char name[DOMAIN_MAX + 1]);
 
 #endif

@@ -1,7 +1,7 @@
 /* limit.h - a rate as an operator says it (600/min), as a generic cell rate algorithm in nanoseconds.
  *
- * Pure; embedded by its owner, one thread. A rate of zero count never says no. The burst is what may go at once after a
- * pause: one second's worth, at least one. */
+ * Pure; embedded by its owner, one thread. A rate of zero count never says no. The burst is what may go at
+ * once after a pause: one second's worth, at least one. */
 #ifndef POSTRIDER_ROUTE_LIMIT_H
 #define POSTRIDER_ROUTE_LIMIT_H
 

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-struct look *look_create(size_t size, void (*run)(struct look *, struct router *), void (*drop)(struct look *))
+struct look *look_create(size_t size, void (*run)(struct look *, struct router *),
+                         void (*drop)(struct look *))
 {
     struct look *look = calloc(1, size);
     if (look == NULL)

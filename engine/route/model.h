@@ -6,15 +6,15 @@
  *     (store's queue)       │
  *                          path (site, source)
  *
- * A *lane* is the store's queue of one (tenant, class, source pool, domain). When it is announced its domain is
- * resolved; the MX hosts name the *site* and the lane then has one *strand* for each source it may leave from. A
- * strand belongs to a *pool*: the connections that mail for the same hosts may share. Pools of one source to one site
- * share a *path*, where limits are counted and back-off is kept. Recipients wait in strands; a session that could
- * carry another message pulls one through its pool (pool_pull), which asks the path's limits first and then the
- * strands by class, tenant and turn.
+ * A *lane* is the store's queue of one (tenant, class, source pool, domain). When it is announced its domain
+ * is resolved; the MX hosts name the *site* and the lane then has one *strand* for each source it may leave
+ * from. A strand belongs to a *pool*: the connections that mail for the same hosts may share. Pools of one
+ * source to one site share a *path*, where limits are counted and back-off is kept. Recipients wait in
+ * strands; a session that could carry another message pulls one through its pool (pool_pull), which asks the
+ * path's limits first and then the strands by class, tenant and turn.
  *
- * Who owns a recipient: its strand while it waits, its shipment while a session has it, then the settle list, which
- * the worker hands to the store once a step. `buffered` and `in_flight` count them at each level. */
+ * Who owns a recipient: its strand while it waits, its shipment while a session has it, then the settle list,
+ * which the worker hands to the store once a step. `buffered` and `in_flight` count them at each level. */
 #ifndef POSTRIDER_ROUTE_MODEL_H
 #define POSTRIDER_ROUTE_MODEL_H
 
@@ -43,7 +43,7 @@ struct strand {
     struct flow *flow;
     struct taken *head, **tail;
     unsigned buffered;
-    struct strand *turn_next, *turn_prev; /* the flow's ring, while buffered > 0 */
+    struct strand *turn_next, *turn_prev;  /* the flow's ring, while buffered > 0 */
     struct strand *pool_next, **pool_back; /* all of the pool's */
     unsigned source;                       /* index in config.sources */
 };
@@ -69,7 +69,7 @@ struct lane {
     bool reaping; /* in the router's list of lanes that may be over */
     unsigned buffered, in_flight;
     unsigned want, asked; /* how many it asks for; how many it has asked for */
-    unsigned failures; /* of DNS, in a row */
+    unsigned failures;    /* of DNS, in a row */
     const struct config_tenant *tenant;
     const struct config_pool *sources;
     struct dns_query query;
@@ -115,17 +115,17 @@ struct pool {
     uint16_t port;
     struct strand *strands;
     unsigned strand_count;
-    struct flow *flows;             /* all */
-    struct flow *turn[2];           /* by class: the ring's current one */
+    struct flow *flows;              /* all */
+    struct flow *turn[2];            /* by class: the ring's current one */
     unsigned transactional_in_a_row; /* so that bulk keeps its share */
-    uint64_t backlog;               /* recipients in its strands */
+    uint64_t backlog;                /* recipients in its strands */
     TAILQ_HEAD(, carrier) carriers;  /* all */
     TAILQ_HEAD(, carrier) idlers;    /* of them, those with nothing to do, the last to become so first */
     unsigned connecting, idle, open; /* how many; open counts all */
     struct targets *targets;         /* addresses of the hosts: targets.c */
-    int64_t hold_until_ns; /* unreachable: no host answers; 0: not held */
-    bool held;             /* it was, or its path was paused: lanes must be asked again */
-    unsigned failures;     /* times unreachable in a row */
+    int64_t hold_until_ns;           /* unreachable: no host answers; 0: not held */
+    bool held;                       /* it was, or its path was paused: lanes must be asked again */
+    unsigned failures;               /* times unreachable in a row */
     struct verdict *last_failure;
     struct wheel_timer timer;
     bool waiting; /* in the path's list of pools that want a connection */
@@ -146,11 +146,11 @@ struct path {
     unsigned connections, connecting, idle;
     double window; /* how many connections feedback allows now */
     struct limit messages, connects;
-    int64_t pause_until_ns; /* the receiver said 4.7; 0: not paused */
-    unsigned pauses;        /* in a row */
-    char reason[256];       /* of the pause or of the last failure */
+    int64_t pause_until_ns;              /* the receiver said 4.7; 0: not paused */
+    unsigned pauses;                     /* in a row */
+    char reason[256];                    /* of the pause or of the last failure */
     struct pool *wait_head, **wait_tail; /* pools that want a connection */
-    bool in_line; /* in the router's line of paths that wait for any session to end */
+    bool in_line;                        /* in the router's line of paths that wait for any session to end */
     struct path *line_next;
     struct wheel_timer timer;
     uint64_t delivered, deferred, failed;
@@ -182,7 +182,8 @@ struct router {
     unsigned site_count; /* sites with at least one path */
     struct host_memory *hosts;
     struct taken *settled; /* to hand to the store at the end of the step */
-    unsigned taken, asked, in_flight, sessions; /* recipients in memory, asked for, in transactions; connections */
+    unsigned taken, asked, in_flight,
+        sessions; /* recipients in memory, asked for, in transactions; connections */
     struct lane *starved, **starved_tail, *reap;
     struct path *line, **line_tail;
     TAILQ_HEAD(, carrier) idlers; /* of all pools, the longest idle first */

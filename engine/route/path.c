@@ -1,8 +1,9 @@
 /* path.c - see path.h.
  *
- * The window starts at WINDOW_START, grows by one with each connection that gets through to EHLO (so it doubles while
- * all goes well) up to max_connections, and shrinks by a quarter with each one that fails. Fractions, not steps of one:
- * a path of 500 connections that lost its host would need 500 failures to come down. */
+ * The window starts at WINDOW_START, grows by one with each connection that gets through to EHLO (so it
+ * doubles while all goes well) up to max_connections, and shrinks by a quarter with each one that fails.
+ * Fractions, not steps of one: a path of 500 connections that lost its host would need 500 failures to come
+ * down. */
 #include "engine/route/path.h"
 
 #include "engine/route/pool.h"
@@ -61,7 +62,8 @@ static bool path_site_is_known(struct router *router, const char *site)
     return false;
 }
 
-struct path *path_get(struct router *router, const char *site, const struct config_site *settings, unsigned source)
+struct path *path_get(struct router *router, const char *site, const struct config_site *settings,
+                      unsigned source)
 {
     struct path *path = path_find(router, site, source);
     if (path != NULL)
@@ -228,7 +230,8 @@ int64_t path_pause(struct path *path, const struct verdict *why)
     /* Sessions that hear the same at once are one pause. */
     if (path->pause_until_ns > router->now.mono_ns)
         return path->pause_until_ns;
-    int64_t ms = retry_pause_ms(path->settings->pause_ms, path->settings->pause_max_ms, path->pauses, &router->prng);
+    int64_t ms =
+        retry_pause_ms(path->settings->pause_ms, path->settings->pause_max_ms, path->pauses, &router->prng);
     if (why->wait_s > 0)
         ms = (int64_t)why->wait_s * MS_PER_S;
     path->pauses++;
@@ -300,8 +303,8 @@ void path_serve_line(struct router *router)
 void path_serve(struct path *path)
 {
     /* Each that waits now has one turn; who still wants joins the end again. */
-    struct pool *last = path->wait_head ? (struct pool *)((char *)path->wait_tail - offsetof(struct pool, wait_next))
-                                        : NULL;
+    struct pool *last =
+        path->wait_head ? (struct pool *)((char *)path->wait_tail - offsetof(struct pool, wait_next)) : NULL;
     while (path->wait_head != NULL) {
         struct path_answer answer = path_check(path, PATH_CONNECT);
         if (!answer.yes) {

@@ -1,7 +1,7 @@
 /* path.h - one source to one site: the limits as the receiver counts them, and back-off.
  *
- * `path_check` is the one place that answers "may this path connect, or send, now?", which limit says no and until
- * when. The scheduler, the path's timer and `explain` all use its answer. */
+ * `path_check` is the one place that answers "may this path connect, or send, now?", which limit says no and
+ * until when. The scheduler, the path's timer and `explain` all use its answer. */
 #ifndef POSTRIDER_ROUTE_PATH_H
 #define POSTRIDER_ROUTE_PATH_H
 
@@ -11,14 +11,15 @@ enum path_use { PATH_SEND, PATH_CONNECT };
 
 struct path_answer {
     bool yes;
-    const char *limit; /* which says no: "pause", "max_rate", "max_connection_rate", "max_connections", "backoff",
-                          "sessions"; "" when yes */
+    const char *limit; /* which says no: "pause", "max_rate", "max_connection_rate", "max_connections",
+                          "backoff", "sessions"; "" when yes */
     int64_t until_ns;  /* mono; INT64_MAX: when something ends, not at a time */
 };
 
 struct path *path_find(struct router *router, const char *site, unsigned source);
 /* Finds or makes the path of this site and source; NULL: no memory. */
-struct path *path_get(struct router *router, const char *site, const struct config_site *settings, unsigned source);
+struct path *path_get(struct router *router, const char *site, const struct config_site *settings,
+                      unsigned source);
 void path_free(struct path *path); /* has no pools any more */
 /* Frees the paths that a new one would not differ from; once a minute. */
 void path_sweep(struct router *router);
@@ -36,8 +37,8 @@ void path_count(struct path *path, enum verdict_outcome outcome);
 uint64_t path_rate_1m(const struct path *path);
 uint64_t path_rates_1m(const struct router *router);
 
-/* The receiver said no to this source for now: nothing is sent until the pause is over; doubles in a row. Returns its
- * end (mono_ns). */
+/* The receiver said no to this source for now: nothing is sent until the pause is over; doubles in a row.
+ * Returns its end (mono_ns). */
 int64_t path_pause(struct path *path, const struct verdict *why);
 void path_note(struct path *path, const struct verdict *why);
 

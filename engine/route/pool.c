@@ -1,8 +1,8 @@
 /* pool.c - see pool.h. Looking for targets is in targets.c, what a session does in carrier.c.
  *
  * Whatever changes a pool only touches it; the worker looks at each touched pool once at the end of its step
- * (pool_run). So a burst of a thousand recipients opens its sessions in one go, and nothing here is called from within
- * itself. */
+ * (pool_run). So a burst of a thousand recipients opens its sessions in one go, and nothing here is called
+ * from within itself. */
 #include "engine/route/pool.h"
 
 #include "engine/route/carrier.h"
@@ -110,13 +110,14 @@ void pool_touch(struct pool *pool)
 
 /* ---- pulling ---- */
 
-/* Takes from the strand's front what may share a transaction: one recipient, or several of one job whose message is the
- * same for all. */
+/* Takes from the strand's front what may share a transaction: one recipient, or several of one job whose
+ * message is the same for all. */
 static struct taken *pool_cut(struct strand *strand, unsigned rcpts_max, unsigned *count)
 {
     struct taken *first = strand->head, *last = first;
     *count = 1;
-    while (first->job->same_for_all && *count < rcpts_max && last->next != NULL && last->next->job == first->job) {
+    while (first->job->same_for_all && *count < rcpts_max && last->next != NULL &&
+           last->next->job == first->job) {
         last = last->next;
         (*count)++;
     }
@@ -191,7 +192,8 @@ static void pool_fire(struct wheel_timer *timer, struct now now)
     pool_touch(pool);
 }
 
-/* No address of its hosts can be reached: what waits in memory has had its attempt, the rest stays in the store. */
+/* No address of its hosts can be reached: what waits in memory has had its attempt, the rest stays in the
+ * store. */
 static void pool_unreachable(struct pool *pool, int64_t until_ns)
 {
     struct router *router = pool->path->router;

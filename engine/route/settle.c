@@ -14,9 +14,9 @@ static void settle_add(struct router *router, struct taken *taken)
     router->taken--;
 }
 
-/* One allocation a settled recipient, and one only: the reply's words differ each time and must outlive the session
- * until the writer has put them in the event log; the names of hosts and sites go behind them in the same block, since
- * what they came from may be gone by then. */
+/* One allocation a settled recipient, and one only: the reply's words differ each time and must outlive the
+ * session until the writer has put them in the event log; the names of hosts and sites go behind them in the
+ * same block, since what they came from may be gone by then. */
 static void settle_words(struct taken *taken, const struct verdict *why, const struct settle_where *where)
 {
     struct str site = where->path ? str_of(path_site(where->path)) : STR("");
@@ -57,8 +57,8 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
                          (int64_t)prng_below(&router->prng, MS_PER_S);
         return;
     }
-    struct retry_next next = retry_next(router->retry, why->status, why->greylisted, taken->attempts, taken->first_ms,
-                                        wall_ms, &router->prng);
+    struct retry_next next = retry_next(router->retry, why->status, why->greylisted, taken->attempts,
+                                        taken->first_ms, wall_ms, &router->prng);
     if (next.give_up)
         taken->outcome = OUTCOME_BOUNCED;
     taken->next_ms = next.next_ms;

@@ -1,7 +1,7 @@
 /* settle.h - from a session's verdict to what the store is told.
  *
- * The outcome, the next time (queue/retry.h), and whether the attempt counts, are decided here and nowhere else. What is
- * settled is gathered in the router's list and handed to the store once a step. */
+ * The outcome, the next time (queue/retry.h), and whether the attempt counts, are decided here and nowhere
+ * else. What is settled is gathered in the router's list and handed to the store once a step. */
 #ifndef POSTRIDER_ROUTE_SETTLE_H
 #define POSTRIDER_ROUTE_SETTLE_H
 

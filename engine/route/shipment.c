@@ -1,5 +1,5 @@
-/* shipment.c - see shipment.h. Shipments and their buffers are kept for reuse, so that a message costs no allocation
- * here; templates are opened once a job, by whichever worker comes first. */
+/* shipment.c - see shipment.h. Shipments and their buffers are kept for reuse, so that a message costs no
+ * allocation here; templates are opened once a job, by whichever worker comes first. */
 #include "engine/route/shipment.h"
 
 #include "engine/base/log.h"
@@ -9,7 +9,9 @@
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define RCPTS_KEPT 4 /* room for recipients that a spare shipment may keep */
@@ -230,8 +232,8 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
     }
 }
 
-/* A recipient whose connection was lost before anything of its message was sent, or that was one too many for its
- * transaction, goes to the next session at once, some times. */
+/* A recipient whose connection was lost before anything of its message was sent, or that was one too many for
+ * its transaction, goes to the next session at once, some times. */
 static bool shipment_again(const struct session_transaction *transaction, struct taken *taken,
                            const struct verdict *why, bool others_passed)
 {

@@ -4,8 +4,8 @@
 
 #include "engine/route/model.h"
 
-/* The next transaction for a session of this pool, rendered, or NULL. host and tls are for the record; both outlive
- * the shipment. */
+/* The next transaction for a session of this pool, rendered, or NULL. host and tls are for the record; both
+ * outlive the shipment. */
 struct session_transaction *shipment_next(struct pool *pool, const char *host, const char *tls);
 /* Its recipients have their verdicts: settles them or gives them back to their lane. */
 void shipment_done(struct session_transaction *transaction, struct pool *pool);

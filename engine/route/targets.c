@@ -140,7 +140,8 @@ static struct targets *targets_fresh(struct pool *pool)
     return targets;
 }
 
-/* Counts the live addresses of the best tier that has one, and where that tier begins and ends in the list. */
+/* Counts the live addresses of the best tier that has one, and where that tier begins and ends in the list.
+ */
 static unsigned targets_live(struct targets *targets, unsigned *begin, unsigned *end, int64_t *until_ns)
 {
     struct router *router = targets->pool->path->router;
@@ -150,7 +151,8 @@ static unsigned targets_live(struct targets *targets, unsigned *begin, unsigned 
         unsigned live = 0;
         uint16_t preference = hosts->hosts[targets->list[*begin].host].preference;
         for (*end = *begin;
-             *end < targets->count && hosts->hosts[targets->list[*end].host].preference == preference; ++*end) {
+             *end < targets->count && hosts->hosts[targets->list[*end].host].preference == preference;
+             ++*end) {
             int64_t dead_ns = host_dead_until_ns(router, &targets->list[*end].address);
             if (dead_ns == 0)
                 live++;
