@@ -107,6 +107,7 @@ struct target {
 struct targets;
 
 struct carrier; /* a session and what the pool knows of it: carrier.c */
+TAILQ_HEAD(carrier_list, carrier);
 
 struct pool {
     UT_hash_handle hh; /* by key, in its path */
@@ -119,8 +120,8 @@ struct pool {
     struct flow *turn[2];            /* by class: the ring's current one */
     unsigned transactional_in_a_row; /* so that bulk keeps its share */
     uint64_t backlog;                /* recipients in its strands */
-    TAILQ_HEAD(, carrier) carriers;  /* all */
-    TAILQ_HEAD(, carrier) idlers;    /* of them, those with nothing to do, the last to become so first */
+    struct carrier_list carriers;    /* all */
+    struct carrier_list idlers;      /* of them, those with nothing to do, the last to become so first */
     unsigned connecting, idle, open; /* how many; open counts all */
     struct targets *targets;         /* addresses of the hosts: targets.c */
     int64_t hold_until_ns;           /* unreachable: no host answers; 0: not held */
@@ -186,7 +187,7 @@ struct router {
         sessions; /* recipients in memory, asked for, in transactions; connections */
     struct lane *starved, **starved_tail, *reap;
     struct path *line, **line_tail;
-    TAILQ_HEAD(, carrier) idlers; /* of all pools, the longest idle first */
+    struct carrier_list idlers; /* of all pools, the longest idle first */
     struct shipment *free_shipments;
     struct pool *touched; /* see pool_touch */
     uint64_t delivered, deferred, failed;
