@@ -39,6 +39,8 @@ struct dns_mx {
     unsigned host_count;
     struct dns_mx_host hosts[]; /* by preference; equal ones in the order of the names: shuffle on use */
 };
+/* One host that somebody named, a route's, in place of an answer; it never expires. NULL: no memory. */
+struct dns_mx *dns_mx_static(struct str host);
 struct dns_mx *dns_mx_ref(struct dns_mx *mx);
 void dns_mx_unref(struct dns_mx *mx);
 
