@@ -7,9 +7,12 @@
 #ifndef POSTRIDER_QUEUE_READ_H
 #define POSTRIDER_QUEUE_READ_H
 
+#include "queue/env.h"
 #include "queue/record.h"
 
-#include <lmdb.h>
+/* What the store lends: its environment, and whether a worker has the recipient now. Any thread. */
+struct env *store_env(struct store *store);
+bool store_is_claimed(struct store *store, struct rid rid);
 
 #define READ_BATCHES 64 /* cache slots, powers of two */
 #define READ_JOBS    16
@@ -25,8 +28,8 @@ struct read_batch {
 
 struct read {
     struct store *store;
+    const struct env *env;
     MDB_txn *txn;
-    const MDB_dbi *tables;
     MDB_cursor *cursors[READ_CURSORS];
     unsigned cursor_count;
     unsigned rows; /* examined so far; callers compare it with READ_ROWS_MAX */
