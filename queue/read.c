@@ -1,6 +1,8 @@
 /* read.c - see read.h. */
 #include "queue/read.h"
 
+#include "queue/store_internal.h"
+
 #include <stdlib.h>
 
 bool read_begin(struct read *read, struct store *store)

@@ -10,10 +10,6 @@
 #include "queue/env.h"
 #include "queue/record.h"
 
-/* What the store lends: its environment, and whether a worker has the recipient now. Any thread. */
-struct env *store_env(struct store *store);
-bool store_is_claimed(struct store *store, struct rid rid);
-
 #define READ_BATCHES 64 /* cache slots, powers of two */
 #define READ_JOBS    16
 #define READ_LANES   64
