@@ -143,7 +143,7 @@ void read_text(char *text, size_t size, struct str s)
 /* ---- batches ---- */
 
 /* Enough for one recipient at its largest, behind its head. */
-#define JOINED_MAX (VARS_MAX + METADATA_MAX + 64 * 1024)
+#define JOINED_MAX (RCPT_LINE_MAX + 1024)
 
 static bool batch_join(struct read *read, struct read_batch *slot, uint16_t parts, struct str *row)
 {
