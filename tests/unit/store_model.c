@@ -98,7 +98,8 @@ struct model_job *model_job_new(uint64_t id, const struct job_spec *spec, int64_
     job->verp = strstr(job->from, "{{rid}}") != NULL;
     job->created_ms = created_ms;
     job->not_before_ms = spec->not_before_ms;
-    job->expires_ms = created_ms + (spec->lifetime_ms ? spec->lifetime_ms : lifetime_ms);
+    int64_t start_ms = spec->not_before_ms > created_ms ? spec->not_before_ms : created_ms;
+    job->expires_ms = start_ms + (spec->lifetime_ms ? spec->lifetime_ms : lifetime_ms);
     return job;
 }
 
