@@ -2,8 +2,8 @@
 #include "queue/query.h"
 #include "queue/read.h"
 
-/* What one recipient's strings can add up to: its variables and some short ones. */
-#define INFO_MAX (VARS_MAX + METADATA_MAX + 64 * 1024)
+/* What one recipient's strings can add up to: its record, and what was last heard of it. */
+#define INFO_MAX (RCPT_LINE_MAX + VALUE_MAX)
 
 static const char *const state_names[RCPT_STATES] = {
     [RCPT_READY] = "ready",       [RCPT_DELIVERED] = "delivered", [RCPT_BOUNCED] = "bounced",

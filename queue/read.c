@@ -1,24 +1,21 @@
 /* read.c - see read.h. */
 #include "queue/read.h"
 
-#include "engine/base/log.h"
-#include "queue/env.h"
+#include "queue/store_internal.h"
 
 #include <stdlib.h>
 
 bool read_begin(struct read *read, struct store *store)
 {
     read->store = store;
-    read->tables = store_tables(store);
+    read->env = store_env(store);
     read->cursor_count = 0;
     read->rows = 0;
     read->batches = NULL;
     memset(read->jobs, 0, sizeof read->jobs);
     memset(read->lanes, 0, sizeof read->lanes);
-    int e = mdb_txn_begin(store_env(store), NULL, MDB_RDONLY, &read->txn);
-    if (e)
-        log_error("the queue cannot be read: %s; fewer clients at once would help", mdb_strerror(e));
-    return e == 0;
+    read->txn = env_read(store_env(store));
+    return read->txn != NULL;
 }
 
 void read_end(struct read *read)
@@ -29,7 +26,7 @@ void read_end(struct read *read)
     free(read->batches);
     for (unsigned i = 0; i < read->cursor_count; i++)
         mdb_cursor_close(read->cursors[i]);
-    mdb_txn_abort(read->txn);
+    env_read_end(read->txn);
 }
 
 static struct str str_of_val(MDB_val val)
@@ -39,16 +36,12 @@ static struct str str_of_val(MDB_val val)
 
 bool read_get(struct read *read, enum table table, const void *key, size_t size, struct str *value)
 {
-    MDB_val k = {size, (void *)(uintptr_t)key}, v;
-    if (mdb_get(read->txn, read->tables[table], &k, &v))
-        return false;
-    *value = str_of_val(v);
-    return true;
+    return env_get(read->env, read->txn, table, key, size, value);
 }
 
 bool read_cursor(struct read *read, enum table table, MDB_cursor **cursor)
 {
-    if (read->cursor_count == READ_CURSORS || mdb_cursor_open(read->txn, read->tables[table], cursor))
+    if (read->cursor_count == READ_CURSORS || mdb_cursor_open(read->txn, read->env->dbi[table], cursor))
         return false;
     read->cursors[read->cursor_count++] = *cursor;
     return true;
@@ -57,7 +50,11 @@ bool read_cursor(struct read *read, enum table table, MDB_cursor **cursor)
 bool read_seek(struct read *read, MDB_cursor *cursor, const void *key, size_t size, struct str *found,
                struct str *value)
 {
-    MDB_val k = {size, (void *)(uintptr_t)key}, v;
+    union {
+        const void *in;
+        void *out;
+    } bytes = {.in = key}; /* LMDB does not write to it */
+    MDB_val k = {size, bytes.out}, v;
     read->rows++;
     if (mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE))
         return false;
@@ -146,7 +143,7 @@ void read_text(char *text, size_t size, struct str s)
 /* ---- batches ---- */
 
 /* Enough for one recipient at its largest, behind its head. */
-#define JOINED_MAX (VARS_MAX + METADATA_MAX + 64 * 1024)
+#define JOINED_MAX (RCPT_LINE_MAX + 1024)
 
 static bool batch_join(struct read *read, struct read_batch *slot, uint16_t parts, struct str *row)
 {

@@ -7,9 +7,8 @@
 #ifndef POSTRIDER_QUEUE_READ_H
 #define POSTRIDER_QUEUE_READ_H
 
+#include "queue/env.h"
 #include "queue/record.h"
-
-#include <lmdb.h>
 
 #define READ_BATCHES 64 /* cache slots, powers of two */
 #define READ_JOBS    16
@@ -25,8 +24,8 @@ struct read_batch {
 
 struct read {
     struct store *store;
+    const struct env *env;
     MDB_txn *txn;
-    const MDB_dbi *tables;
     MDB_cursor *cursors[READ_CURSORS];
     unsigned cursor_count;
     unsigned rows; /* examined so far; callers compare it with READ_ROWS_MAX */

@@ -4,17 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(condition, ...)                                                                                \
-    do {                                                                                                     \
-        if (!(condition))                                                                                    \
-            return rig_complain(rig, __VA_ARGS__);                                                           \
-    } while (0)
-
 #define LIST_MAX 4096
 
-typedef long long ll;
-
-static size_t page_size(struct rig *rig)
+size_t compare_page(struct rig *rig)
 {
     static const size_t sizes[] = {1, 2, 3, 7, 64, 100, 5000};
     return sizes[prng_below(&rig->prng, 7)];
@@ -57,7 +49,7 @@ static bool compare_job(struct rig *rig, const struct model_job *job, const stru
 
 static bool compare_jobs(struct rig *rig)
 {
-    size_t page = page_size(rig) % 200 + 1, at = rig->model.count, n;
+    size_t page = compare_page(rig) % 200 + 1, at = rig->model.count, n;
     struct job_info *list = malloc(page * sizeof *list);
     uint64_t before = 0;
     bool good = list != NULL;
@@ -171,7 +163,7 @@ static bool list_job(struct rig *rig, const struct model_job *job, const struct 
 {
     struct listing list = {.rig = rig, .job = job, .states = filter->states, .filter = same, .good = true};
     struct rid after = {0};
-    list.page = page_size(rig);
+    list.page = compare_page(rig);
     list.learn = !job->by_rid;
     while (query_job_rcpts(rig->store, job->id, filter, &after, list_visit, &list) && list.good)
         list.in_page = 0;
@@ -193,7 +185,7 @@ static struct status_pattern random_pattern(struct rig *rig)
 static bool compare_failures(struct rig *rig, const struct model_job *job)
 {
     unsigned failed = 1u << RCPT_BOUNCED | 1u << RCPT_EXPIRED;
-    struct listing list = {.rig = rig, .job = job, .states = failed, .good = true, .page = page_size(rig)};
+    struct listing list = {.rig = rig, .job = job, .states = failed, .good = true, .page = compare_page(rig)};
     struct rid after = {0};
     while (query_job_failures(rig->store, job->id, &after, list_visit, &list) && list.good)
         list.in_page = 0;
@@ -257,137 +249,6 @@ static bool compare_job_rcpts(struct rig *rig, struct model_job *job)
     return compare_failures(rig, job) && compare_job_statuses(rig, job);
 }
 
-/* ---- lanes ---- */
-
-struct lane_listing {
-    struct rig *rig;
-    uint32_t last;
-    size_t seen, page, in_page;
-    bool good;
-};
-
-struct lane_counts {
-    uint64_t ready, deferred;
-    int64_t due_ms;
-};
-
-static struct lane_counts count_lane(const struct model *model, const struct model_lane *lane)
-{
-    struct lane_counts counts = {0};
-    for (size_t i = 0; i < model->count; i++) {
-        const struct model_job *job = model->jobs[i];
-        if (job->class_ != lane->class_ || strcmp(job->tenant, lane->tenant) != 0 ||
-            strcmp(job->pool, lane->pool) != 0)
-            continue;
-        for (size_t k = 0; k < job->count; k++) {
-            const struct model_rcpt *rcpt = &job->rcpts[k];
-            if (model_ended(rcpt->state) || strcmp(rcpt->domain, lane->domain) != 0)
-                continue;
-            counts.ready += rcpt->state == RCPT_READY;
-            counts.deferred += rcpt->state == RCPT_DEFERRED;
-            if (rcpt->state == RCPT_DEFERRED && (!counts.due_ms || rcpt->next_ms < counts.due_ms))
-                counts.due_ms = rcpt->next_ms;
-        }
-    }
-    return counts;
-}
-
-static const struct model_lane *lane_find(const struct model *model, const struct lane_info *info)
-{
-    for (size_t i = 0; i < model->lane_count; i++) {
-        const struct model_lane *lane = &model->lanes[i];
-        if (lane->class_ == info->class_ && strcmp(lane->domain, info->domain) == 0 &&
-            strcmp(lane->tenant, info->tenant) == 0 && strcmp(lane->pool, info->pool) == 0)
-            return lane;
-    }
-    return NULL;
-}
-
-static bool lane_one(struct lane_listing *list, const struct lane_info *info)
-{
-    struct rig *rig = list->rig;
-    CHECK(info->lane > list->last, "lane %u comes after %u", info->lane, list->last);
-    list->last = info->lane;
-    const struct model_lane *lane = lane_find(&rig->model, info);
-    if (!lane) {
-        /* An upload that was given up may have made one. */
-        CHECK(info->deferred + info->delivered + info->bounced + info->expired + info->cancelled == 0 &&
-                  (rig->uploads || info->ready == 0),
-              "lane %u of %s counts something of no job", info->lane, info->domain);
-        return true;
-    }
-    list->seen++;
-    struct lane_counts counts = count_lane(&rig->model, lane);
-    CHECK(rig->uploads ? info->ready >= counts.ready : info->ready == counts.ready,
-          "lane %u of %s has %lld ready, not %lld", info->lane, info->domain, (ll)info->ready,
-          (ll)counts.ready);
-    CHECK(info->deferred == counts.deferred, "lane %u of %s has %lld deferred, not %lld", info->lane,
-          info->domain, (ll)info->deferred, (ll)counts.deferred);
-    CHECK(info->delivered == lane->ended[RCPT_DELIVERED] && info->bounced == lane->ended[RCPT_BOUNCED] &&
-              info->expired == lane->ended[RCPT_EXPIRED] && info->cancelled == lane->ended[RCPT_CANCELLED],
-          "lane %u of %s: %lld delivered, %lld bounced, %lld expired, %lld cancelled, not %lld, %lld, %lld, "
-          "%lld",
-          info->lane, info->domain, (ll)info->delivered, (ll)info->bounced, (ll)info->expired,
-          (ll)info->cancelled, (ll)lane->ended[RCPT_DELIVERED], (ll)lane->ended[RCPT_BOUNCED],
-          (ll)lane->ended[RCPT_EXPIRED], (ll)lane->ended[RCPT_CANCELLED]);
-    bool due = counts.due_ms && counts.due_ms <= rig->second_ms;
-    CHECK(due ? info->next_due_ms && info->next_due_ms <= rig->now.wall_ms
-              : info->next_due_ms == counts.due_ms,
-          "lane %u is due next at %lld, not %lld", info->lane, (ll)info->next_due_ms, (ll)counts.due_ms);
-    return true;
-}
-
-static bool lane_listed(const struct lane_info *info, void *user)
-{
-    struct lane_listing *list = user;
-    list->good = lane_one(list, info);
-    return list->good && ++list->in_page < list->page;
-}
-
-static bool compare_lanes(struct rig *rig)
-{
-    struct lane_listing list = {.rig = rig, .good = true, .page = page_size(rig)};
-    uint32_t after = 0, lanes[64];
-    while (query_lanes(rig->store, &after, lane_listed, &list) && list.good)
-        list.in_page = 0;
-    if (!list.good)
-        return false;
-    CHECK(list.seen == rig->model.lane_count, "%zu lanes are listed, not %zu", list.seen,
-          rig->model.lane_count);
-    if (rig->model.lane_count) {
-        const struct model_lane *lane = &rig->model.lanes[prng_below(&rig->prng, rig->model.lane_count)];
-        size_t n = query_domain_lanes(rig->store, str_of(lane->domain), lanes, 64);
-        CHECK(n > 0, "%s has no lane", lane->domain);
-        for (size_t i = 0; i < n; i++) {
-            struct lane_info info;
-            CHECK(query_lane(rig->store, lanes[i], &info) && strcmp(info.domain, lane->domain) == 0,
-                  "lane %u is not of %s", lanes[i], lane->domain);
-        }
-    }
-    return true;
-}
-
-bool compare_lanes_ready(struct rig *rig)
-{
-    for (size_t i = 0; i < rig->model.count; i++) {
-        const struct model_job *job = rig->model.jobs[i];
-        for (size_t k = 0; k < job->count; k++) {
-            const struct model_rcpt *rcpt = &job->rcpts[k];
-            bool ready = !model_takeable(job, rcpt, rig->second_ms);
-            for (size_t n = 0; n < rig->lane_count && !ready; n++) {
-                const struct rig_lane *lane = &rig->lanes[n];
-                ready = lane->ready && lane->class_ == job->class_ &&
-                        strcmp(lane->domain, rcpt->domain) == 0 && strcmp(lane->tenant, job->tenant) == 0 &&
-                        strcmp(lane->pool, job->pool) == 0;
-            }
-            CHECK(ready, "job %lld has work for %s (%s, next %lld, now %lld) and its lane was not announced",
-                  (ll)job->id, rcpt->domain, rcpt_state_name(rcpt->state), (ll)rcpt->next_ms,
-                  (ll)rig->second_ms);
-        }
-    }
-    return true;
-}
-
 /* ---- over all jobs ---- */
 
 static bool compare_figures(struct rig *rig)
@@ -397,7 +258,7 @@ static bool compare_figures(struct rig *rig)
     uint64_t queued = 0, deferred = 0, claimed = 0, jobs = 0;
     store_figures(rig->store, &figures);
     for (size_t i = 0; i < model->count; i++) {
-        jobs += model->jobs[i]->state != JOB_ENDED;
+        jobs += model->jobs[i]->ended_ms == 0;
         for (size_t k = 0; k < model->jobs[i]->count; k++) {
             const struct model_rcpt *rcpt = &model->jobs[i]->rcpts[k];
             queued += !model_ended(rcpt->state);
@@ -462,7 +323,7 @@ static bool compare_deferred(struct rig *rig)
     const struct model *model = &rig->model;
     struct store_filter filter = {0};
     struct str domains[2];
-    struct set set = {.rig = rig, .filter = &filter, .good = true, .page = page_size(rig), .mark = ++mark};
+    struct set set = {.rig = rig, .filter = &filter, .good = true, .page = compare_page(rig), .mark = ++mark};
     struct buf after;
     size_t want = 0;
     if (prng_below(&rig->prng, 2)) {
@@ -556,100 +417,4 @@ bool compare_all(struct rig *rig)
             return false;
     return compare_lanes(rig) && compare_figures(rig) && compare_deferred(rig) &&
            compare_queue_statuses(rig) && compare_address(rig);
-}
-
-/* ---- events ---- */
-
-struct log_check {
-    struct rig *rig;
-    uint64_t last;
-    size_t mark, page, in_page;
-    bool good, again;
-};
-
-static bool event_one(struct log_check *log, const struct event *event)
-{
-    struct rig *rig = log->rig;
-    char text[RID_TEXT_MAX];
-    rid_format(event->rid, text);
-    const char *type = event_type_name(event->type);
-    CHECK(event->seq > log->last, "event %lld comes after %lld", (ll)event->seq, (ll)log->last);
-    CHECK(log->again || event->seq == log->last + 1, "event %lld is missing", (ll)log->last + 1);
-    log->last = event->seq;
-    const struct model_job *job = model_job(&rig->model, event->rid.job);
-    struct model_rcpt *rcpt = model_rcpt(&rig->model, event->rid);
-    if (!job)
-        return true; /* purged */
-    CHECK(rcpt, "event %lld (%s) is of %s, which is not there", (ll)event->seq, type, text);
-    size_t at = log->again ? rcpt->seen_again++ : rcpt->seen_events++;
-    CHECK(at < rcpt->event_count, "event %lld: %s has %s too many", (ll)event->seq, text, type);
-    const struct model_event *want = &rcpt->events[at];
-    CHECK(event->type == want->type, "event %lld of %s is %s, not %s", (ll)event->seq, text, type,
-          event_type_name(want->type));
-    CHECK(str_eq(event->to, str_of(rcpt->to)) && str_eq(event->domain, str_of(rcpt->domain)) &&
-              str_eq(event->tenant, str_of(job->tenant)) && str_eq(event->campaign, str_of(job->campaign)),
-          "event %lld of %s names %.*s", (ll)event->seq, text, STR_ARG(event->to));
-    if (event->type == EVENT_DEFERRED || event->type == EVENT_BOUNCED || event->type == EVENT_DELIVERED) {
-        CHECK(status_number(event->status) == status_number(want->status) && event->code == want->code &&
-                  event->attempt == want->attempt,
-              "event %lld (%s of %s): status %d.%d.%d, code %u, attempt %u, not %d.%d.%d, %u, %u",
-              (ll)event->seq, type, text, event->status.class_, event->status.subject, event->status.detail,
-              event->code, event->attempt, want->status.class_, want->status.subject, want->status.detail,
-              want->code, want->attempt);
-        CHECK(event->next_ms == want->next_ms, "event %lld (%s of %s): next %lld, not %lld", (ll)event->seq,
-              type, text, (ll)event->next_ms, (ll)want->next_ms);
-    }
-    return true;
-}
-
-static bool event_visited(const struct event *event, void *user)
-{
-    struct log_check *log = user;
-    log->good = event_one(log, event);
-    return log->good && ++log->in_page < log->page;
-}
-
-static bool read_log(struct log_check *log)
-{
-    struct rig *rig = log->rig;
-    uint64_t at = log->last;
-    for (;;) {
-        log->in_page = 0;
-        uint64_t next = query_events(rig->store, at, event_visited, log);
-        if (!log->good)
-            return false;
-        if (next == at)
-            break;
-        CHECK(next >= log->last && (log->in_page == 0 || next == log->last || log->again),
-              "reading events to %lld says %lld", (ll)log->last, (ll)next);
-        at = log->last = next;
-    }
-    CHECK(at == store_event_seq(rig->store), "the log ends at %lld, not %lld", (ll)at,
-          (ll)store_event_seq(rig->store));
-    for (size_t i = 0; i < rig->model.count; i++)
-        for (size_t k = 0; k < rig->model.jobs[i]->count; k++) {
-            const struct model_rcpt *rcpt = &rig->model.jobs[i]->rcpts[k];
-            size_t seen = log->again ? rcpt->seen_again : rcpt->seen_events;
-            CHECK(seen == rcpt->event_count, "recipient %u of job %lld had %zu events, not %zu; next is %s",
-                  rcpt->number, (ll)rig->model.jobs[i]->id, seen, rcpt->event_count,
-                  event_type_name(rcpt->events[seen].type));
-        }
-    return true;
-}
-
-bool compare_events(struct rig *rig)
-{
-    struct log_check log = {.rig = rig, .last = rig->event_seq, .page = page_size(rig), .good = true};
-    bool good = read_log(&log);
-    rig->event_seq = log.last;
-    return good;
-}
-
-bool compare_events_again(struct rig *rig)
-{
-    struct log_check log = {.rig = rig, .page = page_size(rig), .good = true, .again = true};
-    for (size_t i = 0; i < rig->model.count; i++)
-        for (size_t k = 0; k < rig->model.jobs[i]->count; k++)
-            rig->model.jobs[i]->rcpts[k].seen_again = 0;
-    return read_log(&log);
 }

@@ -5,8 +5,19 @@
 
 #include "tests/unit/store_rig.h"
 
+#define CHECK(condition, ...)                                                                                \
+    do {                                                                                                     \
+        if (!(condition))                                                                                    \
+            return rig_complain(rig, __VA_ARGS__);                                                           \
+    } while (0)
+
+typedef long long ll; /* for printf */
+
 /* Jobs, recipients, lanes, figures, counts, indexes, reports: all but the events. Learns rids on the way. */
 bool compare_all(struct rig *rig);
+bool compare_lanes(struct rig *rig); /* a part of it */
+/* The length of a page of a list: how a list is cut must not matter. */
+size_t compare_page(struct rig *rig);
 /* One recipient. */
 bool compare_rcpt(struct rig *rig, const struct model_job *job, const struct model_rcpt *rcpt,
                   const struct rcpt_info *info);

@@ -98,7 +98,8 @@ struct model_job *model_job_new(uint64_t id, const struct job_spec *spec, int64_
     job->verp = strstr(job->from, "{{rid}}") != NULL;
     job->created_ms = created_ms;
     job->not_before_ms = spec->not_before_ms;
-    job->expires_ms = created_ms + (spec->lifetime_ms ? spec->lifetime_ms : lifetime_ms);
+    int64_t start_ms = spec->not_before_ms > created_ms ? spec->not_before_ms : created_ms;
+    job->expires_ms = start_ms + (spec->lifetime_ms ? spec->lifetime_ms : lifetime_ms);
     return job;
 }
 
@@ -269,7 +270,8 @@ static void job_close(struct model_job *job, int64_t now_ms)
             return;
     if (!job->ended_ms)
         job->ended_ms = now_ms;
-    job->state = JOB_ENDED;
+    if (job->state != JOB_CANCELLED)
+        job->state = JOB_ENDED;
 }
 
 static void rcpt_end(struct model *model, struct model_job *job, struct model_rcpt *rcpt,
@@ -406,7 +408,7 @@ struct model_progress model_operate(struct model *model, enum op_kind kind, cons
             one->state = JOB_PAUSED;
         if (kind == OP_RESUME && one->state == JOB_PAUSED)
             one->state = JOB_ACTIVE;
-        if (kind == OP_CANCEL && one->state != JOB_ENDED)
+        if (kind == OP_CANCEL && !one->ended_ms)
             one->state = JOB_CANCELLED;
     }
     for (size_t i = 0; i < model->count; i++) {
@@ -430,7 +432,7 @@ void model_time(struct model *model, int64_t now_ms)
     for (size_t i = 0; i < model->count; i++) {
         struct model_job *job = model->jobs[i];
         job->started = job->started || job->not_before_ms <= now_ms;
-        if (job->state != JOB_ENDED && job->expires_ms <= now_ms)
+        if (!job->ended_ms && job->expires_ms <= now_ms)
             for (size_t k = 0; k < job->count; k++)
                 if (!model_ended(job->rcpts[k].state) && !job->rcpts[k].claimed)
                     rcpt_expire(model, job, &job->rcpts[k], now_ms);
@@ -438,7 +440,7 @@ void model_time(struct model *model, int64_t now_ms)
     size_t kept = 0;
     for (size_t i = 0; i < model->count; i++) {
         struct model_job *job = model->jobs[i];
-        if (job->state == JOB_ENDED && job->ended_ms + model->retain_ms <= now_ms)
+        if (job->ended_ms && job->ended_ms + model->retain_ms <= now_ms)
             model_job_free(job);
         else
             model->jobs[kept++] = job;

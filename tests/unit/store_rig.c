@@ -270,17 +270,22 @@ static void release_held(struct rig *rig)
     rig_steps(rig, RIG_ROUNDS);
 }
 
-static void store_down(struct rig *rig)
+static void store_down(struct rig *rig, struct admit *admit)
 {
     release_held(rig);
+    if (admit)
+        admit_free(admit);
+    rig_steps(rig, RIG_ROUNDS);
     store_close(rig->store);
     rig->store = NULL;
     read_inboxes(rig);
 }
 
-void rig_close(struct rig *rig)
+void rig_abandon(struct rig *rig)
 {
-    store_down(rig);
+    if (rig->store)
+        store_close(rig->store);
+    read_inboxes(rig);
     for (unsigned w = 0; w < RIG_WORKERS; w++)
         inbox_destroy(rig->inboxes[w]);
     model_free(&rig->model);
@@ -289,7 +294,13 @@ void rig_close(struct rig *rig)
     directory_remove(rig->directory);
 }
 
-void rig_crash(struct rig *rig)
+void rig_close(struct rig *rig)
+{
+    store_down(rig, NULL);
+    rig_abandon(rig);
+}
+
+void rig_crash_with(struct rig *rig, struct admit *admit)
 {
     char old[sizeof rig->directory];
     struct now now = rig->now;
@@ -297,12 +308,17 @@ void rig_crash(struct rig *rig)
     directory_make(rig);
     /* What the file holds now is what a restart would find: commits are written through, not mapped. */
     directory_walk(old, file_copy, rig->directory);
-    store_down(rig);
+    store_down(rig, admit);
     directory_remove(old);
     for (size_t i = 0; i < rig->lane_count; i++)
         rig->lanes[i].ready = false;
     rig->now = now;
     store_up(rig);
+}
+
+void rig_crash(struct rig *rig)
+{
+    rig_crash_with(rig, NULL);
 }
 
 /* ---- taking ---- */
@@ -347,6 +363,21 @@ static void check_taken(struct rig *rig, const struct rig_lane *lane, const stru
         rig_fail(rig, "took %s with another job's header", text);
 }
 
+static size_t takeable(const struct rig *rig, const struct rig_lane *lane, enum rcpt_state state)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < rig->model.count; i++) {
+        const struct model_job *job = rig->model.jobs[i];
+        if (lane->class_ != job->class_ || strcmp(lane->tenant, job->tenant) != 0 ||
+            strcmp(lane->pool, job->pool) != 0)
+            continue;
+        for (size_t k = 0; k < job->count; k++)
+            count += job->rcpts[k].state == state && strcmp(lane->domain, job->rcpts[k].domain) == 0 &&
+                     model_takeable(job, &job->rcpts[k], rig->second_ms);
+    }
+    return count;
+}
+
 unsigned rig_take(struct rig *rig, size_t index, unsigned want)
 {
     struct rig_lane *lane = &rig->lanes[index];
@@ -363,16 +394,24 @@ unsigned rig_take(struct rig *rig, size_t index, unsigned want)
     if (answer->lane != lane->lane || answer->count > want)
         rig_fail(rig, "asked lane %u for %u, got %u of lane %u", lane->lane, want, answer->count,
                  answer->lane);
-    unsigned count = 0;
+    unsigned count = 0, fresh = 0;
     for (struct taken *taken = answer->list; taken; taken = taken->next, count++) {
         check_taken(rig, lane, taken);
+        fresh += model_rcpt(&rig->model, taken->rid)->state == RCPT_READY;
         model_claim(&rig->model, taken->rid);
         rig->held[rig->held_count++] = taken;
     }
     if (count != answer->count)
         rig_fail(rig, "lane %u gave %u, said %u", lane->lane, count, answer->count);
-    if (answer->idle)
+    if (fresh && takeable(rig, lane, RCPT_DEFERRED))
+        rig_fail(rig, "lane %u gave what was never tried before %zu due retries", lane->lane,
+                 takeable(rig, lane, RCPT_DEFERRED));
+    if (answer->idle) {
+        size_t left = takeable(rig, lane, RCPT_READY) + takeable(rig, lane, RCPT_DEFERRED);
+        if (left)
+            rig_fail(rig, "lane %u says it is idle and has %zu to take", lane->lane, left);
         lane->ready = false;
+    }
     free(answer);
     return count;
 }

@@ -48,6 +48,8 @@ struct rig {
 
 void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms);
 void rig_close(struct rig *rig);
+/* As rig_close, of a store that no step may be asked of any more (or that is gone). */
+void rig_abandon(struct rig *rig);
 /* Notes what is done next. */
 void rig_note(struct rig *rig, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Ends the test: the seed, what was done last, and what is wrong. */
@@ -74,5 +76,7 @@ struct taken *rig_unhold(struct rig *rig, size_t index);
 /* Ends the store as a power cut would: what is not committed is lost, what was held is nobody's. The model
  * keeps what it knew: the caller tells it. */
 void rig_crash(struct rig *rig);
+/* The same with an upload under way, which goes with the store. */
+void rig_crash_with(struct rig *rig, struct admit *admit);
 
 #endif
