@@ -1,0 +1,95 @@
+/* dns.h - the resolver: MX with addresses, cached and coalesced, for one worker.
+ *
+ * One `struct dns` a worker, on its thread, over its io and wheel. dns_ares.c is the only file that includes
+ * ares.h and asks the network; dns.c holds the cache and the logic, and the simulator replaces the former.
+ * Answers come through a callback, never from within the call; equal questions under way share one query.
+ *
+ * RFC 5321 5.1 (MX, implicit MX, order), RFC 7505 (null MX), RFC 2308 (negative answers), RFC 2181 (CNAME).
+ */
+#ifndef POSTRIDER_DNS_DNS_H
+#define POSTRIDER_DNS_DNS_H
+
+#include "engine/base/clock.h"
+#include "engine/base/prng.h"
+#include "engine/base/str.h"
+#include "engine/base/wheel.h"
+#include "engine/io/io.h"
+#include "engine/limits.h"
+
+struct dns;
+
+enum dns_status {
+    DNS_OK,
+    DNS_NO_DOMAIN, /* NXDOMAIN: 5.1.2 */
+    DNS_NO_MAIL,   /* the domain exists, without MX, A or AAAA: 5.1.2 */
+    DNS_NULL_MX,   /* RFC 7505: 5.1.10 */
+    DNS_FAILED,    /* SERVFAIL, timeout, malformed: 4.4.3, try later */
+};
+
+/* The mail hosts of a domain. Immutable and reference counted (atomically: it travels between workers). */
+struct dns_mx_host {
+    uint16_t preference;
+    char name[DOMAIN_MAX + 1]; /* lower case, no final dot */
+};
+struct dns_mx {
+    enum dns_status status;
+    char reason[128];   /* for people: "SERVFAIL from 127.0.0.1", "no such domain" */
+    int64_t expires_ns; /* mono; from the TTL, within sane bounds */
+    bool implicit;      /* no MX record: the domain itself */
+    unsigned host_count;
+    struct dns_mx_host hosts[]; /* by preference; equal ones in the order of the names: shuffle on use */
+};
+/* One host that somebody named, a route's, in place of an answer; it never expires. NULL: no memory. */
+struct dns_mx *dns_mx_static(struct str host);
+struct dns_mx *dns_mx_ref(struct dns_mx *mx);
+void dns_mx_unref(struct dns_mx *mx);
+
+struct dns_address {
+    struct sockaddr_storage address; /* port 0 */
+    socklen_t len;
+};
+struct dns_addresses {
+    enum dns_status status;
+    char reason[128];
+    int64_t expires_ns;
+    unsigned count;
+    struct dns_address list[HOST_ADDRESSES_MAX]; /* IPv6 and IPv4 mixed, as RFC 8305 would begin: v6 first */
+};
+
+struct dns_settings {
+    const char *servers; /* "127.0.0.1:5353,[::1]:53"; NULL or "" for resolv.conf */
+    int64_t timeout_ms;  /* over all tries of one question */
+    bool ipv6;           /* ask for AAAA */
+    unsigned cache_max;  /* entries kept */
+};
+
+struct dns *dns_create(struct io *io, struct wheel *wheel, struct prng *prng,
+                       const struct dns_settings *settings, struct err *err);
+/* Pending questions are answered DNS_FAILED from within. */
+void dns_destroy(struct dns *dns);
+
+/* A question under way, embedded in its owner. dns_cancel is safe at any time, also when idle. */
+struct dns_query {
+    struct dns_query *next, **back;
+    void (*mx)(struct dns_query *query, struct dns_mx *mx); /* mx is the callee's to unref */
+    void (*addresses)(struct dns_query *query,
+                      const struct dns_addresses *answer); /* valid during the call */
+};
+/* domain: an A-label, lower case. `now` dates the cache. A cached answer comes at the next dns_step. */
+void dns_ask_mx(struct dns *dns, struct dns_query *query, struct str domain, struct now now);
+void dns_ask_addresses(struct dns *dns, struct dns_query *query, struct str host, struct now now);
+void dns_cancel(struct dns_query *query);
+
+/* Answers from the cache or from what has arrived; run once a worker step. */
+void dns_step(struct dns *dns, struct now now);
+/* True while dns_step has something to deliver at once. */
+bool dns_busy(const struct dns *dns);
+/* Forgets everything cached (`flush dns`). */
+void dns_flush(struct dns *dns);
+
+/* The registrable domain of a host name (libpsl), e.g. mx1.mail.example.co.uk -> example.co.uk; the name
+ * itself where there is none (an address literal, a public suffix). Returns a view into `host`. Any thread.
+ */
+struct str dns_registrable(struct str host);
+
+#endif

@@ -1,0 +1,272 @@
+/* store.h - the queue: what was accepted, what became of it, what is next. One LMDB environment.
+ *
+ * Threads. Two of its own: the *writer*, the only one that writes LMDB, and the *taker*, which reads ready
+ * and due recipients for the workers. Each is a loop around a step function (store_write_step,
+ * store_take_step), so that a simulator can run both in one thread. Queries (query.h) run on the caller's
+ * thread in short read transactions. Everything below says who may call it.
+ *
+ * Flow. An upload packs recipients into windows (admit_*) and posts them; the writer commits many posts in
+ * one transaction with sync, then completes each. A lane that gained work is announced to its worker
+ * (STORE_LANE_READY); the worker asks for recipients with store_take, gets them in one STORE_TAKEN, and gives
+ * each back exactly once with store_settle, with what became of it. A recipient that was taken is *claimed*:
+ * no second take, no cancel and no expiry touches it until it is settled. Claims live in memory only: after a
+ * crash, what was in flight is ready (or due) again.
+ *
+ * Durable means: mdb_txn_commit with its sync has returned. A failed sync or meta page write ends the
+ * process: nothing is committed on top of it. Disk full and map full refuse admits (STORE_FULL) and keep
+ * settling.
+ *
+ * Values never exceed VALUE_MAX; schema.h has the tables. Errors are sentences (err.h). */
+#ifndef POSTRIDER_QUEUE_STORE_H
+#define POSTRIDER_QUEUE_STORE_H
+
+#include "engine/base/buf.h"
+#include "engine/base/clock.h"
+#include "engine/base/err.h"
+#include "engine/base/inbox.h"
+#include "engine/limits.h"
+#include "queue/rid.h"
+#include "queue/status.h"
+
+struct store;
+
+struct store_settings {
+    const char *directory; /* must exist or be creatable; locked by a lock file of ours */
+    uint64_t max_size;     /* bytes of map */
+    uint64_t reserve;      /* bytes given up when the disk is full, so that settling goes on */
+    int64_t lifetime_ms;   /* of a job that names none */
+    int64_t retain_ms;     /* how long an ended job and its events stay */
+    unsigned workers;      /* lanes are shared out by hash of the domain */
+};
+
+/* Opens, recovers, starts no thread. Errors: locked by another daemon, not writable, of a newer version, … */
+struct store *store_open(const struct store_settings *settings, struct now now, struct err *err);
+/* After the threads have ended (store_stop) and all taken recipients are settled or freed. */
+void store_close(struct store *store);
+
+/* Starts the writer and the taker; store_stop ends both after what is posted is committed. */
+bool store_start(struct store *store, struct err *err);
+void store_stop(struct store *store);
+/* For a simulator instead of store_start: one bounded round; returns when to call again (mono_ns). */
+int64_t store_write_step(struct store *store, struct now now);
+int64_t store_take_step(struct store *store, struct now now);
+
+/* ---- jobs ---------------------------------------------------------------------------------------------- */
+
+enum job_class { CLASS_BULK, CLASS_TRANSACTIONAL };
+enum job_state { JOB_UPLOADING, JOB_ACTIVE, JOB_PAUSED, JOB_CANCELLED, JOB_ENDED };
+enum job_bounces { BOUNCES_REPORT, BOUNCES_DSN, BOUNCES_NONE };
+enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 }; /* 0: not given */
+enum dsn_ret { RET_UNSET, RET_HDRS, RET_FULL };
+
+/* What a job says, for all its recipients. Strings are views; the store copies them. */
+struct job_spec {
+    struct str tenant, campaign, pool; /* "default", "", "" */
+    enum job_class class_;
+    struct str from;            /* envelope sender, may hold {{rid}}; empty: the null sender */
+    struct str envid, metadata; /* metadata: JSON text of an object, or empty */
+    enum job_bounces bounces;
+    enum dsn_ret ret;
+    uint8_t notify;    /* for recipients that name none */
+    bool same_for_all; /* rendition and envelope are equal for every recipient: transactions may be shared */
+    bool require_tls;
+    bool is_dsn;           /* a report of ours: its own failure is reported to nobody */
+    int64_t not_before_ms; /* wall; 0: at once */
+    int64_t lifetime_ms;   /* 0: the setting's */
+    const void *content;   /* the compiled message (message/template.h), opaque here */
+    size_t content_size;
+    uint8_t content_hash[32]; /* equal hashes are one content: a collision-resistant digest */
+    uint64_t message_size;    /* as rendered, about; for SIZE and for accounting */
+};
+
+/* One recipient of a job. */
+struct rcpt_spec {
+    struct str to;     /* the address as it goes on the wire */
+    struct str domain; /* A-label, lower case: which lane */
+    struct str vars;   /* message/vars.h blob, opaque here */
+    struct str id, orcpt, metadata;
+    uint8_t notify; /* 0: the job's */
+};
+
+/* ---- admit: any thread, one at a time per admit ---------------------------------------------------------
+ */
+
+enum admit_result { ADMIT_OK, ADMIT_FULL, ADMIT_STOPPING, ADMIT_KEY_TAKEN };
+
+struct admit; /* one job being uploaded */
+
+/* A job id is given out at once; nothing is on disk yet. `workspace` bounds memory: ADMIT_WINDOW_MAX a
+ * window. */
+struct admit *admit_begin(struct store *store, const struct job_spec *spec, struct now now, struct err *err);
+uint64_t admit_job(const struct admit *admit);
+/* Adds a recipient to the window in memory. False: no memory, or the record is too large (err). */
+bool admit_add(struct admit *admit, const struct rcpt_spec *rcpt, struct err *err);
+uint64_t admit_count(const struct admit *admit);
+/* True when the window should be posted before more is added. */
+bool admit_window_full(const struct admit *admit);
+
+/* Completion of a post: on the writer's thread, after the commit; must be quick and must not call the store.
+ */
+typedef void admit_done(struct admit *admit, enum admit_result result, void *user);
+/* Posts the window; more windows follow. Nothing of the job is visible yet. The next admit_add may come only
+ * after `done`. */
+void admit_post(struct admit *admit, admit_done *done, void *user);
+
+/* Idempotency: `key_hash` names "K/n"; with it the answer (JSON of this job) and the digest of its lines are
+ * kept for key_ttl_ms in the same commit. */
+struct admit_key {
+    bool set;
+    uint8_t key_hash[32];
+    uint8_t digest[32];
+    int64_t ttl_ms;
+    struct str answer;
+};
+/* Deletes pending rows of the dsn table in the same commit: see dsn_pending in query.h. */
+struct admit_consumes {
+    bool set;
+    uint64_t job;
+    struct str return_path; /* expanded envelope sender the report goes to */
+    uint32_t count;         /* the first so many rows */
+};
+/* The last window: makes the job visible in the same commit (or after `not_before`). */
+void admit_commit(struct admit *admit, const struct admit_key *key, const struct admit_consumes *consumes,
+                  admit_done *done, void *user);
+/* Gives up a job whose windows may partly be on disk: they are swept later. Also frees an admit after the
+ * `done` of admit_commit; every admit ends with admit_free, called when no post is under way. */
+void admit_free(struct admit *admit);
+
+/* A kept answer: true and fills digest and answer (a malloc'ed text in buf) when the key is known. Any
+ * thread. */
+bool store_key_find(struct store *store, const uint8_t key_hash[32], struct now now, uint8_t digest[32],
+                    struct buf *answer);
+
+/* ---- take and settle: workers ---------------------------------------------------------------------------
+ */
+
+/* A job in memory, shared by its taken recipients: immutable, reference counted. */
+struct store_job {
+    uint64_t id;
+    enum job_class class_;
+    struct str tenant, campaign, pool, from, envid;
+    enum dsn_ret ret;
+    uint8_t notify;
+    bool same_for_all, require_tls, is_dsn;
+    int64_t created_ms, expires_ms;
+    uint64_t message_size;
+    const void *content;
+    size_t content_size;
+    void *opened; /* the worker side's own: an opened template, set once by compare-and-swap, see
+                     job_set_opened */
+};
+void store_job_ref(struct store_job *job);
+void store_job_unref(struct store_job *job);
+/* Called when the last reference goes and `opened` is set; set once at start by whoever fills it. */
+void store_set_job_closer(struct store *store, void (*close_opened)(void *opened));
+
+enum outcome {
+    OUTCOME_RELEASED, /* not tried after all: ready (or due) again at once; no attempt counted */
+    OUTCOME_DELIVERED,
+    OUTCOME_DEFERRED, /* next_ms says when; attempt counted unless attempt_free */
+    OUTCOME_BOUNCED,
+    OUTCOME_EXPIRED, /* the worker saw its time pass */
+};
+
+/* One claimed recipient. The worker owns it from STORE_TAKEN until store_settle, which takes it back and
+ * frees it. Views point into the same allocation. */
+struct taken {
+    struct taken *next; /* the list of STORE_TAKEN; then free for the worker's own lists */
+    struct store_job *job;
+    struct rid rid;
+    uint32_t lane;
+    struct str to, vars, id, orcpt;
+    uint8_t notify;
+    uint32_t attempts;      /* before this one */
+    int64_t first_ms;       /* of the first attempt; 0: never tried */
+    struct str last_source; /* name of the source used last, or empty (greylisting wants the same again) */
+    struct status last_status;
+    /* What became of it: filled by the worker before store_settle. */
+    enum outcome outcome;
+    uint16_t code; /* SMTP reply code; 0: local */
+    struct status status;
+    bool attempt_free;                /* deferred without using up an attempt (policy, rate) */
+    int64_t next_ms;                  /* DEFERRED: wall */
+    int64_t at_ms;                    /* when it was decided, wall */
+    int32_t delay_ms;                 /* from the start of this attempt */
+    struct str site, source, mx, tls; /* interned by the worker: must outlive it (process life) */
+    char *reply; /* malloc'ed, at most STORED_REPLY_MAX bytes, or NULL; the store frees it */
+    uint16_t reply_size;
+    void *worker; /* the worker's own */
+};
+
+/* Messages from the store to a worker's inbox (struct inbox_node first, kind as named). */
+enum { STORE_LANE_READY = 100, STORE_TAKEN, STORE_DROP_JOB };
+
+struct store_lane_msg { /* STORE_LANE_READY: this lane has work; freed by the worker with free() */
+    struct inbox_node node;
+    uint32_t lane;
+    enum job_class class_;
+    char tenant[NAME_MAX_BYTES + 1], pool[NAME_MAX_BYTES + 1], domain[DOMAIN_MAX + 1];
+};
+struct store_taken_msg { /* STORE_TAKEN: the answer to one store_take; freed with free(), the list is the
+                            worker's */
+    struct inbox_node node;
+    uint32_t lane;
+    unsigned count;
+    struct taken *list;
+    bool idle; /* the lane has nothing more now: it will be announced again when it has */
+};
+struct store_drop_msg { /* STORE_DROP_JOB: release what is taken of this job but not in flight; free() */
+    struct inbox_node node;
+    uint64_t job;
+};
+
+/* Names the inbox of each worker before store_start. */
+void store_attach_worker(struct store *store, unsigned worker, struct inbox *inbox);
+/* Wants up to `want` (<= LANE_TAKE_MAX) recipients of the lane, answered by one STORE_TAKEN to worker `to`.
+ * One request a lane under way. Due retries come before what was never tried; jobs take turns. Workers only.
+ */
+void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to);
+/* Settles a list (through `next`), any outcomes. Never blocks; durable within TXN_WORK_MAX_MS + a sync. */
+void store_settle(struct store *store, struct taken *list);
+
+/* ---- steering: any thread; answered on the writer's thread ------------------------------------------------
+ */
+
+struct store_filter { /* empty fields match all */
+    uint64_t job;     /* 0: any */
+    struct str tenant, campaign, domain;
+    struct status_pattern status;
+    bool has_status;
+    const struct str *domains; /* a site's domains, resolved by the caller; NULL: unused */
+    size_t domain_count;
+};
+enum op_kind { OP_PAUSE, OP_RESUME, OP_CANCEL, OP_RETRY, OP_BOUNCE, OP_EXPIRE, OP_SWEEP, OP_PURGE, OP_WAKE };
+struct op_progress {
+    uint64_t op;                          /* 0: done within the call's transaction */
+    bool done, found;                     /* found: the job exists */
+    uint64_t matched, changed, in_flight; /* in_flight: claimed by workers when the operation passed */
+};
+typedef void op_done(const struct op_progress *progress, void *user);
+/* Starts an operation with a durable cursor, done in slices between other commits. `done` is called once:
+ * when it ends, or after wait_ms with done = false (it goes on; see query.h op_find). */
+void store_operate(struct store *store, enum op_kind kind, const struct store_filter *filter, int64_t wait_ms,
+                   op_done *done, void *user);
+
+/* ---- figures: any thread, never blocks --------------------------------------------------------------------
+ */
+
+struct store_figures {
+    uint64_t accepted, delivered, bounced, expired, cancelled, suppressed; /* since the directory was made */
+    uint64_t queued;   /* every visible recipient that has not ended */
+    uint64_t deferred; /* of them, waiting for a retry */
+    uint64_t claimed;  /* of them, with workers */
+    uint64_t jobs;     /* not ended */
+    uint64_t events;   /* the last sequence number */
+    uint64_t db_bytes, commits, commit_rows, settle_backlog;
+    bool full; /* admits are refused */
+};
+void store_figures(struct store *store, struct store_figures *figures);
+/* A counter that changes with every commit that wrote events, and a way to wait for it. */
+uint64_t store_event_seq(struct store *store);
+
+#endif
