@@ -95,7 +95,8 @@ struct yaml;
 
 struct config_item {
     struct fy_node *node; /* the element's map */
-    uint32_t set;         /* which of its options the operator gave */
+    const char *file;
+    uint32_t set; /* which of its options the operator gave */
 };
 
 /* The elements of one top-level list while files are read; they move into the configuration at the end, and
