@@ -15,6 +15,7 @@ CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' -DUSE
 LDFLAGS_ALL = $(if $(SANITIZER),-fsanitize=$(SANITIZER),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) -pthread $(LDFLAGS)
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
 PY := /usr/bin/python3
+PREFIX ?= /usr/local
 
 ENGINE := $(filter-out engine/main.c,$(wildcard engine/*.c engine/*/*.c)) $(wildcard queue/*.c)
 UNIT := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/test_*.c))
@@ -23,10 +24,20 @@ TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
 PROGRAMS := $B/postriderd $B/postrider $B/world
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help demo test test-all lint bench compare sanitize install clean deps-%
+.PHONY: all help programs units demo test test-unit test-integration test-all lint bench install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
+help:
+	@sed -n 's/^#: //p' Makefile
+#: make              build everything into build/ (installs what is missing)
+#: make demo         the main job from nothing: a newsletter for 20,000 recipients, delivered to a small Internet
+#: make test         every test that fits in ten minutes, from nothing
+#: make test-all     the same under ASan+UBSan, the threads under TSan, and the long runs
+#: make lint         include direction, banned calls, headers alone, clang-tidy, cppcheck, formatting
+#: make bench        the figures of the README, measured here
+#: make install      DESTDIR= PREFIX=/usr/local
+#: make clean
 programs: $(PROGRAMS)
 units: $(UNIT)
 
@@ -46,6 +57,32 @@ $B/unit/%: $B/obj/tests/unit/%.o $B/libpostrider.a
 	@mkdir -p $(@D)
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
+
+demo: deps-demo
+	@$(MAKE) --no-print-directory -j2 programs
+	@bench/demo.sh $B
+test: deps-test
+	@$(MAKE) --no-print-directory -j2 programs units
+	@$(MAKE) --no-print-directory test-unit test-integration
+test-unit: units
+	@failed=; for t in $(UNIT); do echo "== $$t"; timeout 300 $$t || failed="$$failed $$t"; done; \
+	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+test-integration:
+	BUILD=$B $(PY) -m pytest -q -x --durations=5 -p no:cacheprovider tests/integration $(PYTEST)
+test-all: test
+	@$(MAKE) --no-print-directory -j2 SANITIZER=address,undefined programs units
+	@$(MAKE) --no-print-directory SANITIZER=address,undefined test-unit test-integration
+	@$(MAKE) --no-print-directory -j2 SANITIZER=thread programs units
+	@$(MAKE) --no-print-directory SANITIZER=thread test-unit test-integration
+lint: deps-lint
+	@tests/lint.py
+bench: deps-bench
+	@$(MAKE) --no-print-directory -j2 programs
+	@$(PY) bench/run.py --build $B $(BENCH)
+install: all
+	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
+	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider
+	install -Dm644 deploy/examples/postrider.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/examples/postrider.yaml
 
 deps-%:
 	@deploy/install-deps $*

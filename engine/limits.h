@@ -31,6 +31,14 @@
 #define METADATA_MAX        2048
 #define REJECTED_LISTED_MAX 1000
 
+/* Messages. */
+#define TEXT_LINE_MAX      998 /* octets in a line without its CRLF, RFC 5322 2.1.1 */
+#define MIME_DEPTH_MAX     16  /* multiparts and messages inside one another */
+#define MIME_PARTS_MAX     1000
+#define TEMPLATE_NAMES_MAX 512                /* different variables in one message */
+#define VARS_COUNT_MAX     512                /* variables of one recipient */
+#define RENDITION_MAX      (64 * 1024 * 1024) /* bytes that one recipient's variables may become */
+
 /* SMTP. */
 #define REPLY_LINE_MAX     2048 /* RFC 5321 says 512; servers send more */
 #define REPLY_TEXT_MAX     1024 /* kept of a joined multi-line reply */
@@ -39,6 +47,21 @@
 #define TXN_RCPTS_MAX      1000
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
+
+#define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
+#define SESSION_IOV_MAX  16           /* pieces of a message in one send; with more it takes several */
+#define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
+#define REFUSALS_MAX     32           /* transactions a session refuses in one go before it yields */
+#define WAIT_NAMED_MAX_S 86400        /* "try again in …": longer is not believed */
+
+/* TLS. */
+#define TLS_RESUME_MAX 1024 /* sessions kept a worker, some KiB each */
+#define TLS_RECORD_MAX 16384
+#define TLS_FEED_MAX   16384
+#define TLS_PLAIN_MAX  (4 * TLS_RECORD_MAX)
+#define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
+#define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
+#define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
 
 /* Network, a worker. */
 #define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */
@@ -63,8 +86,16 @@
 #define DNS_EDNS_BYTES         1232 /* no fragments */
 
 /* Scheduling, a worker. */
-#define LANE_TAKE_MAX    256                /* recipients granted to a lane at once */
-#define WORKER_TAKEN_MAX 50000              /* recipients in a worker's memory */
-#define CONTENT_LIVE_MAX (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
+#define LANE_TAKE_MAX        256     /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX     50000   /* recipients in a worker's memory */
+#define HOSTS_REMEMBERED_MAX 20000   /* addresses of mail hosts with a past */
+#define HOST_PLAIN_MS        3600000 /* how long a host whose TLS failed is spoken to in the clear */
+#define SESSIONS_MAX         65536   /* of all workers together */
+#define DNS_CACHE_MAX        200000  /* answers kept by one worker */
+#define BULK_SHARE           10      /* one bulk message at least for so many transactional ones */
+#define REQUEUE_MAX          3       /* times that a lost connection gives a recipient back at once */
+#define WINDOW_START         8       /* connections that a new path may open before it knows more */
+#define POOL_LINGER_MS       60000   /* how long what is known of a pool's hosts is used */
+#define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 
 #endif

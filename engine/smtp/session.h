@@ -45,7 +45,8 @@ struct session_transaction {
     bool utf8;      /* needs SMTPUTF8: else 5.6.7 */
     enum dsn_ret_wish { SESSION_RET_NONE, SESSION_RET_HDRS, SESSION_RET_FULL } ret;
     struct str envid;   /* not encoded; empty: none */
-    int64_t started_ns; /* filled by the session: when MAIL was written */
+    int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */
+    bool body_sent;     /* filled by the session: some of the body was written */
     void *owner;
 };
 

@@ -1,0 +1,121 @@
+/* flow.c - see flow.h. A flow is charged a recipient's worth for each recipient; when its deficit is used up
+ * the turn goes to the next tenant, which gains its weight times QUANTUM. */
+#include "engine/route/flow.h"
+
+#include <stdlib.h>
+
+#define QUANTUM                                                                                              \
+    16 /* recipients a turn for weight 1: small against any limit, large against the cost of a turn */
+
+bool flow_join(struct strand *strand)
+{
+    struct pool *pool = strand->pool;
+    struct lane *lane = strand->lane;
+    struct flow *flow = pool->flows;
+    while (flow != NULL && (flow->tenant != lane->tenant || flow->class_ != lane->class_))
+        flow = flow->pool_next;
+    if (flow == NULL) {
+        flow = calloc(1, sizeof *flow);
+        if (flow == NULL)
+            return false;
+        flow->tenant = lane->tenant;
+        flow->class_ = lane->class_;
+        flow->pool_next = pool->flows;
+        pool->flows = flow;
+    }
+    flow->strands++;
+    strand->flow = flow;
+    return true;
+}
+
+void flow_leave(struct strand *strand)
+{
+    struct flow *flow = strand->flow;
+    strand->flow = NULL;
+    if (--flow->strands > 0)
+        return;
+    struct flow **link = &strand->pool->flows;
+    while (*link != flow)
+        link = &(*link)->pool_next;
+    *link = flow->pool_next;
+    free(flow);
+}
+
+void flow_enter_turns(struct strand *strand)
+{
+    struct flow *flow = strand->flow;
+    if (flow->turn != NULL) { /* at the end: just before whose turn it is */
+        strand->turn_next = flow->turn;
+        strand->turn_prev = flow->turn->turn_prev;
+        strand->turn_prev->turn_next = strand;
+        strand->turn_next->turn_prev = strand;
+        return;
+    }
+    strand->turn_next = strand->turn_prev = strand;
+    flow->turn = strand;
+    struct flow **turn = &strand->pool->turn[flow->class_];
+    if (*turn == NULL) {
+        flow->next = flow->prev = flow;
+        *turn = flow;
+    } else {
+        flow->next = *turn;
+        flow->prev = (*turn)->prev;
+        flow->prev->next = flow;
+        flow->next->prev = flow;
+    }
+    flow->deficit = (int64_t)flow->tenant->weight * QUANTUM;
+}
+
+void flow_leave_turns(struct strand *strand)
+{
+    struct flow *flow = strand->flow;
+    struct flow **turn = &strand->pool->turn[flow->class_];
+    if (strand->turn_next != strand) {
+        strand->turn_prev->turn_next = strand->turn_next;
+        strand->turn_next->turn_prev = strand->turn_prev;
+        if (flow->turn == strand)
+            flow->turn = strand->turn_next;
+    } else {
+        flow->turn = NULL;
+        if (flow->next == flow) {
+            *turn = NULL;
+        } else {
+            flow->prev->next = flow->next;
+            flow->next->prev = flow->prev;
+            if (*turn == flow)
+                *turn = flow->next;
+        }
+        flow->next = flow->prev = NULL;
+    }
+    strand->turn_next = strand->turn_prev = NULL;
+}
+
+struct strand *flow_pick(struct pool *pool)
+{
+    enum job_class class_ = CLASS_BULK;
+    if (pool->turn[CLASS_TRANSACTIONAL] != NULL &&
+        (pool->turn[CLASS_BULK] == NULL || pool->transactional_in_a_row < BULK_SHARE - 1))
+        class_ = CLASS_TRANSACTIONAL;
+    struct flow *flow = pool->turn[class_];
+    if (flow == NULL)
+        return NULL;
+    while (flow->deficit <=
+           0) { /* bounded: each turn adds at least QUANTUM, no charge exceeds TXN_RCPTS_MAX */
+        flow->deficit += (int64_t)flow->tenant->weight * QUANTUM;
+        if (flow->deficit > 0 && flow->next == flow)
+            break;
+        flow = pool->turn[class_] = flow->next;
+    }
+    return flow->turn;
+}
+
+void flow_charge(struct pool *pool, struct strand *strand, unsigned recipients)
+{
+    struct flow *flow = strand->flow;
+    if (flow->class_ == CLASS_TRANSACTIONAL)
+        pool->transactional_in_a_row++;
+    else
+        pool->transactional_in_a_row = 0;
+    flow->deficit -= (int64_t)recipients;
+    flow->turn = strand->turn_next; /* the next lane of this tenant */
+}
