@@ -611,7 +611,7 @@ void dns_step(struct dns *dns, struct now now)
 {
     dns->now = now;
     deliver(dns);
-    while (dns->queue != NULL && dns->under_way < DNS_UNDER_WAY_MAX)
+    for (int n = 0; n < DNS_STARTS_MAX && dns->queue != NULL && dns->under_way < DNS_UNDER_WAY_MAX; n++)
         dns_net_ask(dns->net, question_dequeue(dns), now);
 }
 

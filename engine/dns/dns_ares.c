@@ -216,11 +216,12 @@ static bool channel_make(struct dns_net *net, const char *servers, int flags, in
         .timeout = try_ms,
         .tries = TRIES,
         .ednspsz = DNS_EDNS_BYTES,
+        .socket_receive_buffer_size = DNS_SOCKET_BYTES,
         .sock_state_cb = on_socket_state,
         .sock_state_cb_data = net,
     };
-    int mask =
-        ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB;
+    int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ |
+               ARES_OPT_SOCK_RCVBUF | ARES_OPT_SOCK_STATE_CB;
     int status = ares_init_options(&net->channel, &options, mask);
     if (status != ARES_SUCCESS)
         return err_set(err, 0, "cannot set up the resolver: %s (see /etc/resolv.conf)",
