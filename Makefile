@@ -13,7 +13,7 @@ OPT ?= -O2 -g
 CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' -DUSE_SYSTEM_LMDB $(WARN) $(OPT) $(HARDEN) \
 	$(shell pkg-config --cflags $(PKGS) 2>/dev/null) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(if $(SANITIZER),-fsanitize=$(SANITIZER),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) -pthread $(LDFLAGS)
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
 PY := /usr/bin/python3
 PREFIX ?= /usr/local
 

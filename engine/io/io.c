@@ -511,13 +511,13 @@ static bool poll_submit(struct io *io, struct io_poll *poll)
 
 static void poll_release(struct io *io, struct io_poll *poll)
 {
-    if (--poll->pending > 0)
-        return;
-    io->live--;
-    if (poll->cancelled && poll->idle != NULL) {
+    if (poll->pending == 1 && poll->cancelled && poll->idle != NULL) { /* still ours until it was told */
         poll->next = io->poll_ended;
         io->poll_ended = poll;
+        return;
     }
+    if (--poll->pending == 0)
+        io->live--;
 }
 
 static void submit_all(struct io *io)
@@ -741,6 +741,8 @@ static void run_ended(struct io *io)
     while (io->poll_ended != NULL) {
         struct io_poll *poll = io->poll_ended;
         io->poll_ended = poll->next;
+        poll->pending = 0;
+        io->live--;
         poll->idle(poll);
     }
 }
