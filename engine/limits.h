@@ -67,6 +67,7 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
+#define COMMAND_MAX      1024         /* one command with all its parameters */
 #define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
 #define SESSION_IOV_MAX  16           /* pieces of a message in one send; with more it takes several */
 #define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
