@@ -99,6 +99,15 @@ static struct yaml *convert(struct fy_node *fyn, const char *file, int line)
     return node;
 }
 
+/* Errors are collected and said by us; libfyaml prints some besides. */
+static void discard(struct fy_diag *diag, void *user, const char *text, size_t n)
+{
+    (void)diag;
+    (void)user;
+    (void)text;
+    (void)n;
+}
+
 static void say_parse_error(struct fy_diag *diag, const char *file, struct err *err)
 {
     void *at = NULL;
@@ -106,18 +115,23 @@ static void say_parse_error(struct fy_diag *diag, const char *file, struct err *
     if (first)
         err_set(err, EINVAL, "%s:%d: %s", file, first->line, first->msg);
     else
-        err_set(err, EINVAL, "%s: is no YAML", file);
+        err_set(err, EINVAL, "%s: holds no YAML", file);
 }
 
 struct yaml *yaml_load_text(const char *name, struct str text, struct err *err)
 {
-    struct fy_diag *diag = fy_diag_create(NULL);
+    struct fy_diag_cfg quiet;
+    fy_diag_cfg_default(&quiet);
+    quiet.fp = NULL;
+    quiet.output_fn = discard;
+    struct fy_diag *diag = fy_diag_create(&quiet);
     if (diag == NULL) {
         err_set(err, ENOMEM, "%s: out of memory", name);
         return NULL;
     }
     fy_diag_set_collect_errors(diag, true);
-    struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_DEFAULT_PARSE, .diag = diag};
+    struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_DEFAULT_PARSE | FYPCF_RESOLVE_DOCUMENT,
+                               .diag = diag};
     struct fy_document *document = fy_document_build_from_string(&cfg, text.p, text.n);
     struct yaml *root = NULL;
     if (document == NULL || fy_document_root(document) == NULL) {

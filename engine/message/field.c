@@ -7,7 +7,6 @@
 #include "engine/limits.h"
 #include "engine/message/address.h"
 #include "engine/message/encode.h"
-#include "engine/message/scan.h"
 #include "engine/message/utf8.h"
 
 enum {
@@ -361,20 +360,20 @@ static void put_address(struct field_writer *w, struct str s)
     }
 }
 
-struct writer_sink {
-    struct scan_sink sink;
-    struct field_writer *w;
-};
-
 static void write_piece(struct scan_sink *sink, enum record_kind kind, unsigned flags, struct str text)
 {
-    field_step(((struct writer_sink *)(void *)sink)->w, kind, flags, text);
+    field_step(((struct field_sink *)(void *)sink)->w, kind, flags, text);
+}
+
+struct field_sink field_sink_of(struct field_writer *w)
+{
+    return (struct field_sink){{write_piece}, w};
 }
 
 /* A value that is the whole mailbox may have a display name, or be a list. */
 static void put_mailboxes(struct field_writer *w, struct str s)
 {
-    struct writer_sink sink = {{write_piece}, w};
+    struct field_sink sink = field_sink_of(w);
     struct err err;
     bool controls = false;
     for (size_t i = 0; i < s.n; i++)
