@@ -105,6 +105,9 @@
 #define DNS_HALF_TTL_MAX_S     60   /* of A without AAAA, or the reverse, when the other failed */
 #define DNS_EDNS_BYTES         1232 /* no fragments */
 
+_Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what is under way");
+_Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");
+
 /* Scheduling, a worker. */
 #define LANE_TAKE_MAX        256     /* recipients granted to a lane at once */
 #define WORKER_TAKEN_MAX     50000   /* recipients in a worker's memory */
