@@ -14,6 +14,7 @@ CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' -DUSE
 	$(shell pkg-config --cflags $(PKGS) 2>/dev/null) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(if $(SANITIZER),-fsanitize=$(SANITIZER),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) -pthread $(LDFLAGS)
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
+TOOL_LIBS = $(shell pkg-config --libs libcurl 2>/dev/null)
 PY := /usr/bin/python3
 PREFIX ?= /usr/local
 
@@ -51,7 +52,7 @@ $B/libpostrider.a: $(call obj,$(ENGINE))
 $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/postrider: $(call obj,$(TOOLS)) $B/libpostrider.a
-	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(TOOL_LIBS) $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/libunit.a: $(call obj,$(UNIT_PARTS))
