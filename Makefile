@@ -10,11 +10,12 @@ PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 li
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
 OPT ?= -O2 -g
-CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' -DUSE_SYSTEM_LMDB $(WARN) $(OPT) $(HARDEN) \
-	$(shell pkg-config --cflags $(PKGS) 2>/dev/null) -pthread $(CFLAGS)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(HARDEN) \
+	$(PKG_CFLAGS) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(if $(SANITIZER),-fsanitize=$(SANITIZER),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) -pthread $(LDFLAGS)
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
-TOOL_LIBS = $(shell pkg-config --libs libcurl 2>/dev/null)
+LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
+TOOL_LIBS := $(shell pkg-config --libs libcurl 2>/dev/null)
 PY := /usr/bin/python3
 PREFIX ?= /usr/local
 
