@@ -67,6 +67,7 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
+#define COMMAND_MAX      1024         /* one command with all its parameters */
 #define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
 #define SESSION_IOV_MAX  16           /* pieces of a message in one send; with more it takes several */
 #define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
@@ -90,6 +91,22 @@
 #define IO_BUFFER_BYTES    4096
 #define IO_WAIT_MAX_MS     1000 /* in one step */
 #define IO_DRAIN_STEPS_MAX 1000 /* steps at the end until nothing is pending */
+
+/* DNS, a worker. */
+#define DNS_UNDER_WAY_MAX      500 /* questions with the resolver at once; the rest wait their turn */
+#define DNS_STARTS_MAX         100 /* of them, begun in one step: a burst of more overflows socket buffers */
+#define DNS_SOCKET_BYTES       (4 * 1024 * 1024) /* receive buffer asked for; the kernel gives what it allows */
+#define DNS_CNAMES_MAX         16                /* of a chain within one answer */
+#define DNS_ALIASES_MAX        8                 /* answers that only lead to another name, in a row */
+#define DNS_TTL_MIN_S          5                 /* whatever the record says */
+#define DNS_TTL_MAX_S          86400
+#define DNS_NEGATIVE_TTL_MAX_S 3600 /* RFC 2308 5 */
+#define DNS_FAILED_TTL_S       5    /* so that a dead resolver is not hammered */
+#define DNS_HALF_TTL_MAX_S     60   /* of A without AAAA, or the reverse, when the other failed */
+#define DNS_EDNS_BYTES         1232 /* no fragments */
+
+_Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what is under way");
+_Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");
 
 /* Scheduling, a worker. */
 #define LANE_TAKE_MAX        256     /* recipients granted to a lane at once */

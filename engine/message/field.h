@@ -9,6 +9,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/message/record.h"
+#include "engine/message/scan.h"
 
 #define FIELD_FOLD 76 /* RFC 5322 would take 78, RFC 2047 takes 76 */
 
@@ -34,6 +35,12 @@ void field_text(struct field_writer *w, struct str s);
 void field_phrase(struct field_writer *w, struct str s);
 /* Does what a record's op of a header field says; text is the op's, or the variable's value. */
 void field_step(struct field_writer *w, enum record_kind kind, unsigned flags, struct str text);
+/* A sink for scan.h that writes each piece. */
+struct field_sink {
+    struct scan_sink sink;
+    struct field_writer *w;
+};
+struct field_sink field_sink_of(struct field_writer *w);
 /* Takes trailing white space away and ends the line. */
 void field_end(struct field_writer *w);
 

@@ -1,8 +1,6 @@
 /* mime.c - see mime.h. */
 #include "engine/message/mime.h"
 
-#include "engine/message/lines.h"
-
 #include <stdlib.h>
 
 bool mime_is_field_name(struct str name)
@@ -197,29 +195,26 @@ static enum delimiter delimiter_of(struct str line, struct str boundary)
 /* Up to the next delimiter, without the line end before it, which is the delimiter's. */
 static enum delimiter next_delimiter(struct mime_parts *parts, struct str *before)
 {
-    struct lines lines = lines_of(parts->rest);
     struct str line;
-    const char *start = parts->rest.p, *end = start;
+    const char *start = parts->lines.at, *end = start;
     bool ended;
-    while (lines_next(&lines, &line, &ended)) {
+    while (lines_next(&parts->lines, &line, &ended)) {
         enum delimiter is = delimiter_of(line, parts->boundary);
         if (is != NOT_ONE) {
             *before = str_make(start, (size_t)(end - start));
-            parts->rest = lines_rest(&lines);
             parts->closed = is == CLOSES;
             return is;
         }
         end = line.p + line.n;
     }
     *before = str_make(start, (size_t)(end - start));
-    parts->rest = lines_rest(&lines);
     parts->closed = true; /* the last delimiter is missing */
     return NOT_ONE;
 }
 
 bool mime_parts_begin(struct mime_parts *parts, struct str body, struct str boundary, struct str *preamble)
 {
-    *parts = (struct mime_parts){body, boundary, false};
+    *parts = (struct mime_parts){lines_of(body), boundary, false};
     return next_delimiter(parts, preamble) != NOT_ONE;
 }
 

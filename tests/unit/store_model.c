@@ -296,10 +296,13 @@ static void rcpt_end(struct model *model, struct model_job *job, struct model_rc
     job_close(job, at_ms);
 }
 
+/* Nothing new was heard: with what was heard before, or 4.4.7. */
 static void rcpt_expire(struct model *model, struct model_job *job, struct model_rcpt *rcpt, int64_t now_ms)
 {
-    if (rcpt->status.class_ == 0)
+    if (rcpt->state == RCPT_READY) {
         rcpt->status = STATUS(4, 4, 7);
+        rcpt->last_ms = now_ms;
+    }
     rcpt_end(model, job, rcpt, RCPT_EXPIRED, now_ms);
 }
 
@@ -344,13 +347,21 @@ void model_settle(struct model *model, const struct model_settle *settle)
         return;
     case OUTCOME_DEFERRED:
         note_attempt(rcpt, settle);
+        break;
+    }
+    bool heard = settle->outcome == OUTCOME_DEFERRED;
+    if (job->state == JOB_CANCELLED) {
+        rcpt_end(model, job, rcpt, RCPT_CANCELLED, settle->at_ms);
+    } else if (job->expires_ms <= settle->at_ms) {
+        if (heard)
+            rcpt_end(model, job, rcpt, RCPT_EXPIRED, settle->at_ms);
+        else
+            rcpt_expire(model, job, rcpt, settle->at_ms);
+    } else if (heard) {
         rcpt->state = RCPT_DEFERRED;
         rcpt->next_ms = settle->next_ms;
         event_add(rcpt, EVENT_DEFERRED);
-        break;
     }
-    if (job->state == JOB_CANCELLED)
-        rcpt_end(model, job, rcpt, RCPT_CANCELLED, settle->at_ms);
 }
 
 bool model_matches(const struct model_job *job, const struct model_rcpt *rcpt,

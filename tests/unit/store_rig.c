@@ -15,6 +15,7 @@
 /* The store may wait that long for company before it commits; the clock then follows it. */
 #define RIG_LINGER_NS (60 * NS_PER_MS)
 #define RIG_ROUNDS    100000
+#define RIG_TICK_NS   (100 * 1000)
 
 /* ---- telling ---- */
 
@@ -177,9 +178,21 @@ static void read_inboxes(struct rig *rig)
 
 /* ---- the clock ---- */
 
+static struct now clock_base;
+static int64_t clock_calls;
+
+struct now rig_clock(void)
+{
+    struct now now = clock_base;
+    now.mono_ns += clock_calls++ * RIG_TICK_NS;
+    return now;
+}
+
 void rig_steps(struct rig *rig, unsigned rounds)
 {
     while (rounds-- > 0) {
+        clock_base = rig->now;
+        clock_calls = 0;
         int64_t write_ns = store_write_step(rig->store, rig->now);
         int64_t take_ns = store_take_step(rig->store, rig->now);
         read_inboxes(rig);

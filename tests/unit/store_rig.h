@@ -46,6 +46,10 @@ struct rig {
     unsigned line;
 };
 
+/* What clock_now has to give while a rig is in use: each test that uses one defines it so. It goes on a
+ * little with each call, so that work is cut into slices as a busy machine would. */
+struct now rig_clock(void);
+
 void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms);
 void rig_close(struct rig *rig);
 /* As rig_close, of a store that no step may be asked of any more (or that is gone). */
