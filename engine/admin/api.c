@@ -1,7 +1,7 @@
 /* api.c - see api.h. The table of routes, the two listeners, and intake behind POST /v1/jobs. */
 #include "engine/admin/calls.h"
 #include "engine/admin/rates.h"
-#include "engine/intake/upload.h"
+#include "engine/admin/upload.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* calls_status.c - the figures: /v1/status for people, /metrics for Prometheus, /healthz for supervisors. */
 #include "engine/admin/calls.h"
 #include "engine/admin/process.h"
-#include "engine/intake/upload.h"
+#include "engine/admin/upload.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
