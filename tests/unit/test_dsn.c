@@ -60,7 +60,8 @@ static const char *compose(const struct dsn_report *report)
         assert_true(line <= TEXT_LINE_MAX + 1);
     }
     assert_int_equal(line, 0);
-    buf_add_char(&out, '\0');
+    assert_true(buf_add_char(&out, '\0'));
+    assert_non_null(out.data);
     return out.data;
 }
 
