@@ -10,16 +10,18 @@ PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 li
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
 OPT ?= -O2 -g
-CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' -DUSE_SYSTEM_LMDB $(WARN) $(OPT) $(HARDEN) \
-	$(shell pkg-config --cflags $(PKGS) 2>/dev/null) -pthread $(CFLAGS)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(HARDEN) \
+	$(PKG_CFLAGS) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(if $(SANITIZER),-fsanitize=$(SANITIZER),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) -pthread $(LDFLAGS)
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
-TOOL_LIBS = $(shell pkg-config --libs libcurl 2>/dev/null)
+LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
+TOOL_LIBS := $(shell pkg-config --libs libcurl 2>/dev/null)
 PY := /usr/bin/python3
 PREFIX ?= /usr/local
 
 ENGINE := $(filter-out engine/main.c,$(wildcard engine/*.c engine/*/*.c)) $(wildcard queue/*.c)
 UNIT := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/test_*.c))
+UNIT_PARTS := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 WORLD := $(wildcard bench/world/*.c)
 TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
 PROGRAMS := $B/postriderd $B/postrider $B/world
@@ -54,7 +56,9 @@ $B/postrider: $(call obj,$(TOOLS)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(TOOL_LIBS) $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
-$B/unit/%: $B/obj/tests/unit/%.o $B/libpostrider.a
+$B/libunit.a: $(call obj,$(UNIT_PARTS))
+	@rm -f $@ && ar rcs $@ $^
+$B/unit/%: $B/obj/tests/unit/%.o $B/libunit.a $B/libpostrider.a
 	@mkdir -p $(@D)
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -29,7 +29,26 @@
 #define NAME_MAX_BYTES      128 /* tenant, campaign, pool, site and source names */
 #define IDEMPOTENCY_KEY_MAX 255
 #define METADATA_MAX        2048
+#define RCPT_ID_MAX         255 /* the platform's own id of a recipient */
+#define ORCPT_MAX           500 /* RFC 3461 4.2 */
+#define ENVID_MAX           100 /* RFC 3461 4.4 */
+#define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
+#define INTAKE_LARGE_BYTES  (1024 * 1024) /* a body line longer than that is large, */
+#define INTAKE_LARGE_MAX    4             /* and so many of them may be in memory at once */
+
+/* HTTP. */
+#define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
+#define HTTP_BACKLOG         1024
+#define HTTP_MEMORY_MAX      (64 * 1024) /* a connection's buffers: header and a piece of the body */
+#define HTTP_BODY_MAX        (64 * 1024) /* of a handler's request; uploads have no limit */
+#define HTTP_SEGMENTS_MAX    8           /* of a path */
+#define HTTP_PARAMETERS_MAX  16          /* of a query */
+#define HTTP_IDLE_S          60          /* a client that neither sends nor takes anything */
+#define HTTP_STOP_MS         5000
+#define HTTP_DESK_THREADS    4
+#define HTTP_ANSWER_MAX      (64 * 1024 * 1024)
+#define HTTP_STREAM_MAX      (4 * 1024 * 1024) /* what one fill may append */
 
 /* Messages. */
 #define TEXT_LINE_MAX      998 /* octets in a line without its CRLF, RFC 5322 2.1.1 */
@@ -48,6 +67,7 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
+#define COMMAND_MAX      1024         /* one command with all its parameters */
 #define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
 #define SESSION_IOV_MAX  16           /* pieces of a message in one send; with more it takes several */
 #define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
@@ -84,6 +104,9 @@
 #define DNS_FAILED_TTL_S       5    /* so that a dead resolver is not hammered */
 #define DNS_HALF_TTL_MAX_S     60   /* of A without AAAA, or the reverse, when the other failed */
 #define DNS_EDNS_BYTES         1232 /* no fragments */
+
+_Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what is under way");
+_Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");
 
 /* Scheduling, a worker. */
 #define LANE_TAKE_MAX        256     /* recipients granted to a lane at once */

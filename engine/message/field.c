@@ -384,14 +384,22 @@ static void put_mailboxes(struct field_writer *w, struct str s)
         field_scan(FIELD_ADDRESSES, s, false, &sink.sink, &err);
 }
 
-/* What may not stand in a URI is percent-encoded. */
-static void put_uri(struct field_writer *w, struct str s)
+static bool is_unreserved(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("-._~@:/", c) != NULL);
+}
+
+/* What may not stand in a URI is percent-encoded; `inside` of one also what would mean something else there.
+ */
+static void put_uri(struct field_writer *w, bool inside, struct str s)
 {
     static const char hex[] = "0123456789ABCDEF";
     size_t start = 0;
     for (size_t i = 0; i < s.n; i++) {
         uint8_t c = (uint8_t)s.p[i];
-        if (c > ' ' && c < 0x7f && strchr("<>\"\\^`{|}", (char)c) == NULL)
+        bool legal = c > ' ' && c < 0x7f && strchr("<>\"\\^`{|}", (char)c) == NULL;
+        if (inside ? is_unreserved((char)c) : legal)
             continue;
         char code[3] = {'%', hex[c >> 4], hex[c & 15]};
         field_put(w, str_make(s.p + start, i - start));
@@ -404,7 +412,7 @@ static void put_uri(struct field_writer *w, struct str s)
 static void put_raw(struct field_writer *w, unsigned flags, struct str s)
 {
     if (flags & OP_URI) {
-        put_uri(w, s);
+        put_uri(w, false, s);
         return;
     }
     if (flags & OP_ADDRESS && !utf8_is_ascii(s))
@@ -419,7 +427,7 @@ static void put_raw_value(struct field_writer *w, unsigned flags, struct str s)
     else if (flags & OP_MAILBOX)
         put_mailboxes(w, s);
     else if (flags & OP_URI)
-        put_uri(w, s);
+        put_uri(w, flags & OP_QUOTED, s);
     else if (flags & OP_QUOTED)
         put_escaped(w, s);
     else

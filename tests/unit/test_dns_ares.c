@@ -7,6 +7,7 @@
 
 #include "tests/unit/dns_wire.h"
 
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -509,7 +510,7 @@ static void print_asker(const char *what, const struct asker *asker)
         reason = asker->mx->reason;
         expires = asker->mx->expires_ns;
     }
-    printf("%s|%s|%s|%lld|", what, statuses[status], reason, (long long)((expires - now_ns) / NS_PER_S + 1));
+    printf("%s|%s|%s|%" PRId64 "|", what, statuses[status], reason, (expires - now_ns) / NS_PER_S + 1);
     for (unsigned i = 0; asker->mx != NULL && i < asker->mx->host_count; i++)
         printf("%s%u %s%s", i ? "," : "", asker->mx->hosts[i].preference, asker->mx->hosts[i].name,
                asker->mx->implicit ? " implicit" : "");

@@ -4,7 +4,7 @@
  * connect to it. */
 static unsigned first_mode;
 #define IO_RING_MODE_FIRST first_mode
-#include "engine/io/io.c"
+#include "engine/io/io.c" /* NOLINT(bugprone-suspicious-include): its static functions, and the mode */
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -55,7 +55,7 @@ struct peer {
 
 static void peer_accept(struct peer *peer)
 {
-    struct sockaddr_in from;
+    struct sockaddr_in from = {0};
     socklen_t len = sizeof from;
     int fd = accept4(peer->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK);
     if (fd < 0)
@@ -102,7 +102,7 @@ static void peer_read(struct peer *peer, struct peer_conn *conn)
 
 static void peer_write(struct peer *peer, struct peer_conn *conn)
 {
-    unsigned char bytes[8192];
+    unsigned char bytes[8192] = {0};
     size_t n = FLOOD - conn->sent < sizeof bytes ? FLOOD - conn->sent : sizeof bytes;
     for (size_t i = 0; i < n; i++)
         bytes[i] = pattern(conn->sent + i);
