@@ -195,7 +195,7 @@ const struct command command_sites = {
 static void print_explained(struct cli *cli, json_t *answer)
 {
     const json_t *answers = json_object_get(answer, "answers"), *one;
-    char text[FIGURE_MAX];
+    char text[FIGURE_MAX], left[FIGURE_MAX];
     size_t i;
     (void)cli;
     json_array_foreach(answers, i, one)
@@ -215,9 +215,7 @@ static void print_explained(struct cli *cli, json_t *answer)
         print_safe(stdout, js_text(one, "why"));
         const char *until = js_text(one, "until");
         if (until[0])
-            printf(" (until %s", figure_time(text, until));
-        if (until[0])
-            printf(", in %s)", figure_until(text, until));
+            printf(" (until %s, %s)", figure_time(text, until), figure_until(left, until));
         putchar('\n');
     }
 }
