@@ -1,6 +1,6 @@
 /* api.h - the HTTP API as a whole: sockets, routes, handlers, intake. What main.c calls, what clients see.
  *
- * The jobs socket serves POST /v1/jobs (intake/upload.h) and the calls on one job; the control socket serves
+ * The jobs socket serves POST /v1/jobs (admin/upload.h) and the calls on one job; the control socket serves
  * all. While control is unset the jobs socket serves both. On the jobs socket a uid that `jobs.tenants` binds
  * to a tenant sees and steers that tenant's jobs only.
  *
