@@ -53,10 +53,11 @@
  *   each list by falling count; domains at most 1000, what failed at the rest is summed in other_domains.
  *   CSV: header `time,to,domain,site,category,status,code,reply,attempts,job,campaign,id`, CRLF, RFC 4180.
  *
- * GET /v1/queue (by=domain|site|tenant|status|age, default domain; limit=1000)
+ * GET /v1/queue (by=domain|site|tenant|status|age, default domain; all=1; limit=1000)
  *   {"by":"domain","total":{"queued","ready","deferred","in_flight"},
- *    "rows":[{"domain":"example.com","queued","ready","deferred","next":TIME|null}…],"more":0}
- *   by falling queued; `more` rows were left out. A row's key is named as `by`: "domain", "site" ("" where
+ *    "rows":[{"domain":"example.com","queued","ready","deferred",
+ *    "delivered","bounced","expired","next":TIME|null}…],"more":0}
+ *   by falling queued; with all=1 also what has nothing queued any more (its totals stay). `more` rows were left out. A row's key is named as `by`: "domain", "site" ("" where
  *   not known yet), "tenant", "status" (with "phrase", and "deferred" only), "age" ("<5m" "<1h" "<4h" "<1d"
  *   "<4d" ">=4d" since accepted, in this order; no "next"). ready counts what is in flight, too.
  * POST /v1/queue/retry (tenant, campaign, job, domain, site, status: parameters, or a JSON object of strings)
