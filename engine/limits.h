@@ -54,6 +54,9 @@
 #define TEXT_LINE_MAX      998 /* octets in a line without its CRLF, RFC 5322 2.1.1 */
 #define MIME_DEPTH_MAX     16  /* multiparts and messages inside one another */
 #define MIME_PARTS_MAX     1000
+#define MIME_FIELDS_MAX    2000               /* of one header */
+#define MIME_NAME_MAX      200                /* of a field; a longer one is no field */
+#define MIME_BOUNDARY_MAX  200                /* RFC 2046 says 70 */
 #define TEMPLATE_NAMES_MAX 512                /* different variables in one message */
 #define VARS_COUNT_MAX     512                /* variables of one recipient */
 #define RENDITION_MAX      (64 * 1024 * 1024) /* bytes that one recipient's variables may become */
