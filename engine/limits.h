@@ -44,5 +44,9 @@
 #define LANE_TAKE_MAX    256                /* recipients granted to a lane at once */
 #define WORKER_TAKEN_MAX 50000              /* recipients in a worker's memory */
 #define CONTENT_LIVE_MAX (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
+#define LANE_TAKE_MAX       256   /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX    50000 /* recipients in a worker's memory */
+#define LANES_LIVE_MAX      20000 /* lanes announced to workers and not yet found empty */
+#define CONTENT_LIVE_MAX    (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 
 #endif
