@@ -177,7 +177,8 @@ static int unknown_command(const char *name)
     struct near_name near = near_name_of(str_of(name));
     char hint[NEAR_TEXT_MAX];
     for (size_t i = 0; i < cli_command_count; i++)
-        near_name_try(&near, cli_commands[i]->name);
+        if (!cli_commands[i]->hidden)
+            near_name_try(&near, cli_commands[i]->name);
     near_name_text(&near, hint);
     return cli_usage("unknown command '%s'%s%s 'postrider help' lists them", name, hint, hint[0] ? "" : ";");
 }
