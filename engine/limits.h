@@ -116,6 +116,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WORKER_TAKEN_MAX     50000   /* recipients in a worker's memory */
 #define HOSTS_REMEMBERED_MAX 20000   /* addresses of mail hosts with a past */
 #define HOST_PLAIN_MS        3600000 /* how long a host whose TLS failed is spoken to in the clear */
+#define HOST_LOST_AGAIN_MS 1000 /* sessions lost within it are one loss */
 #define SESSIONS_MAX         65536   /* of all workers together */
 #define DNS_CACHE_MAX        200000  /* answers kept by one worker */
 #define BULK_SHARE           10      /* one bulk message at least for so many transactional ones */
