@@ -55,9 +55,9 @@ void yaml_destroy(struct yaml *yaml)
 {
     if (yaml == NULL)
         return;
-    for (size_t i = 0; i < yaml->document_count; i++)
+    for (size_t i = 0; yaml->documents != NULL && i < yaml->document_count; i++)
         fy_document_destroy(yaml->documents[i]);
-    for (size_t i = 0; i < yaml->parser_count; i++)
+    for (size_t i = 0; yaml->parsers != NULL && i < yaml->parser_count; i++)
         fy_parser_destroy(yaml->parsers[i]);
     free(yaml->documents);
     free(yaml->parsers);
