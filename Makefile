@@ -42,7 +42,7 @@ help:
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT)
+units: $(UNIT) $B/render
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -54,6 +54,8 @@ $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/postrider: $(call obj,$(TOOLS)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(TOOL_LIBS) $(LIBS)
+$B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/libunit.a: $(call obj,$(UNIT_PARTS))

@@ -140,6 +140,17 @@ static void test_long_lines(void **state)
     make_raw(buf_str(&raw));
     made_expect_field(m, "Content-Transfer-Encoding", NULL);
     assert_false(m->t.info.recoded);
+
+    for (int n = 980; n < 1010; n++) {
+        buf_clear(&raw);
+        buf_add_z(&raw, "From: a@x.example\nX-Id: ");
+        for (int i = 0; i < n; i++)
+            buf_add_char(&raw, 'i');
+        make_raw(buf_str(&raw)); /* made_check looks at the lines */
+        char *id = made_field(m, "X-Id", 0);
+        assert_int_equal(strlen(id), n + (n + 6 > TEXT_LINE_MAX));
+        free(id);
+    }
     buf_free(&raw);
 }
 
@@ -205,6 +216,7 @@ static void test_headers(void **state)
             "Cc: {{evil}} <{{evil}}>\n"
             "Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe_=7B=7Bn=7D=7D?=, {{evil}} =?x\n"
             "X-A: {{a}} and  {{a}}\n"
+            "X-B: a   {{e|\xc3\xa9}}   b\n"
             "Message-ID: <{{rid}}.{{q}}@x.example>\n"
             "List-Unsubscribe: <https://x.example/u?m={{n}}&x={{q}}>, <{{url|https://y.example/?a=b&c}}>\n"
             "Content-Disposition: inline; filename=\"{{q}}.txt\"\n"
@@ -218,6 +230,7 @@ static void test_headers(void **state)
                       "=?utf-8?B?R3LDvMOfZSBab8OrLCB4ICBCY2M6IHZpY3RpbUB4LmV4YW1wbGUg?= "
                       "=?utf-8?B?ICAgYm9keSAgPT94?=");
     made_expect_field(m, "X-A", "Ada and  Ada");
+    made_expect_field(m, "X-B", "a =?utf-8?B?ICDDqSAg?= b"); /* spaces that decoders would lose are inside */
     made_expect_field(m, "Message-ID", "<J1-2-3.Smith___J___x@y_@x.example>");
     made_expect_field(m, "List-Unsubscribe",
                       "<https://x.example/u?m=Zo%C3%AB&x=Smith%2C%20%22J%22%20%3Cx@y%3E>, "
