@@ -58,8 +58,8 @@ void cli_print_command(FILE *out, const struct command *command);
 void cli_print_commands(FILE *out);
 
 /* Members of an answer, tolerant of what is missing: "", 0, false. */
-const char *js_text(const json_t *object, const char *name);
-long long js_number(const json_t *object, const char *name);
-bool js_true(const json_t *object, const char *name);
+const char *member_text(const json_t *object, const char *name);
+long long member_number(const json_t *object, const char *name);
+bool member_true(const json_t *object, const char *name);
 
 #endif

@@ -52,18 +52,18 @@ const char *cli_value(const struct cli *cli, const char *option)
     return NULL;
 }
 
-const char *js_text(const json_t *object, const char *name)
+const char *member_text(const json_t *object, const char *name)
 {
     const char *text = json_string_value(json_object_get(object, name));
     return text ? text : "";
 }
 
-long long js_number(const json_t *object, const char *name)
+long long member_number(const json_t *object, const char *name)
 {
     return (long long)json_number_value(json_object_get(object, name));
 }
 
-bool js_true(const json_t *object, const char *name)
+bool member_true(const json_t *object, const char *name)
 {
     return json_is_true(json_object_get(object, name));
 }
