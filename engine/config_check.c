@@ -57,10 +57,10 @@ static void check_names(struct config_reading *reading, const struct option *opt
         if (strcmp(names[i].name, names[i - 1].name) != 0)
             continue;
         const char *key = option->section->key->name;
-        struct fy_node *first = config_item_node(&list->items[names[i - 1].index], key);
+        const struct config_item *first = &list->items[names[i - 1].index];
         yaml_report(reading->yaml, config_item_node(&list->items[names[i].index], key),
-                    "%s '%s' stands twice in %s, before in line %d", key, names[i].name, option->name,
-                    yaml_line(first));
+                    "%s '%s' stands twice in %s, first in %s:%d", key, names[i].name, option->name,
+                    first->file, yaml_line(config_item_node(first, key)));
     }
     free(names);
 }
@@ -133,6 +133,18 @@ static void check_sources(struct config_reading *reading)
     }
 }
 
+/* The key of this source in the map of a pool. */
+static struct fy_node *weight_node(const struct config_item *item, const char *name)
+{
+    struct fy_node *map = config_item_node(item, "sources");
+    void *at = NULL;
+    struct yaml_pair pair;
+    while (yaml_kind(map) == YAML_MAP && yaml_next_pair(map, &at, &pair))
+        if (yaml_kind(pair.key) == YAML_TEXT && str_eq(yaml_text(pair.key), str_of(name)))
+            return pair.key;
+    return map;
+}
+
 static void resolve_weight(struct config_reading *reading, const struct config_item *item,
                            struct config_weight *weight)
 {
@@ -146,7 +158,7 @@ static void resolve_weight(struct config_reading *reading, const struct config_i
         near_name_try(&near, config->sources[i].name);
     }
     char hint[NEAR_TEXT_MAX];
-    yaml_report(reading->yaml, config_item_node(item, "sources"), "unknown source '%s'%s", weight->name,
+    yaml_report(reading->yaml, weight_node(item, weight->name), "unknown source '%s'%s", weight->name,
                 near_name_text(&near, hint));
 }
 
@@ -240,7 +252,7 @@ static void check_sites(struct config_reading *reading)
         }
         inherit(site, item->set, &config->site_default);
         check_delays(reading, site, item, &config->site_default);
-        if (site->mx.count == 0)
+        if (config_item_node(item, "mx") == item->node)
             yaml_report(reading->yaml, config_item_node(item, "mx"),
                         "the site '%s' needs mx, the patterns of its hosts, such as [\"*.example.com\"]",
                         site->name);

@@ -103,7 +103,7 @@ static void read_list(struct config_reading *reading, const struct option *optio
         char *element = list->elements + list->count * option->section->size;
         struct config_item *item = &list->items[list->count];
         memset(element, 0, option->section->size);
-        *item = (struct config_item){.node = node};
+        *item = (struct config_item){.node = node, .file = reading->file};
         set_presets(reading, option->section, element);
         read_section(reading, option->section, node, element, item);
         check_required(reading, option->section, item);
@@ -180,6 +180,8 @@ static void report_unknown(struct config_reading *reading, const struct section 
 static bool mark_option(struct config_reading *reading, const struct option *option, struct fy_node *key)
 {
     bool is_list = option->kind == KIND_LIST || option->kind == KIND_GROUP;
+    if (option->kind == KIND_GLOBS && reading->included)
+        return true; /* refused for another reason */
     for (struct config_mark *mark = reading->marks; mark != NULL; mark = mark->next) {
         if (mark->option != option || (is_list && mark->file != reading->file))
             continue;

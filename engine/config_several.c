@@ -74,6 +74,8 @@ static void read_strings(struct config_reading *reading, const struct option *op
     size_t count;
     if (!config_is_scalars(reading, option, pair, &count))
         return;
+    if (count == 0 && option->kind == KIND_PATTERNS)
+        config_expected(reading, pair, pair->value, "at least one pattern");
     struct config_strings strings = {config_allocate(reading, (count + 1) * sizeof(char *)), 0};
     void *at = NULL;
     for (struct fy_node *node; strings.list && (node = config_next_scalar(pair->value, &at)) != NULL;) {

@@ -6,6 +6,7 @@
 #ifndef POSTRIDER_CONFIG_TABLE_H
 #define POSTRIDER_CONFIG_TABLE_H
 
+#include "engine/base/near.h"
 #include "engine/config.h"
 #include "engine/limits.h"
 
@@ -95,7 +96,8 @@ struct yaml;
 
 struct config_item {
     struct fy_node *node; /* the element's map */
-    uint32_t set;         /* which of its options the operator gave */
+    const char *file;
+    uint32_t set; /* which of its options the operator gave */
 };
 
 /* The elements of one top-level list while files are read; they move into the configuration at the end, and
@@ -139,19 +141,6 @@ struct fy_node *config_given(const struct config_reading *reading, const char *g
 /* The node of an element's option, or the element itself. */
 struct fy_node *config_item_node(const struct config_item *item, const char *option);
 struct config_list *config_list_of(struct config_reading *reading, const char *name);
-/* The nearest known name to a wrong one: by the least number of letters changed, added, left out or swapped.
- */
-struct near_name {
-    struct str wrong;
-    const char *best;
-    unsigned distance;
-};
-struct near_name near_name_of(struct str wrong);
-void near_name_try(struct near_name *near, const char *name);
-/* ", did you mean 'x'?" where one is near enough, else "". Returns text. */
-#define NEAR_TEXT_MAX (NAME_MAX_BYTES + 32)
-const char *near_name_text(const struct near_name *near, char text[NEAR_TEXT_MAX]);
-
 /* ---- config_check.c: what concerns several options; reports through the reading ---- */
 void config_check(struct config_reading *reading);
 

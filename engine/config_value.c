@@ -228,12 +228,16 @@ static bool parse_number(const struct option *option, struct str text, uint64_t 
 bool value_duration(const struct option *option, struct str text, int64_t *ms, struct value_error *error)
 {
     uint64_t bare;
-    if (!duration_parse(text, ms))
-        return str_u64(text, UINT64_MAX, &bare)
-                   ? wrong(error, "a unit after the number: %.*ss, %.*sm, %.*sh or %.*sd", STR_ARG(text),
-                           STR_ARG(text), STR_ARG(text), STR_ARG(text))
-                   : wrong(error, "%s", value_kind_text(KIND_DURATION));
-    return in_bounds(option, (uint64_t)*ms, error);
+    int64_t value;
+    if (!duration_parse(text, &value) && str_u64(text, UINT64_MAX, &bare))
+        return wrong(error, "a unit after the number: %.*ss, %.*sm, %.*sh or %.*sd", STR_ARG(text),
+                     STR_ARG(text), STR_ARG(text), STR_ARG(text));
+    if (!duration_parse(text, &value))
+        return wrong(error, "%s", value_kind_text(KIND_DURATION));
+    if (!in_bounds(option, (uint64_t)value, error))
+        return false;
+    *ms = value;
+    return true;
 }
 
 static bool parse_switch(struct str text, bool *on, struct value_error *error)
@@ -264,7 +268,7 @@ static bool parse_tls(struct str text, enum config_tls *tls, struct value_error 
         return true;
     }
     if (str_eq(text, STR("encrypt")) || str_eq(text, STR("verify")) || str_eq(text, STR("dane")))
-        return wrong(error, "none or may: '%.*s' is not supported by this version", STR_ARG(text));
+        return wrong(error, "none or may ('%.*s' is not supported by this version)", STR_ARG(text));
     return wrong(error, "%s", value_kind_text(KIND_TLS));
 }
 
@@ -278,9 +282,13 @@ static bool parse_status(struct str text, struct status_pattern *pattern, struct
 static bool parse_size(const struct option *option, struct str text, uint64_t *bytes,
                        struct value_error *error)
 {
-    if (!size_parse(text, bytes))
+    uint64_t value;
+    if (!size_parse(text, &value))
         return wrong(error, "%s", value_kind_text(KIND_SIZE));
-    return in_bounds(option, *bytes, error);
+    if (!in_bounds(option, value, error))
+        return false;
+    *bytes = value;
+    return true;
 }
 
 /* Kinds that are kept as text: whether it is right. */

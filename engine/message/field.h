@@ -9,6 +9,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/message/record.h"
+#include "engine/message/scan.h"
 
 #define FIELD_FOLD 76 /* RFC 5322 would take 78, RFC 2047 takes 76 */
 
@@ -29,11 +30,17 @@ void field_put(struct field_writer *w, struct str s);
 /* A line break that the text had: what follows must begin with white space. */
 void field_break(struct field_writer *w);
 /* Unstructured text: encoded words where needed. Malformed UTF-8 becomes U+FFFD. */
-void field_text(struct field_writer *w, struct str s);
+void field_flat_text(struct field_writer *w, struct str s);
 /* A display name: atoms, a quoted string or encoded words. */
 void field_phrase(struct field_writer *w, struct str s);
 /* Does what a record's op of a header field says; text is the op's, or the variable's value. */
 void field_step(struct field_writer *w, enum record_kind kind, unsigned flags, struct str text);
+/* A sink for scan.h that writes each piece. */
+struct field_sink {
+    struct scan_sink sink;
+    struct field_writer *w;
+};
+struct field_sink field_sink_of(struct field_writer *w);
 /* Takes trailing white space away and ends the line. */
 void field_end(struct field_writer *w);
 

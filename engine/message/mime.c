@@ -1,8 +1,7 @@
 /* mime.c - see mime.h. */
 #include "engine/message/mime.h"
 
-#include "engine/message/lines.h"
-
+#include <errno.h>
 #include <stdlib.h>
 
 bool mime_is_field_name(struct str name)
@@ -36,7 +35,7 @@ static bool add_field(struct mime_fields *fields, struct mime_field field, struc
         size_t capacity = fields->capacity ? 2 * fields->capacity : 32;
         struct mime_field *at = realloc(fields->at, capacity * sizeof *at);
         if (at == NULL)
-            return err_set(err, 12 /* ENOMEM */, "out of memory while a message was read");
+            return err_set(err, ENOMEM, "out of memory while a message was read");
         fields->at = at;
         fields->capacity = capacity;
     }
@@ -114,6 +113,8 @@ static struct str read_token(struct str s, size_t *i)
 
 struct str mime_token(struct str value)
 {
+    if (value.n == 0)
+        return STR("");
     size_t i = skip_space(value, 0);
     return read_token(value, &i);
 }
@@ -150,6 +151,8 @@ static void set_boundary(struct mime_type *type, struct str value)
 void mime_parse_type(struct str s, struct mime_type *type)
 {
     *type = (struct mime_type){.boundary_n = 0};
+    if (s.n == 0)
+        return;
     size_t i = skip_space(s, 0);
     struct str first = read_token(s, &i);
     i = skip_space(s, i);
@@ -197,29 +200,26 @@ static enum delimiter delimiter_of(struct str line, struct str boundary)
 /* Up to the next delimiter, without the line end before it, which is the delimiter's. */
 static enum delimiter next_delimiter(struct mime_parts *parts, struct str *before)
 {
-    struct lines lines = lines_of(parts->rest);
     struct str line;
-    const char *start = parts->rest.p, *end = start;
+    const char *start = parts->lines.at, *end = start;
     bool ended;
-    while (lines_next(&lines, &line, &ended)) {
+    while (lines_next(&parts->lines, &line, &ended)) {
         enum delimiter is = delimiter_of(line, parts->boundary);
         if (is != NOT_ONE) {
             *before = str_make(start, (size_t)(end - start));
-            parts->rest = lines_rest(&lines);
             parts->closed = is == CLOSES;
             return is;
         }
         end = line.p + line.n;
     }
     *before = str_make(start, (size_t)(end - start));
-    parts->rest = lines_rest(&lines);
     parts->closed = true; /* the last delimiter is missing */
     return NOT_ONE;
 }
 
 bool mime_parts_begin(struct mime_parts *parts, struct str body, struct str boundary, struct str *preamble)
 {
-    *parts = (struct mime_parts){body, boundary, false};
+    *parts = (struct mime_parts){lines_of(body), boundary, false};
     return next_delimiter(parts, preamble) != NOT_ONE;
 }
 

@@ -6,10 +6,8 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
-
-#define MIME_FIELDS_MAX   2000 /* of one header */
-#define MIME_NAME_MAX     200  /* of a field; a longer one is no field */
-#define MIME_BOUNDARY_MAX 200  /* RFC 2046 says 70 */
+#include "engine/limits.h"
+#include "engine/message/lines.h"
 
 struct mime_field {
     struct str name;
@@ -43,14 +41,14 @@ struct str mime_token(struct str value);
 
 /* Walks the parts of a multipart body. */
 struct mime_parts {
-    struct str rest;
+    struct lines lines;
     struct str boundary;
     bool closed;
 };
 
 /* *preamble is what stands before the first delimiter. False if there is no delimiter at all. */
 bool mime_parts_begin(struct mime_parts *parts, struct str body, struct str boundary, struct str *preamble);
-/* The next part. False after the last: then `rest` is the epilogue. */
+/* The next part. False after the last: then lines_rest(&parts->lines) is the epilogue. */
 bool mime_parts_next(struct mime_parts *parts, struct str *part);
 
 #endif

@@ -40,6 +40,8 @@ static struct lane *lane_create(struct router *router, const struct store_lane_m
     lane->class_ = msg->class_;
     lane->want = WANT_FIRST;
     lane->tenant = config_tenant_of(router->config, str_of(msg->tenant));
+    if (lane->tenant->max_rate.count > 0)
+        lane->limit = &router->tenant_limits[lane->tenant - router->config->tenants];
     lane->sources = config_pool_of(router->config, str_of(msg->pool));
     if (lane->sources == NULL)
         lane->sources = &router->config->pools[lane->tenant->pool_index];
@@ -491,6 +493,18 @@ static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
     lane_want(lane);
 }
 
+/* The host that a route names, in place of an answer; it never runs out. NULL: no memory. */
+static struct dns_mx *lane_route_hosts(const struct config_route *route)
+{
+    struct dns_mx *mx = dns_mx_create(1);
+    if (mx == NULL)
+        return NULL;
+    mx->status = DNS_OK;
+    mx->expires_ns = INT64_MAX;
+    snprintf(mx->hosts[0].name, sizeof mx->hosts[0].name, "%s", route->host);
+    return mx;
+}
+
 static void lane_resolve(struct lane *lane)
 {
     struct router *router = lane->router;
@@ -498,7 +512,7 @@ static void lane_resolve(struct lane *lane)
     if (lane->state != LANE_ROUTED)
         lane->state = LANE_RESOLVING;
     if (route != NULL) {
-        struct dns_mx *mx = dns_mx_static(str_of(route->host));
+        struct dns_mx *mx = lane_route_hosts(route);
         if (mx == NULL)
             lane_hold(lane, STATUS(4, 3, 0), "no memory to route it");
         else

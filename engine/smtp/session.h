@@ -18,37 +18,11 @@
 #include "engine/base/prng.h"
 #include "engine/base/wheel.h"
 #include "engine/io/io.h"
-#include "engine/smtp/verdict.h"
+#include "engine/smtp/ehlo.h"
+#include "engine/smtp/transaction.h"
 #include "engine/tls/tls.h"
 
 struct session;
-
-/* One recipient of a transaction, in an array that the owner of the transaction keeps. */
-struct session_rcpt {
-    struct str to;
-    uint8_t notify;         /* for a DSN peer; 0: say nothing */
-    struct str orcpt;       /* as received, not encoded; empty: none */
-    struct verdict verdict; /* the session's answer */
-    void *owner;
-};
-
-/* A message for some recipients. The owner keeps it, and all it points to, from `next` until `done`. */
-struct session_transaction {
-    struct session_transaction *link; /* the session's */
-    struct str from;                  /* empty: <> */
-    struct session_rcpt *rcpts;
-    size_t rcpt_count;
-    struct iovec *body; /* dot-stuffed, ends with CRLF; the session adds ".\r\n". It may modify the array. */
-    size_t body_count;
-    uint64_t size;  /* for SIZE=: not stuffed, CRLFs counted */
-    bool eight_bit; /* BODY=8BITMIME where offered */
-    bool utf8;      /* needs SMTPUTF8: else 5.6.7 */
-    enum dsn_ret_wish { SESSION_RET_NONE, SESSION_RET_HDRS, SESSION_RET_FULL } ret;
-    struct str envid;   /* not encoded; empty: none */
-    int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */
-    bool body_sent;     /* filled by the session: some of the body was written */
-    void *owner;
-};
 
 struct session_handlers {
     /* Another transaction, or NULL. May be called again at once after a NULL + session_kick only. */
@@ -106,10 +80,6 @@ bool session_is_idle(const struct session *session);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or "" in the clear. Interned: valid for the life of the process. */
 const char *session_tls_text(const struct session *session);
 /* What EHLO offered. */
-struct session_offers {
-    bool esmtp, pipelining, size, eight_bit, starttls, smtputf8, dsn, enhanced, chunking;
-    uint64_t size_max; /* 0: no limit said */
-};
 const struct session_offers *session_offers(const struct session *session);
 
 #endif

@@ -1,9 +1,9 @@
-/* config_near.c - which name somebody who mistyped one may have meant. */
-#include "engine/config_table.h"
+/* near.c - see near.h. */
+#include "engine/base/near.h"
 
 #include <stdio.h>
 
-#define NEAR_MAX 40 /* longer names are offered only by their beginning */
+#define NEAR_MAX 40 /* longer names are never offered */
 
 struct near_name near_name_of(struct str wrong)
 {
