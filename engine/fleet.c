@@ -29,6 +29,7 @@ struct fleet {
     struct store *store;
     const struct config *config;
     struct retry_table *retry;
+    struct shared_limit *tenant_limits;
     unsigned count, sessions_max;
     struct inbox **inboxes;
     struct member *members;
@@ -58,6 +59,7 @@ static void *member_run(void *arg)
         .store = fleet->store,
         .config = fleet->config,
         .retry = fleet->retry,
+        .tenant_limits = fleet->tenant_limits,
         .index = member->index,
         .worker_count = fleet->count,
         .inboxes = fleet->inboxes,
@@ -99,6 +101,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
+        (fleet->tenant_limits = calloc(config->tenant_count, sizeof *fleet->tenant_limits)) == NULL ||
         (fleet->retry = retry_table_create(config->retry, config->retry_count)) == NULL) {
         err_set(err, ENOMEM, "no memory for the workers");
         fleet_destroy(fleet);
@@ -107,6 +110,9 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
     fleet->store = store;
     fleet->config = config;
     fleet->count = workers;
+    for (size_t i = 0; i < config->tenant_count; i++)
+        shared_limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
+                         config->tenants[i].max_rate.per_ms);
     fleet->sessions_max = fleet_sessions_max(workers);
     store_set_job_closer(store, shipment_close_template);
     for (unsigned i = 0; i < workers; i++) {
@@ -162,6 +168,7 @@ void fleet_destroy(struct fleet *fleet)
         inbox_destroy(fleet->inboxes[i]);
     }
     retry_table_destroy(fleet->retry);
+    free(fleet->tenant_limits);
     free(fleet->inboxes);
     free(fleet->members);
     free(fleet);

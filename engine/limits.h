@@ -54,6 +54,9 @@
 #define TEXT_LINE_MAX      998 /* octets in a line without its CRLF, RFC 5322 2.1.1 */
 #define MIME_DEPTH_MAX     16  /* multiparts and messages inside one another */
 #define MIME_PARTS_MAX     1000
+#define MIME_FIELDS_MAX    2000               /* of one header */
+#define MIME_NAME_MAX      200                /* of a field; a longer one is no field */
+#define MIME_BOUNDARY_MAX  200                /* RFC 2046 says 70 */
 #define TEMPLATE_NAMES_MAX 512                /* different variables in one message */
 #define VARS_COUNT_MAX     512                /* variables of one recipient */
 #define RENDITION_MAX      (64 * 1024 * 1024) /* bytes that one recipient's variables may become */
@@ -120,5 +123,9 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WINDOW_START         8       /* connections that a new path may open before it knows more */
 #define POOL_LINGER_MS       60000   /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
+#define LANE_TAKE_MAX       256   /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX    50000 /* recipients in a worker's memory */
+#define LANES_LIVE_MAX      20000 /* lanes announced to workers and not yet found empty */
+#define CONTENT_LIVE_MAX    (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 
 #endif

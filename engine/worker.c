@@ -49,6 +49,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->store = settings->store;
     router->config = settings->config;
     router->retry = settings->retry;
+    router->tenant_limits = settings->tenant_limits;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
     router->inboxes = settings->inboxes;

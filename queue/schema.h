@@ -50,6 +50,8 @@ enum timer_kind {
     TIMER_EXPIRY,         /* id: job; for an ended job it becomes TIMER_PURGE */
     TIMER_PURGE,          /* id: job */
     TIMER_KEY,            /* id: first 8 bytes of the hash; value: the hash */
+    TIMER_CONTENT,        /* the same: parts of a content that no job names are left to delete */
+    TIMER_OP,             /* id: operation that ended a while ago: its rows go */
 };
 
 enum count_dimension {

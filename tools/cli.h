@@ -27,7 +27,8 @@ struct command {
     const char *help; /* one sentence */
     int (*run)(struct cli *cli);
     unsigned min_args, max_args;
-    bool json; /* takes --json */
+    bool json;   /* takes --json */
+    bool hidden; /* for the build: not listed */
     const struct cli_option *options;
     size_t option_count;
 };

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define CONTROL_SOCKET "/run/postrider/control.sock"
 #define JOBS_SOCKET    "/run/postrider/jobs.sock"
@@ -18,6 +20,7 @@ struct transfer {
     struct http_answer *answer;
     CURL *curl;
     struct buf partial; /* a line that has not ended */
+    struct buf unread;  /* what had arrived when curl gave the connection up */
     bool stopped;       /* by `line` or `raw` */
     bool upload_failed;
 };
@@ -83,6 +86,37 @@ static int on_progress(void *user, curl_off_t to_get, curl_off_t got, curl_off_t
     return 0;
 }
 
+/* A daemon that refuses an upload (full, stopping, too large) may answer and close before it has read all of
+ * it. Curl then fails to send and drops the answer unread: it is taken from the socket here, just before that
+ * is closed. */
+static int on_close(void *user, curl_socket_t fd)
+{
+    struct transfer *transfer = user;
+    for (ssize_t n = 1; n > 0 && transfer->call->upload != NULL;) {
+        char *room = buf_room(&transfer->unread, 16384);
+        n = room ? recv(fd, room, 16384, MSG_DONTWAIT) : 0;
+        if (n > 0)
+            transfer->unread.len += (size_t)n;
+    }
+    return close(fd);
+}
+
+/* The status and body of an unread answer. */
+static bool use_unread(struct transfer *transfer)
+{
+    struct str text = buf_str(&transfer->unread), version = STR("HTTP/1.1 "), gap = STR("\r\n\r\n");
+    uint64_t status;
+    if (!str_starts(text, version) || text.n < version.n + 3 ||
+        !str_u64(str_make(text.p + version.n, 3), 999, &status) || status < 400)
+        return false;
+    const char *end = memmem(text.p, text.n, gap.p, gap.n);
+    if (end == NULL)
+        return false;
+    transfer->answer->status = (long)status;
+    buf_clear(&transfer->answer->body);
+    return buf_add(&transfer->answer->body, end + gap.n, (size_t)(text.p + text.n - end) - gap.n);
+}
+
 static struct curl_slist *add_header(struct curl_slist *list, const char *name, const char *value)
 {
     struct buf line;
@@ -133,6 +167,9 @@ static CURLcode perform(struct transfer *transfer, const char *socket, long *sys
     curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    curl_easy_setopt(curl, CURLOPT_CLOSESOCKETDATA, transfer);
+    curl_easy_setopt(curl, CURLOPT_FORBID_REUSE, 1L);
     if (call->upload != NULL)
         headers = set_upload(transfer);
     else if (!call->endless)
@@ -191,6 +228,7 @@ bool http_perform(const struct cli *cli, const struct http_call *call, struct ht
     answer->status = 0;
     buf_init(&answer->body, HTTP_BODY_MAX);
     buf_init(&transfer.partial, HTTP_LINE_MAX);
+    buf_init(&transfer.unread, HTTP_LINE_MAX);
     if (transfer.curl == NULL) {
         cli_fail("memory is out");
         return false;
@@ -208,9 +246,8 @@ bool http_perform(const struct cli *cli, const struct http_call *call, struct ht
             system_error = error;
     }
     bool answered = result == CURLE_OK || transfer.stopped;
-    /* A daemon that refuses an upload may close before it has read all of it: its answer counts. */
-    if (!answered && answer->status >= 400 && call->upload != NULL && !transfer.upload_failed)
-        answered = true;
+    if (!answered && call->upload != NULL && !transfer.upload_failed)
+        answered = answer->status >= 400 || use_unread(&transfer);
     if (!answered && result == CURLE_COULDNT_CONNECT)
         report_no_daemon(sockets[tried - 1], cli->socket == NULL, system_error);
     else if (!answered)
@@ -221,6 +258,7 @@ bool http_perform(const struct cli *cli, const struct http_call *call, struct ht
         answer->body.len--;
     buf_free(&transfer.partial);
     curl_easy_cleanup(transfer.curl);
+    buf_free(&transfer.unread);
     if (!answered)
         buf_free(&answer->body);
     return answered;

@@ -97,8 +97,9 @@ static int unknown_option(const struct command *command, struct str name)
         near_name_try(&near, command->options[i].name);
     if (command->json)
         near_name_try(&near, "json");
-    return cli_usage("%s: unknown option '--%.*s'%s; see 'postrider help %s'", command->name, STR_ARG(name),
-                     near_name_text(&near, hint), command->name);
+    near_name_text(&near, hint);
+    return cli_usage("%s: unknown option '--%.*s'%s%s see 'postrider help %s'", command->name, STR_ARG(name),
+                     hint, hint[0] ? "" : ";", command->name);
 }
 
 static int read_option(struct cli *cli, struct arguments *arguments, const char *text)
@@ -176,9 +177,10 @@ static int unknown_command(const char *name)
     struct near_name near = near_name_of(str_of(name));
     char hint[NEAR_TEXT_MAX];
     for (size_t i = 0; i < cli_command_count; i++)
-        near_name_try(&near, cli_commands[i]->name);
-    return cli_usage("unknown command '%s'%s; 'postrider help' lists them", name,
-                     near_name_text(&near, hint));
+        if (!cli_commands[i]->hidden)
+            near_name_try(&near, cli_commands[i]->name);
+    near_name_text(&near, hint);
+    return cli_usage("unknown command '%s'%s%s 'postrider help' lists them", name, hint, hint[0] ? "" : ";");
 }
 
 int main(int argc, char **argv)

@@ -65,7 +65,7 @@ const struct command command_status = {
 
 static const char *const queue_by[] = {"domain", "site", "tenant", "status", "age"};
 
-static void queue_row(struct table *table, const json_t *row, const char *by)
+static void queue_row(struct table *table, const json_t *row, const char *by, bool ends)
 {
     char text[FIGURE_MAX];
     const char *key = js_text(row, by);
@@ -76,6 +76,11 @@ static void queue_row(struct table *table, const json_t *row, const char *by)
         table_number(table, js_number(row, "ready"));
     }
     table_number(table, js_number(row, "deferred"));
+    if (ends) {
+        table_number(table, js_number(row, "delivered"));
+        table_number(table, js_number(row, "bounced"));
+        table_number(table, js_number(row, "expired"));
+    }
     if (is_status)
         table_text(table, js_text(row, "phrase"));
     else if (strcmp(by, "age") != 0)
@@ -85,23 +90,26 @@ static void queue_row(struct table *table, const json_t *row, const char *by)
 static void print_queue(struct cli *cli, json_t *answer)
 {
     static const char *const heads[] = {"-", "QUEUED", "READY", "DEFERRED", "-NEXT RETRY"};
+    static const char *const end_heads[] = {"-",         "QUEUED",  "READY",   "DEFERRED",
+                                            "DELIVERED", "BOUNCED", "EXPIRED", "-NEXT RETRY"};
     static const char *const status_heads[] = {"-STATUS", "DEFERRED", "-MEANING"};
     const json_t *total = json_object_get(answer, "total"), *rows = json_object_get(answer, "rows"), *row;
     const char *by = js_text(answer, "by");
     char name[32] = "-";
-    const char *named[5];
+    const char *named[8];
+    bool by_name = strcmp(by, "status") != 0 && strcmp(by, "age") != 0;
+    bool ends = by_name && cli_value(cli, "all") != NULL;
     struct table table;
     size_t i;
-    (void)cli;
-    memcpy(named, heads, sizeof named);
+    memcpy(named, ends ? end_heads : heads, ends ? sizeof end_heads : sizeof heads);
     for (i = 0; by[i] && i < sizeof name - 2; i++)
         name[i + 1] = (char)(by[i] >= 'a' && by[i] <= 'z' ? by[i] - 'a' + 'A' : by[i]);
     named[0] = name;
     if (strcmp(by, "status") == 0)
         table_init(&table, 3, status_heads);
     else
-        table_init(&table, strcmp(by, "age") == 0 ? 4 : 5, named);
-    json_array_foreach(rows, i, row) queue_row(&table, row, by);
+        table_init(&table, ends ? 8 : by_name ? 5 : 4, named);
+    json_array_foreach(rows, i, row) queue_row(&table, row, by, ends);
     table_print(&table, stdout, true);
     table_free(&table);
     if (js_number(answer, "more") > 0)
@@ -122,6 +130,7 @@ static int run_queue(struct cli *cli)
     struct buf path;
     path_start(&path, "/v1/queue", NULL, "");
     path_add(&path, "by", by);
+    path_add(&path, "all", cli_value(cli, "all") != NULL ? "1" : NULL);
     path_add(&path, "limit", cli_value(cli, "limit"));
     int code = http_show(cli, NULL, path_done(&path), print_queue);
     buf_free(&path);
@@ -130,6 +139,7 @@ static int run_queue(struct cli *cli)
 
 static const struct cli_option queue_options[] = {
     {"by", "KEY", "domain (default), site, tenant, status or age"},
+    {"all", NULL, "with what became of those that ended, also where nothing is queued any more"},
     {"limit", "N", "rows at most (default 1000)"},
 };
 
@@ -195,7 +205,7 @@ const struct command command_sites = {
 static void print_explained(struct cli *cli, json_t *answer)
 {
     const json_t *answers = json_object_get(answer, "answers"), *one;
-    char text[FIGURE_MAX];
+    char text[FIGURE_MAX], left[FIGURE_MAX];
     size_t i;
     (void)cli;
     json_array_foreach(answers, i, one)
@@ -215,9 +225,7 @@ static void print_explained(struct cli *cli, json_t *answer)
         print_safe(stdout, js_text(one, "why"));
         const char *until = js_text(one, "until");
         if (until[0])
-            printf(" (until %s", figure_time(text, until));
-        if (until[0])
-            printf(", in %s)", figure_until(text, until));
+            printf(" (until %s, %s)", figure_time(text, until), figure_until(left, until));
         putchar('\n');
     }
 }

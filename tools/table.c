@@ -32,7 +32,7 @@ static unsigned add_safe(struct buf *out, const char *text)
             buf_add(out, p, n);
         else
             buf_add_char(out, *p == '\n' || *p == '\t' ? ' ' : '?');
-        p += n ? n : 1;
+        p += n ? n : p[0] == 0xc2 && p[1] >= 0x80 ? 2 : 1;
     }
     return width;
 }
@@ -42,7 +42,8 @@ void print_safe(FILE *out, const char *text)
     struct buf safe;
     buf_init(&safe, TABLE_BYTES_MAX);
     add_safe(&safe, text);
-    fwrite(safe.data, 1, safe.len, out);
+    if (safe.len > 0)
+        fwrite(safe.data, 1, safe.len, out);
     buf_free(&safe);
 }
 
@@ -92,31 +93,51 @@ static unsigned width_of(const char *text)
     return width;
 }
 
-static void print_cell(const struct table *table, FILE *out, unsigned column, const char *text)
+static void add_spaces(struct buf *line, unsigned n)
 {
-    bool left = table->heads[column][0] == '-', last = column + 1 == table->columns;
-    int pad = (int)(table->widths[column] - width_of(text));
-    if (!left)
-        fprintf(out, "%*s", pad, "");
-    fputs(text, out);
-    if (last)
-        fputc('\n', out);
-    else
-        fprintf(out, "%*s", (left ? pad : 0) + 2, "");
+    while (n-- > 0)
+        buf_add_char(line, ' ');
+}
+
+static void add_cell(const struct table *table, struct buf *line, unsigned column, const char *text)
+{
+    bool left = table->heads[column][0] == '-';
+    unsigned pad = table->widths[column] - width_of(text);
+    add_spaces(line, (column ? 2 : 0) + (left ? 0 : pad));
+    buf_add_z(line, text);
+    add_spaces(line, left ? pad : 0);
+}
+
+/* Without spaces at its end. */
+static void print_line(struct buf *line, FILE *out)
+{
+    while (line->len > 0 && line->data[line->len - 1] == ' ')
+        line->len--;
+    if (line->len > 0)
+        fwrite(line->data, 1, line->len, out);
+    fputc('\n', out);
+    buf_clear(line);
 }
 
 void table_print(struct table *table, FILE *out, bool with_heads)
 {
     const char *text = table->cells.data;
+    struct buf line;
+    buf_init(&line, TABLE_BYTES_MAX);
     if (table->cells.failed)
         fprintf(stderr, "postrider: the table does not fit into memory; use --json\n");
     else if (table->rows > 0) {
         for (unsigned i = 0; with_heads && i < table->columns; i++)
-            print_cell(table, out, i, table->heads[i] + (table->heads[i][0] == '-'));
-        for (size_t row = 0; row < table->rows; row++)
+            add_cell(table, &line, i, table->heads[i] + (table->heads[i][0] == '-'));
+        if (with_heads)
+            print_line(&line, out);
+        for (size_t row = 0; row < table->rows; row++) {
             for (unsigned i = 0; i < table->columns; i++, text += strlen(text) + 1)
-                print_cell(table, out, i, text);
+                add_cell(table, &line, i, text);
+            print_line(&line, out);
+        }
     }
+    buf_free(&line);
     buf_clear(&table->cells);
     table->rows = 0;
 }

@@ -564,7 +564,7 @@ static bool wait_until_idle(struct http *http)
     return atomic_load(&http->active) == 0;
 }
 
-void http_destroy(struct http *http)
+bool http_destroy(struct http *http)
 {
     http_stop(http);
     wait_until_idle(http);
@@ -581,11 +581,12 @@ void http_destroy(struct http *http)
     if (!idle) {
         /* The library must not be stopped while something is suspended; the process ends anyway. */
         log_warn("http: %u requests did not end in time and are cut off", atomic_load(&http->active));
-        return;
+        return false;
     }
     if (http->desk != NULL)
         desk_destroy(http->desk);
     free(http);
+    return true;
 }
 
 void http_figures(struct http *http, struct http_figures *figures)

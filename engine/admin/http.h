@@ -64,9 +64,10 @@ struct http_settings {
 struct http *http_create(const struct http_settings *settings, struct err *err);
 /* http_stopping() is true from now on, and streams that wait are asked to fill. */
 void http_stop(struct http *http);
-/* After http_stop. Waits up to HTTP_STOP_MS for what is suspended, then ends all connections and removes the
- * sockets. */
-void http_destroy(struct http *http);
+/* Waits for what is suspended, twice HTTP_STOP_MS at most, then ends all connections and removes the sockets.
+ * False: something did not end; it may still call handlers, so that nothing is freed: the process should end.
+ */
+bool http_destroy(struct http *http);
 bool http_stopping(const struct http_request *request);
 
 struct http_figures {

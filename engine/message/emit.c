@@ -168,7 +168,7 @@ bool record_write(struct emit *head, struct emit *body, const struct names *name
     struct record record = {
         .magic = RECORD_MAGIC,
         .version = RECORD_VERSION,
-        .flags = (uint16_t)flags,
+        .flags = flags,
         .op_count = (uint32_t)(head_ops + body_ops),
         .body_op = (uint32_t)head_ops,
         .name_count = (uint32_t)names->count,

@@ -256,7 +256,7 @@ static bool find_encoded(struct str s, size_t *first, size_t *last)
     return found;
 }
 
-void field_text(struct field_writer *w, struct str s)
+void field_flat_text(struct field_writer *w, struct str s)
 {
     size_t first, last;
     s = trim_blanks(s);
@@ -384,14 +384,22 @@ static void put_mailboxes(struct field_writer *w, struct str s)
         field_scan(FIELD_ADDRESSES, s, false, &sink.sink, &err);
 }
 
-/* What may not stand in a URI is percent-encoded. */
-static void put_uri(struct field_writer *w, struct str s)
+static bool is_unreserved(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("-._~@:/", c) != NULL);
+}
+
+/* What may not stand in a URI is percent-encoded; `inside` of one also what would mean something else there.
+ */
+static void put_uri(struct field_writer *w, bool inside, struct str s)
 {
     static const char hex[] = "0123456789ABCDEF";
     size_t start = 0;
     for (size_t i = 0; i < s.n; i++) {
         uint8_t c = (uint8_t)s.p[i];
-        if (c > ' ' && c < 0x7f && strchr("<>\"\\^`{|}", (char)c) == NULL)
+        bool legal = c > ' ' && c < 0x7f && strchr("<>\"\\^`{|}", (char)c) == NULL;
+        if (inside ? is_unreserved((char)c) : legal)
             continue;
         char code[3] = {'%', hex[c >> 4], hex[c & 15]};
         field_put(w, str_make(s.p + start, i - start));
@@ -404,7 +412,7 @@ static void put_uri(struct field_writer *w, struct str s)
 static void put_raw(struct field_writer *w, unsigned flags, struct str s)
 {
     if (flags & OP_URI) {
-        put_uri(w, s);
+        put_uri(w, false, s);
         return;
     }
     if (flags & OP_ADDRESS && !utf8_is_ascii(s))
@@ -419,7 +427,7 @@ static void put_raw_value(struct field_writer *w, unsigned flags, struct str s)
     else if (flags & OP_MAILBOX)
         put_mailboxes(w, s);
     else if (flags & OP_URI)
-        put_uri(w, s);
+        put_uri(w, flags & OP_QUOTED, s);
     else if (flags & OP_QUOTED)
         put_escaped(w, s);
     else
@@ -434,7 +442,7 @@ void field_step(struct field_writer *w, enum record_kind kind, unsigned flags, s
         buf_add_str(w->text, text);
         break;
     case RECORD_TEXT_END:
-        field_text(w, buf_str(w->text));
+        field_flat_text(w, buf_str(w->text));
         buf_clear(w->text);
         break;
     case RECORD_PHRASE_END:

@@ -108,12 +108,20 @@ const char *leaf_encoding(const struct leaf *leaf)
     return leaf->form == LEAF_KEPT ? NULL : leaf->form == LEAF_BASE64 ? "base64" : "quoted-printable";
 }
 
-/* A line with what is not ASCII replaced: between parts nothing can be encoded, and nobody reads it. */
-static struct str question_marks(struct compiler *c, struct str line)
+/* A line without NUL and, if nothing 8-bit may be left, with `?` instead: between parts nothing can be
+ * encoded, and nobody reads it. */
+static struct str clean_line(struct compiler *c, struct str line)
 {
+    bool ascii = utf8_is_ascii(line);
+    if (line.n == 0 || ((ascii || !c->spec->seven_bit) && memchr(line.p, '\0', line.n) == NULL)) {
+        c->flags |= ascii ? 0U : RECORD_HAS_8BIT;
+        return line;
+    }
     buf_clear(&c->value);
     for (size_t i = 0; i < line.n; i++)
-        buf_add_char(&c->value, line.p[i] & 0x80 ? '?' : line.p[i]);
+        if (line.p[i] != '\0')
+            buf_add_char(&c->value, line.p[i] & 0x80 && c->spec->seven_bit ? '?' : line.p[i]);
+    c->flags |= ascii || c->spec->seven_bit ? 0U : RECORD_HAS_8BIT;
     return buf_str(&c->value);
 }
 
@@ -123,17 +131,10 @@ void compile_lines(struct compiler *c, struct emit *e, struct str text)
     struct str line;
     bool ended;
     while (lines_next(&lines, &line, &ended)) {
-        if (!utf8_is_ascii(line)) {
-            c->flags |= c->spec->seven_bit ? 0 : RECORD_HAS_8BIT;
-            line = c->spec->seven_bit ? question_marks(c, line) : line;
-        }
+        line = clean_line(c, line);
         for (; line.n > TEXT_LINE_MAX; line = str_make(line.p + TEXT_LINE_MAX, line.n - TEXT_LINE_MAX)) {
             emit_text(e, str_make(line.p, TEXT_LINE_MAX));
             emit_line_end(e);
-        }
-        for (size_t nul; (nul = str_find(line, '\0', 0)) != SIZE_MAX;) {
-            emit_text(e, str_make(line.p, nul));
-            line = str_make(line.p + nul + 1, line.n - nul - 1);
         }
         emit_text(e, line);
         if (ended)

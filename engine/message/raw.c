@@ -47,7 +47,7 @@ static bool read_part(struct compiler *c, const struct mime_fields *fields, bool
     bool typed = false;
     for (size_t i = 0; i < fields->count; i++) {
         enum field_id id = field_type_of(fields->at[i].name).id;
-        if (id != ID_CONTENT_TYPE && id != ID_ENCODING && id != ID_DISPOSITION)
+        if ((id != ID_CONTENT_TYPE || typed) && id != ID_ENCODING && id != ID_DISPOSITION)
             continue;
         struct buf *to = id == ID_CONTENT_TYPE ? &part->type_text : &c->value;
         buf_clear(to);
@@ -149,6 +149,7 @@ static void write_utf8_type(struct compiler *c, struct emit *e, const struct par
     }
     field_end(&w);
     emit_encoded(e);
+    c->flags |= w.has_8bit ? RECORD_HAS_8BIT : 0U;
 }
 
 static unsigned removal(enum field_id id)

@@ -29,12 +29,11 @@ enum record_flags {
 };
 
 struct record {
-    uint32_t magic;
-    uint16_t version, flags;
+    uint32_t magic, version;
     uint64_t checksum; /* str_hash of all that follows this field */
     uint32_t op_count, body_op, name_count, slot_count;
     uint32_t bytes_n;
-    uint32_t unused;
+    uint32_t flags;
 };
 
 enum record_kind {
@@ -61,7 +60,7 @@ enum record_op_flags {
     /* RAW_VALUE: where it stands. None: anywhere else in a structured field. */
     OP_ADDRESS = 16, /* within <>, or part of an address or message id */
     OP_MAILBOX = 32, /* a whole mailbox, or list of them */
-    OP_URI = 64,
+    OP_URI = 64,     /* a URI or its beginning; with QUOTED, inside of one */
     OP_QUOTED = 128, /* in a quoted string */
 };
 

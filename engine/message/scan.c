@@ -239,13 +239,26 @@ static bool scan_addresses(struct scan *scan, struct str s)
     return true;
 }
 
+/* A variable that begins a URI may be the whole of it; one further inside is a path segment or query value.
+ */
+static void give_uri(struct scan *scan, struct str s)
+{
+    size_t whole = s.n > 0 && s.p[0] == SCAN_MARK;
+    give_raw(scan, OP_URI, str_make(s.p, whole));
+    give_raw(scan, OP_URI | OP_QUOTED, str_make(s.p + whole, s.n - whole));
+}
+
 static void scan_uris(struct scan *scan, struct str s)
 {
     size_t start = 0;
     bool inside = false;
     for (size_t i = 0; i <= s.n; i++)
         if (i == s.n || s.p[i] == '<' || s.p[i] == '>') {
-            give_raw(scan, inside ? OP_URI : 0, str_make(s.p + start, i - start));
+            struct str piece = str_make(s.p + start, i - start);
+            if (inside)
+                give_uri(scan, piece);
+            else
+                give_raw(scan, 0, piece);
             if (i < s.n)
                 give(scan, RECORD_RAW, 0, str_make(s.p + i, 1));
             inside = i < s.n && s.p[i] == '<';

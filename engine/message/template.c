@@ -3,6 +3,7 @@
 
 #include "engine/message/emit.h"
 #include "engine/message/lookup.h"
+#include "engine/message/mime.h"
 #include "engine/message/record.h"
 
 #include <errno.h>
@@ -43,7 +44,7 @@ static bool check_op(const struct record *record, const struct template *t, cons
     bool inside = *in_field;
     if (op->kind == RECORD_FIELD) {
         *in_field = true;
-        return !inside;
+        return !inside && op->n <= MIME_NAME_MAX + 1;
     }
     if (!in_bytes(record, op->at, op->n) || op->name >= t->name_count)
         return false;

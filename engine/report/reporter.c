@@ -165,8 +165,11 @@ static bool compose(struct reporter *reporter, const struct dsn_due *due, const 
     char unique[64], job_text[24];
     buf_init(&original, CONTENT_MAX);
     query_dsn_rcpts(reporter->store, due, collect_first, &first);
-    if (reporter->count == 0) /* their rows are damaged: say that something failed, rather than nothing */
-        reporter->rcpts[reporter->count++] = (struct dsn_rcpt){.to = STR("unknown"), .last_ms = 0};
+    if (reporter->count == 0) { /* their rows are damaged: say that something failed, rather than nothing */
+        reporter->texts[0] = NULL;
+        reporter->rcpts[0] = (struct dsn_rcpt){.to = STR("unknown")};
+        reporter->count = 1;
+    }
     if (first.known)
         original_of(reporter, job, first.rid, &original);
     int n = snprintf(unique, sizeof unique, "%" PRIu64 ".%" PRIx64 ".%" PRIx64, due->job,

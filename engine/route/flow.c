@@ -19,6 +19,7 @@ bool flow_join(struct strand *strand)
         if (flow == NULL)
             return false;
         flow->tenant = lane->tenant;
+        flow->limit = lane->limit;
         flow->class_ = lane->class_;
         flow->pool_next = pool->flows;
         pool->flows = flow;
@@ -90,26 +91,52 @@ void flow_leave_turns(struct strand *strand)
     strand->turn_next = strand->turn_prev = NULL;
 }
 
-struct strand *flow_pick(struct pool *pool)
+static bool flow_may(const struct flow *flow, int64_t now_ns, int64_t *until_ns)
 {
-    enum job_class class_ = CLASS_BULK;
-    if (pool->turn[CLASS_TRANSACTIONAL] != NULL &&
-        (pool->turn[CLASS_BULK] == NULL || pool->transactional_in_a_row < BULK_SHARE - 1))
-        class_ = CLASS_TRANSACTIONAL;
+    if (flow->limit == NULL)
+        return true;
+    int64_t when_ns = shared_limit_when_ns(flow->limit, now_ns);
+    if (when_ns > now_ns && when_ns < *until_ns)
+        *until_ns = when_ns;
+    return when_ns <= now_ns;
+}
+
+static struct strand *flow_pick_class(struct pool *pool, enum job_class class_, int64_t now_ns,
+                                      int64_t *until_ns)
+{
     struct flow *flow = pool->turn[class_];
     if (flow == NULL)
         return NULL;
-    while (flow->deficit <=
-           0) { /* bounded: each turn adds at least QUANTUM, no charge exceeds TXN_RCPTS_MAX */
-        flow->deficit += (int64_t)flow->tenant->weight * QUANTUM;
-        if (flow->deficit > 0 && flow->next == flow)
-            break;
-        flow = pool->turn[class_] = flow->next;
+    /* Bounded: each round adds at least QUANTUM to all that may go, and no charge exceeds TXN_RCPTS_MAX; when
+     * a whole round finds nobody who may, it is over. */
+    const struct flow *stop = flow;
+    for (bool any = false;; flow = flow->next) {
+        if (flow_may(flow, now_ns, until_ns)) {
+            if (flow->deficit > 0)
+                break;
+            any = true;
+            flow->deficit += (int64_t)flow->tenant->weight * QUANTUM;
+        }
+        if (flow->next == stop) {
+            if (!any)
+                return NULL;
+            any = false;
+        }
     }
+    pool->turn[class_] = flow;
     return flow->turn;
 }
 
-void flow_charge(struct pool *pool, struct strand *strand, unsigned recipients)
+struct strand *flow_pick(struct pool *pool, int64_t now_ns, int64_t *until_ns)
+{
+    bool bulk_first = pool->transactional_in_a_row >= BULK_SHARE - 1;
+    enum job_class first = bulk_first ? CLASS_BULK : CLASS_TRANSACTIONAL;
+    struct strand *strand = flow_pick_class(pool, first, now_ns, until_ns);
+    return strand ? strand
+                  : flow_pick_class(pool, bulk_first ? CLASS_TRANSACTIONAL : CLASS_BULK, now_ns, until_ns);
+}
+
+void flow_charge(struct pool *pool, struct strand *strand, unsigned recipients, int64_t now_ns)
 {
     struct flow *flow = strand->flow;
     if (flow->class_ == CLASS_TRANSACTIONAL)
@@ -118,4 +145,6 @@ void flow_charge(struct pool *pool, struct strand *strand, unsigned recipients)
         pool->transactional_in_a_row = 0;
     flow->deficit -= (int64_t)recipients;
     flow->turn = strand->turn_next; /* the next lane of this tenant */
+    if (flow->limit)
+        shared_limit_use(flow->limit, now_ns);
 }

@@ -40,6 +40,8 @@ static struct lane *lane_create(struct router *router, const struct store_lane_m
     lane->class_ = msg->class_;
     lane->want = WANT_FIRST;
     lane->tenant = config_tenant_of(router->config, str_of(msg->tenant));
+    if (lane->tenant->max_rate.count > 0)
+        lane->limit = &router->tenant_limits[lane->tenant - router->config->tenants];
     lane->sources = config_pool_of(router->config, str_of(msg->pool));
     if (lane->sources == NULL)
         lane->sources = &router->config->pools[lane->tenant->pool_index];

@@ -26,4 +26,16 @@ static inline bool limit_is_set(const struct limit *limit)
     return limit->interval_ns > 0;
 }
 
+/* The same, shared by all workers: one word advanced by compare-and-swap. Any thread. */
+struct shared_limit {
+    int64_t interval_ns, burst_ns;
+    _Atomic int64_t ready_ns;
+};
+
+void shared_limit_set(struct shared_limit *limit, uint64_t count, int64_t per_ms);
+int64_t shared_limit_when_ns(const struct shared_limit *limit, int64_t now_ns);
+/* Between the question and this another worker may have used the cell too: the limit then says no for longer.
+ */
+void shared_limit_use(struct shared_limit *limit, int64_t now_ns);
+
 #endif

@@ -21,7 +21,6 @@
 #include "engine/config.h"
 #include "engine/dns/dns.h"
 #include "engine/message/template.h"
-#include "engine/route/inspect.h"
 #include "engine/route/limit.h"
 #include "engine/smtp/session.h"
 #include "queue/retry.h"
@@ -71,6 +70,7 @@ struct lane {
     unsigned want, asked; /* how many it asks for; how many it has asked for */
     unsigned failures;    /* of DNS, in a row */
     const struct config_tenant *tenant;
+    struct shared_limit *limit; /* the tenant's rate; NULL: none */
     const struct config_pool *sources;
     struct dns_query query;
     struct dns_mx *mx;
@@ -90,7 +90,8 @@ struct lane {
 struct flow {
     struct flow *next, *prev; /* the class' ring, while it has strands that wait */
     const struct config_tenant *tenant;
-    struct strand *turn; /* whose turn it is; NULL: none waits */
+    struct shared_limit *limit; /* the tenant's rate over all workers; NULL: none */
+    struct strand *turn;        /* whose turn it is; NULL: none waits */
     int64_t deficit;
     unsigned strands;
     struct flow *pool_next; /* all of the pool's */
@@ -172,6 +173,7 @@ struct router {
     struct store *store;
     const struct config *config;
     const struct retry_table *retry;
+    struct shared_limit *tenant_limits; /* of config->tenants, shared by all workers */
     unsigned index, worker_count;
     struct inbox *const *inboxes; /* of all workers */
     struct session_context session_context;

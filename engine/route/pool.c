@@ -138,10 +138,15 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **o
         path_wake_at(path, answer.until_ns);
         return NULL;
     }
-    struct strand *strand = flow_pick(pool);
+    int64_t now_ns = path->router->now.mono_ns, until_ns = INT64_MAX;
+    struct strand *strand = flow_pick(pool, now_ns, &until_ns);
+    if (strand == NULL) { /* every tenant with something to send is at its own limit */
+        path_wake_at(path, until_ns);
+        return NULL;
+    }
     unsigned count;
     struct taken *list = pool_cut(strand, rcpts_max, &count);
-    flow_charge(pool, strand, count);
+    flow_charge(pool, strand, count, now_ns);
     strand->buffered -= count;
     strand->lane->buffered -= count;
     strand->lane->in_flight += count;

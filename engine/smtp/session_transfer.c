@@ -262,7 +262,7 @@ static bool write_data(struct session *session)
     if (!here || (!session->failed && !write_body(session, t)))
         return false;
     buf_add_str(&session->commands, STR(".\r\n"));
-    session_await(session, 1);
+    session_await(session);
     session->send.transaction = NULL;
     return session->offers.pipelining;
 }
@@ -278,7 +278,7 @@ static bool transfer_write(struct session *session)
         return false;
     if (out->len > COMMANDS_MAX - COMMAND_MAX)
         return false;
-    session_await(session, 1);
+    session_await(session);
     switch (session->send.step) {
     case STEP_RSET:
         buf_add_str(out, STR("RSET\r\n"));
@@ -477,6 +477,11 @@ int64_t transfer_timeout_ms(const struct session *session)
     }
 }
 
+bool transfer_is_sending(const struct session *session)
+{
+    return session->receive.step == STEP_END && session->outstanding == 0;
+}
+
 const char *transfer_doing(const struct session *session)
 {
     if (session->receive.transaction == NULL)
@@ -491,6 +496,7 @@ const char *transfer_doing(const struct session *session)
     case STEP_DATA:
         return "waiting for the reply to DATA";
     default:
-        return session->outstanding > 0 ? "waiting for the reply to the end of data" : "sending the message";
+        return transfer_is_sending(session) ? "sending the message"
+                                            : "waiting for the reply to the end of data";
     }
 }

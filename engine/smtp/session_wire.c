@@ -65,6 +65,7 @@ void wire_flush(struct session *session)
     session->progress = true;
     io_send(session->context->io, &session->conn, session->iov, session->iov_count);
     session->iov_count = 0;
+    session->unsent = 0;
 }
 
 /* After the reply to STARTTLS the server must be silent until the handshake: what comes in the clear with it
@@ -86,7 +87,7 @@ static void wire_replies(struct session *session, struct str data)
 {
     while (data.n > 0 && session->state < SESSION_PARTING) {
         if (!reply_begun(&session->reply))
-            session->early = session->outstanding == 0;
+            session->early = session->outstanding == session->unsent;
         enum reply_result result = reply_feed(&session->reply, &data);
         if (result == REPLY_BAD) {
             session_fail_protocol(session, session->reply.why);

@@ -410,9 +410,31 @@ static bool compare_address(struct rig *rig)
     return true;
 }
 
+bool compare_limbo(struct rig *rig)
+{
+    struct rcpt_info info;
+    bool good = true;
+    rcpt_info_init(&info);
+    for (size_t i = 0; i < rig->model.count && good; i++)
+        for (size_t k = 0; k < rig->model.jobs[i]->count && good; k++) {
+            struct model_rcpt *rcpt = &rig->model.jobs[i]->rcpts[k];
+            if (!rcpt->limbo)
+                continue;
+            if (!query_rcpt(rig->store, rcpt->rid, &info))
+                good = rig_complain(rig, "a recipient is gone after a crash");
+            else if (info.state == RCPT_CANCELLED || info.state == RCPT_EXPIRED)
+                model_adopt(&rig->model, rcpt->rid, rig->second_ms);
+            else if (rig->second_ms > rcpt->limbo_ms + MODEL_LIMBO_MS)
+                good = rig_complain(rig, "recipient %u of job %lld was lost by a worker and never ended",
+                                    rcpt->number, (ll)rig->model.jobs[i]->id);
+        }
+    rcpt_info_free(&info);
+    return good;
+}
+
 bool compare_all(struct rig *rig)
 {
-    if (!compare_jobs(rig))
+    if (!compare_limbo(rig) || !compare_jobs(rig))
         return false;
     for (size_t i = 0; i < rig->model.count; i++)
         if (!compare_job_rcpts(rig, rig->model.jobs[i]))

@@ -21,6 +21,8 @@ size_t compare_page(struct rig *rig);
 /* One recipient. */
 bool compare_rcpt(struct rig *rig, const struct model_job *job, const struct model_rcpt *rcpt,
                   const struct rcpt_info *info);
+/* Asks what became of those whose end is the store's to time; done by all that compares. */
+bool compare_limbo(struct rig *rig);
 /* What is new in the event log, as a consumer reads it; to be called when the model is up to date. */
 bool compare_events(struct rig *rig);
 /* The whole log again, from the start, in pages of a random size. */

@@ -52,10 +52,10 @@ static void fixture_free(struct fixture *f)
 static void serve(struct fixture *f, unsigned times, unsigned recipients)
 {
     for (unsigned n = 0; n < times; n++) {
-        struct strand *strand = flow_pick(f->pool);
+        struct strand *strand = flow_pick(f->pool, 0, &(int64_t){INT64_MAX});
         assert_non_null(strand);
         f->served[strand - f->strands] += recipients;
-        flow_charge(f->pool, strand, recipients);
+        flow_charge(f->pool, strand, recipients, 0);
     }
 }
 
@@ -96,10 +96,10 @@ static void test_large_transactions_are_charged(void **state)
     flow_enter_turns(&f.strands[0]);
     flow_enter_turns(&f.strands[1]);
     for (unsigned n = 0; n < 20000; n++) { /* tenant 0 sends 100 at once, tenant 1 one by one */
-        struct strand *strand = flow_pick(f.pool);
+        struct strand *strand = flow_pick(f.pool, 0, &(int64_t){INT64_MAX});
         unsigned recipients = strand == &f.strands[0] ? 100 : 1;
         f.served[strand - f.strands] += recipients;
-        flow_charge(f.pool, strand, recipients);
+        flow_charge(f.pool, strand, recipients, 0);
     }
     near(f.served[0], f.served[1], 5);
     fixture_free(&f);
@@ -141,7 +141,7 @@ static void test_coming_and_going(void **state)
             in[i] = !in[i];
             last_served[i] = n;
         }
-        struct strand *strand = flow_pick(f.pool);
+        struct strand *strand = flow_pick(f.pool, 0, &(int64_t){INT64_MAX});
         bool any = false;
         for (unsigned k = 0; k < LANES; k++)
             any |= in[k];
@@ -151,11 +151,42 @@ static void test_coming_and_going(void **state)
         unsigned k = (unsigned)(strand - f.strands);
         assert_true(in[k]);
         last_served[k] = n;
-        flow_charge(f.pool, strand, 1 + (unsigned)prng_below(&prng, 50));
+        flow_charge(f.pool, strand, 1 + (unsigned)prng_below(&prng, 50), 0);
         for (k = 0; k < LANES; k++) /* nobody starves */
             if (in[k])
                 assert_true(n - last_served[k] < 20000);
     }
+    fixture_free(&f);
+}
+
+static void test_a_tenant_at_its_rate_is_passed_over(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct shared_limit limit = {0};
+    fixture_make(&f, (unsigned[]){1, 1, 1}, 0);
+    shared_limit_set(&limit, 10, 1000);
+    f.strands[0].flow->limit = &limit; /* tenant 0: ten a second */
+    flow_enter_turns(&f.strands[0]);
+    flow_enter_turns(&f.strands[1]);
+    int64_t now_ns = 0;
+    for (unsigned n = 0; n < 10000; n++, now_ns += NS_PER_MS) {
+        int64_t until_ns = INT64_MAX;
+        struct strand *strand = flow_pick(f.pool, now_ns, &until_ns);
+        assert_non_null(strand);
+        f.served[strand - f.strands]++;
+        flow_charge(f.pool, strand, 1, now_ns);
+    }
+    assert_in_range(f.served[0], 95, 111); /* ten seconds, and a second's burst */
+    flow_leave_turns(&f.strands[1]);
+    int64_t until_ns = INT64_MAX;
+    for (unsigned n = 0; n < 20 && until_ns == INT64_MAX; n++) {
+        struct strand *strand = flow_pick(f.pool, now_ns, &until_ns);
+        if (strand != NULL)
+            flow_charge(f.pool, strand, 1, now_ns);
+    }
+    assert_in_range(until_ns - now_ns, 1, 200 * NS_PER_MS);
+    assert_non_null(flow_pick(f.pool, until_ns, &(int64_t){INT64_MAX}));
     fixture_free(&f);
 }
 
@@ -166,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_large_transactions_are_charged),
         cmocka_unit_test(test_transactional_passes_bulk_and_bulk_keeps_its_share),
         cmocka_unit_test(test_coming_and_going),
+        cmocka_unit_test(test_a_tenant_at_its_rate_is_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

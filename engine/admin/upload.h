@@ -5,8 +5,8 @@
  * committed, the client is held back. The answer says what was committed; a body that is cut short leaves
  * nothing of the job it was cut in. Memory a body: a line, a window (ADMIT_WINDOW_MAX), the compiled message;
  * bodies with lines over INTAKE_LARGE_BYTES wait for one of INTAKE_LARGE_MAX places. */
-#ifndef POSTRIDER_INTAKE_UPLOAD_H
-#define POSTRIDER_INTAKE_UPLOAD_H
+#ifndef POSTRIDER_ADMIN_UPLOAD_H
+#define POSTRIDER_ADMIN_UPLOAD_H
 
 #include "engine/admin/http.h"
 #include "engine/config.h"

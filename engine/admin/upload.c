@@ -4,7 +4,7 @@
  * has to wait (for a place, for a window, for a commit) sets `waiting` before the request is suspended, and
  * `go_on` takes it up when the request comes back. A job line that ends another is kept in `next` meanwhile,
  * and so is the failure of a bad one: the job before it is whole and stands. */
-#include "engine/intake/upload.h"
+#include "engine/admin/upload.h"
 
 #include "engine/intake/gate.h"
 #include "engine/intake/ndjson.h"
