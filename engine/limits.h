@@ -124,9 +124,9 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WINDOW_START         8       /* connections that a new path may open before it knows more */
 #define POOL_LINGER_MS       60000   /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
-#define LANE_TAKE_MAX       256   /* recipients granted to a lane at once */
-#define WORKER_TAKEN_MAX    50000 /* recipients in a worker's memory */
-#define LANES_LIVE_MAX      20000 /* lanes announced to workers and not yet found empty */
-#define CONTENT_LIVE_MAX    (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
+#define LANE_TAKE_MAX        256                /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX     50000              /* recipients in a worker's memory */
+#define LANES_LIVE_MAX       20000              /* lanes announced to workers and not yet found empty */
+#define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 
 #endif
