@@ -63,6 +63,13 @@ static void verdict_for_pending(struct session_transaction *t, const struct verd
             verdict_copy(&t->rcpts[i].verdict, verdict);
 }
 
+/* The server is done with this connection but keeps it open: nothing more goes to it. */
+static void heed(struct session *session, const struct verdict *verdict)
+{
+    if (verdict->scope == SCOPE_SESSION)
+        session->stop_soft = true;
+}
+
 /* The reply just read decides about everyone who is still without a verdict. */
 static void reply_for_pending(struct session *session, enum smtp_step step)
 {
@@ -74,6 +81,7 @@ static void reply_for_pending(struct session *session, enum smtp_step step)
             continue;
         if (first == NULL) {
             verdict_of_reply(&rcpt->verdict, step, session->reply.code, session->reply.text);
+            heed(session, &rcpt->verdict);
             first = rcpt;
         } else {
             verdict_copy(&rcpt->verdict, &first->verdict);
@@ -369,6 +377,7 @@ static void reply_rcpt(struct session *session)
         session->accepted++;
     } else {
         verdict_of_reply(&rcpt->verdict, STEP_RCPT, session->reply.code, session->reply.text);
+        heed(session, &rcpt->verdict);
         if (session->accepted == 0)
             rcpt->verdict.again_now = false; /* it was too many by itself: once more would end the same */
     }

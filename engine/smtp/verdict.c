@@ -99,6 +99,7 @@ static struct status status_of_words(enum words about, uint8_t class_)
         return STATUS(class_, 2, 1);
     case WORDS_UNKNOWN_USER:
         return STATUS(class_, 1, 1);
+    case WORDS_CONNECTION_SPENT:
     case WORDS_NONE:
         break;
     }
@@ -135,6 +136,8 @@ static const struct {
 static struct status status_derive(enum smtp_step step, unsigned code, enum words about)
 {
     uint8_t class_ = (uint8_t)(code / 100);
+    if (code == 421 && about == WORDS_POLICY)
+        about = WORDS_NONE; /* "too many messages" in this connection: too little to pause the path */
     struct status status = status_of_words(about, class_);
     if (status.class_ != 0)
         return status;
@@ -195,6 +198,8 @@ static void decide_bad(struct verdict *verdict, enum smtp_step step, enum words 
         decide(verdict, VERDICT_DEFERRED, SCOPE_RECIPIENT);
     } else if (verdict->greylisted) {
         decide(verdict, VERDICT_DEFERRED, narrow(step));
+    } else if (temporary && about == WORDS_CONNECTION_SPENT) {
+        decide(verdict, VERDICT_DEFERRED, SCOPE_SESSION);
     } else if (temporary && status.subject == 7) {
         decide(verdict, VERDICT_DEFERRED, SCOPE_PATH);
     } else if (temporary) {
