@@ -109,7 +109,7 @@ bool admit_window_full(const struct admit *admit);
  */
 typedef void admit_done(struct admit *admit, enum admit_result result, void *user);
 /* Posts the window; more windows follow. Nothing of the job is visible yet. The next admit_add may come only
- * after `done`. */
+ * after `done`; after another result than ADMIT_OK, only admit_free. */
 void admit_post(struct admit *admit, admit_done *done, void *user);
 
 /* Idempotency: `key_hash` names "K/n"; with it the answer (JSON of this job) and the digest of its lines are
@@ -228,6 +228,9 @@ void store_attach_worker(struct store *store, unsigned worker, struct inbox *inb
 void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to);
 /* Settles a list (through `next`), any outcomes. Never blocks; durable within TXN_WORK_MAX_MS + a sync. */
 void store_settle(struct store *store, struct taken *list);
+/* Frees a list without settling it: only for what is left in an inbox after store_stop, before store_close. They
+ * are ready (or due) again at the next start. */
+void store_taken_free(struct taken *list);
 
 /* ---- steering: any thread; answered on the writer's thread ------------------------------------------------
  */

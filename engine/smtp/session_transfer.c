@@ -177,6 +177,7 @@ static void transfer_begin(struct session *session, struct session_transaction *
     session->body_segment = session->body_offset = 0;
     t->link = NULL;
     t->started_ns = session_now(session).mono_ns;
+    t->body_sent = false;
     session->send = (struct cursor){.transaction = t, .step = step};
     if (session->receive.transaction == NULL)
         receive_begin(session, t, step);
@@ -236,7 +237,7 @@ static bool transfer_pull(struct session *session)
 }
 
 /* Puts the next piece of the body in iov; true when that was the last. */
-static bool write_body(struct session *session, const struct session_transaction *t)
+static bool write_body(struct session *session, struct session_transaction *t)
 {
     size_t room = session->tls ? TLS_PIECE_MAX - COMMANDS_MAX : SEND_PIECE_MAX;
     while (session->body_segment < t->body_count) {
@@ -249,6 +250,7 @@ static bool write_body(struct session *session, const struct session_transaction
             session->iov[session->iov_count++] =
                 (struct iovec){(char *)segment.iov_base + session->body_offset, part};
             session->flying_body = session->receive.transaction;
+            t->body_sent = true;
         }
         room -= part;
         session->body_offset += part;

@@ -31,7 +31,8 @@ struct session_transaction {
     bool utf8;      /* needs SMTPUTF8: else 5.6.7 */
     enum session_ret ret;
     struct str envid;   /* not xtext; empty: none */
-    int64_t started_ns; /* filled by the session: when MAIL was written */
+    int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */
+    bool body_sent;     /* filled by the session: some of the body was written */
     void *owner;
 };
 

@@ -4,7 +4,7 @@
  * connect to it. */
 static unsigned first_mode;
 #define IO_RING_MODE_FIRST first_mode
-#include "engine/io/io.c"
+#include "engine/io/io.c" /* NOLINT(bugprone-suspicious-include): its static functions, and the mode */
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -55,7 +55,7 @@ struct peer {
 
 static void peer_accept(struct peer *peer)
 {
-    struct sockaddr_in from;
+    struct sockaddr_in from = {0};
     socklen_t len = sizeof from;
     int fd = accept4(peer->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK);
     if (fd < 0)
@@ -102,7 +102,7 @@ static void peer_read(struct peer *peer, struct peer_conn *conn)
 
 static void peer_write(struct peer *peer, struct peer_conn *conn)
 {
-    unsigned char bytes[8192];
+    unsigned char bytes[8192] = {0};
     size_t n = FLOOD - conn->sent < sizeof bytes ? FLOOD - conn->sent : sizeof bytes;
     for (size_t i = 0; i < n; i++)
         bytes[i] = pattern(conn->sent + i);
@@ -864,6 +864,47 @@ static void test_made_on_another_thread(void **state)
     peer_stop(peer);
 }
 
+/* A worker's thread ends while things are being closed; another one cleans up after it. */
+static void *unfinished_thread(void *arg)
+{
+    struct client *client = arg;
+    for (int i = 0; i < 200 && client->connected_calls == 0; i++)
+        io_step(client->io, NULL, 10 * NS_PER_MS);
+    io_receive(client->io, &client->conn);
+    io_step(client->io, NULL, 0);
+    io_close(client->io, &client->conn);
+    return NULL;
+}
+
+static void test_ended_by_another_thread(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_start(ECHO);
+    struct io *io = io_make(8);
+    int fd = eventfd(0, EFD_NONBLOCK);
+    struct tick waiting = {.poll = {.ready = on_ready, .idle = on_idle}, .io = io}, late = waiting;
+    struct client client, other;
+    client_connect(io, &client, peer);
+    client_connect(io, &other, peer);
+    other.also_close = NULL;
+    io_poll_start(io, &waiting.poll, fd, POLLIN);
+    pthread_t thread;
+    pthread_create(&thread, NULL, unfinished_thread, &client);
+    pthread_join(thread, NULL);
+    io_poll_cancel(io, &waiting.poll);
+    io_poll_start(io, &late.poll, fd, POLLIN); /* never seen by the kernel */
+    io_poll_cancel(io, &late.poll);
+    io_close(io, &other.conn);
+    io_destroy(io);
+    assert_int_equal(client.connected, 0);
+    assert_int_equal(client.closed_calls, 1);
+    assert_int_equal(other.closed_calls, 1);
+    assert_int_equal(waiting.idles, 1);
+    assert_int_equal(late.idles, 1);
+    close(fd);
+    peer_stop(peer);
+}
+
 /* In a child, since a filter can't be taken off again. */
 static void test_forbidden(void **state)
 {
@@ -916,6 +957,7 @@ int main(void)
         cmocka_unit_test(test_inbox_wakes),
         cmocka_unit_test(test_udp),
         cmocka_unit_test(test_made_on_another_thread),
+        cmocka_unit_test(test_ended_by_another_thread),
         cmocka_unit_test(test_forbidden),
     };
     int failed = 0;

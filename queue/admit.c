@@ -1,0 +1,179 @@
+/* admit.c - the writer's side of an upload.
+ *
+ * A post is written in as many commits as it needs: the job row and its content first, then the window's
+ * batches, each with its slots and a ready row a lane; readers skip the job for it is JOB_UPLOADING. The last
+ * window's last commit sets it active together with its key, its timers and its `accepted` event. Uploads
+ * that span commits stand in T_UPLOADS meanwhile, for the sweep. */
+#include "queue/admit.h"
+
+#include "queue/content.h"
+
+size_t admit_rows(const struct admit *admit)
+{
+    return admit->window.batch_n * 2 + admit->window.order_n + admit->window.domain_n * 2 +
+           (admit->at.content_done ? 0 : (size_t)(admit->row.content_size / CONTENT_PART_SIZE)) + 8;
+}
+
+static bool key_taken(struct change *c, const struct admit_key *key)
+{
+    uint8_t bytes[KEY_KEYS];
+    struct str row;
+    struct key_row found;
+    key_keys(key->key_hash, 0, bytes);
+    return change_get(c, T_KEYS, bytes, sizeof bytes, &row) && key_row_decode(row, &found) &&
+           found.expires_ms > c->now.wall_ms;
+}
+
+static void begin(struct admit *admit, struct change *c)
+{
+    uint32_t batches = admit->row.batches;
+    admit->row.batches = 0; /* counted as they are written */
+    change_job_new(c, admit->job, &admit->row);
+    admit->row.batches = batches;
+    admit->trying.content_done = content_reference(c, admit->row.content_hash, admit->row.content_size);
+    admit->trying.begun = true;
+}
+
+static bool content_more(struct admit *admit, struct change *c)
+{
+    if (!admit->trying.content_done)
+        admit->trying.content_done = content_write(c, admit->row.content_hash, admit->content,
+                                                   admit->row.content_size, &admit->trying.content_part);
+    return admit->trying.content_done;
+}
+
+static uint32_t lane_of(struct admit *admit, struct change *c, struct window_domain *domain)
+{
+    const struct job_row *row = &admit->row;
+    if (domain->lane == 0)
+        domain->lane = change_lane_named(c, row->class_, row->tenant, row->pool, domain->name);
+    return domain->lane;
+}
+
+/* Lane numbers into the groups, and what follows from a group: its ready row and its lane's count. */
+static void groups_write(struct admit *admit, struct change *c, const struct packed_batch *packed,
+                         uint8_t *at)
+{
+    struct window *window = &admit->window;
+    uint8_t key[KEY_READY], row[READY_ROW_SIZE];
+    for (unsigned n = 0; n < packed->groups; n++) {
+        uint32_t lane = lane_of(admit, c, window->list[window->order[packed->first_domain + n]]);
+        uint8_t *group = at + (size_t)n * BATCH_GROUP_SIZE;
+        struct ready_row ready = {get_be16(group + 4), get_be16(group + 6)};
+        put_be32(group, lane);
+        key_ready(lane, admit->job, packed->batch, key);
+        ready_row_encode(ready, row);
+        change_put(c, T_READY, key, sizeof key, row, sizeof row);
+        change_lane(c, lane)->delta[RCPT_READY] += ready.count;
+    }
+}
+
+static void batch_write(struct admit *admit, struct change *c, const struct packed_batch *packed)
+{
+    uint8_t *at = (uint8_t *)admit->window.packed.data + packed->offset;
+    uint8_t key[KEY_BATCH], slots[BATCH_SLOTS_MAX] = {0};
+    groups_write(admit, c, packed, at + BATCH_HEAD_SIZE);
+    for (uint16_t part = 0; part < packed->parts; part++) {
+        size_t from = (size_t)part * VALUE_MAX;
+        size_t n = packed->size - from < VALUE_MAX ? packed->size - from : VALUE_MAX;
+        key_batch(admit->job, packed->batch, part, key);
+        change_put(c, T_BATCHES, key, sizeof key, at + from, n);
+    }
+    key_slots(admit->job, packed->batch, key);
+    change_put(c, T_SLOTS, key, KEY_SLOTS, slots, packed->slots);
+    struct change_job *job = change_job(c, admit->job);
+    job->row.total += packed->slots;
+    job->row.by_state[RCPT_READY] += packed->slots;
+    job->row.batches = packed->batch + 1;
+    job->dirty = true;
+}
+
+/* The answer kept for its idempotency key, in parts. */
+static void key_write(struct admit *admit, struct change *c)
+{
+    const struct admit_key *key = &admit->key;
+    uint8_t bytes[KEY_KEYS];
+    size_t first = VALUE_MAX - 64; /* beside the fixed part of the row */
+    struct key_row row = {.job = admit->job,
+                          .expires_ms = c->now.wall_ms + key->ttl_ms,
+                          .answer_size = (uint32_t)key->answer.n,
+                          .answer = str_make(key->answer.p, key->answer.n < first ? key->answer.n : first)};
+    memcpy(row.digest, key->digest, sizeof row.digest);
+    key_keys(key->key_hash, 0, bytes);
+    key_row_encode(&row, &c->scratch);
+    change_put_scratch(c, T_KEYS, bytes, sizeof bytes);
+    uint16_t part = 1;
+    for (size_t at = row.answer.n; at < key->answer.n; at += VALUE_MAX) {
+        key_keys(key->key_hash, part++, bytes);
+        change_put(c, T_KEYS, bytes, sizeof bytes, key->answer.p + at,
+                   key->answer.n - at < VALUE_MAX ? key->answer.n - at : VALUE_MAX);
+    }
+    change_timer(c, row.expires_ms, TIMER_KEY, get_be64(key->key_hash),
+                 str_make((const char *)key->key_hash, sizeof key->key_hash));
+}
+
+/* Visible from this commit on; and, unless it is to wait, its lanes have work. */
+static void finish(struct admit *admit, struct change *c)
+{
+    struct change_job *job = change_job(c, admit->job);
+    uint8_t key[KEY_JOB];
+    job->row.state = JOB_ACTIVE;
+    job->row.uploaded = job->dirty = true;
+    job->row.accepted_seq = c->meta.last_seq + 1;
+    c->meta.accepted += job->row.total;
+    c->meta.jobs++;
+    struct event_item item = {.type = EVENT_ACCEPTED,
+                              .form = ITEM_JOB,
+                              .time_ms = c->now.wall_ms,
+                              .rid = {.job = admit->job},
+                              .total = job->row.total};
+    change_event(c, &item);
+    change_timer(c, job->row.expires_ms, TIMER_EXPIRY, admit->job, STR(""));
+    if (admit->trying.listed) {
+        key_job(admit->job, key);
+        change_del(c, T_UPLOADS, key, sizeof key);
+    }
+    if (admit->key.set)
+        key_write(admit, c);
+    if (admit->consumes.set)
+        change_dsn_consume(c, admit->consumes.job, admit->consumes.return_path, admit->consumes.count);
+    if (job->row.not_before_ms > c->now.wall_ms)
+        change_timer(c, job->row.not_before_ms, TIMER_NOT_BEFORE, admit->job, STR(""));
+    else if (admit->at.begun)
+        change_id(&c->after.walks, admit->job);
+    else
+        for (size_t n = 0; n < admit->window.domain_n; n++)
+            change_lane(c, admit->window.list[n]->lane)->gained = true;
+}
+
+/* The sweep finds it from now on, should the end not come. */
+static void list(struct admit *admit, struct change *c)
+{
+    uint8_t key[KEY_JOB];
+    if (admit->trying.listed)
+        return;
+    key_job(admit->job, key);
+    change_put(c, T_UPLOADS, key, sizeof key, "", 0);
+    admit->trying.listed = true;
+}
+
+bool admit_write(struct admit *admit, struct change *c)
+{
+    if (admit->final && admit->key.set && key_taken(c, &admit->key)) {
+        admit->result = ADMIT_KEY_TAKEN;
+        return true;
+    }
+    if (!admit->trying.begun)
+        begin(admit, c);
+    bool written = content_more(admit, c);
+    while (written && admit->trying.batch < admit->window.batch_n) {
+        batch_write(admit, c, &admit->window.batches[admit->trying.batch++]);
+        if (admit->trying.batch < admit->window.batch_n)
+            written = !change_spent(c);
+    }
+    if (written && admit->final)
+        finish(admit, c);
+    else
+        list(admit, c);
+    return written;
+}

@@ -1,0 +1,305 @@
+/* close.c - see close.h. */
+#include "queue/close.h"
+
+#include "queue/content.h"
+
+struct layout { /* who is in a batch */
+    unsigned groups;
+    struct batch_group group[BATCH_SLOTS_MAX];
+    uint8_t notify[BATCH_SLOTS_MAX];
+};
+
+/* The notify byte begins each record; that of slot 0 is in part 0 even of a batch in parts. */
+static void notify_read(const struct batch *batch, struct layout *layout)
+{
+    struct reader r = reader_of(batch->records.p, batch->records.n);
+    for (unsigned slot = 0; slot < batch->slots && !r.bad; slot++) {
+        uint64_t size = read_varint(&r);
+        layout->notify[slot] = r.at < r.end ? *r.at : 0;
+        read_bytes(&r, size);
+    }
+}
+
+static bool layout_load(struct change *c, uint64_t job, uint32_t number, struct layout *layout)
+{
+    uint8_t key[KEY_BATCH];
+    struct str row;
+    struct batch batch;
+    key_batch(job, number, 0, key);
+    if (!change_get(c, T_BATCHES, key, sizeof key, &row) || !batch_decode_head(row, &batch))
+        return false;
+    layout->groups = batch.groups;
+    for (unsigned n = 0; n < batch.groups; n++)
+        layout->group[n] = batch_group_at(&batch, n);
+    notify_read(&batch, layout);
+    return true;
+}
+
+/* Claims for the length of the change; false when a worker has it. */
+static bool claim(struct change *c, struct rid rid)
+{
+    bool ok = claims_set(&c->store->shared.claims, rid);
+    if (ok)
+        change_rid(&c->after.unclaim, rid);
+    return ok;
+}
+
+/* Marks in `mine` which of the open slots this change may end. */
+static void claim_open(struct change *c, const struct slots *slots, unsigned first, unsigned end, bool *mine,
+                       struct close_counts *counts)
+{
+    pthread_mutex_lock(&c->store->lock);
+    for (unsigned slot = first; slot < end; slot++) {
+        mine[slot] = false;
+        if (slots->state[slot] != RCPT_READY && slots->state[slot] != RCPT_DEFERRED)
+            continue;
+        mine[slot] = claim(c, (struct rid){slots->job, slots->batch, (uint16_t)slot});
+        counts->matched++;
+        counts->changed += mine[slot];
+        counts->in_flight += !mine[slot];
+    }
+    pthread_mutex_unlock(&c->store->lock);
+}
+
+static enum event_type event_of(enum rcpt_state to)
+{
+    return to == RCPT_CANCELLED ? EVENT_CANCELLED : to == RCPT_EXPIRED ? EVENT_EXPIRED : EVENT_BOUNCED;
+}
+
+/* What is said of one that ends here: what was last heard, or that it was never tried. */
+static struct fate fate_closed(const struct fate *old, uint32_t lane, enum rcpt_state to, int64_t now_ms)
+{
+    struct fate fate = fate_expired(old, lane, now_ms);
+    if (old == NULL && to == RCPT_BOUNCED)
+        fate.status = STATUS(5, 0, 0);
+    return fate;
+}
+
+/* Ends one slot. True when its event is to be its own, for it has something to tell; else it joins the range.
+ */
+static bool close_slot(struct change *c, struct change_job *job, struct slots *slots, uint16_t slot,
+                       uint32_t lane, uint8_t notify, enum rcpt_state to)
+{
+    struct rid rid = {slots->job, slots->batch, slot};
+    struct fate old, *was = NULL;
+    if (slots->state[slot] == RCPT_DEFERRED && fate_load(c, rid, &old))
+        was = &old;
+    struct fate fate = fate_closed(was, lane, to, c->now.wall_ms);
+    rcpt_end(c, job, slots, slot, lane, notify, to, was, &fate);
+    if (was == NULL || to == RCPT_CANCELLED)
+        return false;
+    struct event_item item = event_of_fate(event_of(to), rid, c->now.wall_ms, &fate);
+    item.next_ms = 0;
+    change_event(c, &item);
+    return true;
+}
+
+void close_batch(struct change *c, uint64_t job_id, uint32_t batch, unsigned first, unsigned count,
+                 enum rcpt_state to, struct close_counts *counts)
+{
+    struct layout layout;
+    struct slots slots;
+    bool mine[BATCH_SLOTS_MAX], ranged = false;
+    struct change_job *job = change_job(c, job_id);
+    if (!job->found || !slots_load(c, job_id, batch, &slots) || !layout_load(c, job_id, batch, &layout))
+        return;
+    struct event_item range = {.type = event_of(to),
+                               .form = ITEM_RANGE,
+                               .time_ms = c->now.wall_ms,
+                               .rid = {job_id, batch, 0},
+                               .status = fate_closed(NULL, 0, to, 0).status};
+    if (to == RCPT_CANCELLED)
+        range.status = (struct status){0};
+    unsigned end = first + count < slots.n ? first + count : slots.n;
+    claim_open(c, &slots, first, end, mine, counts);
+    for (unsigned n = 0; n < layout.groups; n++) {
+        struct batch_group group = layout.group[n];
+        bool left_ready = false;
+        for (unsigned slot = group.first; slot < (unsigned)group.first + group.count; slot++) {
+            if (slot < first || slot >= end || !mine[slot])
+                continue;
+            left_ready |= slots.state[slot] == RCPT_READY;
+            if (close_slot(c, job, &slots, (uint16_t)slot, group.lane, layout.notify[slot], to))
+                continue;
+            range.bits[slot / 8] |= (uint8_t)(1U << (slot % 8));
+            ranged = true;
+        }
+        if (left_ready)
+            ready_check(c, &slots, group.lane);
+    }
+    slots_store(c, &slots);
+    if (ranged)
+        change_event(c, &range);
+}
+
+/* Counts and claims one; its fate when it is ours to change. */
+static bool deferred_begin(struct change *c, struct rid rid, struct close_counts *counts, struct fate *fate)
+{
+    if (!fate_load(c, rid, fate))
+        return false;
+    pthread_mutex_lock(&c->store->lock);
+    bool ok = claim(c, rid);
+    pthread_mutex_unlock(&c->store->lock);
+    counts->matched++;
+    counts->in_flight += !ok;
+    return ok;
+}
+
+void close_deferred(struct change *c, struct rid rid, enum rcpt_state to, struct close_counts *counts)
+{
+    struct fate fate;
+    struct slots slots;
+    struct layout layout;
+    struct change_job *job = change_job(c, rid.job);
+    if (!job->found || !slots_load(c, rid.job, rid.batch, &slots) ||
+        !layout_load(c, rid.job, rid.batch, &layout) || !deferred_begin(c, rid, counts, &fate))
+        return;
+    counts->changed++;
+    if (!close_slot(c, job, &slots, rid.slot, fate.lane, layout.notify[rid.slot], to)) {
+        struct event_item item = event_of_fate(event_of(to), rid, c->now.wall_ms, &fate);
+        item.next_ms = 0;
+        change_event(c, &item);
+    }
+    slots_store(c, &slots);
+}
+
+void retry_deferred(struct change *c, struct rid rid, struct close_counts *counts)
+{
+    struct fate fate;
+    uint8_t key[KEY_DUE], value[4];
+    if (!deferred_begin(c, rid, counts, &fate) || fate.next_ms <= c->now.wall_ms)
+        return;
+    counts->changed++;
+    key_due(fate.lane, fate.next_ms, rid, key);
+    change_del(c, T_DUE, key, sizeof key);
+    fate.next_ms = c->now.wall_ms;
+    key_due(fate.lane, fate.next_ms, rid, key);
+    put_be32(value, status_number(fate.status));
+    change_put(c, T_DUE, key, sizeof key, value, sizeof value);
+    rid_to_key(rid, key);
+    fate_encode(&fate, &c->scratch);
+    change_put_scratch(c, T_DEFERRED, key, RID_KEY_SIZE);
+    change_lane(c, fate.lane)->due_changed = true;
+}
+
+bool close_begin(struct change_job *job, enum rcpt_state to)
+{
+    if (!job->found || !job->row.uploaded || job->row.ended_ms != 0)
+        return false;
+    if (to == RCPT_CANCELLED)
+        job->row.state = JOB_CANCELLED;
+    else
+        job->row.expired = true;
+    job->dirty = true;
+    return true;
+}
+
+bool close_walk(struct change *c, uint64_t job, uint32_t *batch, enum rcpt_state to,
+                struct close_counts *counts)
+{
+    for (;; (*batch)++) {
+        uint8_t key[KEY_MAX];
+        size_t size = KEY_SLOTS;
+        struct str row;
+        if (change_spent(c))
+            return false;
+        key_slots(job, *batch, key);
+        if (!change_seek(c, T_SLOTS, key, &size, &row) || get_be64(key) != job)
+            return c->rc == 0;
+        *batch = get_be32(key + 8);
+        close_batch(c, job, *batch, 0, BATCH_SLOTS_MAX, to, counts);
+    }
+}
+
+/* Deletes rows whose key begins so; true when none is left. */
+static bool prefix_delete(struct change *c, enum table table, const uint8_t *prefix, size_t n)
+{
+    for (;;) {
+        uint8_t key[KEY_MAX];
+        size_t size = n;
+        struct str row;
+        if (change_spent(c))
+            return false;
+        memcpy(key, prefix, n);
+        if (!change_seek(c, table, key, &size, &row) || size < n || memcmp(key, prefix, n) != 0)
+            return c->rc == 0;
+        change_del(c, table, key, size);
+    }
+}
+
+/* Its groups' ready rows, and who is open in them no longer counts: only an upload that is swept has any. */
+static void groups_delete(struct change *c, uint64_t job, uint32_t batch)
+{
+    struct layout layout;
+    uint8_t key[KEY_READY];
+    if (!layout_load(c, job, batch, &layout))
+        return;
+    for (unsigned n = 0; n < layout.groups; n++) {
+        key_ready(layout.group[n].lane, job, batch, key);
+        if (change_del(c, T_READY, key, sizeof key))
+            change_lane(c, layout.group[n].lane)->delta[RCPT_READY] -= layout.group[n].count;
+    }
+}
+
+static bool batches_delete(struct change *c, uint64_t job, bool swept)
+{
+    for (;;) {
+        uint8_t key[KEY_MAX];
+        size_t size = KEY_BATCH;
+        struct str row;
+        if (change_spent(c))
+            return false;
+        key_batch(job, 0, 0, key);
+        if (!change_seek(c, T_BATCHES, key, &size, &row) || get_be64(key) != job)
+            return c->rc == 0;
+        if (get_be16(key + 12) == 0) {
+            if (swept)
+                groups_delete(c, job, get_be32(key + 8));
+            change_del(c, T_SLOTS, key, KEY_SLOTS);
+        }
+        change_del(c, T_BATCHES, key, size);
+    }
+}
+
+/* Reports that nobody fetched go with their job. */
+static bool dsns_delete(struct change *c, uint64_t job)
+{
+    for (;;) {
+        uint8_t key[KEY_MAX], due[KEY_MAX];
+        size_t size = KEY_JOB;
+        struct str row;
+        struct dsn_row dsn;
+        if (change_spent(c))
+            return false;
+        key_job(job, key);
+        if (!change_seek(c, T_DSN, key, &size, &row) || get_be64(key) != job)
+            return c->rc == 0;
+        if (row.n > 0 && dsn_row_decode(row, &dsn)) {
+            size_t n = key_dsn_due(dsn.due_ms, job, str_make((const char *)key + 8, size - 9), due);
+            change_del(c, T_DSN_DUE, due, n);
+        }
+        change_del(c, T_DSN, key, size);
+    }
+}
+
+bool job_delete(struct change *c, uint64_t id)
+{
+    uint8_t prefix[1 + KEY_JOB], *key = prefix + 1, hash[32];
+    struct change_job *job = change_job(c, id);
+    prefix[0] = COUNT_JOB;
+    key_job(id, key);
+    if (!job->found)
+        return true;
+    if (!batches_delete(c, id, !job->row.uploaded) || !prefix_delete(c, T_ENDED, key, KEY_JOB) ||
+        !prefix_delete(c, T_COUNTS, prefix, sizeof prefix) || !dsns_delete(c, id))
+        return false;
+    memcpy(hash, job->row.content_hash, sizeof hash);
+    change_del(c, T_UPLOADS, key, KEY_JOB);
+    change_del(c, T_JOBS, key, KEY_JOB);
+    job->found = job->dirty = false;
+    content_release(c, hash);
+    if (!content_delete(c, hash))
+        change_timer(c, c->now.wall_ms, TIMER_CONTENT, get_be64(hash),
+                     str_make((const char *)hash, sizeof hash));
+    return c->rc == 0;
+}

@@ -1,0 +1,36 @@
+/* close.h - ending recipients that no worker holds: for cancel, expiry, and bounces by an operator; and
+ * deleting jobs. Each piece is one batch or one recipient, so that operations and timers can stop between any
+ * two.
+ *
+ * What a worker holds is left to its settle, which looks at the job's state (settle.c). Writer's thread. */
+#ifndef POSTRIDER_QUEUE_CLOSE_H
+#define POSTRIDER_QUEUE_CLOSE_H
+
+#include "queue/settle.h"
+
+#define SMALL_JOB_BATCHES 4     /* jobs up to this size are ended, or deleted, at one go by a timer */
+#define CLOSE_AGAIN_MS    60000 /* when to look again at a closed job of which workers held some */
+
+struct close_counts {
+    uint64_t matched, changed, in_flight;
+};
+
+/* Ends the slots first .. first+count-1 of a batch that are ready or deferred: to CANCELLED, EXPIRED or
+ * BOUNCED. */
+void close_batch(struct change *c, uint64_t job, uint32_t batch, unsigned first, unsigned count,
+                 enum rcpt_state to, struct close_counts *counts);
+/* Ends one that is deferred. */
+void close_deferred(struct change *c, struct rid rid, enum rcpt_state to, struct close_counts *counts);
+/* Makes one that is deferred due now. */
+void retry_deferred(struct change *c, struct rid rid, struct close_counts *counts);
+/* Marks the job as what it is to be (CANCELLED, or expired); false: it is not there or has ended. */
+bool close_begin(struct change_job *job, enum rcpt_state to);
+/* Walks the job's batches from *batch on; true at the end. */
+bool close_walk(struct change *c, uint64_t job, uint32_t *batch, enum rcpt_state to,
+                struct close_counts *counts);
+
+/* Deletes the job's rows: an upload that never became visible, or an ended one. True when all are gone. It
+ * can be begun again at any time. */
+bool job_delete(struct change *c, uint64_t job);
+
+#endif

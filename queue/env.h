@@ -1,0 +1,56 @@
+/* env.h - the LMDB environment: opening, locking, transactions, space. The only place with mdb_env_*.
+ *
+ * A failed commit ends in one of two ways. No space (ENOSPC, MDB_MAP_FULL): the transaction is undone, the
+ * reserve file is given up, and env_commit returns false so that the caller can refuse admits and try what
+ * must not be lost again. Anything else (EIO, a failed sync or meta page): a sentence to the log, and
+ * abort(): nothing may be committed on top of it. The file is allocated some way ahead of its use, so that a
+ * full disk is seen before a write and never as a short one. */
+#ifndef POSTRIDER_QUEUE_ENV_H
+#define POSTRIDER_QUEUE_ENV_H
+
+#include "engine/base/err.h"
+#include "queue/schema.h"
+
+#include <lmdb.h>
+
+struct env {
+    MDB_env *mdb;
+    MDB_dbi dbi[TABLES];
+    char *directory;
+    int lock_fd, data_fd;
+    uint64_t max_size, reserve, ahead; /* ahead: bytes of the file allocated so far */
+    bool reserved;                     /* the reserve file is there */
+    bool can_allocate;                 /* the file system knows fallocate */
+};
+
+/* Creates the directory when its parent is there; locks, opens, opens all tables. */
+bool env_open(struct env *env, const char *directory, uint64_t max_size, uint64_t reserve, struct err *err);
+void env_close(struct env *env);
+
+/* Read transactions. Any thread; NULL (with a line in the log) only when reader slots or memory are out. */
+MDB_txn *env_read(struct env *env);
+/* Between uses, so that pages can be reused, and again. Renewing sees what was committed before it. */
+void env_read_reset(MDB_txn *txn);
+bool env_read_renew(MDB_txn *txn);
+void env_read_end(MDB_txn *txn); /* NULL is fine */
+
+/* The writer's thread only. env_write returns NULL when there is no space even to begin. */
+MDB_txn *env_write(struct env *env);
+bool env_commit(struct env *env, MDB_txn *txn);
+/* True for what env_commit would return false for; any other error does not return. `what`: for the log. */
+bool env_is_no_space(int rc);
+void env_die(const char *what, int rc) __attribute__((noreturn));
+
+/* Looks at map and disk; true when admits must be refused. Takes the reserve again when there is room. About
+ * once a second, and after a failed commit. */
+bool env_check_full(struct env *env);
+void env_give_up_reserve(struct env *env);
+/* Bytes of the file in use, free pages included. */
+uint64_t env_bytes(struct env *env);
+
+/* A row, or false. The view is valid until the transaction ends (in a write transaction: until its next
+ * write). */
+bool env_get(const struct env *env, MDB_txn *txn, enum table table, const void *key, size_t key_size,
+             struct str *row);
+
+#endif

@@ -1,0 +1,346 @@
+/* op_walk.c - see op_walk.h.
+ *
+ *   pause resume wake  the job's state, and word to the workers or lanes; one slice
+ *   cancel expire      the job's state, then its batches
+ *   retry              what is deferred: of a job by T_DEFERRED, else by T_BY_STATUS
+ *   bounce             the same, then, unless a status is asked for, what was never tried: of a job by its
+ *                      batches, else by T_READY
+ *   sweep purge        deletes the job's rows, from the first that is left
+ */
+#include "queue/op_walk.h"
+
+#include <stdlib.h>
+
+#define SLICE_ROWS 1000 /* of a change's rows, for one operation */
+
+struct slice {
+    struct op *op;
+    struct op_at *at;
+    struct change *c;
+    unsigned rows_end;
+    uint32_t lane; /* the last one looked at */
+    bool lane_known, lane_matches;
+};
+
+static bool slice_spent(const struct slice *s)
+{
+    return s->c->rows >= s->rows_end || change_spent(s->c);
+}
+
+static int domain_cmp(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+/* Whether the filter's tenant and domains admit this lane; asked for runs of rows of one lane. */
+static bool lane_matches(struct slice *s, uint32_t lane)
+{
+    const struct op *op = s->op;
+    uint8_t key[KEY_LANE];
+    struct str row;
+    struct lane_row fields;
+    if (op->tenant.n == 0 && op->domain.n == 0 && op->domain_n == 0)
+        return true;
+    if (s->lane_known && s->lane == lane)
+        return s->lane_matches;
+    key_lane(lane, key);
+    s->lane_known = true;
+    s->lane = lane;
+    s->lane_matches = change_get(s->c, T_LANES, key, sizeof key, &row) && lane_row_decode(row, &fields) &&
+                      (op->tenant.n == 0 || str_eq(op->tenant, fields.tenant)) &&
+                      (op->domain.n == 0 || str_eq(op->domain, fields.domain)) &&
+                      (op->domain_n == 0 ||
+                       bsearch(&fields.domain, op->domains, op->domain_n, sizeof fields.domain, domain_cmp));
+    return s->lane_matches;
+}
+
+static bool job_matches(struct slice *s, uint64_t id)
+{
+    const struct change_job *job = change_job(s->c, id);
+    return job->found && job->row.uploaded && (s->op->job == 0 || s->op->job == id) &&
+           (s->op->tenant.n == 0 || str_eq(s->op->tenant, job->row.tenant)) &&
+           (s->op->campaign.n == 0 || str_eq(s->op->campaign, job->row.campaign));
+}
+
+static void cursor_set(struct op_at *at, const uint8_t *key, size_t size)
+{
+    memcpy(at->cursor, key, size);
+    at->cursor_size = size;
+}
+
+static void phase_next(struct op_at *at)
+{
+    at->phase++;
+    at->cursor_size = 0;
+}
+
+static void one_deferred(struct slice *s, struct rid rid)
+{
+    if (s->op->kind == OP_RETRY)
+        retry_deferred(s->c, rid, &s->at->counts);
+    else
+        close_deferred(s->c, rid, RCPT_BOUNCED, &s->at->counts);
+}
+
+/* Deferred recipients of one job. */
+static void walk_deferred(struct slice *s)
+{
+    struct op_at *at = s->at;
+    while (!slice_spent(s)) {
+        uint8_t key[KEY_MAX];
+        size_t size = RID_KEY_SIZE;
+        struct str row;
+        struct fate fate;
+        if (at->cursor_size == 0)
+            rid_to_key((struct rid){.job = s->op->job}, key);
+        else
+            memcpy(key, at->cursor, size);
+        if (!change_seek(s->c, T_DEFERRED, key, &size, &row) || get_be64(key) != s->op->job) {
+            phase_next(at);
+            return;
+        }
+        struct rid rid = rid_from_key(key), next = rid;
+        if (fate_decode(row, &fate) && (!s->op->has_status || status_matches(s->op->status, fate.status)) &&
+            lane_matches(s, fate.lane))
+            one_deferred(s, rid);
+        next.slot++; /* slots end far below 65535 */
+        rid_to_key(next, key);
+        cursor_set(at, key, RID_KEY_SIZE);
+        s->c->rows++; /* looking costs too */
+    }
+}
+
+/* Deferred recipients of all jobs, by status, then lane; what does not match is passed over with one seek. */
+static void walk_by_status(struct slice *s)
+{
+    struct op_at *at = s->at;
+    while (!slice_spent(s)) {
+        uint8_t key[KEY_MAX] = {0};
+        size_t size = KEY_BY_STATUS;
+        struct str row;
+        if (at->cursor_size != 0)
+            memcpy(key, at->cursor, size);
+        if (!change_seek(s->c, T_BY_STATUS, key, &size, &row)) {
+            phase_next(at);
+            return;
+        }
+        uint32_t status = get_be32(key), lane = get_be32(key + 4);
+        struct rid rid = rid_from_key(key + 8);
+        if (s->op->has_status && !status_matches(s->op->status, status_of_number(status))) {
+            key_by_status(status + 1, 0, (struct rid){0}, key);
+        } else if (!lane_matches(s, lane)) {
+            key_by_status(status, lane + 1, (struct rid){0}, key);
+        } else {
+            if (job_matches(s, rid.job))
+                one_deferred(s, rid);
+            rid.slot++;
+            key_by_status(status, lane, rid, key);
+        }
+        cursor_set(at, key, KEY_BY_STATUS);
+        s->c->rows++;
+    }
+}
+
+/* What was never tried, lane by lane. */
+static void walk_ready(struct slice *s)
+{
+    struct op_at *at = s->at;
+    while (!slice_spent(s)) {
+        uint8_t key[KEY_MAX] = {0};
+        size_t size = KEY_READY;
+        struct str row;
+        struct ready_row ready;
+        if (at->cursor_size != 0)
+            memcpy(key, at->cursor, size);
+        if (!change_seek(s->c, T_READY, key, &size, &row)) {
+            phase_next(at);
+            return;
+        }
+        uint32_t lane = get_be32(key), batch = get_be32(key + 12);
+        uint64_t job = get_be64(key + 4);
+        if (!lane_matches(s, lane)) {
+            key_ready(lane + 1, 0, 0, key);
+        } else if (!job_matches(s, job)) {
+            key_ready(lane, job + 1, 0, key);
+        } else {
+            if (ready_row_decode(row, &ready))
+                close_batch(s->c, job, batch, ready.first, ready.count, RCPT_BOUNCED, &at->counts);
+            key_ready(lane, job, batch + 1, key);
+        }
+        cursor_set(at, key, KEY_READY);
+        s->c->rows++;
+    }
+}
+
+/* All batches of one job; with a filter on domains, only their groups. */
+static void walk_batches(struct slice *s, enum rcpt_state to)
+{
+    struct op_at *at = s->at;
+    while (!slice_spent(s)) {
+        uint8_t key[KEY_MAX];
+        size_t size = KEY_BATCH;
+        struct str row;
+        struct batch batch;
+        if (at->cursor_size == 0)
+            key_batch(s->op->job, 0, 0, key);
+        else
+            memcpy(key, at->cursor, size);
+        if (!change_seek(s->c, T_BATCHES, key, &size, &row) || get_be64(key) != s->op->job) {
+            phase_next(at);
+            return;
+        }
+        uint32_t number = get_be32(key + 8);
+        struct batch_group groups[BATCH_SLOTS_MAX];
+        unsigned n = 0;
+        if (batch_decode_head(row, &batch))
+            for (; n < batch.groups; n++)
+                groups[n] = batch_group_at(&batch, n);
+        for (unsigned i = 0; i < n; i++) { /* neighbours that match go together */
+            unsigned first = groups[i].first, end = first;
+            for (; i < n && lane_matches(s, groups[i].lane); i++)
+                end = (unsigned)groups[i].first + groups[i].count;
+            if (end > first)
+                close_batch(s->c, s->op->job, number, first, end - first, to, &at->counts);
+        }
+        key_batch(s->op->job, number + 1, 0, key);
+        cursor_set(at, key, KEY_BATCH);
+        s->c->rows++;
+    }
+}
+
+/* How many of the job's recipients workers hold. */
+static uint64_t job_claimed(struct store *store, uint64_t job)
+{
+    uint64_t n = 0;
+    pthread_mutex_lock(&store->lock);
+    for (const struct claim *claim = store->shared.claims.table; claim != NULL; claim = claim->hh.next)
+        n += claim->key.job == job ? claim->count : 0;
+    pthread_mutex_unlock(&store->lock);
+    return n;
+}
+
+static void job_pause(struct slice *s, struct change_job *job)
+{
+    s->at->ended = true;
+    if (job->row.ended_ms != 0 || job->row.state == JOB_CANCELLED)
+        return;
+    s->at->counts.matched = job_row_open(&job->row);
+    s->at->counts.in_flight = job_claimed(s->c->store, job->id);
+    s->at->counts.changed =
+        job->row.state == JOB_ACTIVE ? s->at->counts.matched - s->at->counts.in_flight : 0;
+    if (job->row.state == JOB_ACTIVE) {
+        job->row.state = JOB_PAUSED;
+        job->dirty = true;
+    }
+    change_id(&s->c->after.drops, job->id);
+}
+
+static void job_resume(struct slice *s, struct change_job *job)
+{
+    s->at->ended = true;
+    if (job->row.ended_ms != 0 || (job->row.state != JOB_PAUSED && job->row.state != JOB_ACTIVE))
+        return;
+    s->at->counts.matched = job_row_open(&job->row);
+    if (s->op->kind == OP_RESUME && job->row.state == JOB_PAUSED) {
+        s->at->counts.changed = s->at->counts.matched;
+        job->row.state = JOB_ACTIVE;
+        job->dirty = true;
+    }
+    change_id(&s->c->after.walks, job->id);
+}
+
+/* Cancel and expire. What workers hold ends by their settles; a crash before those is what the timer is for.
+ */
+static void job_close(struct slice *s, struct change_job *job)
+{
+    struct op_at *at = s->at;
+    bool cancelled = s->op->kind == OP_CANCEL || job->row.state == JOB_CANCELLED;
+    enum rcpt_state to = cancelled ? RCPT_CANCELLED : RCPT_EXPIRED;
+    if (at->phase == 0) {
+        if (!close_begin(job, to)) {
+            at->ended = true;
+            return;
+        }
+        change_id(&s->c->after.drops, job->id);
+        phase_next(at);
+    }
+    walk_batches(s, to);
+    if (at->phase < 2)
+        return;
+    at->ended = true;
+    if (at->counts.in_flight > 0)
+        change_timer(s->c, s->c->now.wall_ms + CLOSE_AGAIN_MS, TIMER_EXPIRY, job->id, STR(""));
+}
+
+static void retry_or_bounce(struct slice *s)
+{
+    struct op_at *at = s->at;
+    const struct op *op = s->op;
+    if (at->phase == 0) {
+        if (op->job != 0)
+            walk_deferred(s);
+        else
+            walk_by_status(s);
+    }
+    if (at->phase == 1 && op->kind == OP_BOUNCE && !op->has_status) {
+        if (op->job != 0)
+            walk_batches(s, RCPT_BOUNCED);
+        else
+            walk_ready(s);
+        at->ended = at->phase == 2;
+    } else {
+        at->ended = at->phase == 1;
+    }
+}
+
+static void job_remove(struct slice *s, const struct change_job *job)
+{
+    bool sweep = s->op->kind == OP_SWEEP;
+    bool may = sweep ? !job->row.uploaded : job->row.ended_ms != 0;
+    if (may) {
+        s->at->counts.matched = s->at->counts.changed = job->row.total;
+        s->at->ended = job_delete(s->c, job->id);
+    } else {
+        s->at->ended = true; /* a job that has not ended is cancelled first */
+    }
+}
+
+void op_slice(struct op *op, struct change *c)
+{
+    struct slice s = {.op = op, .at = &op->trying, .c = c, .rows_end = c->rows + SLICE_ROWS};
+    struct change_job *job = op->job ? change_job(c, op->job) : NULL;
+    op->trying = op->at;
+    if (job == NULL && op->kind != OP_RETRY && op->kind != OP_BOUNCE) {
+        op->trying.ended = true; /* the rest are of one job each */
+        return;
+    }
+    if (job != NULL) {
+        bool visible = job->found && (job->row.uploaded || op->kind == OP_SWEEP);
+        op->trying.found |= visible && job_matches(&s, op->job);
+        if (!visible || (op->kind != OP_SWEEP && !job_matches(&s, op->job))) {
+            op->trying.ended = true;
+            return;
+        }
+    }
+    switch (op->kind) {
+    case OP_PAUSE:
+        job_pause(&s, job);
+        break;
+    case OP_RESUME:
+    case OP_WAKE:
+        job_resume(&s, job);
+        break;
+    case OP_CANCEL:
+    case OP_EXPIRE:
+        job_close(&s, job);
+        break;
+    case OP_RETRY:
+    case OP_BOUNCE:
+        retry_or_bounce(&s);
+        break;
+    case OP_SWEEP:
+    case OP_PURGE:
+        job_remove(&s, job);
+        break;
+    }
+}

@@ -1,0 +1,37 @@
+/* op_walk.h - the slices of operations: what each kind walks, from its cursor on. See ops.h. */
+#ifndef POSTRIDER_QUEUE_OP_WALK_H
+#define POSTRIDER_QUEUE_OP_WALK_H
+
+#include "queue/ops.h"
+
+struct op_at { /* how far it is; a change that is undone goes back to what was committed */
+    uint8_t phase;
+    bool ended, found, listed; /* listed: its row is on disk */
+    uint8_t cursor[KEY_MAX];   /* where to go on: the first key not looked at */
+    size_t cursor_size;
+    struct close_counts counts;
+};
+
+struct op {
+    struct op *next;
+    uint64_t id; /* given when its row is first written */
+    enum op_kind kind;
+    bool unlisted; /* never gets a row */
+    uint64_t job;
+    struct arena strings;
+    struct str tenant, campaign, domain;
+    struct str *domains; /* sorted */
+    size_t domain_n;
+    bool has_status;
+    struct status_pattern status;
+    int64_t started_ms, wait_ms;
+    int64_t wait_until_ns; /* 0: not begun */
+    struct op_at at, trying;
+    op_done *done; /* NULL once it has been called */
+    void *user;
+};
+
+/* One slice; sets op->trying. */
+void op_slice(struct op *op, struct change *c);
+
+#endif

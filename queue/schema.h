@@ -1,0 +1,196 @@
+/* schema.h - the tables of the store, their keys, and what stands in each.
+ *
+ * Keys are fixed big-endian numbers, so that LMDB's order is theirs; the functions below write them. Values
+ * are in record.h. No value exceeds VALUE_MAX bytes (one overflow page): what is longer is cut into parts,
+ * numbered in the key from 0. A newer SCHEMA_VERSION than the program's is refused at the start.
+ *
+ * An upload under way has its job row (JOB_UPLOADING), batches, slots and ready rows on disk; readers skip a
+ * job in that state, so its last commit makes it visible by one flag. A recipient in state RCPT_READY has no
+ * row of its own; RCPT_DEFERRED has one each in deferred, due and by_status; RCPT_BOUNCED and RCPT_EXPIRED
+ * one in ended. */
+#ifndef POSTRIDER_QUEUE_SCHEMA_H
+#define POSTRIDER_QUEUE_SCHEMA_H
+
+#include "engine/base/codec.h"
+#include "queue/rid.h"
+#include "queue/status.h"
+
+#define SCHEMA_VERSION 1
+
+enum table {
+    T_META,    /* "state" -> struct meta */
+    T_JOBS,    /* job -> struct job_row */
+    T_CONTENT, /* hash, part -> part 0: struct content_row; from 1 on the bytes, VALUE_MAX each but the last
+                */
+    T_BATCHES, /* job, batch, part -> batch (record.h); parts > 0 only for one recipient too long for a value
+                */
+    T_SLOTS,   /* job, batch -> one byte a slot, enum rcpt_state */
+    T_LANE_NAMES, /* hash of domain, hash of the other fields, lane -> the fields (lane_name_encode) */
+    T_LANES,      /* lane -> struct lane_row */
+    T_READY, /* lane, job, batch -> struct ready_row; gone when none of these slots is RCPT_READY any more */
+    T_DEFERRED,  /* rid -> struct fate */
+    T_DUE,       /* lane, time ms, rid -> status number (be32) */
+    T_WAKE,      /* time ms, lane -> empty; each lane's earliest row of T_DUE */
+    T_BY_STATUS, /* status number, lane, rid -> empty; what is deferred */
+    T_ENDED,     /* rid -> struct fate; bounced and expired only */
+    T_TIMERS,    /* time ms, kind, id -> by kind */
+    T_UPLOADS,   /* job -> empty; uploads that span commits: what is here at the start is swept */
+    T_OPS,       /* operation -> struct op_row */
+    T_EVENTS,    /* first sequence number -> event items (record.h) */
+    T_CURSORS,   /* consumer -> sequence number (be64) it has read */
+    T_DSN,     /* job, return path, 0 -> struct dsn_row; and with batch, slot appended -> empty, a failure */
+    T_DSN_DUE, /* time ms, job, return path -> empty */
+    T_KEYS,    /* hash of the idempotency key, part -> struct key_row; from 1 on the answer continued */
+    T_COUNTS,  /* dimension, id, status number -> be64; rows that reach 0 are deleted */
+    TABLES
+};
+
+enum timer_kind {
+    TIMER_NOT_BEFORE = 1, /* id: job */
+    TIMER_EXPIRY,         /* id: job; for an ended job it becomes TIMER_PURGE */
+    TIMER_PURGE,          /* id: job */
+    TIMER_KEY,            /* id: first 8 bytes of the hash; value: the hash */
+    TIMER_CONTENT,        /* the same: parts of a content that no job names are left to delete */
+    TIMER_OP,             /* id: operation that ended a while ago: its rows go */
+};
+
+enum count_dimension {
+    COUNT_JOB = 1, /* id: job; recipients by last status, deferred, bounced and expired alike */
+    COUNT_QUEUE,   /* id: 0; recipients that are deferred */
+};
+
+#define KEY_MAX        511 /* LMDB's own bound */
+#define KEY_JOB        8
+#define KEY_CONTENT    36
+#define KEY_BATCH      14
+#define KEY_SLOTS      12
+#define KEY_LANE_NAME  20
+#define KEY_LANE       4
+#define KEY_READY      16
+#define KEY_DUE        26
+#define KEY_WAKE       12
+#define KEY_BY_STATUS  22
+#define KEY_OP         12
+#define KEY_TIMER      17
+#define KEY_KEYS       34
+#define KEY_COUNTS     13
+#define KEY_DSN_SUFFIX 6 /* batch, slot */
+
+static inline void key_job(uint64_t job, uint8_t key[KEY_JOB])
+{
+    put_be64(key, job);
+}
+
+static inline void key_content(const uint8_t hash[32], uint32_t part, uint8_t key[KEY_CONTENT])
+{
+    memcpy(key, hash, 32);
+    put_be32(key + 32, part);
+}
+
+static inline void key_batch(uint64_t job, uint32_t batch, uint16_t part, uint8_t key[KEY_BATCH])
+{
+    put_be64(key, job);
+    put_be32(key + 8, batch);
+    put_be16(key + 12, part);
+}
+
+static inline void key_slots(uint64_t job, uint32_t batch, uint8_t key[KEY_SLOTS])
+{
+    put_be64(key, job);
+    put_be32(key + 8, batch);
+}
+
+static inline void key_lane(uint32_t lane, uint8_t key[KEY_LANE])
+{
+    put_be32(key, lane);
+}
+
+static inline void key_lane_name(uint64_t domain_hash, uint64_t rest_hash, uint32_t lane,
+                                 uint8_t key[KEY_LANE_NAME])
+{
+    put_be64(key, domain_hash);
+    put_be64(key + 8, rest_hash);
+    put_be32(key + 16, lane);
+}
+
+static inline void key_ready(uint32_t lane, uint64_t job, uint32_t batch, uint8_t key[KEY_READY])
+{
+    put_be32(key, lane);
+    put_be64(key + 4, job);
+    put_be32(key + 12, batch);
+}
+
+static inline void key_due(uint32_t lane, int64_t time_ms, struct rid rid, uint8_t key[KEY_DUE])
+{
+    put_be32(key, lane);
+    put_be64(key + 4, (uint64_t)time_ms);
+    rid_to_key(rid, key + 12);
+}
+
+static inline void key_wake(int64_t time_ms, uint32_t lane, uint8_t key[KEY_WAKE])
+{
+    put_be64(key, (uint64_t)time_ms);
+    put_be32(key + 8, lane);
+}
+
+static inline void key_by_status(uint32_t status, uint32_t lane, struct rid rid, uint8_t key[KEY_BY_STATUS])
+{
+    put_be32(key, status);
+    put_be32(key + 4, lane);
+    rid_to_key(rid, key + 8);
+}
+
+static inline void key_op(uint64_t op, uint32_t part, uint8_t key[KEY_OP])
+{
+    put_be64(key, op);
+    put_be32(key + 8, part);
+}
+
+static inline void key_timer(int64_t time_ms, enum timer_kind kind, uint64_t id, uint8_t key[KEY_TIMER])
+{
+    put_be64(key, (uint64_t)time_ms);
+    key[8] = (uint8_t)kind;
+    put_be64(key + 9, id);
+}
+
+static inline void key_keys(const uint8_t hash[32], uint16_t part, uint8_t key[KEY_KEYS])
+{
+    memcpy(key, hash, 32);
+    put_be16(key + 32, part);
+}
+
+static inline void key_counts(enum count_dimension dimension, uint64_t id, uint32_t status,
+                              uint8_t key[KEY_COUNTS])
+{
+    key[0] = (uint8_t)dimension;
+    put_be64(key + 1, id);
+    put_be32(key + 9, status);
+}
+
+/* The window row of (job, return path); its failures have batch and slot appended. Returns the length; return
+ * paths are at most ADDRESS_MAX + 64 bytes and hold no NUL. */
+static inline size_t key_dsn(uint64_t job, struct str return_path, uint8_t key[KEY_MAX])
+{
+    put_be64(key, job);
+    memcpy(key + 8, return_path.p, return_path.n);
+    key[8 + return_path.n] = 0;
+    return 9 + return_path.n;
+}
+
+static inline size_t key_dsn_rcpt(struct rid rid, struct str return_path, uint8_t key[KEY_MAX])
+{
+    size_t n = key_dsn(rid.job, return_path, key);
+    put_be32(key + n, rid.batch);
+    put_be16(key + n + 4, rid.slot);
+    return n + KEY_DSN_SUFFIX;
+}
+
+static inline size_t key_dsn_due(int64_t time_ms, uint64_t job, struct str return_path, uint8_t key[KEY_MAX])
+{
+    put_be64(key, (uint64_t)time_ms);
+    put_be64(key + 8, job);
+    memcpy(key + 16, return_path.p, return_path.n);
+    return 16 + return_path.n;
+}
+
+#endif

@@ -1,0 +1,262 @@
+/* store.c - the store as a whole: opening and closing, its two threads, figures, and kept answers. */
+#include "queue/store_internal.h"
+
+#include "queue/ops.h"
+#include "queue/taker.h"
+#include "queue/writer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+
+/* The meta row, or a new one in an empty directory. */
+static bool meta_load(struct store *store, struct err *err)
+{
+    struct meta *meta = &store->writer.meta;
+    MDB_txn *txn = env_read(&store->env);
+    struct str row;
+    bool found = txn != NULL && env_get(&store->env, txn, T_META, "state", 5, &row);
+    bool good = found && meta_decode(row, meta);
+    env_read_end(txn);
+    if (txn == NULL)
+        return err_set(err, ENOMEM, "no memory to read the queue in %s", store->env.directory);
+    if (!found)
+        *meta = (struct meta){.schema = SCHEMA_VERSION, .next_lane = 1, .next_job = 1, .next_op = 1};
+    else if (good && meta->schema > SCHEMA_VERSION)
+        return err_set(err, EINVAL,
+                       "the queue in %s has schema %u, newer than this program's %d; upgrade postrider",
+                       store->env.directory, (unsigned)meta->schema, SCHEMA_VERSION);
+    else if (!good || meta->schema != SCHEMA_VERSION)
+        return err_set(err, EINVAL,
+                       "the queue in %s cannot be read: its meta row is damaged; restore it from a backup",
+                       store->env.directory);
+    return true;
+}
+
+static void figures_load(struct store *store)
+{
+    const struct meta *meta = &store->writer.meta;
+    atomic_store(&store->next_job, meta->next_job);
+    atomic_store(&store->figures.accepted, meta->accepted);
+    for (unsigned n = 0; n < RCPT_STATES; n++)
+        atomic_store(&store->figures.ended[n], meta->ended[n]);
+    atomic_store(&store->figures.deferred, meta->deferred);
+    atomic_store(&store->figures.jobs, meta->jobs);
+    atomic_store(&store->figures.events, meta->last_seq);
+    atomic_store(&store->figures.db_bytes, env_bytes(&store->env));
+}
+
+struct store *store_open(const struct store_settings *settings, struct now now, struct err *err)
+{
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL) {
+        err_set(err, ENOMEM, "no memory to open the queue");
+        return NULL;
+    }
+    store->settings = *settings;
+    if (store->settings.workers == 0)
+        store->settings.workers = 1;
+    store->workers = calloc(store->settings.workers, sizeof(struct inbox *));
+    pthread_mutex_init(&store->lock, NULL);
+    writer_init(store);
+    if (store->workers == NULL) {
+        err_set(err, ENOMEM, "no memory to open the queue");
+    } else if (env_open(&store->env, settings->directory, settings->max_size, settings->reserve, err)) {
+        store->settings.directory = store->env.directory;
+        store->writer_inbox = inbox_create(err);
+        store->settle_inbox = store->writer_inbox ? inbox_create(err) : NULL;
+        store->taker_inbox = store->settle_inbox ? inbox_create(err) : NULL;
+        if (store->taker_inbox != NULL && meta_load(store, err) && taker_init(store, err)) {
+            figures_load(store);
+            store->writer.next_sweep_ms = now.wall_ms;
+            ops_load(store);
+            return store;
+        }
+    }
+    store_close(store);
+    return NULL;
+}
+
+void store_close(struct store *store)
+{
+    if (store == NULL)
+        return;
+    atomic_store(&store->writer_gone, true);
+    if (store->taker_inbox != NULL) {
+        writer_free(store);
+        taker_free(store);
+    }
+    lanes_free(store);
+    claims_free(&store->shared.claims);
+    env_close(&store->env);
+    inbox_destroy(store->writer_inbox);
+    inbox_destroy(store->settle_inbox);
+    inbox_destroy(store->taker_inbox);
+    pthread_mutex_destroy(&store->lock);
+    free(store->workers);
+    free(store);
+}
+
+void store_attach_worker(struct store *store, unsigned worker, struct inbox *inbox)
+{
+    QUEUE_ASSERT(worker < store->settings.workers);
+    store->workers[worker] = inbox;
+}
+
+/* ---- threads ---- */
+
+static int wait_ms(int64_t until_ns)
+{
+    int64_t ms = (until_ns - clock_now().mono_ns + NS_PER_MS - 1) / NS_PER_MS;
+    return ms <= 0 ? 0 : ms < 60 * MS_PER_S ? (int)ms : (int)(60 * MS_PER_S);
+}
+
+/* Until something arrives or the time has come. While settles linger, their inbox does not wake the writer.
+ */
+static void writer_wait(struct store *store, int64_t until_ns)
+{
+    bool lingering = store->writer.settles.head != NULL;
+    struct pollfd fds[2] = {{.fd = inbox_fd(store->writer_inbox), .events = POLLIN},
+                            {.fd = inbox_fd(store->settle_inbox), .events = POLLIN}};
+    bool sleep = inbox_sleep(store->writer_inbox) && (lingering || inbox_sleep(store->settle_inbox));
+    if (sleep)
+        poll(fds, lingering ? 1 : 2, wait_ms(until_ns));
+    inbox_wake(store->writer_inbox);
+    if (!lingering)
+        inbox_wake(store->settle_inbox);
+}
+
+static void *writer_main(void *arg)
+{
+    struct store *store = arg;
+    for (;;) {
+        bool stopping = atomic_load(&store->stopping); /* before the round that finds nothing more */
+        struct now now = clock_now();
+        int64_t next_ns = store_write_step(store, now);
+        if (next_ns <= now.mono_ns && !(stopping && writer_idle(store)))
+            continue;
+        if (stopping && writer_idle(store))
+            break;
+        writer_wait(store, next_ns);
+    }
+    return NULL;
+}
+
+static void *taker_main(void *arg)
+{
+    struct store *store = arg;
+    struct pollfd fd = {.fd = inbox_fd(store->taker_inbox), .events = POLLIN};
+    while (!atomic_load(&store->stopping)) {
+        struct now now = clock_now();
+        int64_t next_ns = store_take_step(store, now);
+        if (next_ns <= now.mono_ns)
+            continue;
+        if (inbox_sleep(store->taker_inbox))
+            poll(&fd, 1, wait_ms(next_ns));
+        inbox_wake(store->taker_inbox);
+    }
+    return NULL;
+}
+
+static void writer_rouse(struct store *store)
+{
+    struct inbox_node *node = mem_must(sizeof *node);
+    *node = (struct inbox_node){.kind = WRITER_WAKE};
+    inbox_post(store->writer_inbox, node);
+}
+
+bool store_start(struct store *store, struct err *err)
+{
+    for (unsigned n = 0; n < store->settings.workers; n++)
+        QUEUE_ASSERT(store->workers[n] != NULL);
+    int rc = pthread_create(&store->writer_thread, NULL, writer_main, store);
+    if (rc != 0)
+        return err_set(err, rc, "cannot start the queue's thread: %s", strerror(rc));
+    rc = pthread_create(&store->taker_thread, NULL, taker_main, store);
+    store->started = rc == 0;
+    if (rc != 0) {
+        atomic_store(&store->stopping, true);
+        writer_rouse(store);
+        pthread_join(store->writer_thread, NULL);
+        return err_set(err, rc, "cannot start the queue's thread: %s", strerror(rc));
+    }
+    return true;
+}
+
+void store_stop(struct store *store)
+{
+    if (!store->started)
+        return;
+    store->started = false;
+    atomic_store(&store->stopping, true);
+    struct inbox_node *node = mem_must(sizeof *node);
+    *node = (struct inbox_node){.kind = TAKER_WAKE};
+    inbox_post(store->taker_inbox, node);
+    pthread_join(store->taker_thread, NULL);
+    writer_rouse(store);
+    pthread_join(store->writer_thread, NULL);
+    atomic_store(&store->writer_gone, true);
+}
+
+/* ---- figures and kept answers ---- */
+
+bool store_is_claimed(struct store *store, struct rid rid)
+{
+    pthread_mutex_lock(&store->lock);
+    bool claimed = claims_has(&store->shared.claims, rid);
+    pthread_mutex_unlock(&store->lock);
+    return claimed;
+}
+
+void store_figures(struct store *store, struct store_figures *figures)
+{
+    uint64_t ended = 0;
+    *figures = (struct store_figures){
+        .delivered = atomic_load(&store->figures.ended[RCPT_DELIVERED]),
+        .bounced = atomic_load(&store->figures.ended[RCPT_BOUNCED]),
+        .expired = atomic_load(&store->figures.ended[RCPT_EXPIRED]),
+        .cancelled = atomic_load(&store->figures.ended[RCPT_CANCELLED]),
+        .suppressed = atomic_load(&store->figures.ended[RCPT_SUPPRESSED]),
+        .deferred = atomic_load(&store->figures.deferred),
+        .claimed = atomic_load(&store->figures.claimed),
+        .jobs = atomic_load(&store->figures.jobs),
+        .events = atomic_load(&store->figures.events),
+        .db_bytes = atomic_load(&store->figures.db_bytes),
+        .commits = atomic_load(&store->figures.commits),
+        .commit_rows = atomic_load(&store->figures.rows),
+        .settle_backlog = atomic_load(&store->figures.settle_backlog),
+        .full = atomic_load(&store->full),
+    };
+    ended =
+        figures->delivered + figures->bounced + figures->expired + figures->cancelled + figures->suppressed;
+    figures->accepted = atomic_load(&store->figures.accepted); /* after the ends: never fewer than they */
+    figures->queued = figures->accepted > ended ? figures->accepted - ended : 0;
+}
+
+uint64_t store_event_seq(struct store *store)
+{
+    return atomic_load(&store->figures.events);
+}
+
+bool store_key_find(struct store *store, const uint8_t key_hash[32], struct now now, uint8_t digest[32],
+                    struct buf *answer)
+{
+    uint8_t key[KEY_KEYS];
+    struct str row;
+    struct key_row found;
+    MDB_txn *txn = env_read(&store->env);
+    key_keys(key_hash, 0, key);
+    bool ok = txn != NULL && env_get(&store->env, txn, T_KEYS, key, sizeof key, &row) &&
+              key_row_decode(row, &found) && found.expires_ms > now.wall_ms &&
+              buf_add_str(answer, found.answer);
+    if (ok)
+        memcpy(digest, found.digest, sizeof found.digest);
+    size_t have = ok ? found.answer.n : 0;
+    for (uint16_t part = 1; ok && have < found.answer_size; part++) {
+        key_keys(key_hash, part, key);
+        ok = env_get(&store->env, txn, T_KEYS, key, sizeof key, &row) && buf_add_str(answer, row);
+        have += row.n;
+    }
+    env_read_end(txn);
+    return ok;
+}

@@ -1,0 +1,162 @@
+/* timers.c - see timers.h.
+ *
+ * A timer's row is deleted in the commit that does its work. Work too large for one commit is handed to an
+ * operation without a row; the timer is then set again for a little later, so that after a crash it starts
+ * the work anew, and finds nothing to do otherwise. Events are looked at once a minute: whole values whose
+ * first item is older than `retain` go. */
+#include "queue/timers.h"
+
+#include "queue/close.h"
+#include "queue/content.h"
+#include "queue/ops.h"
+
+#define SWEEP_EVERY_MS 60000
+
+bool timers_due(const struct store *store, struct now now)
+{
+    return store->writer.next_timer_ms <= now.wall_ms || store->writer.next_sweep_ms <= now.wall_ms;
+}
+
+static void fire_purge(struct change *c, struct change_job *job)
+{
+    int64_t purge_ms = job->row.ended_ms + c->store->settings.retain_ms;
+    if (job->row.ended_ms == 0)
+        return;
+    if (purge_ms > c->now.wall_ms) {
+        change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
+    } else if (job->row.batches > SMALL_JOB_BATCHES || !job_delete(c, job->id)) {
+        change_id(&c->after.purges, job->id);
+        change_timer(c, c->now.wall_ms + CLOSE_AGAIN_MS, TIMER_PURGE, job->id, STR(""));
+    }
+}
+
+/* The job's time has passed; or it was closed while workers held some of it. */
+static void fire_expiry(struct change *c, struct change_job *job)
+{
+    struct close_counts counts = {0};
+    uint32_t batch = 0;
+    if (job->row.ended_ms != 0) {
+        fire_purge(c, job);
+        return;
+    }
+    enum rcpt_state to = job->row.state == JOB_CANCELLED ? RCPT_CANCELLED : RCPT_EXPIRED;
+    if (to == RCPT_EXPIRED && !job->row.expired && job->row.expires_ms > c->now.wall_ms)
+        return;
+    if (job->row.batches > SMALL_JOB_BATCHES)
+        change_id(&c->after.closes, job->id);
+    else if (!close_begin(job, to) ||
+             (close_walk(c, job->id, &batch, to, &counts) && counts.in_flight == 0))
+        return;
+    else
+        change_id(&c->after.drops, job->id);
+    change_timer(c, c->now.wall_ms + CLOSE_AGAIN_MS, TIMER_EXPIRY, job->id, STR(""));
+}
+
+static void fire_key(struct change *c, const uint8_t hash[32])
+{
+    uint8_t key[KEY_KEYS];
+    struct str row;
+    struct key_row found;
+    key_keys(hash, 0, key);
+    if (!change_get(c, T_KEYS, key, sizeof key, &row) || !key_row_decode(row, &found) ||
+        found.expires_ms > c->now.wall_ms)
+        return; /* used again since */
+    for (uint16_t part = 0; change_del(c, T_KEYS, key, sizeof key); key_keys(hash, ++part, key))
+        ;
+}
+
+static void fire_content(struct change *c, const uint8_t hash[32])
+{
+    if (!content_delete(c, hash))
+        change_timer(c, c->now.wall_ms, TIMER_CONTENT, get_be64(hash), str_make((const char *)hash, 32));
+}
+
+static void fire(struct change *c, enum timer_kind kind, uint64_t id, const uint8_t hash[32])
+{
+    struct change_job *job = kind <= TIMER_PURGE ? change_job(c, id) : NULL;
+    if (job != NULL && !job->found)
+        return;
+    switch (kind) {
+    case TIMER_NOT_BEFORE:
+        change_id(&c->after.walks, id);
+        break;
+    case TIMER_EXPIRY:
+        fire_expiry(c, job);
+        break;
+    case TIMER_PURGE:
+        fire_purge(c, job);
+        break;
+    case TIMER_KEY:
+        fire_key(c, hash);
+        break;
+    case TIMER_CONTENT:
+        fire_content(c, hash);
+        break;
+    case TIMER_OP:
+        op_rows_delete(c, id);
+        break;
+    }
+}
+
+static void timers_fire(struct store *store, struct change *c)
+{
+    for (;;) {
+        uint8_t key[KEY_MAX] = {0}, hash[32] = {0};
+        size_t size = KEY_TIMER;
+        struct str row;
+        store->writer.next_timer_ms = c->now.wall_ms;
+        if (change_spent(c))
+            return;
+        if (!change_seek(c, T_TIMERS, key, &size, &row)) {
+            store->writer.next_timer_ms = INT64_MAX;
+            return;
+        }
+        int64_t time_ms = (int64_t)get_be64(key);
+        if (time_ms > c->now.wall_ms) {
+            store->writer.next_timer_ms = time_ms;
+            return;
+        }
+        if (row.n == sizeof hash)
+            memcpy(hash, row.p, row.n);
+        change_del(c, T_TIMERS, key, size);
+        fire(c, (enum timer_kind)key[8], get_be64(key + 9), hash);
+    }
+}
+
+/* The log's end that nobody may ask for any more. */
+static void events_sweep(struct store *store, struct change *c)
+{
+    int64_t until_ms = c->now.wall_ms - store->settings.retain_ms;
+    for (;;) {
+        uint8_t key[KEY_MAX] = {0};
+        size_t size = 8;
+        struct str row;
+        struct event_strings strings;
+        struct event_item item;
+        struct reader r;
+        if (change_spent(c))
+            return; /* goes on in the next change */
+        if (!change_seek(c, T_EVENTS, key, &size, &row) ||
+            (event_value_begin(row, &strings, &r) && event_item_next(&r, &strings, &item) &&
+             item.time_ms > until_ms))
+            break;
+        change_del(c, T_EVENTS, key, size);
+    }
+    store->writer.next_sweep_ms = c->now.wall_ms + SWEEP_EVERY_MS;
+}
+
+void timers_write(struct store *store, struct change *c)
+{
+    if (store->writer.next_timer_ms <= c->now.wall_ms)
+        timers_fire(store, c);
+    if (store->writer.next_sweep_ms <= c->now.wall_ms)
+        events_sweep(store, c);
+}
+
+void timers_after(struct store *store, const struct change *c)
+{
+    for (size_t n = 0; n < c->after.closes.n; n++)
+        ops_start(store, OP_EXPIRE, c->after.closes.list[n]);
+    for (size_t n = 0; n < c->after.purges.n; n++)
+        ops_start(store, OP_PURGE, c->after.purges.list[n]);
+}

@@ -1,0 +1,322 @@
+/* writer.c - see writer.h. The only thread that writes.
+ *
+ * A round commits at once when admits, operations or timers wait, or when settles have waited
+ * COMMIT_LINGER_MS or fill a change; whatever else is there goes along. The change is shared out, so that
+ * nobody starves: settles first, then admits, then one slice of an operation, then timers. Only after the
+ * commit are claims ended, callers answered and lanes announced; a change that was undone for want of space
+ * refuses its admits and tries the rest again. */
+#include "queue/writer.h"
+
+#include "engine/base/log.h"
+#include "queue/admit.h"
+#include "queue/ops.h"
+#include "queue/settle.h"
+#include "queue/taken.h"
+#include "queue/timers.h"
+
+#include <stdlib.h>
+
+#define SMALL_ADMIT_ROWS 64 /* admits up to this size pass bigger ones */
+#define CHECK_EVERY_NS   NS_PER_S
+#define RETRY_AFTER_NS   (100 * NS_PER_MS) /* after a change that found no space */
+
+void writer_init(struct store *store)
+{
+    struct writer *writer = &store->writer;
+    writer->change.store = store;
+    writer->admits_tail = &writer->admits;
+    writer->settles.tail = &writer->settles.head;
+}
+
+static void admit_complete(struct store *store, struct admit *admit, enum admit_result result)
+{
+    admit->committed = admit->final && result == ADMIT_OK;
+    atomic_fetch_sub(&store->admits_in_flight, 1);
+    admit->done(admit, result, admit->user);
+}
+
+static void collect_admit(struct store *store, struct admit *admit)
+{
+    struct writer *writer = &store->writer;
+    if (admit->result != ADMIT_OK) { /* refused as it was posted */
+        admit_complete(store, admit, admit->result);
+        return;
+    }
+    admit->next = NULL;
+    *writer->admits_tail = admit;
+    writer->admits_tail = &admit->next;
+}
+
+static void collect_settles(struct store *store, struct now now)
+{
+    struct settle_queue *queue = &store->writer.settles;
+    struct inbox_node *node = inbox_take(store->settle_inbox);
+    for (struct inbox_node *next; node != NULL; node = next) {
+        next = node->next;
+        struct taken *taken = taken_of_node(node);
+        if (queue->head == NULL)
+            queue->since_ns = now.mono_ns;
+        for (*queue->tail = taken; taken != NULL; taken = taken->next) {
+            queue->tail = &taken->next;
+            queue->count++;
+        }
+    }
+}
+
+static void collect(struct store *store, struct now now)
+{
+    struct inbox_node *node = inbox_take(store->writer_inbox);
+    for (struct inbox_node *next; node != NULL; node = next) {
+        next = node->next;
+        switch (node->kind) {
+        case WRITER_ADMIT:
+            collect_admit(store, (struct admit *)(void *)node);
+            break;
+        case WRITER_SWEEP:
+            ops_start(store, OP_SWEEP, ((struct sweep_msg *)(void *)node)->job);
+            free(node);
+            break;
+        case WRITER_OPERATE:
+            ops_add(store, ((struct op_msg *)(void *)node)->op);
+            free(node);
+            break;
+        default: /* WRITER_WAKE */
+            free(node);
+            break;
+        }
+    }
+    collect_settles(store, now);
+}
+
+/* Writes admits of one kind, small or large. Those that are written leave the queue for `written`. */
+static void admits_write(struct writer *writer, struct change *c, bool small)
+{
+    struct admit **at = &writer->admits;
+    while (*at != NULL && !change_spent(c)) {
+        struct admit *admit = *at;
+        if ((admit_rows(admit) <= SMALL_ADMIT_ROWS) != small || admit->in_change) {
+            at = &admit->next;
+            continue;
+        }
+        admit->trying = admit->at;
+        admit->in_change = true;
+        admit->written = admit_write(admit, c);
+        at = &admit->next;
+    }
+}
+
+/* Takes out of the queue what the change wrote, or has to refuse; the rest keeps its order, but one that is
+ * half written goes to the end. */
+static struct admit *admits_take(struct writer *writer, bool committed)
+{
+    struct admit *taken = NULL, **end = &taken, *half = NULL, **half_end = &half, **at = &writer->admits;
+    while (*at != NULL) {
+        struct admit *admit = *at;
+        if (!admit->in_change) {
+            at = &admit->next;
+            continue;
+        }
+        *at = admit->next;
+        admit->next = NULL;
+        admit->in_change = false;
+        if (committed)
+            admit->at = admit->trying;
+        else
+            admit->result = ADMIT_FULL;
+        if (committed && !admit->written) {
+            *half_end = admit;
+            half_end = &admit->next;
+        } else {
+            *end = admit;
+            end = &admit->next;
+        }
+    }
+    *at = half;
+    writer->admits_tail = half ? half_end : at;
+    return taken;
+}
+
+static void admits_complete(struct store *store, struct admit *list)
+{
+    for (struct admit *next; list != NULL; list = next) {
+        next = list->next; /* `done` may free it */
+        admit_complete(store, list, list->result);
+    }
+}
+
+/* Looks at the space about once a second; while there is none, admits are answered without a change. */
+static void space_check(struct store *store, struct now now)
+{
+    struct writer *writer = &store->writer;
+    if (now.mono_ns >= writer->next_check_ns) {
+        bool full = env_check_full(&store->env);
+        writer->next_check_ns = now.mono_ns + CHECK_EVERY_NS;
+        if (full != writer->full)
+            log_warn(full ? "the queue in %s is full: new jobs are refused until there is room"
+                          : "the queue in %s has room again: new jobs are accepted",
+                     store->env.directory);
+        writer->full = full;
+        atomic_store(&store->full, full);
+    }
+    if (!writer->full)
+        return;
+    struct admit *list = writer->admits;
+    writer->admits = NULL;
+    writer->admits_tail = &writer->admits;
+    for (struct admit *admit = list; admit != NULL; admit = admit->next)
+        admit->result = ADMIT_FULL;
+    admits_complete(store, list);
+}
+
+static void drop_jobs(struct store *store, const struct change_ids *jobs)
+{
+    for (size_t n = 0; n < jobs->n; n++) {
+        for (unsigned worker = 0; worker < store->settings.workers; worker++) {
+            struct store_drop_msg *msg = mem_must(sizeof *msg);
+            *msg = (struct store_drop_msg){.node.kind = STORE_DROP_JOB, .job = jobs->list[n]};
+            inbox_post(store->workers[worker], &msg->node);
+        }
+    }
+}
+
+static void figures_set(struct store *store, const struct change *c)
+{
+    const struct meta *meta = &store->writer.meta;
+    atomic_store(&store->figures.accepted, meta->accepted);
+    for (unsigned n = 0; n < RCPT_STATES; n++)
+        atomic_store(&store->figures.ended[n], meta->ended[n]);
+    atomic_store(&store->figures.deferred, meta->deferred);
+    atomic_store(&store->figures.jobs, meta->jobs);
+    atomic_store(&store->figures.events, meta->last_seq);
+    atomic_store(&store->figures.db_bytes, env_bytes(&store->env));
+    atomic_fetch_add(&store->figures.commits, 1);
+    atomic_fetch_add(&store->figures.rows, c->rows);
+}
+
+/* What the commit makes true outside the file. */
+static void after_commit(struct store *store, struct change *c)
+{
+    struct shared *shared = &store->shared;
+    store->writer.meta = c->meta;
+    figures_set(store, c);
+    pthread_mutex_lock(&store->lock);
+    settle_unclaim(store);
+    for (size_t n = 0; n < c->after.unclaim.n; n++)
+        claims_clear(&shared->claims, c->after.unclaim.list[n]);
+    lanes_after_commit(store, c);
+    atomic_store(&store->figures.claimed, shared->claims.count);
+    pthread_mutex_unlock(&store->lock);
+    settle_done(store);
+    drop_jobs(store, &c->after.drops);
+    for (size_t n = 0; n < c->after.walks.n; n++)
+        taker_walk(store, c->after.walks.list[n]);
+    timers_after(store, c);
+}
+
+/* Nothing happened: claims of operations go, settles wait again. */
+static void after_undone(struct store *store, struct change *c)
+{
+    pthread_mutex_lock(&store->lock);
+    for (size_t n = 0; n < c->after.unclaim.n; n++)
+        claims_clear(&store->shared.claims, c->after.unclaim.list[n]);
+    if (c->after.unclaim.n > 0)
+        lanes_restart(store);
+    pthread_mutex_unlock(&store->lock);
+    settle_again(store);
+    env_give_up_reserve(&store->env);
+    store->writer.next_timer_ms = 0;
+    store->writer.next_check_ns = 0;
+    store->writer.retry_ns = c->now.mono_ns + RETRY_AFTER_NS;
+}
+
+static bool settles_ripe(const struct store *store, struct now now)
+{
+    const struct settle_queue *queue = &store->writer.settles;
+    return queue->head != NULL &&
+           (queue->count >= TXN_ROWS_MAX / 2 ||
+            now.mono_ns >= queue->since_ns + COMMIT_LINGER_MS * NS_PER_MS || atomic_load(&store->stopping));
+}
+
+static bool work_waits(const struct store *store, struct now now)
+{
+    return store->writer.admits != NULL || store->writer.ops != NULL || settles_ripe(store, now) ||
+           timers_due(store, now);
+}
+
+static void change_fill(struct store *store, struct change *c)
+{
+    struct writer *writer = &store->writer;
+    bool others = writer->ops != NULL || timers_due(store, c->now);
+    /* Before the settles: those of a job cancelled here become cancelled in the same change. */
+    change_allow(c, 50);
+    ops_write(store, c);
+    change_allow(c, writer->admits != NULL ? 60 : others ? 80 : 100);
+    settle_write(store, c);
+    change_allow(c, others ? 80 : 100);
+    admits_write(writer, c, true);
+    admits_write(writer, c, false);
+    change_allow(c, 100);
+    timers_write(store, c);
+}
+
+static void round_write(struct store *store, struct now now)
+{
+    struct writer *writer = &store->writer;
+    struct change *c = &writer->change;
+    bool committed = false;
+    if (change_begin(c, now)) {
+        change_fill(store, c);
+        committed = change_finish(c);
+    }
+    struct admit *admits = admits_take(writer, committed);
+    if (writer->settles.head != NULL)
+        writer->settles.since_ns = now.mono_ns - COMMIT_LINGER_MS * NS_PER_MS; /* they have waited already */
+    if (committed)
+        after_commit(store, c);
+    else
+        after_undone(store, c);
+    ops_after(store, now, committed);
+    change_end(c);
+    admits_complete(store, admits);
+}
+
+int64_t store_write_step(struct store *store, struct now now)
+{
+    struct writer *writer = &store->writer;
+    collect(store, now);
+    if (writer->admits != NULL || writer->full)
+        space_check(store, now);
+    if (now.mono_ns < writer->retry_ns)
+        return writer->retry_ns;
+    if (work_waits(store, now)) {
+        round_write(store, now);
+        return now.mono_ns;
+    }
+    int64_t next_ms =
+        writer->next_timer_ms < writer->next_sweep_ms ? writer->next_timer_ms : writer->next_sweep_ms;
+    int64_t wait_ms = next_ms - now.wall_ms < 60 * MS_PER_S ? next_ms - now.wall_ms : 60 * MS_PER_S;
+    int64_t next_ns = now.mono_ns + wait_ms * NS_PER_MS;
+    if (writer->settles.head != NULL && writer->settles.since_ns + COMMIT_LINGER_MS * NS_PER_MS < next_ns)
+        next_ns = writer->settles.since_ns + COMMIT_LINGER_MS * NS_PER_MS;
+    if (writer->full && writer->next_check_ns < next_ns)
+        next_ns = writer->next_check_ns;
+    return next_ns;
+}
+
+bool writer_idle(struct store *store)
+{
+    return store->writer.admits == NULL && store->writer.settles.head == NULL;
+}
+
+void writer_free(struct store *store)
+{
+    struct writer *writer = &store->writer;
+    collect(store, (struct now){0});
+    for (struct admit *admit = writer->admits; admit != NULL; admit = admit->next)
+        admit->result = ADMIT_STOPPING;
+    admits_complete(store, writer->admits);
+    store_taken_free(writer->settles.head);
+    ops_free(store);
+    change_free(&writer->change);
+    free(writer->slice);
+}

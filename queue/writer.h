@@ -1,0 +1,13 @@
+/* writer.h - the writer's round: collect what was posted, put it into one change, commit, complete. */
+#ifndef POSTRIDER_QUEUE_WRITER_H
+#define POSTRIDER_QUEUE_WRITER_H
+
+#include "queue/store_internal.h"
+
+void writer_init(struct store *store);
+/* Refuses what is still posted, gives up what is under way. After the thread has ended. */
+void writer_free(struct store *store);
+/* True when nothing is posted or under way but operations, which go on at the next start. */
+bool writer_idle(struct store *store);
+
+#endif
