@@ -146,6 +146,8 @@ static bool check_rcpts(struct session_transaction *t)
 static bool transfer_accept(const struct session *session, struct session_transaction *t)
 {
     assert(t->rcpt_count > 0 && t->rcpt_count <= TXN_RCPTS_MAX);
+    t->started_ns = 0;
+    t->body_sent = false;
     for (size_t i = 0; i < t->rcpt_count; i++) {
         t->rcpts[i].verdict.outcome = VERDICT_NONE;
         t->rcpts[i].verdict.local = false;
@@ -177,7 +179,6 @@ static void transfer_begin(struct session *session, struct session_transaction *
     session->body_segment = session->body_offset = 0;
     t->link = NULL;
     t->started_ns = session_now(session).mono_ns;
-    t->body_sent = false;
     session->send = (struct cursor){.transaction = t, .step = step};
     if (session->receive.transaction == NULL)
         receive_begin(session, t, step);

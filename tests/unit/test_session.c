@@ -1128,7 +1128,12 @@ static void test_many_refused(void **state)
     server_start(&server, steps, NULL);
     struct client *client = client_new(NULL, 0);
     struct session_rcpt rcpt = {.to = STR("1@b")};
-    struct session_transaction huge = {.from = STR("s@a"), .rcpts = &rcpt, .rcpt_count = 1, .size = 1001};
+    struct session_transaction huge = {.from = STR("s@a"),
+                                       .rcpts = &rcpt,
+                                       .rcpt_count = 1,
+                                       .size = 1001,
+                                       .started_ns = 1,
+                                       .body_sent = true};
     client->endless = &huge;
     client->endless_left = 3 * REFUSALS_MAX + 1;
     client_connect(client, &server, false);
@@ -1144,6 +1149,8 @@ static void test_many_refused(void **state)
     assert_int_equal(client->endless_left, 0);
     assert_in_range(most, 1, 2 * REFUSALS_MAX);
     assert_int_equal(rcpt.verdict.outcome, VERDICT_FAILED);
+    assert_int_equal(huge.started_ns, 0);
+    assert_false(huge.body_sent);
     client_free(client);
 }
 
