@@ -17,6 +17,8 @@
 
 _Static_assert(offsetof(struct session, conn) == 0, "io's callbacks find the session by it");
 
+_Static_assert(sizeof(struct session) <= 2560, "ten thousand sessions wait at once: keep them small");
+
 #define FROM(state) (1u << (state))
 
 static const struct state {
@@ -158,6 +160,7 @@ static void on_sent(struct io_conn *conn, ssize_t result)
     session->progress = true;
     if (result < 0)
         session->send_error = (int)-result;
+    wire_sent(session);
     transfer_sent(session);
     if (session->state == SESSION_PARTING && (session->cipher.len == 0 || result < 0))
         session_end(session);

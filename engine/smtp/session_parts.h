@@ -139,6 +139,7 @@ int64_t transfer_timeout_ms(const struct session *session);
 /* ---- session_wire.c ---- */
 /* Starts a send of what waits, unless one is under way. */
 void wire_flush(struct session *session);
+void wire_sent(struct session *session); /* that send is done */
 void wire_received(struct session *session, struct str data);
 /* Frees what an idle session does not need. */
 void wire_release(struct session *session);

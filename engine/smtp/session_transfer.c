@@ -63,6 +63,13 @@ static void verdict_for_pending(struct session_transaction *t, const struct verd
             verdict_copy(&t->rcpts[i].verdict, verdict);
 }
 
+/* The server is done with this connection but keeps it open: nothing more goes to it. */
+static void heed(struct session *session, const struct verdict *verdict)
+{
+    if (verdict->scope == SCOPE_SESSION)
+        session->stop_soft = true;
+}
+
 /* The reply just read decides about everyone who is still without a verdict. */
 static void reply_for_pending(struct session *session, enum smtp_step step)
 {
@@ -74,6 +81,7 @@ static void reply_for_pending(struct session *session, enum smtp_step step)
             continue;
         if (first == NULL) {
             verdict_of_reply(&rcpt->verdict, step, session->reply.code, session->reply.text);
+            heed(session, &rcpt->verdict);
             first = rcpt;
         } else {
             verdict_copy(&rcpt->verdict, &first->verdict);
@@ -138,6 +146,8 @@ static bool check_rcpts(struct session_transaction *t)
 static bool transfer_accept(const struct session *session, struct session_transaction *t)
 {
     assert(t->rcpt_count > 0 && t->rcpt_count <= TXN_RCPTS_MAX);
+    t->started_ns = 0;
+    t->body_sent = false;
     for (size_t i = 0; i < t->rcpt_count; i++) {
         t->rcpts[i].verdict.outcome = VERDICT_NONE;
         t->rcpts[i].verdict.local = false;
@@ -169,7 +179,6 @@ static void transfer_begin(struct session *session, struct session_transaction *
     session->body_segment = session->body_offset = 0;
     t->link = NULL;
     t->started_ns = session_now(session).mono_ns;
-    t->body_sent = false;
     session->send = (struct cursor){.transaction = t, .step = step};
     if (session->receive.transaction == NULL)
         receive_begin(session, t, step);
@@ -371,6 +380,7 @@ static void reply_rcpt(struct session *session)
         session->accepted++;
     } else {
         verdict_of_reply(&rcpt->verdict, STEP_RCPT, session->reply.code, session->reply.text);
+        heed(session, &rcpt->verdict);
         if (session->accepted == 0)
             rcpt->verdict.again_now = false; /* it was too many by itself: once more would end the same */
     }

@@ -10,10 +10,10 @@
  *   greeting to TLS   4xx, 5xx with x.7.y                deferred   path         it has something against us
  *   greeting to TLS   4xx, 5xx                           deferred   host         554: no service here (RFC 5321 3.1)
  *   RSET, QUIT        4xx, 5xx                           deferred   session
- *   any               4xx, "messages per connection"     deferred   session      a new connection is welcome
  *   RCPT, DATA        4xx, 552, "too many recipients"    deferred   recipient    4.5.3, again_now
  *                     or x.5.3
  *   any               4xx, greylisting by words          deferred   narrow       greylisted
+ *   any               4xx, "messages per connection"     deferred   session      a new connection will do
  *   any               4xx with 4.7.y                     deferred   path         421 too
  *   any               421                                deferred   session      the connection is over
  *   any               other 4xx                          deferred   narrow
@@ -91,8 +91,6 @@ static void verdict_clear(struct verdict *verdict)
 static struct status status_of_words(enum words about, uint8_t class_)
 {
     switch (about) {
-    case WORDS_CONNECTION_USED_UP:
-        return STATUS(class_, 3, 2);
     case WORDS_TOO_MANY_RCPTS:
         return STATUS(class_, 5, 3);
     case WORDS_GREYLIST:
@@ -104,6 +102,7 @@ static struct status status_of_words(enum words about, uint8_t class_)
         return STATUS(class_, 2, 1);
     case WORDS_UNKNOWN_USER:
         return STATUS(class_, 1, 1);
+    case WORDS_CONNECTION_SPENT:
     case WORDS_NONE:
         break;
     }
@@ -140,6 +139,8 @@ static const struct {
 static struct status status_derive(enum smtp_step step, unsigned code, enum words about)
 {
     uint8_t class_ = (uint8_t)(code / 100);
+    if (code == 421 && about == WORDS_POLICY)
+        about = WORDS_NONE; /* "too many messages" in this connection: too little to pause the path */
     struct status status = status_of_words(about, class_);
     if (status.class_ != 0)
         return status;
@@ -194,14 +195,14 @@ static void decide_bad(struct verdict *verdict, enum smtp_step step, enum words 
         decide(verdict, VERDICT_DEFERRED, policy ? SCOPE_PATH : SCOPE_HOST);
     } else if (step == STEP_RSET || step == STEP_QUIT) {
         decide(verdict, VERDICT_DEFERRED, SCOPE_SESSION);
-    } else if (temporary && about == WORDS_CONNECTION_USED_UP) {
-        decide(verdict, VERDICT_DEFERRED, SCOPE_SESSION);
     } else if (crowded && (temporary || verdict->code == 552) && (step == STEP_RCPT || step == STEP_DATA)) {
         verdict->status = STATUS(4, 5, 3);
         verdict->again_now = true;
         decide(verdict, VERDICT_DEFERRED, SCOPE_RECIPIENT);
     } else if (verdict->greylisted) {
         decide(verdict, VERDICT_DEFERRED, narrow(step));
+    } else if (temporary && about == WORDS_CONNECTION_SPENT) {
+        decide(verdict, VERDICT_DEFERRED, SCOPE_SESSION);
     } else if (temporary && status.subject == 7) {
         decide(verdict, VERDICT_DEFERRED, SCOPE_PATH);
     } else if (temporary) {

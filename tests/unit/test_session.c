@@ -327,6 +327,8 @@ struct client {
     size_t order_count, order_next;
     size_t hold_at; /* `next` gives NULL before this order until it is kicked; SIZE_MAX: never */
     struct session_transaction *special; /* handed out first, once */
+    struct session_transaction *endless; /* handed out so often, not logged */
+    unsigned endless_left;
     bool closed;
     bool stop_in_done;
     unsigned asked;
@@ -364,6 +366,10 @@ static struct session_transaction *on_next(struct session *session, struct now n
     (void)now;
     struct client *client = session_owner(session);
     client->asked++;
+    if (client->endless_left > 0) {
+        client->endless_left--;
+        return client->endless;
+    }
     struct session_transaction *special = client->special;
     client->special = NULL;
     if (special != NULL)
@@ -393,6 +399,8 @@ static void on_done(struct session *session, struct session_transaction *t, stru
 {
     (void)now;
     struct client *client = session_owner(session);
+    if (t == client->endless)
+        return;
     if (t->rcpt_count > RCPTS_MAX) {
         unsigned count[4] = {0};
         for (size_t i = 0; i < t->rcpt_count; i++)
@@ -714,7 +722,13 @@ static const struct row refusals[] = {
      3,
      {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), SEND("421 too many messages\r\n"),
       EXPECT_END},
-     "ready done 1[Tp 4.7.1] done 2[Tp 4.7.1] closed[Tp 4.7.1] too many messages"},
+     "ready done 1[Ts 4.3.2] done 2[Ts 4.3.2] closed[Ts 4.3.2] too many messages"},
+    {"the connection's limit by words: no more on it",
+     three,
+     3,
+     {PIPED, EXPECT(GROUP), SEND("450 4.7.0 too many messages on this connection\r\n503 x\r\n503 x\r\n"),
+      BYE},
+     "ready done 1[Ts 4.7.0] closed[none]"},
     {"421 after a delivery",
      three,
      3,
@@ -1101,6 +1115,42 @@ static void test_kick_while_waiting(void **state)
     server_stop(&server);
     assert_string_equal(server.failure, "");
     assert_string_equal(client->log.data, "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] closed[none]");
+    client_free(client);
+}
+
+/* An owner whose messages are all too large: the session refuses some, yields, goes on, and is stopped by
+ * nothing but their end. */
+static void test_many_refused(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {PIPED, BYE, {OP_END, "", 0}};
+    struct server server;
+    server_start(&server, steps, NULL);
+    struct client *client = client_new(NULL, 0);
+    struct session_rcpt rcpt = {.to = STR("1@b")};
+    struct session_transaction huge = {.from = STR("s@a"),
+                                       .rcpts = &rcpt,
+                                       .rcpt_count = 1,
+                                       .size = 1001,
+                                       .started_ns = 1,
+                                       .body_sent = true};
+    client->endless = &huge;
+    client->endless_left = 3 * REFUSALS_MAX + 1;
+    client_connect(client, &server, false);
+    unsigned most = 0;
+    while (!client->closed) {
+        unsigned before = client->endless_left;
+        client_step(client);
+        if (before - client->endless_left > most)
+            most = before - client->endless_left;
+    }
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_int_equal(client->endless_left, 0);
+    assert_in_range(most, 1, 2 * REFUSALS_MAX);
+    assert_int_equal(rcpt.verdict.outcome, VERDICT_FAILED);
+    assert_int_equal(huge.started_ns, 0);
+    assert_false(huge.body_sent);
     client_free(client);
 }
 
@@ -1501,6 +1551,7 @@ int main(void)
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_kick),
         cmocka_unit_test(test_kick_while_waiting),
+        cmocka_unit_test(test_many_refused),
         cmocka_unit_test(test_stop_hard),
         cmocka_unit_test(test_stop_before_ready),
         cmocka_unit_test(test_stop_idle),
