@@ -90,6 +90,22 @@ void intake_figures(struct intake *intake, struct intake_figures *figures)
 
 /* ---- answers ---- */
 
+static void leave_place(struct upload *upload)
+{
+    if (upload->has_place)
+        gate_leave(&upload->intake->gate);
+    upload->has_place = false;
+}
+
+/* Before the answer is sent: whoever has read it may come again with the same key at once. */
+static void leave_all(struct upload *upload)
+{
+    if (upload->entered)
+        keys_leave(upload->intake->keys, upload->key_hash);
+    upload->entered = false;
+    leave_place(upload);
+}
+
 /* {"error":{"line","code","reason"},"jobs":[…]}, and what was rejected if that is why. */
 static void answer_failure(struct upload *upload)
 {
@@ -114,6 +130,7 @@ static void answer_failure(struct upload *upload)
     buf_add_z(&body, "}\n");
     atomic_fetch_add_explicit(&upload->intake->failed, 1, memory_order_relaxed);
     upload->answered = true;
+    leave_all(upload);
     http_answer(upload->request, failure->status, "application/json", &body);
     buf_free(&body);
     /* Nothing of the job is to stay, nor its memory while the rest of the body is dropped. */
@@ -141,6 +158,7 @@ static void answer_done(struct upload *upload)
     buf_add_str(&body, buf_str(&upload->done));
     buf_add_z(&body, upload->scope.dry_run ? "],\"dry_run\":true}\n" : "]}\n");
     upload->answered = true;
+    leave_all(upload);
     if (body.failed)
         http_fail(upload->request, 500, "failed", "no memory for the answer; the jobs are accepted");
     else
@@ -191,13 +209,6 @@ static void wait_for_place(struct upload *upload)
     http_suspend(upload->request);
     if (gate_enter(&upload->intake->gate, &upload->waiter))
         http_resume(upload->request);
-}
-
-static void leave_place(struct upload *upload)
-{
-    if (upload->has_place)
-        gate_leave(&upload->intake->gate);
-    upload->has_place = false;
 }
 
 static void post_window(struct upload *upload)
@@ -562,9 +573,7 @@ void upload_release(void *user)
 {
     struct upload *upload = user;
     upload_job_close(&upload->job, &upload->scope);
-    if (upload->entered)
-        keys_leave(upload->intake->keys, upload->key_hash);
-    leave_place(upload);
+    leave_all(upload);
     json_decref(upload->next);
     json_decref(upload->recipients);
     ndjson_free(&upload->lines);

@@ -4,7 +4,7 @@
 
 #include "engine/base/prng.h"
 #include "engine/base/units.h"
-#include "engine/intake/fields.h"
+#include "engine/intake/members.h"
 #include "engine/intake/message_field.h"
 #include "engine/message/envelope.h"
 #include "engine/tls/digest.h"
@@ -20,19 +20,19 @@ typedef bool read_field_fn(struct job_line *job, const json_t *value, struct err
 static bool read_from(struct job_line *job, const json_t *value, struct err *err)
 {
     job->has_from = true;
-    return field_name("from", value, ADDRESS_MAX, &job->spec.from, err);
+    return member_name("from", value, ADDRESS_MAX, &job->spec.from, err);
 }
 
 static bool read_message(struct job_line *job, const json_t *value, struct err *err)
 {
     job->message_value = value;
-    return json_is_object(value) || field_wrong_type("message", "an object", value, err);
+    return json_is_object(value) || member_wrong_type("message", "an object", value, err);
 }
 
 static bool read_merge(struct job_line *job, const json_t *value, struct err *err)
 {
     bool merge;
-    if (!field_bool("merge", value, &merge, err))
+    if (!member_bool("merge", value, &merge, err))
         return false;
     job->message.merge = merge ? MESSAGE_MERGE_YES : MESSAGE_MERGE_NO;
     return true;
@@ -40,19 +40,19 @@ static bool read_merge(struct job_line *job, const json_t *value, struct err *er
 
 static bool read_tenant(struct job_line *job, const json_t *value, struct err *err)
 {
-    return field_name("tenant", value, NAME_MAX_BYTES, &job->spec.tenant, err) &&
+    return member_name("tenant", value, NAME_MAX_BYTES, &job->spec.tenant, err) &&
            (job->spec.tenant.n > 0 || err_set(err, 0, "\"tenant\" is empty: leave it out for \"default\""));
 }
 
 static bool read_campaign(struct job_line *job, const json_t *value, struct err *err)
 {
-    return field_name("campaign", value, NAME_MAX_BYTES, &job->spec.campaign, err);
+    return member_name("campaign", value, NAME_MAX_BYTES, &job->spec.campaign, err);
 }
 
 static bool read_class(struct job_line *job, const json_t *value, struct err *err)
 {
     struct str text = {0};
-    if (json_is_string(value) && !field_text("class", value, 64, &text, err))
+    if (json_is_string(value) && !member_text("class", value, 64, &text, err))
         return false;
     if (str_eq(text, STR("transactional")))
         job->spec.class_ = CLASS_TRANSACTIONAL;
@@ -65,7 +65,7 @@ static bool read_class(struct job_line *job, const json_t *value, struct err *er
 
 static bool read_pool(struct job_line *job, const json_t *value, struct err *err)
 {
-    return field_name("pool", value, NAME_MAX_BYTES, &job->spec.pool, err);
+    return member_name("pool", value, NAME_MAX_BYTES, &job->spec.pool, err);
 }
 
 static bool read_ret(struct job_line *job, const json_t *value, struct err *err)
@@ -82,7 +82,7 @@ static bool read_ret(struct job_line *job, const json_t *value, struct err *err)
 
 static bool read_envid(struct job_line *job, const json_t *value, struct err *err)
 {
-    if (!field_name("envid", value, ENVID_MAX, &job->spec.envid, err))
+    if (!member_name("envid", value, ENVID_MAX, &job->spec.envid, err))
         return false;
     for (size_t i = 0; i < job->spec.envid.n; i++) {
         if (job->spec.envid.p[i] & '\x80')
@@ -96,13 +96,13 @@ static bool read_dsn(struct job_line *job, const json_t *value, struct err *err)
     const char *name;
     const json_t *member;
     if (!json_is_object(value))
-        return field_wrong_type("dsn", "an object", value, err);
+        return member_wrong_type("dsn", "an object", value, err);
     job->has_dsn = true;
     json_object_foreach((json_t *)(uintptr_t)value, name, member)
     {
         bool good;
         if (strcmp(name, "notify") == 0)
-            good = field_notify("notify", member, &job->spec.notify, err);
+            good = member_notify("notify", member, &job->spec.notify, err);
         else if (strcmp(name, "ret") == 0)
             good = read_ret(job, member, err);
         else if (strcmp(name, "envid") == 0)
@@ -133,12 +133,12 @@ static bool read_bounces(struct job_line *job, const json_t *value, struct err *
 
 static bool read_not_before(struct job_line *job, const json_t *value, struct err *err)
 {
-    char number[FIELD_NUMBER_MAX];
+    char number[MEMBER_NUMBER_MAX];
     struct str text = {number, 0};
-    if (json_is_string(value) && !field_text("not_before", value, 64, &text, err))
+    if (json_is_string(value) && !member_text("not_before", value, 64, &text, err))
         return false;
     if (json_is_number(value))
-        field_scalar(value, number, &text.n);
+        member_scalar(value, number, &text.n);
     return time_parse(text, &job->spec.not_before_ms) ||
            err_set(err, 0,
                    "\"not_before\" must be a time such as \"2030-01-31T08:00:00Z\", or seconds since 1970");
@@ -147,7 +147,7 @@ static bool read_not_before(struct job_line *job, const json_t *value, struct er
 static bool read_lifetime(struct job_line *job, const json_t *value, struct err *err)
 {
     struct str text = {"", 0};
-    if (json_is_string(value) && !field_text("lifetime", value, 64, &text, err))
+    if (json_is_string(value) && !member_text("lifetime", value, 64, &text, err))
         return false;
     return (duration_parse(text, &job->spec.lifetime_ms) && job->spec.lifetime_ms > 0 &&
             job->spec.lifetime_ms <= JOB_LIFETIME_MAX_MS) ||
@@ -157,24 +157,24 @@ static bool read_lifetime(struct job_line *job, const json_t *value, struct err 
 
 static bool read_require_tls(struct job_line *job, const json_t *value, struct err *err)
 {
-    return field_bool("require_tls", value, &job->wants_tls, err);
+    return member_bool("require_tls", value, &job->wants_tls, err);
 }
 
 static bool read_require_dkim(struct job_line *job, const json_t *value, struct err *err)
 {
-    return field_bool("require_dkim", value, &job->wants_dkim, err);
+    return member_bool("require_dkim", value, &job->wants_dkim, err);
 }
 
 static bool read_key(struct job_line *job, const json_t *value, struct err *err)
 {
-    return field_name("idempotency_key", value, IDEMPOTENCY_KEY_MAX, &job->idempotency_key, err) &&
+    return member_name("idempotency_key", value, IDEMPOTENCY_KEY_MAX, &job->idempotency_key, err) &&
            (job->idempotency_key.n > 0 || err_set(err, 0, "\"idempotency_key\" is empty"));
 }
 
 static bool read_job_metadata(struct job_line *job, const json_t *value, struct err *err)
 {
     buf_init(&job->metadata, METADATA_MAX);
-    if (!field_metadata(value, &job->metadata, err))
+    if (!member_metadata(value, &job->metadata, err))
         return false;
     job->spec.metadata = buf_str(&job->metadata);
     return true;

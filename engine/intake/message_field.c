@@ -1,7 +1,7 @@
 /* message_field.c - see message_field.h. Address fields and headers may be a string or a list of strings. */
 #include "engine/intake/message_field.h"
 
-#include "engine/intake/fields.h"
+#include "engine/intake/members.h"
 #include "engine/message/decode.h"
 
 #include <errno.h>
@@ -57,7 +57,7 @@ static bool join_list(const char *name, const json_t *list, struct buf *texts, s
     json_array_foreach(list, i, item)
     {
         struct str text;
-        if (!field_text(name, item, CONTENT_MAX, &text, err))
+        if (!member_text(name, item, CONTENT_MAX, &text, err))
             return false;
         buf_add_z(texts, i > 0 ? separator : "");
         buf_add_str(texts, text);
@@ -73,7 +73,7 @@ static bool read_headers(const json_t *value, struct message_spec *out, struct m
     json_t *member;
     size_t n = 0;
     if (!json_is_object(value))
-        return field_wrong_type("headers", "an object of strings", value, err);
+        return member_wrong_type("headers", "an object of strings", value, err);
     json_object_foreach((json_t *)(uintptr_t)value, name, member)
     {
         n += json_is_array(member) ? json_array_size(member) : 1;
@@ -88,8 +88,8 @@ static bool read_headers(const json_t *value, struct message_spec *out, struct m
         for (size_t i = 0; i < count; i++) {
             struct message_header *header = &(*headers)[out->header_count++];
             header->name = str_of(name);
-            if (!field_text(name, json_is_array(member) ? json_array_get(member, i) : member, CONTENT_MAX,
-                            &header->value, err))
+            if (!member_text(name, json_is_array(member) ? json_array_get(member, i) : member, CONTENT_MAX,
+                             &header->value, err))
                 return false;
         }
     }
@@ -100,7 +100,7 @@ static bool read_headers(const json_t *value, struct message_spec *out, struct m
 static bool read_base64(const json_t *value, struct buf *raw, struct err *err)
 {
     struct str text;
-    if (!field_text("raw_base64", value, JOB_LINE_MAX, &text, err))
+    if (!member_text("raw_base64", value, JOB_LINE_MAX, &text, err))
         return false;
     size_t letters = 0, padding = 0;
     for (size_t i = 0; i < text.n; i++) {
@@ -128,7 +128,7 @@ static bool read_member(const char *name, const json_t *value, struct message_sp
         return join_list(name, value, texts, &joined[(*joined_count)++], err);
     }
     if (field != NULL)
-        return field_text(name, value, CONTENT_MAX, field, err);
+        return member_text(name, value, CONTENT_MAX, field, err);
     if (strcmp(name, "headers") == 0)
         return read_headers(value, out, headers, err);
     if (strcmp(name, "raw_base64") == 0)

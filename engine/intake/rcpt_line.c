@@ -18,7 +18,7 @@ static bool read_to(struct rcpt_reader *reader, const json_t *value, struct rcpt
 {
     struct address *address = &reader->address;
     if (!json_is_string(value))
-        return field_wrong_type("to", "a string", value, err);
+        return member_wrong_type("to", "a string", value, err);
     out->to = str_make(json_string_value(value), json_string_length(value));
     if (!address_parse(out->to, address, err))
         return false;
@@ -38,17 +38,17 @@ static bool read_to(struct rcpt_reader *reader, const json_t *value, struct rcpt
 static bool read_vars(struct rcpt_reader *reader, const json_t *value, struct rcpt_spec *out, struct err *err)
 {
     if (!json_is_object(value))
-        return field_wrong_type("vars", "an object", value, err);
+        return member_wrong_type("vars", "an object", value, err);
     /* jansson's iteration does not change the object; its prototype only lacks the const. */
     json_t *object = (json_t *)(uintptr_t)value;
     for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
         const char *name = json_object_iter_key(at);
         const json_t *var = json_object_iter_value(at);
-        char number[FIELD_NUMBER_MAX];
+        char number[MEMBER_NUMBER_MAX];
         struct str text;
         if (json_is_string(var))
             text = str_make(json_string_value(var), json_string_length(var));
-        else if (field_scalar(var, number, &text.n))
+        else if (member_scalar(var, number, &text.n))
             text.p = number;
         else
             return err_set(err, 0, "the variable \"%.100s\" must be a string, a number or a boolean", name);
@@ -61,19 +61,19 @@ static bool read_vars(struct rcpt_reader *reader, const json_t *value, struct rc
 
 static bool read_id(struct rcpt_reader *reader, const json_t *value, struct rcpt_spec *out, struct err *err)
 {
-    if (json_is_number(value) && field_scalar(value, reader->id, &out->id.n)) {
+    if (json_is_number(value) && member_scalar(value, reader->id, &out->id.n)) {
         out->id.p = reader->id;
         return true;
     }
     if (!json_is_string(value))
-        return field_wrong_type("id", "a string or a number", value, err);
-    return field_name("id", value, RCPT_ID_MAX, &out->id, err);
+        return member_wrong_type("id", "a string or a number", value, err);
+    return member_name("id", value, RCPT_ID_MAX, &out->id, err);
 }
 
 /* RFC 3461 4.2: an address type, a semicolon, the address. */
 static bool read_orcpt(const json_t *value, struct rcpt_spec *out, struct err *err)
 {
-    if (!field_name("orcpt", value, ORCPT_MAX, &out->orcpt, err))
+    if (!member_name("orcpt", value, ORCPT_MAX, &out->orcpt, err))
         return false;
     size_t semicolon = str_find(out->orcpt, ';', 0);
     if (semicolon == SIZE_MAX || semicolon == 0 || semicolon + 1 == out->orcpt.n)
@@ -91,11 +91,11 @@ static bool read_member(struct rcpt_reader *reader, const char *name, const json
     if (strcmp(name, "id") == 0)
         return read_id(reader, value, out, err);
     if (strcmp(name, "notify") == 0)
-        return field_notify("notify", value, &out->notify, err);
+        return member_notify("notify", value, &out->notify, err);
     if (strcmp(name, "orcpt") == 0)
         return read_orcpt(value, out, err);
     if (strcmp(name, "metadata") == 0) {
-        if (!field_metadata(value, &reader->metadata, err))
+        if (!member_metadata(value, &reader->metadata, err))
             return false;
         out->metadata = buf_str(&reader->metadata);
         return true;

@@ -4,7 +4,7 @@
 #ifndef POSTRIDER_INTAKE_RCPT_LINE_H
 #define POSTRIDER_INTAKE_RCPT_LINE_H
 
-#include "engine/intake/fields.h"
+#include "engine/intake/members.h"
 #include "engine/message/address.h"
 #include "engine/message/vars.h"
 #include "queue/store.h"
@@ -13,7 +13,7 @@ struct rcpt_reader {
     struct vars_builder vars;
     struct address address;
     struct buf metadata;
-    char id[FIELD_NUMBER_MAX];
+    char id[MEMBER_NUMBER_MAX];
     char to[ADDRESS_MAX + 1]; /* with the domain in A-labels, where it was not */
 };
 

@@ -35,7 +35,7 @@ static bool is_ascii(struct str s)
 
 static char printable(char c)
 {
-    return c == '\t' || c == '\r' || c == '\n' ? ' ' : (c < ' ' || c == 0x7f) ? '?' : c;
+    return c == '\t' || c == '\r' || c == '\n' ? ' ' : ((unsigned char)c < ' ' || c == 0x7f) ? '?' : c;
 }
 
 /* "Name: value", folded at blanks; what is not printable ASCII becomes a question mark. */
@@ -130,7 +130,7 @@ static void add_rcpt_words(struct buf *out, const struct dsn_rcpt *rcpt)
     else if (rcpt->expired)
         buf_printf(
             out,
-            "    It could not be delivered in the time the message had (attempts: %u, the last on %s).\n",
+            "    It could not be delivered in the time the message had. Attempts: %u,\n    the last on %s.\n",
             rcpt->attempts, date_text(rcpt->last_ms, date));
     if (rcpt->reply.n > 0)
         add_reply_words(out, rcpt);

@@ -27,7 +27,6 @@ struct reporter {
     const char *hostname;
     struct admit *admit; /* under way, or NULL */
     atomic_int result;   /* of it; -1: not done */
-    atomic_ullong sent;
     /* What is being put together. */
     struct dsn_rcpt rcpts[RCPTS_MAX];
     char *texts[RCPTS_MAX]; /* what their views point into */
@@ -35,7 +34,7 @@ struct reporter {
     /* The thread. */
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    bool started, ending;
+    bool ending;
     pthread_t thread;
 };
 
@@ -287,7 +286,6 @@ int64_t reporter_step(struct reporter *reporter, struct now now)
     reporter->admit = NULL;
     if (result != ADMIT_OK)
         return now.mono_ns + AFTER_FULL_NS;
-    atomic_fetch_add(&reporter->sent, 1);
     return now.mono_ns;
 }
 
@@ -316,7 +314,7 @@ static void *reporter_thread(void *user)
     }
 }
 
-struct reporter *reporter_create(struct store *store, const char *hostname, struct err *err)
+struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err)
 {
     struct reporter *reporter = calloc(1, sizeof *reporter);
     pthread_condattr_t monotonic;
@@ -325,7 +323,7 @@ struct reporter *reporter_create(struct store *store, const char *hostname, stru
         return NULL;
     }
     reporter->store = store;
-    reporter->hostname = hostname;
+    reporter->hostname = config->hostname;
     pthread_mutex_init(&reporter->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -334,22 +332,8 @@ struct reporter *reporter_create(struct store *store, const char *hostname, stru
     return reporter;
 }
 
-bool reporter_start(struct reporter *reporter, struct err *err)
-{
-    int failed = pthread_create(&reporter->thread, NULL, reporter_thread, reporter);
-    reporter->started = failed == 0;
-    return failed == 0 ||
-           err_set(err, failed, "cannot start the thread of the delivery reports: %s", strerror(failed));
-}
-
 void reporter_destroy(struct reporter *reporter)
 {
-    pthread_mutex_lock(&reporter->lock);
-    reporter->ending = true;
-    pthread_cond_signal(&reporter->wake);
-    pthread_mutex_unlock(&reporter->lock);
-    if (reporter->started)
-        pthread_join(reporter->thread, NULL);
     if (reporter->admit != NULL)
         admit_free(reporter->admit);
     pthread_cond_destroy(&reporter->wake);
@@ -357,7 +341,25 @@ void reporter_destroy(struct reporter *reporter)
     free(reporter);
 }
 
-uint64_t reporter_sent(struct reporter *reporter)
+struct reporter *reporter_start(struct store *store, const struct config *config, struct err *err)
 {
-    return atomic_load(&reporter->sent);
+    struct reporter *reporter = reporter_create(store, config, err);
+    if (reporter == NULL)
+        return NULL;
+    int failed = pthread_create(&reporter->thread, NULL, reporter_thread, reporter);
+    if (!failed)
+        return reporter;
+    reporter_destroy(reporter);
+    err_set(err, failed, "cannot start the thread of the delivery reports: %s", strerror(failed));
+    return NULL;
+}
+
+void reporter_stop(struct reporter *reporter)
+{
+    pthread_mutex_lock(&reporter->lock);
+    reporter->ending = true;
+    pthread_cond_signal(&reporter->wake);
+    pthread_mutex_unlock(&reporter->lock);
+    pthread_join(reporter->thread, NULL);
+    reporter_destroy(reporter);
 }

@@ -6,24 +6,25 @@
  * that is no address (which intake refuses) gets its report sent to postmaster at this host.
  *
  * reporter_step does one bounded round and never blocks on the store's writer, so that a simulator can run
- * it; reporter_start runs it on a thread of its own. */
+ * it; reporter_start makes a reporter with a thread of its own that does so. */
 #ifndef POSTRIDER_REPORT_REPORTER_H
 #define POSTRIDER_REPORT_REPORTER_H
 
-#include "engine/base/clock.h"
-#include "engine/base/err.h"
+#include "engine/config.h"
 #include "queue/query.h"
 
 struct reporter;
 
-/* hostname: Reporting-MTA; outlives it, as the store does. */
-struct reporter *reporter_create(struct store *store, const char *hostname, struct err *err);
-bool reporter_start(struct reporter *reporter, struct err *err);
-/* One round; returns when to call again, in mono_ns. A commit under way also calls `wake`, if there is one,
- * when it is done. */
+/* Store and config outlive it. NULL and err. */
+struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err);
+/* One round; returns when to call again, in mono_ns. */
 int64_t reporter_step(struct reporter *reporter, struct now now);
-/* Ends the thread, waits for the commit under way, frees. The store must still run. */
+/* When no commit is under way. */
 void reporter_destroy(struct reporter *reporter);
-uint64_t reporter_sent(struct reporter *reporter); /* reports admitted; any thread */
+
+/* reporter_create with a thread. */
+struct reporter *reporter_start(struct store *store, const struct config *config, struct err *err);
+/* Ends the thread after the commit under way, for which the store must still run; frees. */
+void reporter_stop(struct reporter *reporter);
 
 #endif

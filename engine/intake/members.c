@@ -1,5 +1,5 @@
-/* fields.c - see fields.h. */
-#include "engine/intake/fields.h"
+/* members.c - see members.h. */
+#include "engine/intake/members.h"
 
 #include "engine/limits.h"
 #include "queue/store.h"
@@ -28,24 +28,24 @@ static const char *type_name(const json_t *value)
     }
 }
 
-bool field_wrong_type(const char *name, const char *expected, const json_t *value, struct err *err)
+bool member_wrong_type(const char *name, const char *expected, const json_t *value, struct err *err)
 {
     return err_set(err, 0, "\"%.100s\" must be %s, not %s", name, expected, type_name(value));
 }
 
-bool field_text(const char *name, const json_t *value, size_t max, struct str *out, struct err *err)
+bool member_text(const char *name, const json_t *value, size_t max, struct str *out, struct err *err)
 {
     if (!json_is_string(value))
-        return field_wrong_type(name, "a string", value, err);
+        return member_wrong_type(name, "a string", value, err);
     *out = str_make(json_string_value(value), json_string_length(value));
     if (out->n > max)
         return err_set(err, 0, "\"%.100s\" is %zu bytes long: at most %zu", name, out->n, max);
     return true;
 }
 
-bool field_name(const char *name, const json_t *value, size_t max, struct str *out, struct err *err)
+bool member_name(const char *name, const json_t *value, size_t max, struct str *out, struct err *err)
 {
-    if (!field_text(name, value, max, out, err))
+    if (!member_text(name, value, max, out, err))
         return false;
     for (size_t i = 0; i < out->n; i++) {
         if ((unsigned char)out->p[i] < ' ' || out->p[i] == 0x7f)
@@ -54,13 +54,13 @@ bool field_name(const char *name, const json_t *value, size_t max, struct str *o
     return true;
 }
 
-bool field_bool(const char *name, const json_t *value, bool *out, struct err *err)
+bool member_bool(const char *name, const json_t *value, bool *out, struct err *err)
 {
     *out = json_is_true(value);
-    return json_is_boolean(value) || field_wrong_type(name, "true or false", value, err);
+    return json_is_boolean(value) || member_wrong_type(name, "true or false", value, err);
 }
 
-bool field_notify(const char *name, const json_t *value, uint8_t *out, struct err *err)
+bool member_notify(const char *name, const json_t *value, uint8_t *out, struct err *err)
 {
     static const struct {
         const char *name;
@@ -74,7 +74,7 @@ bool field_notify(const char *name, const json_t *value, uint8_t *out, struct er
     size_t i;
     const json_t *item;
     if (!json_is_array(value))
-        return field_wrong_type(name, expected, value, err);
+        return member_wrong_type(name, expected, value, err);
     json_array_foreach(value, i, item)
     {
         size_t k = 0;
@@ -90,12 +90,12 @@ bool field_notify(const char *name, const json_t *value, uint8_t *out, struct er
     return true;
 }
 
-bool field_metadata(const json_t *value, struct buf *text, struct err *err)
+bool member_metadata(const json_t *value, struct buf *text, struct err *err)
 {
     const char *key;
     const json_t *member;
     if (!json_is_object(value))
-        return field_wrong_type("metadata", "an object of strings", value, err);
+        return member_wrong_type("metadata", "an object of strings", value, err);
     json_object_foreach((json_t *)(uintptr_t)value, key, member)
     {
         if (!json_is_string(member))
@@ -110,26 +110,26 @@ bool field_metadata(const json_t *value, struct buf *text, struct err *err)
 }
 
 /* The shortest text that reads back as the same number. */
-static int real_text(double real, char text[FIELD_NUMBER_MAX])
+static int real_text(double real, char text[MEMBER_NUMBER_MAX])
 {
     int n = 0;
     for (int digits = 15; digits <= 17; digits++) {
-        n = snprintf(text, FIELD_NUMBER_MAX, "%.*g", digits, real);
+        n = snprintf(text, MEMBER_NUMBER_MAX, "%.*g", digits, real);
         if (strtod(text, NULL) == real)
             break;
     }
     return n;
 }
 
-bool field_scalar(const json_t *value, char text[FIELD_NUMBER_MAX], size_t *n)
+bool member_scalar(const json_t *value, char text[MEMBER_NUMBER_MAX], size_t *n)
 {
     int length;
     if (json_is_integer(value))
-        length = snprintf(text, FIELD_NUMBER_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        length = snprintf(text, MEMBER_NUMBER_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (json_is_real(value))
         length = real_text(json_real_value(value), text);
     else if (json_is_boolean(value))
-        length = snprintf(text, FIELD_NUMBER_MAX, "%s", json_is_true(value) ? "true" : "false");
+        length = snprintf(text, MEMBER_NUMBER_MAX, "%s", json_is_true(value) ? "true" : "false");
     else
         return false;
     *n = (size_t)length;
