@@ -165,6 +165,7 @@ void act_admit(struct world *world)
         rig_fail(rig, "a commit was answered %u times, with %d", post.done, (int)post.result);
     admit_free(up.admit);
     model_admit(&rig->model, up.job);
+    act_must(rig, compare_names(rig));
     model_time(&rig->model, rig->second_ms);
 }
 

@@ -224,12 +224,25 @@ static bool compare_job_statuses(struct rig *rig, const struct model_job *job)
     return true;
 }
 
-static bool compare_job_rcpts(struct rig *rig, struct model_job *job)
+bool compare_names(struct rig *rig)
+{
+    struct rcpt_filter all = {0};
+    for (size_t i = 0; i < rig->model.count; i++) {
+        struct model_job *job = rig->model.jobs[i];
+        if (job->by_rid)
+            continue;
+        if (!list_job(rig, job, &all, NULL, job->count))
+            return false;
+        CHECK(model_named(job), "job %lld: some recipients have the same rid, or none", (ll)job->id);
+    }
+    return true;
+}
+
+static bool compare_job_rcpts(struct rig *rig, const struct model_job *job)
 {
     struct rcpt_filter all = {0};
     if (!list_job(rig, job, &all, NULL, job->count))
         return false;
-    CHECK(model_named(job), "job %lld: some recipients have the same rid, or none", (ll)job->id);
     struct rcpt_filter some = {.states = (unsigned)prng_below(&rig->prng, 1u << RCPT_STATES)};
     struct store_filter same = {0};
     if (prng_below(&rig->prng, 2)) {
@@ -434,7 +447,7 @@ bool compare_limbo(struct rig *rig)
 
 bool compare_all(struct rig *rig)
 {
-    if (!compare_limbo(rig) || !compare_jobs(rig))
+    if (!compare_names(rig) || !compare_limbo(rig) || !compare_jobs(rig))
         return false;
     for (size_t i = 0; i < rig->model.count; i++)
         if (!compare_job_rcpts(rig, rig->model.jobs[i]))

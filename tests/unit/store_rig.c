@@ -416,8 +416,9 @@ unsigned rig_take(struct rig *rig, size_t index, unsigned want)
     }
     if (count != answer->count)
         rig_fail(rig, "lane %u gave %u, said %u", lane->lane, count, answer->count);
-    if (fresh && takeable(rig, lane, RCPT_DEFERRED))
-        rig_fail(rig, "lane %u gave what was never tried before %zu due retries", lane->lane,
+    /* Due retries come first, but leave half to what was never tried. */
+    if (fresh && count - fresh < want / 2 && takeable(rig, lane, RCPT_DEFERRED))
+        rig_fail(rig, "lane %u gave %u never tried of %u, and left %zu due retries", lane->lane, fresh, count,
                  takeable(rig, lane, RCPT_DEFERRED));
     if (answer->idle) {
         size_t left = takeable(rig, lane, RCPT_READY) + takeable(rig, lane, RCPT_DEFERRED);

@@ -128,6 +128,7 @@ static void admit_report(struct world *world, const struct dsn_due *due)
         rig_fail(rig, "a report was answered %u times, with %d", post.done, (int)post.result);
     admit_free(up.admit);
     model_admit(&rig->model, up.job);
+    act_must(rig, compare_names(rig));
     model_consume_dsn(&rig->model, due->job, due->return_path, due->count);
     model_time(&rig->model, rig->second_ms);
 }
@@ -315,6 +316,7 @@ static void crash_admitting(struct world *world)
     else
         model_job_free(up.job);
     after_crash(rig);
+    act_must(rig, compare_names(rig));
 }
 
 static void do_crash(struct world *world)
@@ -439,9 +441,10 @@ static uint64_t admit_plain(struct rig *rig, size_t count)
         rig_fail(rig, "admit_begin: %s", err.text);
     struct model_job *job = model_job_new(admit_job(admit), &spec, rig->second_ms, rig->settings.lifetime_ms);
     for (size_t i = 0; i < count; i++) {
-        char id[24];
+        char id[24], to[40];
         (void)snprintf(id, sizeof id, "%zu", i);
-        struct rcpt_spec rcpt = {.to = STR("a@a.example"), .domain = STR("a.example"), .id = str_of(id)};
+        (void)snprintf(to, sizeof to, "u%zu@a.example", i);
+        struct rcpt_spec rcpt = {.to = str_of(to), .domain = STR("a.example"), .id = str_of(id)};
         if (!admit_add(admit, &rcpt, &err))
             rig_fail(rig, "admit_add: %s", err.text);
         model_add_rcpt(job, &rcpt, 0);
