@@ -157,7 +157,8 @@ static void read_inboxes(struct rig *rig)
             struct inbox_node *next = node->next;
             switch (node->kind) {
             case STORE_LANE_READY:
-                on_lane_ready(rig, w, (struct store_lane_msg *)node);
+                if (!rig->deaf)
+                    on_lane_ready(rig, w, (struct store_lane_msg *)node);
                 free(node);
                 break;
             case STORE_TAKEN:
@@ -321,7 +322,9 @@ void rig_crash_with(struct rig *rig, struct admit *admit)
     directory_make(rig);
     /* What the file holds now is what a restart would find: commits are written through, not mapped. */
     directory_walk(old, file_copy, rig->directory);
+    rig->deaf = true;
     store_down(rig, admit);
+    rig->deaf = false;
     directory_remove(old);
     for (size_t i = 0; i < rig->lane_count; i++)
         rig->lanes[i].ready = false;

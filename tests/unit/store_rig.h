@@ -38,7 +38,7 @@ struct rig {
     struct taken *held[RIG_HELD_MAX]; /* taken and not yet settled */
     size_t held_count;
     struct store_taken_msg *answer; /* the last STORE_TAKEN, until rig_take has read it */
-    unsigned answers;
+    bool deaf; /* what the store says now happened after its crash */
     unsigned uploads;   /* windows on disk of jobs that are not visible, nor swept */
     uint64_t event_seq; /* events have been read and compared up to here */
     char complaint[512];

@@ -242,7 +242,7 @@ static void crash_settling(struct world *world)
         if (!query_rcpt(rig->store, settles[i].rid, &info))
             rig_fail(rig, "a recipient is gone after a crash");
         bool same = info.state == rcpt->state && info.attempts == rcpt->attempts &&
-                    info.next_ms == rcpt->next_ms && info.last_ms == rcpt->last_ms;
+                    (info.state != RCPT_DEFERRED || info.last_ms == rcpt->last_ms);
         if (!same) {
             model_settle(&rig->model, &settles[i]);
             kept++;
@@ -379,6 +379,7 @@ static void drain(struct world *world)
         rig_take_all(rig, RIG_HELD_MAX);
         while (rig->held_count)
             act_settle(world);
+        act_must(rig, compare_events(rig)); /* before they are old */
         rig_advance(rig, 600);
     }
     rig_advance(rig, 3600);
