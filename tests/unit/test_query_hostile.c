@@ -7,13 +7,19 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-/* The seam to time, for this program. */
+/* The seams to time and to the disk, for this program. */
 struct now clock_now(void)
 {
     return rig_clock();
+}
+
+int fdatasync(int fd)
+{
+    return rig_sync(fd);
 }
 
 #define ROUNDS    60
