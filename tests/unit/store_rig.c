@@ -393,7 +393,8 @@ static void check_taken(struct rig *rig, const struct rig_lane *lane, const stru
         rig_fail(rig, "took %s with another job's header", text);
 }
 
-static size_t takeable(const struct rig *rig, const struct rig_lane *lane, enum rcpt_state state)
+/* How many of the lane could be taken; notes one of them. */
+static size_t takeable(struct rig *rig, const struct rig_lane *lane, enum rcpt_state state)
 {
     size_t count = 0;
     for (size_t i = 0; i < rig->model.count; i++) {
@@ -401,9 +402,16 @@ static size_t takeable(const struct rig *rig, const struct rig_lane *lane, enum 
         if (lane->class_ != job->class_ || strcmp(lane->tenant, job->tenant) != 0 ||
             strcmp(lane->pool, job->pool) != 0)
             continue;
-        for (size_t k = 0; k < job->count; k++)
-            count += job->rcpts[k].state == state && strcmp(lane->domain, job->rcpts[k].domain) == 0 &&
-                     model_takeable(job, &job->rcpts[k], rig->second_ms);
+        for (size_t k = 0; k < job->count; k++) {
+            const struct model_rcpt *rcpt = &job->rcpts[k];
+            if (rcpt->state != state || strcmp(lane->domain, rcpt->domain) != 0 ||
+                !model_takeable(job, rcpt, rig->second_ms))
+                continue;
+            if (count++ == 0)
+                rig_note(rig, "%llu-%u-%u could be taken: %s, next %lld, now %lld",
+                         (unsigned long long)job->id, rcpt->rid.batch, rcpt->rid.slot, rcpt_state_name(state),
+                         (long long)rcpt->next_ms, (long long)rig->second_ms);
+        }
     }
     return count;
 }

@@ -13,7 +13,7 @@
 
 #define RIG_WORKERS   2
 #define RIG_HELD_MAX  4096
-#define RIG_LOG_LINES 24
+#define RIG_LOG_LINES 60
 
 struct rig_lane {
     uint32_t lane;
