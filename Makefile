@@ -18,6 +18,7 @@ PY := /usr/bin/python3
 
 ENGINE := $(filter-out engine/main.c,$(wildcard engine/*.c engine/*/*.c)) $(wildcard queue/*.c)
 UNIT := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/test_*.c))
+UNIT_PARTS := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 WORLD := $(wildcard bench/world/*.c)
 TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
 PROGRAMS := $B/postriderd $B/postrider $B/world
@@ -42,7 +43,9 @@ $B/postrider: $(call obj,$(TOOLS)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
-$B/unit/%: $B/obj/tests/unit/%.o $B/libpostrider.a
+$B/libunit.a: $(call obj,$(UNIT_PARTS))
+	@rm -f $@ && ar rcs $@ $^
+$B/unit/%: $B/obj/tests/unit/%.o $B/libunit.a $B/libpostrider.a
 	@mkdir -p $(@D)
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -1,8 +1,8 @@
 /* query.h - reading the queue: jobs, recipients, summaries, events, pending reports.
  *
- * Any thread. Each call uses a short read transaction of its own and copies what it returns; long lists are paged
- * by an `after` position, at most READ_ROWS_MAX rows examined a page, so that no read holds up the reuse of
- * pages. What a function returns was committed when it was called. */
+ * Any thread. Each call uses a short read transaction of its own and copies what it returns; long lists are
+ * paged by an `after` position, at most READ_ROWS_MAX rows examined a page, so that no read holds up the
+ * reuse of pages. What a function returns was committed when it was called. */
 #ifndef POSTRIDER_QUEUE_QUERY_H
 #define POSTRIDER_QUEUE_QUERY_H
 
@@ -63,8 +63,8 @@ void rcpt_info_init(struct rcpt_info *info);
 void rcpt_info_free(struct rcpt_info *info);
 bool query_rcpt(struct store *store, struct rid rid, struct rcpt_info *info);
 
-/* Recipients of a job that match; `visit` returns false to stop. Returns false when the list is at its end, else sets
- * *after for the next page. states: a bit a state (1 << RCPT_…), 0: all. */
+/* Recipients of a job that match; `visit` returns false to stop. Returns false when the list is at its end,
+ * else sets *after for the next page. states: a bit a state (1 << RCPT_…), 0: all. */
 struct rcpt_filter {
     unsigned states;
     bool has_status;
@@ -76,10 +76,10 @@ bool query_job_rcpts(struct store *store, uint64_t job, const struct rcpt_filter
                      rcpt_visit *visit, void *user);
 /* Failures of a job, in order of rid: from the `ended` table, without touching the rest. Paged alike. */
 bool query_job_failures(struct store *store, uint64_t job, struct rid *after, rcpt_visit *visit, void *user);
-/* Deferred recipients by enhanced status over all jobs, by the index: never a scan of others. Paged alike, by an
- * opaque position (empty buf: the start). */
-bool query_deferred(struct store *store, const struct store_filter *filter, struct buf *after, rcpt_visit *visit,
-                    void *user);
+/* Deferred recipients by enhanced status over all jobs, by the index: never a scan of others. Paged alike, by
+ * an opaque position (empty buf: the start). */
+bool query_deferred(struct store *store, const struct store_filter *filter, struct buf *after,
+                    rcpt_visit *visit, void *user);
 /* Recipients with this address that are queued, of any active job: for explain. At most n. Reads lanes of its
  * domain only. */
 size_t query_address(struct store *store, struct str to, struct rid *list, size_t n);
@@ -105,8 +105,15 @@ void *query_content(struct store *store, uint64_t job, size_t *size);
 
 /* ---- events ---- */
 enum event_type {
-    EVENT_ACCEPTED, EVENT_DELIVERED, EVENT_DEFERRED, EVENT_BOUNCED, EVENT_EXPIRED,
-    EVENT_CANCELLED, EVENT_SUPPRESSED, EVENT_DELAYED, EVENT_COMPLAINED,
+    EVENT_ACCEPTED,
+    EVENT_DELIVERED,
+    EVENT_DEFERRED,
+    EVENT_BOUNCED,
+    EVENT_EXPIRED,
+    EVENT_CANCELLED,
+    EVENT_SUPPRESSED,
+    EVENT_DELAYED,
+    EVENT_COMPLAINED,
 };
 const char *event_type_name(enum event_type type);
 struct event {
@@ -121,8 +128,8 @@ struct event {
     int32_t delay_ms;
 };
 typedef bool event_visit(const struct event *event, void *user);
-/* Events with seq > after, in order, about READ_ROWS_MAX of them a call; `accepted` and ranges are expanded, one event
- * a recipient. Returns the last seq visited (== after when there is nothing new). */
+/* Events with seq > after, in order, about READ_ROWS_MAX of them a call; `accepted` and ranges are expanded,
+ * one event a recipient. Returns the last seq visited (== after when there is nothing new). */
 uint64_t query_events(struct store *store, uint64_t after, event_visit *visit, void *user);
 
 /* ---- reports that are due (RFC 3464) ---- */

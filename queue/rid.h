@@ -1,4 +1,5 @@
-/* rid.h - the name of one recipient of one job: (job, batch, slot). Stable, and good to look up after its end.
+/* rid.h - the name of one recipient of one job: (job, batch, slot). Stable, and good to look up after its
+ * end.
  *
  * Text form, used in the API, in VERP addresses and in Message-IDs: "JOB-BATCH-SLOT" in decimal, such as
  * "17-0-42". Any thread. */

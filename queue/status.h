@@ -9,8 +9,8 @@ struct status {
     uint16_t subject, detail;
 };
 
-#define STATUS(c, s, d)  ((struct status){(c), (s), (d)})
-#define STATUS_TEXT_MAX  16
+#define STATUS(c, s, d) ((struct status){(c), (s), (d)})
+#define STATUS_TEXT_MAX 16
 /* A pattern matches by parts: "4.7.*", "4.7", "4", "*", "4.7.1". */
 struct status_pattern {
     int class_, subject, detail; /* -1: any */

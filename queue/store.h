@@ -1,19 +1,20 @@
 /* store.h - the queue: what was accepted, what became of it, what is next. One LMDB environment.
  *
- * Threads. Two of its own: the *writer*, the only one that writes LMDB, and the *taker*, which reads ready and
- * due recipients for the workers. Each is a loop around a step function (store_write_step, store_take_step), so
- * that a simulator can run both in one thread. Queries (query.h) run on the caller's thread in short read
- * transactions. Everything below says who may call it.
+ * Threads. Two of its own: the *writer*, the only one that writes LMDB, and the *taker*, which reads ready
+ * and due recipients for the workers. Each is a loop around a step function (store_write_step,
+ * store_take_step), so that a simulator can run both in one thread. Queries (query.h) run on the caller's
+ * thread in short read transactions. Everything below says who may call it.
  *
- * Flow. An upload packs recipients into windows (admit_*) and posts them; the writer commits many posts in one
- * transaction with sync, then completes each. A lane that gained work is announced to its worker
+ * Flow. An upload packs recipients into windows (admit_*) and posts them; the writer commits many posts in
+ * one transaction with sync, then completes each. A lane that gained work is announced to its worker
  * (STORE_LANE_READY); the worker asks for recipients with store_take, gets them in one STORE_TAKEN, and gives
- * each back exactly once with store_settle, with what became of it. A recipient that was taken is *claimed*: no
- * second take, no cancel and no expiry touches it until it is settled. Claims live in memory only: after a
+ * each back exactly once with store_settle, with what became of it. A recipient that was taken is *claimed*:
+ * no second take, no cancel and no expiry touches it until it is settled. Claims live in memory only: after a
  * crash, what was in flight is ready (or due) again.
  *
- * Durable means: mdb_txn_commit with its sync has returned. A failed sync or meta page write ends the process:
- * nothing is committed on top of it. Disk full and map full refuse admits (STORE_FULL) and keep settling.
+ * Durable means: mdb_txn_commit with its sync has returned. A failed sync or meta page write ends the
+ * process: nothing is committed on top of it. Disk full and map full refuse admits (STORE_FULL) and keep
+ * settling.
  *
  * Values never exceed VALUE_MAX; schema.h has the tables. Errors are sentences (err.h). */
 #ifndef POSTRIDER_QUEUE_STORE_H
@@ -30,12 +31,12 @@
 struct store;
 
 struct store_settings {
-    const char *directory;    /* must exist or be creatable; locked by a lock file of ours */
-    uint64_t max_size;        /* bytes of map */
-    uint64_t reserve;         /* bytes given up when the disk is full, so that settling goes on */
-    int64_t lifetime_ms;      /* of a job that names none */
-    int64_t retain_ms;        /* how long an ended job and its events stay */
-    unsigned workers;         /* lanes are shared out by hash of the domain */
+    const char *directory; /* must exist or be creatable; locked by a lock file of ours */
+    uint64_t max_size;     /* bytes of map */
+    uint64_t reserve;      /* bytes given up when the disk is full, so that settling goes on */
+    int64_t lifetime_ms;   /* of a job that names none */
+    int64_t retain_ms;     /* how long an ended job and its events stay */
+    unsigned workers;      /* lanes are shared out by hash of the domain */
 };
 
 /* Opens, recovers, starts no thread. Errors: locked by another daemon, not writable, of a newer version, … */
@@ -62,11 +63,11 @@ enum dsn_ret { RET_UNSET, RET_HDRS, RET_FULL };
 struct job_spec {
     struct str tenant, campaign, pool; /* "default", "", "" */
     enum job_class class_;
-    struct str from; /* envelope sender, may hold {{rid}}; empty: the null sender */
+    struct str from;            /* envelope sender, may hold {{rid}}; empty: the null sender */
     struct str envid, metadata; /* metadata: JSON text of an object, or empty */
     enum job_bounces bounces;
     enum dsn_ret ret;
-    uint8_t notify; /* for recipients that name none */
+    uint8_t notify;    /* for recipients that name none */
     bool same_for_all; /* rendition and envelope are equal for every recipient: transactions may be shared */
     bool require_tls;
     bool is_dsn;           /* a report of ours: its own failure is reported to nobody */
@@ -87,13 +88,15 @@ struct rcpt_spec {
     uint8_t notify; /* 0: the job's */
 };
 
-/* ---- admit: any thread, one at a time per admit --------------------------------------------------------- */
+/* ---- admit: any thread, one at a time per admit ---------------------------------------------------------
+ */
 
 enum admit_result { ADMIT_OK, ADMIT_FULL, ADMIT_STOPPING, ADMIT_KEY_TAKEN };
 
 struct admit; /* one job being uploaded */
 
-/* A job id is given out at once; nothing is on disk yet. `workspace` bounds memory: ADMIT_WINDOW_MAX a window. */
+/* A job id is given out at once; nothing is on disk yet. `workspace` bounds memory: ADMIT_WINDOW_MAX a
+ * window. */
 struct admit *admit_begin(struct store *store, const struct job_spec *spec, struct now now, struct err *err);
 uint64_t admit_job(const struct admit *admit);
 /* Adds a recipient to the window in memory. False: no memory, or the record is too large (err). */
@@ -102,7 +105,8 @@ uint64_t admit_count(const struct admit *admit);
 /* True when the window should be posted before more is added. */
 bool admit_window_full(const struct admit *admit);
 
-/* Completion of a post: on the writer's thread, after the commit; must be quick and must not call the store. */
+/* Completion of a post: on the writer's thread, after the commit; must be quick and must not call the store.
+ */
 typedef void admit_done(struct admit *admit, enum admit_result result, void *user);
 /* Posts the window; more windows follow. Nothing of the job is visible yet. The next admit_add may come only
  * after `done`; after another result than ADMIT_OK, only admit_free. */
@@ -127,15 +131,17 @@ struct admit_consumes {
 /* The last window: makes the job visible in the same commit (or after `not_before`). */
 void admit_commit(struct admit *admit, const struct admit_key *key, const struct admit_consumes *consumes,
                   admit_done *done, void *user);
-/* Gives up a job whose windows may partly be on disk: they are swept later. Also frees an admit after the `done`
- * of admit_commit; every admit ends with admit_free, called when no post is under way. */
+/* Gives up a job whose windows may partly be on disk: they are swept later. Also frees an admit after the
+ * `done` of admit_commit; every admit ends with admit_free, called when no post is under way. */
 void admit_free(struct admit *admit);
 
-/* A kept answer: true and fills digest and answer (a malloc'ed text in buf) when the key is known. Any thread. */
+/* A kept answer: true and fills digest and answer (a malloc'ed text in buf) when the key is known. Any
+ * thread. */
 bool store_key_find(struct store *store, const uint8_t key_hash[32], struct now now, uint8_t digest[32],
                     struct buf *answer);
 
-/* ---- take and settle: workers --------------------------------------------------------------------------- */
+/* ---- take and settle: workers ---------------------------------------------------------------------------
+ */
 
 /* A job in memory, shared by its taken recipients: immutable, reference counted. */
 struct store_job {
@@ -149,7 +155,8 @@ struct store_job {
     uint64_t message_size;
     const void *content;
     size_t content_size;
-    void *opened; /* the worker side's own: an opened template, set once by compare-and-swap, see job_set_opened */
+    void *opened; /* the worker side's own: an opened template, set once by compare-and-swap, see
+                     job_set_opened */
 };
 void store_job_ref(struct store_job *job);
 void store_job_unref(struct store_job *job);
@@ -157,15 +164,15 @@ void store_job_unref(struct store_job *job);
 void store_set_job_closer(struct store *store, void (*close_opened)(void *opened));
 
 enum outcome {
-    OUTCOME_RELEASED,  /* not tried after all: ready (or due) again at once; no attempt counted */
+    OUTCOME_RELEASED, /* not tried after all: ready (or due) again at once; no attempt counted */
     OUTCOME_DELIVERED,
-    OUTCOME_DEFERRED,  /* next_ms says when; attempt counted unless attempt_free */
+    OUTCOME_DEFERRED, /* next_ms says when; attempt counted unless attempt_free */
     OUTCOME_BOUNCED,
-    OUTCOME_EXPIRED,   /* the worker saw its time pass */
+    OUTCOME_EXPIRED, /* the worker saw its time pass */
 };
 
-/* One claimed recipient. The worker owns it from STORE_TAKEN until store_settle, which takes it back and frees
- * it. Views point into the same allocation. */
+/* One claimed recipient. The worker owns it from STORE_TAKEN until store_settle, which takes it back and
+ * frees it. Views point into the same allocation. */
 struct taken {
     struct taken *next; /* the list of STORE_TAKEN; then free for the worker's own lists */
     struct store_job *job;
@@ -181,12 +188,12 @@ struct taken {
     enum outcome outcome;
     uint16_t code; /* SMTP reply code; 0: local */
     struct status status;
-    bool attempt_free; /* deferred without using up an attempt (policy, rate) */
-    int64_t next_ms;   /* DEFERRED: wall */
-    int64_t at_ms;     /* when it was decided, wall */
-    int32_t delay_ms;  /* from the start of this attempt */
+    bool attempt_free;                /* deferred without using up an attempt (policy, rate) */
+    int64_t next_ms;                  /* DEFERRED: wall */
+    int64_t at_ms;                    /* when it was decided, wall */
+    int32_t delay_ms;                 /* from the start of this attempt */
     struct str site, source, mx, tls; /* interned by the worker: must outlive it (process life) */
-    char *reply;       /* malloc'ed, at most STORED_REPLY_MAX bytes, or NULL; the store frees it */
+    char *reply; /* malloc'ed, at most STORED_REPLY_MAX bytes, or NULL; the store frees it */
     uint16_t reply_size;
     void *worker; /* the worker's own */
 };
@@ -200,7 +207,8 @@ struct store_lane_msg { /* STORE_LANE_READY: this lane has work; freed by the wo
     enum job_class class_;
     char tenant[NAME_MAX_BYTES + 1], pool[NAME_MAX_BYTES + 1], domain[DOMAIN_MAX + 1];
 };
-struct store_taken_msg { /* STORE_TAKEN: the answer to one store_take; freed with free(), the list is the worker's */
+struct store_taken_msg { /* STORE_TAKEN: the answer to one store_take; freed with free(), the list is the
+                            worker's */
     struct inbox_node node;
     uint32_t lane;
     unsigned count;
@@ -214,8 +222,9 @@ struct store_drop_msg { /* STORE_DROP_JOB: release what is taken of this job but
 
 /* Names the inbox of each worker before store_start. */
 void store_attach_worker(struct store *store, unsigned worker, struct inbox *inbox);
-/* Wants up to `want` (<= LANE_TAKE_MAX) recipients of the lane, answered by one STORE_TAKEN to worker `to`. One
- * request a lane under way. Due retries come before what was never tried; jobs take turns. Workers only. */
+/* Wants up to `want` (<= LANE_TAKE_MAX) recipients of the lane, answered by one STORE_TAKEN to worker `to`.
+ * One request a lane under way. Due retries come before what was never tried; jobs take turns. Workers only.
+ */
 void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to);
 /* Settles a list (through `next`), any outcomes. Never blocks; durable within TXN_WORK_MAX_MS + a sync. */
 void store_settle(struct store *store, struct taken *list);
@@ -223,10 +232,11 @@ void store_settle(struct store *store, struct taken *list);
  * are ready (or due) again at the next start. */
 void store_taken_free(struct taken *list);
 
-/* ---- steering: any thread; answered on the writer's thread ------------------------------------------------ */
+/* ---- steering: any thread; answered on the writer's thread ------------------------------------------------
+ */
 
 struct store_filter { /* empty fields match all */
-    uint64_t job; /* 0: any */
+    uint64_t job;     /* 0: any */
     struct str tenant, campaign, domain;
     struct status_pattern status;
     bool has_status;
@@ -235,25 +245,26 @@ struct store_filter { /* empty fields match all */
 };
 enum op_kind { OP_PAUSE, OP_RESUME, OP_CANCEL, OP_RETRY, OP_BOUNCE, OP_EXPIRE, OP_SWEEP, OP_PURGE, OP_WAKE };
 struct op_progress {
-    uint64_t op; /* 0: done within the call's transaction */
-    bool done, found; /* found: the job exists */
+    uint64_t op;                          /* 0: done within the call's transaction */
+    bool done, found;                     /* found: the job exists */
     uint64_t matched, changed, in_flight; /* in_flight: claimed by workers when the operation passed */
 };
 typedef void op_done(const struct op_progress *progress, void *user);
-/* Starts an operation with a durable cursor, done in slices between other commits. `done` is called once: when it
- * ends, or after wait_ms with done = false (it goes on; see query.h op_find). */
+/* Starts an operation with a durable cursor, done in slices between other commits. `done` is called once:
+ * when it ends, or after wait_ms with done = false (it goes on; see query.h op_find). */
 void store_operate(struct store *store, enum op_kind kind, const struct store_filter *filter, int64_t wait_ms,
                    op_done *done, void *user);
 
-/* ---- figures: any thread, never blocks -------------------------------------------------------------------- */
+/* ---- figures: any thread, never blocks --------------------------------------------------------------------
+ */
 
 struct store_figures {
     uint64_t accepted, delivered, bounced, expired, cancelled, suppressed; /* since the directory was made */
-    uint64_t queued;    /* every visible recipient that has not ended */
-    uint64_t deferred;  /* of them, waiting for a retry */
-    uint64_t claimed;   /* of them, with workers */
-    uint64_t jobs;      /* not ended */
-    uint64_t events;    /* the last sequence number */
+    uint64_t queued;   /* every visible recipient that has not ended */
+    uint64_t deferred; /* of them, waiting for a retry */
+    uint64_t claimed;  /* of them, with workers */
+    uint64_t jobs;     /* not ended */
+    uint64_t events;   /* the last sequence number */
     uint64_t db_bytes, commits, commit_rows, settle_backlog;
     bool full; /* admits are refused */
 };

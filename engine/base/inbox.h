@@ -1,8 +1,8 @@
 /* inbox.h - how one thread hands work to another: many producers, one consumer, wait-free to post.
  *
- * Messages embed `struct inbox_node` and are owned by the inbox from inbox_post until the consumer takes them.
- * The queue itself has no bound: whoever posts holds a credit for what it posts (see queue/store.h), so that
- * its length is bounded by design and posting never blocks. Built on liburcu's wfcqueue.
+ * Messages embed `struct inbox_node` and are owned by the inbox from inbox_post until the consumer takes
+ * them. The queue itself has no bound: whoever posts holds a credit for what it posts (see queue/store.h), so
+ * that its length is bounded by design and posting never blocks. Built on liburcu's wfcqueue.
  *
  * The consumer sleeps on inbox_fd (an eventfd): it calls inbox_sleep before it waits, waits only if that
  * returned true, and inbox_wake afterwards; a producer writes the eventfd only while the consumer sleeps. */

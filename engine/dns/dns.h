@@ -4,7 +4,8 @@
  * ares.h and asks the network; dns.c holds the cache and the logic, and the simulator replaces the former.
  * Answers come through a callback, never from within the call; equal questions under way share one query.
  *
- * RFC 5321 5.1 (MX, implicit MX, order), RFC 7505 (null MX), RFC 2308 (negative answers), RFC 2181 (CNAME). */
+ * RFC 5321 5.1 (MX, implicit MX, order), RFC 7505 (null MX), RFC 2308 (negative answers), RFC 2181 (CNAME).
+ */
 #ifndef POSTRIDER_DNS_DNS_H
 #define POSTRIDER_DNS_DNS_H
 
@@ -32,9 +33,9 @@ struct dns_mx_host {
 };
 struct dns_mx {
     enum dns_status status;
-    char reason[128];      /* for people: "SERVFAIL from 127.0.0.1", "no such domain" */
-    int64_t expires_ns;    /* mono; from the TTL, within sane bounds */
-    bool implicit;         /* no MX record: the domain itself */
+    char reason[128];   /* for people: "SERVFAIL from 127.0.0.1", "no such domain" */
+    int64_t expires_ns; /* mono; from the TTL, within sane bounds */
+    bool implicit;      /* no MX record: the domain itself */
     unsigned host_count;
     struct dns_mx_host hosts[]; /* by preference; equal ones in the order of the names: shuffle on use */
 };
@@ -60,16 +61,17 @@ struct dns_settings {
     unsigned cache_max;  /* entries kept */
 };
 
-struct dns *dns_create(struct io *io, struct wheel *wheel, struct prng *prng, const struct dns_settings *settings,
-                       struct err *err);
+struct dns *dns_create(struct io *io, struct wheel *wheel, struct prng *prng,
+                       const struct dns_settings *settings, struct err *err);
 /* Pending questions are answered DNS_FAILED from within. */
 void dns_destroy(struct dns *dns);
 
 /* A question under way, embedded in its owner. dns_cancel is safe at any time, also when idle. */
 struct dns_query {
     struct dns_query *next, **back;
-    void (*mx)(struct dns_query *query, struct dns_mx *mx);                          /* mx is the callee's to unref */
-    void (*addresses)(struct dns_query *query, const struct dns_addresses *answer); /* valid during the call */
+    void (*mx)(struct dns_query *query, struct dns_mx *mx); /* mx is the callee's to unref */
+    void (*addresses)(struct dns_query *query,
+                      const struct dns_addresses *answer); /* valid during the call */
 };
 /* domain: an A-label, lower case. `now` dates the cache. A cached answer comes at the next dns_step. */
 void dns_ask_mx(struct dns *dns, struct dns_query *query, struct str domain, struct now now);
@@ -83,8 +85,9 @@ bool dns_busy(const struct dns *dns);
 /* Forgets everything cached (`flush dns`). */
 void dns_flush(struct dns *dns);
 
-/* The registrable domain of a host name (libpsl), e.g. mx1.mail.example.co.uk -> example.co.uk; the name itself
- * where there is none (an address literal, a public suffix). Returns a view into `host`. Any thread. */
+/* The registrable domain of a host name (libpsl), e.g. mx1.mail.example.co.uk -> example.co.uk; the name
+ * itself where there is none (an address literal, a public suffix). Returns a view into `host`. Any thread.
+ */
 struct str dns_registrable(struct str host);
 
 #endif

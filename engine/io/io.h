@@ -59,7 +59,8 @@ void io_destroy(struct io *io); /* everything must be closed */
  * source address, out of descriptors) is returned at once as -errno and `connected` is not called. */
 int io_connect(struct io *io, struct io_conn *conn, const struct sockaddr *source, socklen_t source_len,
                const struct sockaddr *peer, socklen_t peer_len);
-/* UDP: as io_connect, but the socket is usable on return; io_send sends one datagram, `received` gives one. */
+/* UDP: as io_connect, but the socket is usable on return; io_send sends one datagram, `received` gives one.
+ */
 int io_connect_udp(struct io *io, struct io_conn *conn, const struct sockaddr *peer, socklen_t peer_len);
 /* Sends all of iov[0..n), n <= IOV_MAX. The array and the bytes stay the caller's and must live until `sent`;
  * the array is modified. */

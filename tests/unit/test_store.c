@@ -69,7 +69,7 @@ static void carries(void **state)
     assert_int_equal(taken->notify, NOTIFY_NEVER);
     assert_int_equal(taken->attempts, 0);
     assert_true(str_eq(taken->job->tenant, spec.tenant) && str_eq(taken->job->campaign, spec.campaign) &&
-                str_eq(taken->job->pool, STR("default")) && str_eq(taken->job->from, spec.from) &&
+                taken->job->pool.n == 0 && str_eq(taken->job->from, spec.from) &&
                 str_eq(taken->job->envid, spec.envid));
     assert_true(taken->job->require_tls && taken->job->ret == RET_HDRS && taken->job->message_size == 77 &&
                 taken->job->class_ == CLASS_TRANSACTIONAL && taken->job->notify == NOTIFY_FAILURE);

@@ -1,0 +1,114 @@
+/* session.h - one outbound SMTP connection: connect, greet, (STARTTLS), and one transaction after the other.
+ *
+ * A session belongs to one worker thread. It *pulls*: whenever it could carry another transaction it calls
+ * `next`; with PIPELINING it asks while the body of the one before is being written, so that the end of one
+ * message travels with MAIL, RCPT, DATA of the next in one write. When `next` gives NULL it stays idle until
+ * session_kick or its idle time-out, then says QUIT.
+ *
+ * The session never decides what a failure means for the queue: it gives each recipient of a transaction a
+ * `struct verdict` and calls `done`; when the connection is over it calls `closed` once with the reason,
+ * after every transaction it held has been given back through `done`. The owner may call session_free from
+ * `closed` or after. Callbacks may call session_kick and session_stop, never session_free except as said.
+ *
+ * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 1870, 2034, 6152, 3461. All times are mono_ns unless named
+ * otherwise. */
+#ifndef POSTRIDER_SMTP_SESSION_H
+#define POSTRIDER_SMTP_SESSION_H
+
+#include "engine/base/prng.h"
+#include "engine/base/wheel.h"
+#include "engine/io/io.h"
+#include "engine/smtp/verdict.h"
+#include "engine/tls/tls.h"
+
+struct session;
+
+/* One recipient of a transaction, in an array that the owner of the transaction keeps. */
+struct session_rcpt {
+    struct str to;
+    uint8_t notify;         /* for a DSN peer; 0: say nothing */
+    struct str orcpt;       /* as received, not encoded; empty: none */
+    struct verdict verdict; /* the session's answer */
+    void *owner;
+};
+
+/* A message for some recipients. The owner keeps it, and all it points to, from `next` until `done`. */
+struct session_transaction {
+    struct session_transaction *link; /* the session's */
+    struct str from;                  /* empty: <> */
+    struct session_rcpt *rcpts;
+    size_t rcpt_count;
+    struct iovec *body; /* dot-stuffed, ends with CRLF; the session adds ".\r\n". It may modify the array. */
+    size_t body_count;
+    uint64_t size;  /* for SIZE=: not stuffed, CRLFs counted */
+    bool eight_bit; /* BODY=8BITMIME where offered */
+    bool utf8;      /* needs SMTPUTF8: else 5.6.7 */
+    enum dsn_ret_wish { SESSION_RET_NONE, SESSION_RET_HDRS, SESSION_RET_FULL } ret;
+    struct str envid;   /* not encoded; empty: none */
+    int64_t started_ns; /* filled by the session: when MAIL was written */
+    void *owner;
+};
+
+struct session_handlers {
+    /* Another transaction, or NULL. May be called again at once after a NULL + session_kick only. */
+    struct session_transaction *(*next)(struct session *session, struct now now);
+    /* Each recipient has its verdict. The owner takes the transaction back. */
+    void (*done)(struct session *session, struct session_transaction *transaction, struct now now);
+    /* The greeting and EHLO (and TLS) are through: the session counts as connected. Once at most. */
+    void (*ready)(struct session *session, struct now now);
+    /* Over. why.outcome == VERDICT_NONE: an ordinary end (QUIT, idle, limit of messages). Otherwise what
+     * failed, with its scope: before `ready` a failure of the host (connect, greeting, TLS), later of the
+     * connection. */
+    void (*closed)(struct session *session, const struct verdict *why, struct now now);
+};
+
+struct session_timeouts { /* milliseconds; the defaults of RFC 5321 stand in config.c */
+    int64_t connect, greeting, ehlo, mail, rcpt, data_start, data_block, data_end, quit, idle, tls;
+};
+
+struct session_settings { /* shared by many sessions, must outlive them */
+    const char *ehlo;     /* our name */
+    enum tls_policy tls;  /* none, may */
+    struct session_timeouts timeouts;
+    unsigned messages_max; /* transactions on this connection; 0: no limit */
+    unsigned rcpts_max;    /* RCPTs a transaction that the owner will not pass anyway */
+};
+
+struct session_context { /* a worker's, shared by its sessions */
+    struct io *io;
+    struct wheel *wheel;
+    struct tls *tls;
+    struct now *now; /* the worker's idea of now, kept fresh by it before callbacks run */
+};
+
+/* Begins to connect. host: the MX name (SNI, and in verdicts). NULL with err on a local failure. */
+struct session *session_create(const struct session_context *context, const struct session_settings *settings,
+                               const struct session_handlers *handlers, void *owner, const char *host,
+                               const struct sockaddr *source, socklen_t source_len,
+                               const struct sockaddr *peer, socklen_t peer_len, bool try_tls,
+                               struct err *err);
+void *session_owner(const struct session *session);
+/* There may be work now: an idle session calls `next`. Cheap when it is not idle. */
+void session_kick(struct session *session);
+/* No more transactions: those under way finish, then QUIT. hard: close now, what is unfinished gets a verdict
+ * of "connection lost" (4.4.2). */
+void session_stop(struct session *session, bool hard);
+/* Only after `closed`. */
+void session_free(struct session *session);
+
+/* For `sites`, `explain` and log lines: "waiting for the greeting", … and how many transactions it has
+ * carried. */
+const char *session_doing(const struct session *session);
+unsigned session_carried(const struct session *session);
+bool session_is_ready(const struct session *session);
+bool session_is_idle(const struct session *session);
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384", or "" in the clear. Interned: valid for the life of the process. */
+const char *session_tls_text(const struct session *session);
+/* What EHLO offered. */
+struct session_offers {
+    bool esmtp, pipelining, size, eight_bit, starttls, smtputf8, dsn, enhanced, chunking;
+    uint64_t size_max; /* 0: no limit said */
+};
+const struct session_offers *session_offers(const struct session *session);
+
+#endif

@@ -1,0 +1,43 @@
+/* tls.h - TLS for outbound sessions, over the session's own buffers; OpenSSL stays in tls.c.
+ *
+ * `struct tls` is a worker's: its SSL_CTX and its cache of sessions to resume, by host name and source. A
+ * `struct tls_conn` is one connection's. Neither reads nor writes sockets: what came in is fed with tls_feed,
+ * what must go out appears in the buffer given at tls_start, and the caller sends it. TLS 1.2 and newer;
+ * opportunistic policy does not verify (RFC 7435). One thread. */
+#ifndef POSTRIDER_TLS_TLS_H
+#define POSTRIDER_TLS_TLS_H
+
+#include "engine/base/buf.h"
+#include "engine/base/err.h"
+#include "engine/limits.h"
+
+#include <sys/uio.h>
+
+enum tls_policy { TLS_POLICY_NONE, TLS_POLICY_MAY };
+
+struct tls;
+struct tls_conn;
+
+struct tls *tls_create(struct err *err);
+void tls_destroy(struct tls *tls);
+
+/* Begins a handshake with `host` (SNI; no address literals). Bytes to send are appended to *out during every
+ * call below; out's maximum bounds how much may wait. */
+struct tls_conn *tls_start(struct tls *tls, const char *host, const char *source, struct buf *out,
+                           struct err *err);
+void tls_free(struct tls_conn *conn);
+
+enum tls_state { TLS_HANDSHAKING, TLS_OPEN, TLS_CLOSED, TLS_FAILED };
+/* Ciphertext from the peer; plaintext is appended to *plain. TLS_FAILED: err says why. */
+enum tls_state tls_feed(struct tls_conn *conn, const void *data, size_t n, struct buf *plain,
+                        struct err *err);
+/* Encrypts; all of it, or fails when out is full. Call in pieces of at most some 64 KiB and wait for them to
+ * be sent. */
+bool tls_write(struct tls_conn *conn, const void *data, size_t n, struct err *err);
+/* close_notify. */
+void tls_shutdown(struct tls_conn *conn);
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384": interned. */
+const char *tls_text(const struct tls_conn *conn);
+bool tls_resumed(const struct tls_conn *conn);
+
+#endif

@@ -1,0 +1,226 @@
+/* query_deferred.c - who waits for a retry, by enhanced status; and who waits with one address.
+ *
+ * The index (status, lane, rid) is walked by jumps: over statuses that the pattern excludes, over lanes that
+ * are of another tenant or domain, to the job that is asked for. A jump costs as much as a row. */
+#include "queue/query.h"
+#include "queue/read.h"
+
+struct deferred {
+    struct read read;
+    const struct store_filter *filter;
+    MDB_cursor *cursor;
+    uint8_t at[KEY_BY_STATUS]; /* where to look next */
+};
+
+/* The least key above every one that begins with the first n bytes of at; false when there is none. */
+static bool key_above(uint8_t *at, size_t n)
+{
+    memset(at + n, 0, KEY_BY_STATUS - n);
+    while (n > 0)
+        if (++at[--n])
+            return true;
+    return false;
+}
+
+static bool lane_wanted(struct read *read, const struct store_filter *filter, uint32_t lane)
+{
+    if (!filter->tenant.n && !filter->domain.n && !filter->domains)
+        return true;
+    const struct lane_row *row = read_lane(read, lane);
+    if (!row || (filter->tenant.n && !str_eq(filter->tenant, row->tenant)) ||
+        (filter->domain.n && !str_eq(filter->domain, row->domain)))
+        return false;
+    bool wanted = !filter->domains;
+    for (size_t i = 0; i < filter->domain_count && !wanted; i++)
+        wanted = str_eq(filter->domains[i], row->domain);
+    return wanted;
+}
+
+/* Is the row at `at` wanted? If not, `at` is moved to the next that may be; *end when there is none. */
+static bool row_wanted(struct deferred *d, bool *end)
+{
+    uint32_t status = get_be32(d->at), lane = get_be32(d->at + 4);
+    struct rid rid = rid_from_key(d->at + 8);
+    const struct store_filter *filter = d->filter;
+    if (filter->has_status && !status_matches(filter->status, status_of_number(status))) {
+        struct status s = status_of_number(status);
+        /* Where the class or the subject is wrong already, all below it is skipped. */
+        struct status_pattern p = filter->status;
+        uint32_t next = status + 1;
+        if (p.class_ >= 0 && s.class_ != p.class_)
+            next = s.class_ < p.class_ ? status_number(STATUS((uint8_t)p.class_, 0, 0)) : 0;
+        else if (p.subject >= 0 && s.subject != p.subject)
+            next = s.subject < p.subject ? status_number(STATUS(s.class_, (uint16_t)p.subject, 0))
+                                         : status_number(STATUS(s.class_, 0, 0)) + (1u << 24);
+        *end = next <= status;
+        memset(d->at, 0, sizeof d->at);
+        put_be32(d->at, next);
+        return false;
+    }
+    if (!lane_wanted(&d->read, filter, lane)) {
+        *end = !key_above(d->at, 8);
+        return false;
+    }
+    if (filter->job && rid.job != filter->job) {
+        if (rid.job < filter->job)
+            rid_to_key((struct rid){filter->job, 0, 0}, d->at + 8);
+        else
+            *end = !key_above(d->at, 8);
+        return false;
+    }
+    const struct job_row *job = read_job(&d->read, rid.job);
+    if (!job || (filter->campaign.n && !str_eq(filter->campaign, job->campaign))) {
+        *end = !key_above(d->at, 16);
+        return false;
+    }
+    return true;
+}
+
+static bool deferred_walk(struct deferred *d, struct buf *after, rcpt_visit *visit, void *user)
+{
+    struct rcpt_info info;
+    struct str key, value;
+    bool end = false, goes_on = true;
+    rcpt_info_init(&info);
+    while (!end && goes_on) {
+        if (!read_seek(&d->read, d->cursor, d->at, sizeof d->at, &key, &value) || key.n != sizeof d->at)
+            break;
+        memcpy(d->at, key.p, sizeof d->at);
+        if (d->read.rows > READ_ROWS_MAX) {
+            goes_on = false;
+            break;
+        }
+        if (!row_wanted(d, &end))
+            continue;
+        struct rid rid = rid_from_key(d->at + 8);
+        enum rcpt_state state;
+        end = !key_above(d->at, sizeof d->at);
+        if (read_state(read_slots(&d->read, rid.job, rid.batch), rid.slot, &state) &&
+            state == RCPT_DEFERRED && read_info_of(&d->read, rid, state, &info))
+            goes_on = visit(&info, user);
+    }
+    rcpt_info_free(&info);
+    if (!goes_on && !end) {
+        buf_clear(after);
+        buf_add(after, d->at, sizeof d->at);
+    }
+    return !goes_on && !end;
+}
+
+bool query_deferred(struct store *store, const struct store_filter *filter, struct buf *after,
+                    rcpt_visit *visit, void *user)
+{
+    struct deferred d = {.filter = filter};
+    if (after->len == sizeof d.at)
+        memcpy(d.at, after->data, sizeof d.at);
+    if (!read_begin(&d.read, store))
+        return false;
+    bool more = read_cursor(&d.read, T_BY_STATUS, &d.cursor) && deferred_walk(&d, after, visit, user);
+    read_end(&d.read);
+    return more;
+}
+
+/* ---- by address ---- */
+
+/* Looking for one address among what a big domain has waiting may be long: so many rows, then it is said
+ * that no more were found. About 10 ms. */
+#define ADDRESS_ROWS_MAX 50000
+#define ADDRESS_LANES    64
+
+struct address {
+    struct read read;
+    MDB_cursor *ready, *due;
+    struct str to;
+    struct rid *list;
+    size_t n, count;
+    unsigned examined;
+};
+
+static bool address_full(const struct address *a)
+{
+    return a->count == a->n || a->examined >= ADDRESS_ROWS_MAX;
+}
+
+/* The local part counts as written, the domain in any case. */
+static bool address_eq(struct str a, struct str b)
+{
+    if (a.n != b.n)
+        return false;
+    size_t at = a.n;
+    while (at > 0 && a.p[at - 1] != '@')
+        at--;
+    return str_eq(str_make(a.p, at), str_make(b.p, at)) &&
+           str_eq_nocase(str_make(a.p + at, a.n - at), str_make(b.p + at, b.n - at));
+}
+
+static void address_check(struct address *a, struct rid rid)
+{
+    struct read_batch *batch = read_batch(&a->read, rid.job, rid.batch);
+    struct rcpt_record record;
+    a->examined++;
+    if (batch && !address_full(a) && read_rcpt(batch, rid.slot, &record, NULL) &&
+        address_eq(record.to, a->to))
+        a->list[a->count++] = rid;
+}
+
+static void address_ready(struct address *a, uint32_t lane)
+{
+    uint8_t from[KEY_READY];
+    struct str key, value;
+    key_ready(lane, 0, 0, from);
+    bool more = read_seek(&a->read, a->ready, from, sizeof from, &key, &value);
+    for (; more && !address_full(a); more = read_move(&a->read, a->ready, MDB_NEXT, &key, &value)) {
+        struct ready_row row;
+        if (key.n != KEY_READY || memcmp(key.p, from, KEY_LANE) != 0)
+            break;
+        uint64_t job = get_be64((const uint8_t *)key.p + 4);
+        uint32_t batch = get_be32((const uint8_t *)key.p + 12);
+        a->examined++;
+        if (!read_job(&a->read, job) || !ready_row_decode(value, &row))
+            continue;
+        struct str slots = read_slots(&a->read, job, batch);
+        for (unsigned i = 0; i < row.count && i < BATCH_SLOTS_MAX; i++) {
+            struct rid rid = {job, batch, (uint16_t)(row.first + i)};
+            enum rcpt_state state;
+            if (read_state(slots, rid.slot, &state) && state == RCPT_READY)
+                address_check(a, rid);
+        }
+    }
+}
+
+static void address_due(struct address *a, uint32_t lane)
+{
+    uint8_t from[KEY_DUE];
+    struct str key, value;
+    key_due(lane, 0, (struct rid){0}, from);
+    bool more = read_seek(&a->read, a->due, from, sizeof from, &key, &value);
+    for (; more && !address_full(a); more = read_move(&a->read, a->due, MDB_NEXT, &key, &value)) {
+        if (key.n != KEY_DUE || memcmp(key.p, from, KEY_LANE) != 0)
+            break;
+        struct rid rid = rid_from_key((const uint8_t *)key.p + 12);
+        if (read_job(&a->read, rid.job))
+            address_check(a, rid);
+    }
+}
+
+size_t query_address(struct store *store, struct str to, struct rid *list, size_t n)
+{
+    struct address a = {.to = to, .list = list, .n = n};
+    uint32_t lanes[ADDRESS_LANES];
+    char domain[DOMAIN_MAX];
+    size_t at = to.n;
+    while (at > 0 && to.p[at - 1] != '@')
+        at--;
+    if (at == 0 || to.n - at > sizeof domain || !read_begin(&a.read, store))
+        return 0;
+    for (size_t i = at; i < to.n; i++)
+        domain[i - at] = ascii_lower(to.p[i]);
+    size_t count = read_domain_lanes(&a.read, str_make(domain, to.n - at), lanes, ADDRESS_LANES);
+    if (read_cursor(&a.read, T_READY, &a.ready) && read_cursor(&a.read, T_DUE, &a.due))
+        for (size_t i = 0; i < count && !address_full(&a); i++) {
+            address_due(&a, lanes[i]);
+            address_ready(&a, lanes[i]);
+        }
+    read_end(&a.read);
+    return a.count;
+}

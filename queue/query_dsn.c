@@ -1,0 +1,65 @@
+/* query_dsn.c - failures that wait to be reported together. When a window is due was decided as its failures
+ * came (dsn_due rows); here only the first row is looked at. */
+#include "queue/query.h"
+#include "queue/read.h"
+
+#define DSN_RCPTS_MAX 500 /* in one report */
+
+bool query_dsn_due(struct store *store, struct now now, struct dsn_due *due, int64_t *next_ms)
+{
+    struct read read;
+    MDB_cursor *cursor;
+    struct str key, value, row;
+    bool found = false;
+    *next_ms = INT64_MAX;
+    if (!read_begin(&read, store))
+        return false;
+    bool more = read_cursor(&read, T_DSN_DUE, &cursor) && read_move(&read, cursor, MDB_FIRST, &key, &value);
+    for (; more && !found; more = read_move(&read, cursor, MDB_NEXT, &key, &value)) {
+        struct dsn_row window;
+        uint8_t window_key[KEY_MAX];
+        if (key.n <= 16 || key.n - 16 >= sizeof due->return_path)
+            continue;
+        int64_t time_ms = (int64_t)get_be64((const uint8_t *)key.p);
+        if (time_ms > now.wall_ms) {
+            *next_ms = time_ms;
+            break;
+        }
+        struct str path = str_make(key.p + 16, key.n - 16);
+        due->job = get_be64((const uint8_t *)key.p + 8);
+        size_t n = key_dsn(due->job, path, window_key);
+        if (!read_get(&read, T_DSN, window_key, n, &row) || !dsn_row_decode(row, &window) || !window.count)
+            continue;
+        read_text(due->return_path, sizeof due->return_path, path);
+        due->count = window.count < DSN_RCPTS_MAX ? window.count : DSN_RCPTS_MAX;
+        found = true;
+    }
+    read_end(&read);
+    return found;
+}
+
+void query_dsn_rcpts(struct store *store, const struct dsn_due *due, rcpt_visit *visit, void *user)
+{
+    struct read read;
+    MDB_cursor *cursor;
+    struct str key, value;
+    uint8_t from[KEY_MAX];
+    struct rcpt_info info;
+    if (!read_begin(&read, store))
+        return;
+    rcpt_info_init(&info);
+    struct rid first = {due->job, 0, 0};
+    size_t n = key_dsn_rcpt(first, str_of(due->return_path), from);
+    bool more = read_cursor(&read, T_DSN, &cursor) && read_seek(&read, cursor, from, n, &key, &value);
+    for (uint32_t i = 0; more && i < due->count;
+         more = read_move(&read, cursor, MDB_NEXT, &key, &value), i++) {
+        if (key.n != n || memcmp(key.p, from, n - KEY_DSN_SUFFIX) != 0)
+            break;
+        const uint8_t *suffix = (const uint8_t *)key.p + n - KEY_DSN_SUFFIX;
+        struct rid rid = {due->job, get_be32(suffix), get_be16(suffix + 4)};
+        if (read_info(&read, rid, &info) && !visit(&info, user))
+            break;
+    }
+    rcpt_info_free(&info);
+    read_end(&read);
+}

@@ -1,0 +1,142 @@
+/* store_model.h - what the store must do, said as plainly as possible: arrays in memory, no index, no batch,
+ * no disk. test_store_model.c runs random operations against it and the store and compares.
+ *
+ * The model is told what was asked of the store and when; it never looks at the store. A recipient is named
+ * by (job, number), number being its line in the upload and its `id` there; the store's rid is learnt once
+ * from a listing (model_name) and must stay. Time is wall milliseconds. Memory failure ends the test. */
+#ifndef POSTRIDER_TESTS_STORE_MODEL_H
+#define POSTRIDER_TESTS_STORE_MODEL_H
+
+#include "queue/query.h"
+
+#define MODEL_TEXT     96
+#define MODEL_LIMBO_MS (61 * MS_PER_S)
+
+/* One event of a recipient's life, in order. */
+struct model_event {
+    enum event_type type;
+    int64_t next_ms;
+    struct status status;
+    uint16_t code;
+    uint32_t attempt;
+};
+
+struct model_rcpt {
+    uint32_t number;
+    struct rid rid; /* job 0 until named */
+    char to[MODEL_TEXT], domain[MODEL_TEXT];
+    uint32_t vars_size; /* bytes of vars, all equal to model_vars_byte */
+    uint8_t notify;
+    enum rcpt_state state;
+    bool claimed;
+    /* It was with a worker as its job was closed, and then the claim was lost: the store ends it within
+     * MODEL_LIMBO_MS; model_adopt tells when. */
+    bool limbo;
+    int64_t limbo_ms;
+    uint32_t attempts;
+    int64_t first_ms, last_ms, next_ms;
+    uint16_t code;
+    struct status status;
+    char source[MODEL_TEXT], reply[MODEL_TEXT];
+    struct model_event *events;
+    size_t event_count, event_room;
+    bool dsn_pending;                     /* its failure waits for a report */
+    int64_t dsn_ms;                       /* since */
+    size_t seen, seen_events, seen_again; /* of whoever compares */
+};
+
+struct model_job {
+    uint64_t id;
+    enum job_state state;
+    enum job_class class_;
+    enum job_bounces bounces;
+    bool is_dsn, verp;
+    uint8_t notify;
+    char tenant[MODEL_TEXT], campaign[MODEL_TEXT], pool[MODEL_TEXT], from[MODEL_TEXT];
+    int64_t created_ms, not_before_ms, expires_ms, ended_ms;
+    bool started; /* not_before has passed */
+    struct model_rcpt *rcpts;
+    size_t count, room;
+    size_t *by_rid; /* indexes of rcpts in order of rid, once all are named */
+};
+
+/* Ends so far by lane; they outlive the jobs. What waits is counted from the recipients. */
+struct model_lane {
+    enum job_class class_;
+    char tenant[MODEL_TEXT], pool[MODEL_TEXT], domain[MODEL_TEXT];
+    uint64_t ended[RCPT_STATES];
+};
+
+struct model {
+    struct model_job **jobs; /* visible ones, in order of id */
+    size_t count, room;
+    int64_t retain_ms;
+    struct model_lane *lanes;
+    size_t lane_count, lane_room;
+    /* Since the directory was made; a purged job stays counted. */
+    uint64_t accepted, ended[RCPT_STATES];
+};
+
+void model_init(struct model *model, int64_t retain_ms);
+void model_free(struct model *model);
+struct model *model_copy(const struct model *model);
+void model_destroy(struct model *copy);
+
+/* ---- what happens ---- */
+
+/* A job not yet known to the model: fill it with model_add_rcpt, then model_admit makes it visible. */
+struct model_job *model_job_new(uint64_t id, const struct job_spec *spec, int64_t created_ms,
+                                int64_t lifetime_ms);
+void model_job_free(struct model_job *job);
+void model_add_rcpt(struct model_job *job, const struct rcpt_spec *rcpt, uint32_t vars_size);
+void model_admit(struct model *model, struct model_job *job);
+
+/* What became of a claimed recipient, as given to store_settle. */
+struct model_settle {
+    struct rid rid;
+    enum outcome outcome;
+    uint16_t code;
+    struct status status;
+    bool attempt_free;
+    int64_t next_ms, at_ms;
+    const char *source, *reply;
+};
+void model_claim(struct model *model, struct rid rid);
+void model_settle(struct model *model, const struct model_settle *settle);
+/* An operation that ran at now_ms to its end. */
+struct model_progress {
+    bool found;
+    uint64_t matched, changed, in_flight;
+};
+struct model_progress model_operate(struct model *model, enum op_kind kind, const struct store_filter *filter,
+                                    int64_t now_ms);
+/* The clock says now_ms: jobs start, recipients expire, old jobs go. */
+void model_time(struct model *model, int64_t now_ms);
+/* The claims are lost. */
+void model_crash(struct model *model, int64_t now_ms);
+/* One in limbo has ended in the store. */
+void model_adopt(struct model *model, struct rid rid, int64_t now_ms);
+/* The first `count` pending failures with this return path are reported. */
+void model_consume_dsn(struct model *model, uint64_t job, const char *return_path, size_t count);
+
+/* ---- what is ---- */
+
+struct model_job *model_job(const struct model *model, uint64_t id);
+struct model_rcpt *model_rcpt(const struct model *model, struct rid rid);
+/* Learns the rid of recipient `number`; false if it has another one or another recipient has it. */
+void model_name(struct model_job *job, uint32_t number, struct rid rid);
+bool model_named(struct model_job *job);
+
+/* The lane a recipient belongs to; made when the job is admitted. */
+struct model_lane *model_lane(const struct model *model, const struct model_job *job,
+                              const struct model_rcpt *rcpt);
+bool model_ended(enum rcpt_state state);
+/* May a worker get it now? */
+bool model_takeable(const struct model_job *job, const struct model_rcpt *rcpt, int64_t now_ms);
+bool model_matches(const struct model_job *job, const struct model_rcpt *rcpt,
+                   const struct store_filter *filter);
+/* The envelope sender with {{rid}} replaced; what a report goes to. */
+void model_return_path(const struct model_job *job, const struct model_rcpt *rcpt, char path[MODEL_TEXT]);
+char model_vars_byte(uint64_t job, uint32_t number);
+
+#endif
