@@ -20,6 +20,7 @@ bool change_begin(struct change *c, struct now now)
     buf_clear(&c->event);
     buf_clear(&c->scratch);
     c->strings.count = 0;
+    c->begun_ns = clock_now().mono_ns; /* not the caller's now, which may be a simulator's */
     change_allow(c, 100);
     c->txn = env_write(c->env);
     c->event_first = c->meta.last_seq + 1;
@@ -103,7 +104,7 @@ bool change_seek(struct change *c, enum table table, uint8_t key[KEY_MAX], size_
 void change_allow(struct change *c, unsigned percent)
 {
     c->rows_allowed = TXN_ROWS_MAX / 2 * percent / 100;
-    c->deadline_ns = c->now.mono_ns + TXN_WORK_MAX_MS * NS_PER_MS * percent / 100;
+    c->deadline_ns = c->begun_ns + TXN_WORK_MAX_MS * NS_PER_MS * percent / 100;
 }
 
 bool change_spent(struct change *c)
