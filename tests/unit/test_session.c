@@ -600,19 +600,28 @@ static const struct row dialogues[] = {
       BYE},
      "ready done 1[Dr 2.0.0] closed[none]"},
     {"nothing to do", NULL, 0, {PIPED, BYE}, "ready closed[none]"},
+    {"QUIT without an answer", NULL, 0, {PIPED, EXPECT("QUIT\r\n"), CLOSE}, "ready closed[none]"},
+};
+
+static const struct row idles[] = {
     {"nothing to do, and the peer hangs up first", NULL, 0, {PIPED, CLOSE}, "ready closed[none]"},
     {"nothing to do, 421",
      NULL,
      0,
      {PIPED, SEND("421 4.4.2 idle\r\n"), EXPECT_END},
      "ready closed[Ts 4.4.2] 4.4.2 idle"},
-    {"QUIT without an answer", NULL, 0, {PIPED, EXPECT("QUIT\r\n"), CLOSE}, "ready closed[none]"},
 };
+
+static void patient(struct client *client)
+{
+    client->settings.timeouts.idle = 5000;
+}
 
 static void test_dialogues(void **state)
 {
     (void)state;
     run_rows(ROWS(dialogues), NULL);
+    run_rows(ROWS(idles), patient);
 }
 
 /* ---- refusals ---- */
@@ -991,49 +1000,64 @@ static void test_limits(void **state)
     run_rows(ROWS(stops), stop_softly);
 }
 
+/* Only the time-out that a row is about is short, so that a busy machine does not hit another one first. */
+#define SHORT_MS 150
+static size_t short_one;
+
 static void impatient(struct client *client)
 {
-    client->settings.timeouts = (struct session_timeouts){100, 60, 61, 62, 63, 64, 65, 66, 50, 40, 67};
+    *(int64_t *)((char *)&client->settings.timeouts + short_one) = SHORT_MS;
 }
 
-#define TIMED_OUT(s, what)                                                                                   \
-    "connection lost (timed out after " s " s) while waiting for the " what " of mx.example"
+#define TIMED_OUT(what)                                                                                      \
+    "connection lost (timed out after 0.15 s) while waiting for the " what " of mx.example"
 
 static const struct row times[] = {
-    {"greeting", one, 1, {EXPECT_END}, "closed[Th 4.4.2] " TIMED_OUT("0.06", "greeting")},
+    {"greeting", one, 1, {EXPECT_END}, "closed[Th 4.4.2] " TIMED_OUT("greeting")},
     {"a greeting that trickles",
      one,
      1,
      {SLOWLY("220-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), EXPECT_END},
-     "closed[Th 4.4.2] " TIMED_OUT("0.06", "greeting")},
-    {"EHLO", one, 1, {GREET, EXPECT_END}, "closed[Th 4.4.2] " TIMED_OUT("0.061", "reply to EHLO")},
+     "closed[Th 4.4.2] " TIMED_OUT("greeting")},
+    {"EHLO", one, 1, {GREET, EXPECT_END}, "closed[Th 4.4.2] " TIMED_OUT("reply to EHLO")},
     {"MAIL",
      one,
      1,
      {PIPED, EXPECT(GROUP), EXPECT_END},
-     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("0.062", "reply to MAIL")},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("reply to MAIL")},
     {"RCPT",
      one,
      1,
      {PIPED, EXPECT(GROUP), SEND("250 ok\r\n"), EXPECT_END},
-     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("0.063", "reply to RCPT")},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("reply to RCPT")},
     {"DATA",
      one,
      1,
      {PIPED, EXPECT(GROUP), SEND("250 ok\r\n250 ok\r\n"), EXPECT_END},
-     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("0.064", "reply to DATA")},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("reply to DATA")},
     {"end of data",
      one,
      1,
      {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n"), EXPECT_END},
-     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("0.066", "reply to the end of data")},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("reply to the end of data")},
     {"QUIT", NULL, 0, {PIPED, EXPECT("QUIT\r\n"), EXPECT_END}, "ready closed[none]"},
 };
+
+static const size_t short_ones[] = {
+    offsetof(struct session_timeouts, greeting), offsetof(struct session_timeouts, greeting),
+    offsetof(struct session_timeouts, ehlo),     offsetof(struct session_timeouts, mail),
+    offsetof(struct session_timeouts, rcpt),     offsetof(struct session_timeouts, data_start),
+    offsetof(struct session_timeouts, data_end), offsetof(struct session_timeouts, quit),
+};
+_Static_assert(sizeof short_ones / sizeof *short_ones == sizeof times / sizeof *times, "one a row");
 
 static void test_times(void **state)
 {
     (void)state;
-    run_rows(ROWS(times), impatient);
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        short_one = short_ones[i];
+        run_row(&times[i], impatient);
+    }
 }
 
 /* Runs until the session is idle. */
@@ -1216,6 +1240,7 @@ static void test_stop_idle(void **state)
 #define LARGE_BODY (8 * 1024 * 1024)
 
 /* A body of many segments and several sends; the server reads late, and talks while it is being sent to. */
+/* `log` may hold stars: how a broken connection shows depends on who notices first. */
 static void run_large(const struct step *steps, const char *log, size_t segments, SSL_CTX *context)
 {
     char *memory = malloc(LARGE_BODY);
@@ -1239,7 +1264,8 @@ static void run_large(const struct step *steps, const char *log, size_t segments
     server_stop(&server);
     if (server.failure[0] != '\0')
         fail_msg("%s", server.failure);
-    assert_string_equal(client->log.data, log);
+    if (!str_glob_nocase(str_of(log), str_of(client->log.data)))
+        fail_msg("owner saw: %s\n  expected:  %s", client->log.data, log);
     client_free(client);
     free(memory);
 }
@@ -1277,7 +1303,7 @@ static void test_large(void **state)
     static const struct step lost[] = {PIPED, EXPECT(GROUP),  WAIT(30), SEND(GO), EXPECT_MUCH(100000),
                                        RESET, {OP_END, "", 0}};
     run_large(lost,
-              "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] connection lost (Connection reset by peer) while "
+              "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] connection lost (*) while "
               "sending the "
               "message to mx.example",
               1, NULL);
@@ -1421,19 +1447,14 @@ static const struct row secure[] = {
      1,
      {SECURED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n"), CLOSE},
      "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " LOST("waiting for the reply to the end of data of")},
-    {"silence in the handshake",
-     one,
-     1,
-     {OFFER, EXPECT("STARTTLS\r\n"), SEND("220 go\r\n"), WAIT(300)},
-     "closed[Th 4.7.5] connection lost (timed out after 0.2 s) while negotiating TLS with mx.example"},
 };
 
-static void run_secure(const struct row *row, SSL_CTX *context)
+static void run_secure(const struct row *row, SSL_CTX *context, int64_t tls_ms)
 {
     struct server server;
     server_start(&server, row->steps, context);
     struct client *client = client_new(row->orders, row->order_count);
-    client->settings.timeouts.tls = 200;
+    client->settings.timeouts.tls = tls_ms;
     client_connect(client, &server, true);
     client_run(client);
     server_stop(&server);
@@ -1452,9 +1473,22 @@ static void test_tls(void **state)
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
         SSL_CTX_set_max_proto_version(context, version);
         for (size_t i = 0; i < sizeof secure / sizeof *secure; i++)
-            run_secure(&secure[i], context);
+            run_secure(&secure[i], context, 5000);
     }
     SSL_CTX_free(context);
+}
+
+static const struct row silence = {
+    "silence in the handshake",
+    one,
+    1,
+    {OFFER, EXPECT("STARTTLS\r\n"), SEND("220 go\r\n"), WAIT(1200)},
+    "closed[Th 4.7.5] connection lost (timed out after 0.4 s) while negotiating TLS with mx.example"};
+
+static void test_tls_silence(void **state)
+{
+    (void)state;
+    run_secure(&silence, NULL, 400);
 }
 
 /* A server that speaks only what is too old: the owner may then come back in the clear. */
@@ -1558,6 +1592,7 @@ int main(void)
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_many_recipients),
         cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_tls_silence),
         cmocka_unit_test(test_tls_too_old),
         cmocka_unit_test(test_tls_not_wanted),
         cmocka_unit_test(test_tls_resumed),
