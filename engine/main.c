@@ -107,8 +107,8 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->fleet = fleet_start(daemon->store, config, workers, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
-    daemon->reporter = reporter_create(daemon->store, config->hostname, err);
-    if (daemon->reporter == NULL || !reporter_start(daemon->reporter, err))
+    daemon->reporter = reporter_start(daemon->store, config, err);
+    if (daemon->reporter == NULL)
         return false;
     const struct api_context api = {
         .store = daemon->store,
@@ -126,7 +126,7 @@ static void daemon_stop(struct daemon *daemon)
     if (daemon->api)
         api_stop(daemon->api);
     if (daemon->reporter)
-        reporter_destroy(daemon->reporter);
+        reporter_stop(daemon->reporter);
     if (daemon->fleet)
         fleet_stop(daemon->fleet);
     if (daemon->api)
