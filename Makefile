@@ -27,7 +27,7 @@ TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
 PROGRAMS := $B/postriderd $B/postrider $B/world
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units demo test test-unit test-integration test-all lint bench install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all lint bench install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -42,7 +42,7 @@ help:
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT)
+units: $(UNIT) $B/render
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -54,6 +54,8 @@ $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/postrider: $(call obj,$(TOOLS)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(TOOL_LIBS) $(LIBS)
+$B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/libunit.a: $(call obj,$(UNIT_PARTS))
@@ -61,6 +63,9 @@ $B/libunit.a: $(call obj,$(UNIT_PARTS))
 $B/unit/%: $B/obj/tests/unit/%.o $B/libunit.a $B/libpostrider.a
 	@mkdir -p $(@D)
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
+$B/man/%: deploy/man/% $B/postrider
+	@mkdir -p $(@D) && $B/postrider roff < $< > $@
+man: $(patsubst deploy/man/%,$B/man/%,$(wildcard deploy/man/*))
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
 
 demo: deps-demo
@@ -84,9 +89,10 @@ lint: deps-lint
 bench: deps-bench
 	@$(MAKE) --no-print-directory -j2 programs
 	@$(PY) bench/run.py --build $B $(BENCH)
-install: all
+install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider
+	for page in $B/man/*; do install -Dm644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	install -Dm644 deploy/examples/postrider.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/examples/postrider.yaml
 
 deps-%:

@@ -215,7 +215,8 @@ static void read_section(struct config_reading *reading, const struct section *s
     struct yaml_pair pair;
     while (yaml_next_pair(map, &at, &pair)) {
         if (yaml_kind(pair.key) != YAML_TEXT) {
-            yaml_report(reading->yaml, pair.key, "expected the name of an option");
+            bool nothing = yaml_kind(pair.key) == YAML_EMPTY && pair.value != NULL;
+            yaml_report(reading->yaml, nothing ? pair.value : pair.key, "expected the name of an option");
             continue;
         }
         size_t i = 0;
@@ -239,7 +240,7 @@ static void read_file(struct config_reading *reading, const char *path)
         reading->out_of_memory = true;
         return;
     }
-    if (!yaml_load(reading->yaml, path, &root) || root == NULL)
+    if (!yaml_load(reading->yaml, reading->file, &root) || root == NULL)
         return;
     if (yaml_kind(root) == YAML_MAP)
         read_section(reading, &config_top, root, (char *)reading->config, NULL);

@@ -1,5 +1,6 @@
 /* config_show.c - the table of options as text: the effective configuration as YAML, and the options as roff.
  */
+#include "engine/base/roff.h"
 #include "engine/config_table.h"
 
 #include <stdio.h>
@@ -155,24 +156,6 @@ void config_show(const struct config *config, struct buf *out)
 
 /* ---- roff ---- */
 
-/* Text for mdoc: backslashes and a leading period or quote would be taken as markup. */
-static void man_text(struct buf *out, const char *text)
-{
-    for (const char *p = text; *p != '\0'; p++) {
-        if (*p == '\\')
-            buf_add_z(out, "\\e");
-        else if (*p == '-')
-            buf_add_z(out, "\\-");
-        else if (*p == '"')
-            buf_add_z(out, "\\(dq");
-        else if (p == text && (*p == '.' || *p == '\''))
-            buf_printf(out, "\\&%c", *p);
-        else
-            buf_add_char(out, *p);
-    }
-    buf_add_char(out, '\n');
-}
-
 static void man_bounds(struct buf *out, const struct option *option)
 {
     char low[UNITS_TEXT_MAX], high[UNITS_TEXT_MAX], text[2 * UNITS_TEXT_MAX + 16];
@@ -196,22 +179,22 @@ static void man_bounds(struct buf *out, const struct option *option)
         return;
     }
     snprintf(text, sizeof text, "From %s to %s.", low, high);
-    man_text(out, text);
+    roff_line(out, text);
 }
 
 static void man_option(struct buf *out, const struct option *option)
 {
     buf_printf(out, ".It Ic %s\n", option->name);
-    man_text(out, option->help);
+    roff_line(out, option->help);
     if (option->kind == KIND_GROUP || option->kind == KIND_LIST)
         return;
     char text[192];
     snprintf(text, sizeof text, "Takes %s.", value_kind_text(option->kind));
-    man_text(out, text);
+    roff_line(out, text);
     man_bounds(out, option);
     if (option->required || option->preset != NULL) {
         snprintf(text, sizeof text, "Default: %s.", option->preset);
-        man_text(out, option->required ? "Required." : text);
+        roff_line(out, option->required ? "Required." : text);
     }
 }
 

@@ -14,6 +14,7 @@ struct yaml {
     struct buf *out;
     struct fy_diag *diag;
     unsigned errors;
+    const char *file; /* read last */
     struct fy_parser **parsers;
     struct fy_document **documents; /* two a file at most: the second is an error, kept for its report */
     size_t parser_count, document_count;
@@ -55,9 +56,9 @@ void yaml_destroy(struct yaml *yaml)
 {
     if (yaml == NULL)
         return;
-    for (size_t i = 0; i < yaml->document_count; i++)
+    for (size_t i = 0; yaml->documents != NULL && i < yaml->document_count; i++)
         fy_document_destroy(yaml->documents[i]);
-    for (size_t i = 0; i < yaml->parser_count; i++)
+    for (size_t i = 0; yaml->parsers != NULL && i < yaml->parser_count; i++)
         fy_parser_destroy(yaml->parsers[i]);
     free(yaml->documents);
     free(yaml->parsers);
@@ -108,14 +109,27 @@ static struct fy_node *first_scalar(struct fy_node *node)
     }
 }
 
+/* False: libfyaml wrote nothing, as for a key or value that is empty. */
+static bool report_at(struct yaml *yaml, struct fy_node *node, const char *message)
+{
+    size_t before = yaml->out->len;
+    fy_diag_node_report(yaml->diag, first_scalar(node), FYET_ERROR, "%s", message);
+    return yaml->out->len > before || yaml->out->failed;
+}
+
 void yaml_report(struct yaml *yaml, struct fy_node *node, const char *format, ...)
 {
+    char message[1024];
+    va_list args;
     if (!may_report(yaml))
         return;
-    va_list args;
     va_start(args, format);
-    fy_diag_node_vreport(yaml->diag, first_scalar(node), FYET_ERROR, format, args);
+    vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    while (node != NULL && !report_at(yaml, node, message))
+        node = fy_node_get_parent(node); /* the nearest place that there is to see */
+    if (node == NULL)
+        buf_printf(yaml->out, "%s: error: %s\n", yaml->file, message);
 }
 
 /* How many bytes of a valid UTF-8 character (no NUL, no surrogate, shortest form) begin here; 0: none. */
@@ -196,6 +210,7 @@ static struct fy_document *next_document(struct yaml *yaml, struct fy_parser *pa
 bool yaml_load(struct yaml *yaml, const char *path, struct fy_node **root)
 {
     *root = NULL;
+    yaml->file = path;
     if (!check_file(yaml, path))
         return false;
     if (yaml->parser_count == YAML_FILES_MAX) {

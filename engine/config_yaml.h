@@ -20,7 +20,8 @@ struct yaml *yaml_create(struct buf *out);
 void yaml_destroy(struct yaml *yaml);
 unsigned yaml_errors(const struct yaml *yaml);
 
-/* Reads a file of one document. False: reported. *root is NULL where the file says nothing. */
+/* Reads a file of one document; path must live as long as the yaml. False: reported. *root is NULL where the
+ * file says nothing. */
 bool yaml_load(struct yaml *yaml, const char *path, struct fy_node **root);
 
 enum yaml_kind { YAML_EMPTY, YAML_TEXT, YAML_MAP, YAML_LIST, YAML_ALIAS };

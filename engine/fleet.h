@@ -1,12 +1,12 @@
 /* fleet.h - all workers and their threads.
  *
  * Started after the store was opened and before it is started; stopped before the store is. See also
- * route/inspect.h, which looks at a fleet from outside. */
+ * engine/inspect.h, which looks at a fleet from outside. */
 #ifndef POSTRIDER_FLEET_H
 #define POSTRIDER_FLEET_H
 
 #include "engine/config.h"
-#include "engine/route/inspect.h"
+#include "engine/inspect.h"
 #include "queue/store.h"
 
 /* workers: how many (lanes were shared out for so many). Attaches their inboxes to the store and starts their

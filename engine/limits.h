@@ -54,6 +54,9 @@
 #define TEXT_LINE_MAX      998 /* octets in a line without its CRLF, RFC 5322 2.1.1 */
 #define MIME_DEPTH_MAX     16  /* multiparts and messages inside one another */
 #define MIME_PARTS_MAX     1000
+#define MIME_FIELDS_MAX    2000               /* of one header */
+#define MIME_NAME_MAX      200                /* of a field; a longer one is no field */
+#define MIME_BOUNDARY_MAX  200                /* RFC 2046 says 70 */
 #define TEMPLATE_NAMES_MAX 512                /* different variables in one message */
 #define VARS_COUNT_MAX     512                /* variables of one recipient */
 #define RENDITION_MAX      (64 * 1024 * 1024) /* bytes that one recipient's variables may become */
@@ -69,7 +72,7 @@
 
 #define COMMAND_MAX      1024         /* one command with all its parameters */
 #define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
-#define SESSION_IOV_MAX  16           /* pieces of a message in one send; with more it takes several */
+#define SESSION_IOV_MAX  64           /* pieces of a message in one send; with more it takes several */
 #define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
 #define REFUSALS_MAX     32           /* transactions a session refuses in one go before it yields */
 #define WAIT_NAMED_MAX_S 86400        /* "try again in …": longer is not believed */
@@ -113,6 +116,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WORKER_TAKEN_MAX     50000   /* recipients in a worker's memory */
 #define HOSTS_REMEMBERED_MAX 20000   /* addresses of mail hosts with a past */
 #define HOST_PLAIN_MS        3600000 /* how long a host whose TLS failed is spoken to in the clear */
+#define HOST_LOST_AGAIN_MS 1000 /* sessions lost within it are one loss */
 #define SESSIONS_MAX         65536   /* of all workers together */
 #define DNS_CACHE_MAX        200000  /* answers kept by one worker */
 #define BULK_SHARE           10      /* one bulk message at least for so many transactional ones */
@@ -120,9 +124,9 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WINDOW_START         8       /* connections that a new path may open before it knows more */
 #define POOL_LINGER_MS       60000   /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
-#define LANE_TAKE_MAX       256   /* recipients granted to a lane at once */
-#define WORKER_TAKEN_MAX    50000 /* recipients in a worker's memory */
-#define LANES_LIVE_MAX      20000 /* lanes announced to workers and not yet found empty */
-#define CONTENT_LIVE_MAX    (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
+#define LANE_TAKE_MAX        256                /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX     50000              /* recipients in a worker's memory */
+#define LANES_LIVE_MAX       20000              /* lanes announced to workers and not yet found empty */
+#define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 
 #endif

@@ -20,6 +20,7 @@ bool change_begin(struct change *c, struct now now)
     buf_clear(&c->event);
     buf_clear(&c->scratch);
     c->strings.count = 0;
+    c->begun_ns = clock_now().mono_ns; /* not the caller's now, which may be a simulator's */
     change_allow(c, 100);
     c->txn = env_write(c->env);
     c->event_first = c->meta.last_seq + 1;
@@ -103,7 +104,7 @@ bool change_seek(struct change *c, enum table table, uint8_t key[KEY_MAX], size_
 void change_allow(struct change *c, unsigned percent)
 {
     c->rows_allowed = TXN_ROWS_MAX / 2 * percent / 100;
-    c->deadline_ns = c->now.mono_ns + TXN_WORK_MAX_MS * NS_PER_MS * percent / 100;
+    c->deadline_ns = c->begun_ns + TXN_WORK_MAX_MS * NS_PER_MS * percent / 100;
 }
 
 bool change_spent(struct change *c)
@@ -344,9 +345,10 @@ static void job_flush(struct change *c, struct change_job *job)
         if (row->state != JOB_CANCELLED)
             row->state = JOB_ENDED;
         c->meta.jobs--;
-        /* The expiry timer turns into the purge, so that most jobs need one timer row in their life. */
+        /* The expiry timer turns into the purge, so that most jobs need one timer row in their life; but where
+         * it has fired already, or comes too late, the purge has its own. */
         int64_t purge_ms = row->ended_ms + c->store->settings.retain_ms;
-        if (purge_ms < row->expires_ms)
+        if (purge_ms < row->expires_ms || row->expires_ms <= c->now.wall_ms)
             change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
     }
     key_job(job->id, key);

@@ -64,7 +64,7 @@ struct change {
     MDB_txn *txn;
     MDB_cursor *cursors[TABLES]; /* for change_seek, opened when first asked */
     struct now now;
-    int64_t deadline_ns;
+    int64_t begun_ns, deadline_ns;
     int rc;
     unsigned rows, rows_allowed;
     struct meta meta; /* as it will be */

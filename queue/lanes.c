@@ -89,7 +89,7 @@ void lane_restart(struct lane_live *live)
 {
     live->fresh = true;
     live->due_ms = 0;
-    live->cursors = 0;
+    live->cursors = live->cursor_next = 0;
 }
 
 void lanes_restart(struct store *store)

@@ -160,10 +160,10 @@ bool query_op(struct store *store, uint64_t op, struct op_info *info)
 {
     struct read read;
     struct str row;
-    uint8_t key[8];
+    uint8_t key[KEY_OP];
     if (!read_begin(&read, store))
         return false;
-    put_be64(key, op);
+    key_op(op, 0, key);
     bool found = read_get(&read, T_OPS, key, sizeof key, &row) && op_fill(op, row, info);
     read_end(&read);
     return found;
@@ -179,7 +179,8 @@ size_t query_ops(struct store *store, struct op_info *list, size_t n)
         return 0;
     bool more = read_cursor(&read, T_OPS, &cursor) && read_move(&read, cursor, MDB_LAST, &key, &value);
     for (; more && count < n; more = read_move(&read, cursor, MDB_PREV, &key, &value))
-        if (key.n == 8 && op_fill(get_be64((const uint8_t *)key.p), value, &list[count]))
+        if (key.n == KEY_OP && get_be32((const uint8_t *)key.p + 8) == 0 &&
+            op_fill(get_be64((const uint8_t *)key.p), value, &list[count]))
             count++;
     read_end(&read);
     return count;

@@ -66,11 +66,9 @@ static bool walk_wants(struct walk *walk, struct rid rid, enum rcpt_state state)
     const struct rcpt_filter *filter = walk->filter;
     if (filter->states && !(filter->states & 1u << state))
         return false;
-    if (filter->has_status) {
+    if (filter->has_status) { /* who has none matches no pattern */
         struct fate fate;
-        struct status none = {0};
-        bool known = read_fate(&walk->read, rid, state, &fate);
-        if (!status_matches(filter->status, known ? fate.status : none))
+        if (!read_fate(&walk->read, rid, state, &fate) || !status_matches(filter->status, fate.status))
             return false;
     }
     if (filter->to.n) {

@@ -270,7 +270,8 @@ static void slice_pick(struct writer *writer)
     }
     if (queue->head == NULL)
         queue->tail = &queue->head;
-    qsort(writer->slice, writer->slice_n, sizeof(struct taken *), by_rid);
+    if (writer->slice_n > 1)
+        qsort(writer->slice, writer->slice_n, sizeof(struct taken *), by_rid);
 }
 
 static void put_back(struct writer *writer, size_t from)

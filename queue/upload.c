@@ -58,7 +58,7 @@ static void row_fill(struct admit *admit, const struct job_spec *spec, struct no
         .content_size = spec->content_size,
         .tenant = arena_copy(arena, spec->tenant.n ? spec->tenant : STR("default")),
         .campaign = arena_copy(arena, spec->campaign),
-        .pool = arena_copy(arena, spec->pool.n ? spec->pool : STR("default")),
+        .pool = arena_copy(arena, spec->pool),
         .from = arena_copy(arena, spec->from),
         .envid = arena_copy(arena, spec->envid),
         .metadata = arena_copy(arena, spec->metadata),

@@ -27,7 +27,8 @@ struct command {
     const char *help; /* one sentence */
     int (*run)(struct cli *cli);
     unsigned min_args, max_args;
-    bool json; /* takes --json */
+    bool json;   /* takes --json */
+    bool hidden; /* for the build: not listed */
     const struct cli_option *options;
     size_t option_count;
 };
@@ -57,8 +58,8 @@ void cli_print_command(FILE *out, const struct command *command);
 void cli_print_commands(FILE *out);
 
 /* Members of an answer, tolerant of what is missing: "", 0, false. */
-const char *js_text(const json_t *object, const char *name);
-long long js_number(const json_t *object, const char *name);
-bool js_true(const json_t *object, const char *name);
+const char *member_text(const json_t *object, const char *name);
+long long member_number(const json_t *object, const char *name);
+bool member_true(const json_t *object, const char *name);
 
 #endif

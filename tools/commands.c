@@ -4,7 +4,7 @@
 const struct command *const cli_commands[] = {
     &command_submit, &command_status,  &command_queue,  &command_jobs,  &command_job,
     &command_sites,  &command_explain, &command_events, &command_retry, &command_resolve,
-    &command_config, &command_version, &command_help,
+    &command_config, &command_version, &command_help,   &command_roff,
 };
 const size_t cli_command_count = sizeof cli_commands / sizeof *cli_commands;
 
@@ -15,7 +15,8 @@ void cli_print_commands(FILE *out)
           "/run/postrider/control.sock or /run/postrider/jobs.sock.\n\n",
           out);
     for (size_t i = 0; i < cli_command_count; i++)
-        fprintf(out, "  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->help);
+        if (!cli_commands[i]->hidden)
+            fprintf(out, "  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->help);
     fputs("\n'postrider help COMMAND' says more. With --json a command gives the API's JSON.\n"
           "Exit: 0 done, 1 failed (one line on stderr says why), 2 usage.\n",
           out);

@@ -12,6 +12,8 @@ extern const struct command command_events;                                /* ev
 extern const struct command command_resolve;                               /* resolve.c */
 extern const struct command command_config, command_version, command_help; /* local.c */
 
+extern const struct command command_roff; /* man.c */
+
 #define OPTIONS(list) .options = list, .option_count = sizeof list / sizeof *list
 
 #endif

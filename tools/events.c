@@ -17,16 +17,17 @@ static bool on_event(void *user, struct str text)
         json_t *event = json_loadb(text.p, text.n, 0, NULL);
         char time[FIGURE_MAX];
         events->failed = event == NULL;
-        printf("%lld %s %-10s %s ", js_number(event, "seq"), figure_time(time, js_text(event, "time")),
-               js_text(event, "type"), js_text(event, "rid"));
-        print_safe(stdout, js_text(event, "to"));
-        if (js_text(event, "status")[0])
-            printf(" %s", js_text(event, "status"));
-        if (js_number(event, "code") > 0)
-            printf(" %lld", js_number(event, "code"));
-        if (js_text(event, "reply")[0]) {
+        printf("%lld %s %-10s %s ", member_number(event, "seq"),
+               figure_time(time, member_text(event, "time")), member_text(event, "type"),
+               member_text(event, "rid"));
+        print_safe(stdout, member_text(event, "to"));
+        if (member_text(event, "status")[0])
+            printf(" %s", member_text(event, "status"));
+        if (member_number(event, "code") > 0)
+            printf(" %lld", member_number(event, "code"));
+        if (member_text(event, "reply")[0]) {
             putchar(' ');
-            print_safe(stdout, js_text(event, "reply"));
+            print_safe(stdout, member_text(event, "reply"));
         }
         putchar('\n');
         json_decref(event);

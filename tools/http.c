@@ -276,10 +276,10 @@ int http_refused(const struct http_answer *answer)
     int code;
     if (error == NULL)
         code = cli_fail("the daemon answered with status %ld and no reason", answer->status);
-    else if (js_number(error, "line") > 0)
-        code = cli_fail("line %lld: %s", js_number(error, "line"), js_text(error, "reason"));
+    else if (member_number(error, "line") > 0)
+        code = cli_fail("line %lld: %s", member_number(error, "line"), member_text(error, "reason"));
     else
-        code = cli_fail("%s", js_text(error, "reason"));
+        code = cli_fail("%s", member_text(error, "reason"));
     json_decref(json);
     return code;
 }

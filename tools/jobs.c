@@ -21,7 +21,8 @@ static const char *or_dash(const char *text)
 static const char *eta_text(char text[FIGURE_MAX], const json_t *job)
 {
     text[0] = '\0';
-    return json_is_number(json_object_get(job, "eta_s")) ? figure_span(text, js_number(job, "eta_s")) : text;
+    return json_is_number(json_object_get(job, "eta_s")) ? figure_span(text, member_number(job, "eta_s"))
+                                                         : text;
 }
 
 /* ---- jobs ---- */
@@ -30,18 +31,18 @@ static void jobs_row(struct table *table, const json_t *job)
 {
     const json_t *counts = json_object_get(job, "counts");
     char text[FIGURE_MAX];
-    table_text(table, js_text(job, "job"));
-    table_text(table, js_text(job, "state"));
-    table_text(table, or_dash(js_text(job, "tenant")));
-    table_text(table, or_dash(js_text(job, "campaign")));
-    table_number(table, js_number(job, "total"));
-    table_number(table, js_number(job, "queued"));
-    table_number(table, js_number(counts, "delivered"));
-    table_number(table, js_number(counts, "bounced"));
-    table_number(table, js_number(counts, "expired"));
+    table_text(table, member_text(job, "job"));
+    table_text(table, member_text(job, "state"));
+    table_text(table, or_dash(member_text(job, "tenant")));
+    table_text(table, or_dash(member_text(job, "campaign")));
+    table_number(table, member_number(job, "total"));
+    table_number(table, member_number(job, "queued"));
+    table_number(table, member_number(counts, "delivered"));
+    table_number(table, member_number(counts, "bounced"));
+    table_number(table, member_number(counts, "expired"));
     table_printf(table, "%.0f", json_number_value(json_object_get(job, "rate")));
     table_text(table, eta_text(text, job));
-    table_text(table, figure_time(text, js_text(job, "created")));
+    table_text(table, figure_time(text, member_text(job, "created")));
 }
 
 static void print_jobs(struct cli *cli, json_t *answer)
@@ -59,7 +60,7 @@ static void print_jobs(struct cli *cli, json_t *answer)
     if (json_array_size(jobs) == 0)
         puts("No jobs. Hand one in with 'postrider submit FILE'.");
     if (json_is_string(json_object_get(answer, "before")))
-        printf("older ones: postrider jobs --before %s\n", js_text(answer, "before"));
+        printf("older ones: postrider jobs --before %s\n", member_text(answer, "before"));
 }
 
 static const struct cli_option jobs_options[] = {
@@ -109,9 +110,9 @@ static void print_statuses(const json_t *statuses)
     table_init(&table, 3, heads);
     json_array_foreach(statuses, i, status)
     {
-        table_text(&table, or_dash(js_text(status, "status")));
-        table_number(&table, js_number(status, "count"));
-        table_text(&table, js_text(status, "phrase"));
+        table_text(&table, or_dash(member_text(status, "status")));
+        table_number(&table, member_number(status, "count"));
+        table_text(&table, member_text(status, "phrase"));
     }
     if (table.rows > 0)
         putchar('\n');
@@ -131,16 +132,16 @@ static void print_job(struct cli *cli, json_t *job)
     (void)cli;
     table_init(&table, 2, heads);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        line(&table, texts[i], js_text(job, texts[i]));
+        line(&table, texts[i], member_text(job, texts[i]));
     for (size_t i = 0; i < sizeof times / sizeof *times; i++)
-        if (js_text(job, times[i])[0])
-            line(&table, times[i], figure_time(text, js_text(job, times[i])));
-    line(&table, "size", figure_bytes(text, js_number(job, "message_size")));
+        if (member_text(job, times[i])[0])
+            line(&table, times[i], figure_time(text, member_text(job, times[i])));
+    line(&table, "size", figure_bytes(text, member_number(job, "message_size")));
     table_text(&table, "total");
-    table_number(&table, js_number(job, "total"));
+    table_number(&table, member_number(job, "total"));
     for (size_t i = 0; i < COUNTS; i++) {
         table_printf(&table, "  %s", count_names[i]);
-        table_number(&table, js_number(counts, count_names[i]));
+        table_number(&table, member_number(counts, count_names[i]));
     }
     table_text(&table, "rate");
     table_printf(&table, "%.1f/s", json_number_value(json_object_get(job, "rate")));
@@ -153,15 +154,15 @@ static void print_job(struct cli *cli, json_t *job)
 static void print_steered(struct cli *cli, json_t *answer)
 {
     const char *what = cli->args[1];
-    printf("job %s is %s", js_text(answer, "job"), js_text(answer, "state"));
-    if (!js_true(answer, "done")) {
-        printf(": %s goes on as operation %s, %lld recipients so far\n", what, js_text(answer, "op"),
-               js_number(answer, "changed"));
+    printf("job %s is %s", member_text(answer, "job"), member_text(answer, "state"));
+    if (!member_true(answer, "done")) {
+        printf(": %s goes on as operation %s, %lld recipients so far\n", what, member_text(answer, "op"),
+               member_number(answer, "changed"));
         return;
     }
-    printf(": %lld recipients changed", js_number(answer, "changed"));
-    if (js_number(answer, "in_flight") > 0)
-        printf(", %lld in flight end as they are", js_number(answer, "in_flight"));
+    printf(": %lld recipients changed", member_number(answer, "changed"));
+    if (member_number(answer, "in_flight") > 0)
+        printf(", %lld in flight end as they are", member_number(answer, "in_flight"));
     putchar('\n');
 }
 
@@ -179,13 +180,13 @@ static void recipient_row(struct recipients *list, const json_t *rcpt)
 {
     struct table *table = &list->table;
     char text[FIGURE_MAX];
-    table_text(table, js_text(rcpt, "rid"));
-    table_text(table, js_text(rcpt, "to"));
-    table_text(table, js_true(rcpt, "in_flight") ? "in flight" : js_text(rcpt, "state"));
-    table_number(table, js_number(rcpt, "attempts"));
-    table_text(table, figure_until(text, js_text(rcpt, "next")));
-    table_text(table, or_dash(js_text(rcpt, "status")));
-    table_text(table, js_text(rcpt, "reply"));
+    table_text(table, member_text(rcpt, "rid"));
+    table_text(table, member_text(rcpt, "to"));
+    table_text(table, member_true(rcpt, "in_flight") ? "in flight" : member_text(rcpt, "state"));
+    table_number(table, member_number(rcpt, "attempts"));
+    table_text(table, figure_until(text, member_text(rcpt, "next")));
+    table_text(table, or_dash(member_text(rcpt, "status")));
+    table_text(table, member_text(rcpt, "reply"));
 }
 
 static bool on_recipient(void *user, struct str text)
@@ -193,7 +194,7 @@ static bool on_recipient(void *user, struct str text)
     struct recipients *list = user;
     json_t *rcpt = json_loadb(text.p, text.n, 0, NULL);
     list->seen++;
-    snprintf(list->last, sizeof list->last, "%s", js_text(rcpt, "rid"));
+    snprintf(list->last, sizeof list->last, "%s", member_text(rcpt, "rid"));
     if (list->json) {
         fwrite(text.p, 1, text.n, stdout);
         putchar('\n');
@@ -273,10 +274,10 @@ static void print_counts(const json_t *rows, const char *head, const char *key, 
     json_array_foreach(rows, i, row)
     {
         const json_t *count = json_object_get(row, "count");
-        table_text(&table, or_dash(js_text(row, key)));
-        table_number(&table, js_number(row, count ? "count" : "failed"));
+        table_text(&table, or_dash(member_text(row, key)));
+        table_number(&table, member_number(row, count ? "count" : "failed"));
         if (second != NULL)
-            table_text(&table, js_text(row, second));
+            table_text(&table, member_text(row, second));
     }
     if (table.rows > 0)
         putchar('\n');
@@ -294,12 +295,12 @@ static void print_examples(const json_t *statuses)
     {
         json_array_foreach(json_object_get(status, "examples"), j, example)
         {
-            printf("  %s ", or_dash(js_text(status, "status")));
-            print_safe(stdout, js_text(example, "to"));
+            printf("  %s ", or_dash(member_text(status, "status")));
+            print_safe(stdout, member_text(example, "to"));
             fputs(": ", stdout);
-            if (js_number(example, "code") > 0)
-                printf("%lld ", js_number(example, "code"));
-            print_safe(stdout, js_text(example, "reply"));
+            if (member_number(example, "code") > 0)
+                printf("%lld ", member_number(example, "code"));
+            print_safe(stdout, member_text(example, "reply"));
             putchar('\n');
         }
     }
@@ -310,14 +311,14 @@ static void print_bounces(struct cli *cli, json_t *answer)
     const json_t *statuses = json_object_get(answer, "statuses");
     (void)cli;
     printf("job %s: %lld of %lld failed (%lld bounced, %lld expired), %lld delivered, %lld queued\n",
-           js_text(answer, "job"), js_number(answer, "failed"), js_number(answer, "total"),
-           js_number(answer, "bounced"), js_number(answer, "expired"), js_number(answer, "delivered"),
-           js_number(answer, "queued"));
+           member_text(answer, "job"), member_number(answer, "failed"), member_number(answer, "total"),
+           member_number(answer, "bounced"), member_number(answer, "expired"),
+           member_number(answer, "delivered"), member_number(answer, "queued"));
     print_counts(json_object_get(answer, "categories"), "-CATEGORY", "category", NULL, NULL);
     print_counts(statuses, "-STATUS", "status", "-MEANING", "phrase");
     print_counts(json_object_get(answer, "domains"), "-DOMAIN", "domain", NULL, NULL);
-    if (js_number(answer, "other_domains") > 0)
-        printf("and %lld at other domains\n", js_number(answer, "other_domains"));
+    if (member_number(answer, "other_domains") > 0)
+        printf("and %lld at other domains\n", member_number(answer, "other_domains"));
     print_examples(statuses);
 }
 

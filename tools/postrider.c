@@ -52,18 +52,18 @@ const char *cli_value(const struct cli *cli, const char *option)
     return NULL;
 }
 
-const char *js_text(const json_t *object, const char *name)
+const char *member_text(const json_t *object, const char *name)
 {
     const char *text = json_string_value(json_object_get(object, name));
     return text ? text : "";
 }
 
-long long js_number(const json_t *object, const char *name)
+long long member_number(const json_t *object, const char *name)
 {
     return (long long)json_number_value(json_object_get(object, name));
 }
 
-bool js_true(const json_t *object, const char *name)
+bool member_true(const json_t *object, const char *name)
 {
     return json_is_true(json_object_get(object, name));
 }
@@ -177,7 +177,8 @@ static int unknown_command(const char *name)
     struct near_name near = near_name_of(str_of(name));
     char hint[NEAR_TEXT_MAX];
     for (size_t i = 0; i < cli_command_count; i++)
-        near_name_try(&near, cli_commands[i]->name);
+        if (!cli_commands[i]->hidden)
+            near_name_try(&near, cli_commands[i]->name);
     near_name_text(&near, hint);
     return cli_usage("unknown command '%s'%s%s 'postrider help' lists them", name, hint, hint[0] ? "" : ";");
 }

@@ -25,26 +25,26 @@ static void print_status(struct cli *cli, json_t *answer)
     (void)cli;
     table_init(&table, 2, heads);
     table_text(&table, "version");
-    table_text(&table, js_text(answer, "version"));
+    table_text(&table, member_text(answer, "version"));
     table_text(&table, "up");
-    table_text(&table, figure_span(text, js_number(answer, "uptime_s")));
+    table_text(&table, figure_span(text, member_number(answer, "uptime_s")));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         table_printf(&table, "%s", strcmp(counts[i], "in_flight") == 0 ? "in flight" : counts[i]);
-        table_number(&table, js_number(answer, counts[i]));
+        table_number(&table, member_number(answer, counts[i]));
     }
     table_text(&table, "rate");
     table_printf(&table, "%s/s over the last minute", rate_text(text, answer, "rate_1m"));
     table_text(&table, "database");
-    table_text(&table, figure_bytes(text, js_number(answer, "db_bytes")));
+    table_text(&table, figure_bytes(text, member_number(answer, "db_bytes")));
     table_text(&table, "disk free");
-    table_text(&table, figure_bytes(text, js_number(answer, "disk_free")));
+    table_text(&table, figure_bytes(text, member_number(answer, "disk_free")));
     table_text(&table, "memory");
-    table_text(&table, figure_bytes(text, js_number(answer, "memory_bytes")));
+    table_text(&table, figure_bytes(text, member_number(answer, "memory_bytes")));
     table_print(&table, stdout, false);
     table_free(&table);
-    if (js_true(answer, "full"))
+    if (member_true(answer, "full"))
         puts("The disk or the queue is full: nothing is accepted; free disk space or raise queue.max_size.");
-    if (js_true(answer, "stopping"))
+    if (member_true(answer, "stopping"))
         puts("The daemon is stopping: nothing is accepted.");
 }
 
@@ -65,50 +65,58 @@ const struct command command_status = {
 
 static const char *const queue_by[] = {"domain", "site", "tenant", "status", "age"};
 
-static void queue_row(struct table *table, const json_t *row, const char *by)
+static void queue_row(struct table *table, const json_t *row, const char *by, bool ends)
 {
     char text[FIGURE_MAX];
-    const char *key = js_text(row, by);
+    const char *key = member_text(row, by);
     bool is_status = strcmp(by, "status") == 0;
     table_text(table, key[0] ? key : "-");
     if (!is_status) {
-        table_number(table, js_number(row, "queued"));
-        table_number(table, js_number(row, "ready"));
+        table_number(table, member_number(row, "queued"));
+        table_number(table, member_number(row, "ready"));
     }
-    table_number(table, js_number(row, "deferred"));
+    table_number(table, member_number(row, "deferred"));
+    if (ends) {
+        table_number(table, member_number(row, "delivered"));
+        table_number(table, member_number(row, "bounced"));
+        table_number(table, member_number(row, "expired"));
+    }
     if (is_status)
-        table_text(table, js_text(row, "phrase"));
+        table_text(table, member_text(row, "phrase"));
     else if (strcmp(by, "age") != 0)
-        table_text(table, figure_until(text, js_text(row, "next")));
+        table_text(table, figure_until(text, member_text(row, "next")));
 }
 
 static void print_queue(struct cli *cli, json_t *answer)
 {
     static const char *const heads[] = {"-", "QUEUED", "READY", "DEFERRED", "-NEXT RETRY"};
+    static const char *const end_heads[] = {"-",         "QUEUED",  "READY",   "DEFERRED",
+                                            "DELIVERED", "BOUNCED", "EXPIRED", "-NEXT RETRY"};
     static const char *const status_heads[] = {"-STATUS", "DEFERRED", "-MEANING"};
     const json_t *total = json_object_get(answer, "total"), *rows = json_object_get(answer, "rows"), *row;
-    const char *by = js_text(answer, "by");
+    const char *by = member_text(answer, "by");
     char name[32] = "-";
-    const char *named[5];
+    const char *named[8];
+    bool by_name = strcmp(by, "status") != 0 && strcmp(by, "age") != 0;
+    bool ends = by_name && cli_value(cli, "all") != NULL;
     struct table table;
     size_t i;
-    (void)cli;
-    memcpy(named, heads, sizeof named);
+    memcpy(named, ends ? end_heads : heads, ends ? sizeof end_heads : sizeof heads);
     for (i = 0; by[i] && i < sizeof name - 2; i++)
         name[i + 1] = (char)(by[i] >= 'a' && by[i] <= 'z' ? by[i] - 'a' + 'A' : by[i]);
     named[0] = name;
     if (strcmp(by, "status") == 0)
         table_init(&table, 3, status_heads);
     else
-        table_init(&table, strcmp(by, "age") == 0 ? 4 : 5, named);
-    json_array_foreach(rows, i, row) queue_row(&table, row, by);
+        table_init(&table, ends ? 8 : by_name ? 5 : 4, named);
+    json_array_foreach(rows, i, row) queue_row(&table, row, by, ends);
     table_print(&table, stdout, true);
     table_free(&table);
-    if (js_number(answer, "more") > 0)
-        printf("and %lld more rows\n", js_number(answer, "more"));
+    if (member_number(answer, "more") > 0)
+        printf("and %lld more rows\n", member_number(answer, "more"));
     printf("%s%lld queued: %lld ready, %lld deferred, %lld in flight\n", json_array_size(rows) ? "\n" : "",
-           js_number(total, "queued"), js_number(total, "ready"), js_number(total, "deferred"),
-           js_number(total, "in_flight"));
+           member_number(total, "queued"), member_number(total, "ready"), member_number(total, "deferred"),
+           member_number(total, "in_flight"));
 }
 
 static int run_queue(struct cli *cli)
@@ -122,6 +130,7 @@ static int run_queue(struct cli *cli)
     struct buf path;
     path_start(&path, "/v1/queue", NULL, "");
     path_add(&path, "by", by);
+    path_add(&path, "all", cli_value(cli, "all") != NULL ? "1" : NULL);
     path_add(&path, "limit", cli_value(cli, "limit"));
     int code = http_show(cli, NULL, path_done(&path), print_queue);
     buf_free(&path);
@@ -130,6 +139,7 @@ static int run_queue(struct cli *cli)
 
 static const struct cli_option queue_options[] = {
     {"by", "KEY", "domain (default), site, tenant, status or age"},
+    {"all", NULL, "with what became of those that ended, also where nothing is queued any more"},
     {"limit", "N", "rows at most (default 1000)"},
 };
 
@@ -156,17 +166,17 @@ static void print_sites(struct cli *cli, json_t *answer)
     table_init(&table, 11, heads);
     json_array_foreach(sites, i, site)
     {
-        const char *by = js_text(site, "blocked_by"), *reason = js_text(site, "reason");
-        table_text(&table, js_text(site, "site"));
-        table_number(&table, js_number(site, "connections"));
-        table_number(&table, js_number(site, "max_connections"));
-        table_number(&table, js_number(site, "idle"));
-        table_number(&table, js_number(site, "in_flight"));
-        table_number(&table, js_number(site, "delivered"));
-        table_number(&table, js_number(site, "deferred"));
-        table_number(&table, js_number(site, "failed"));
+        const char *by = member_text(site, "blocked_by"), *reason = member_text(site, "reason");
+        table_text(&table, member_text(site, "site"));
+        table_number(&table, member_number(site, "connections"));
+        table_number(&table, member_number(site, "max_connections"));
+        table_number(&table, member_number(site, "idle"));
+        table_number(&table, member_number(site, "in_flight"));
+        table_number(&table, member_number(site, "delivered"));
+        table_number(&table, member_number(site, "deferred"));
+        table_number(&table, member_number(site, "failed"));
         table_text(&table, rate_text(text, site, "rate_1m"));
-        table_text(&table, figure_until(text, js_text(site, "blocked_until")));
+        table_text(&table, figure_until(text, member_text(site, "blocked_until")));
         table_printf(&table, "%s%s%s", by, by[0] && reason[0] ? ": " : "", reason);
     }
     table_print(&table, stdout, true);
@@ -200,20 +210,21 @@ static void print_explained(struct cli *cli, json_t *answer)
     (void)cli;
     json_array_foreach(answers, i, one)
     {
-        const char *rid = js_text(one, "rid");
+        const char *rid = member_text(one, "rid");
         if (rid[0]) {
             printf("%s to ", rid);
-            print_safe(stdout, js_text(one, "to"));
-            printf(": %s, %lld attempts\n", js_text(one, "state"), js_number(one, "attempts"));
+            print_safe(stdout, member_text(one, "to"));
+            printf(": %s, %lld attempts\n", member_text(one, "state"), member_number(one, "attempts"));
         } else {
-            print_safe(stdout, js_text(one, "domain"));
+            print_safe(stdout, member_text(one, "domain"));
             fputs(" (tenant ", stdout);
-            print_safe(stdout, js_text(one, "tenant"));
-            printf("): %lld ready, %lld deferred\n", js_number(one, "ready"), js_number(one, "deferred"));
+            print_safe(stdout, member_text(one, "tenant"));
+            printf("): %lld ready, %lld deferred\n", member_number(one, "ready"),
+                   member_number(one, "deferred"));
         }
         fputs("  ", stdout);
-        print_safe(stdout, js_text(one, "why"));
-        const char *until = js_text(one, "until");
+        print_safe(stdout, member_text(one, "why"));
+        const char *until = member_text(one, "until");
         if (until[0])
             printf(" (until %s, %s)", figure_time(text, until), figure_until(left, until));
         putchar('\n');
@@ -259,12 +270,12 @@ const struct command command_explain = {
 static void print_retried(struct cli *cli, json_t *answer)
 {
     (void)cli;
-    if (js_true(answer, "done"))
-        printf("%lld due at once, %lld of %lld that match were in flight\n", js_number(answer, "changed"),
-               js_number(answer, "in_flight"), js_number(answer, "matched"));
+    if (member_true(answer, "done"))
+        printf("%lld due at once, %lld of %lld that match were in flight\n", member_number(answer, "changed"),
+               member_number(answer, "in_flight"), member_number(answer, "matched"));
     else
-        printf("operation %s goes on: %lld due so far\n", js_text(answer, "op"),
-               js_number(answer, "changed"));
+        printf("operation %s goes on: %lld due so far\n", member_text(answer, "op"),
+               member_number(answer, "changed"));
 }
 
 static const struct cli_option retry_options[] = {

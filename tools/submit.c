@@ -35,15 +35,15 @@ static void print_rejected(const json_t *job)
     json_array_foreach(rejected, i, one)
     {
         if (json_object_get(one, "line"))
-            printf("  line %lld: ", js_number(one, "line"));
+            printf("  line %lld: ", member_number(one, "line"));
         else
-            printf("  recipient %lld: ", js_number(one, "index"));
-        print_safe(stdout, js_text(one, "to"));
-        fputs(js_text(one, "to")[0] ? ": " : "", stdout);
-        print_safe(stdout, js_text(one, "error"));
+            printf("  recipient %lld: ", member_number(one, "index"));
+        print_safe(stdout, member_text(one, "to"));
+        fputs(member_text(one, "to")[0] ? ": " : "", stdout);
+        print_safe(stdout, member_text(one, "error"));
         putchar('\n');
     }
-    long long more = js_number(job, "rejected_count") - (long long)json_array_size(rejected);
+    long long more = member_number(job, "rejected_count") - (long long)json_array_size(rejected);
     if (more > 0)
         printf("  and %lld more\n", more);
 }
@@ -55,15 +55,15 @@ static void print_jobs(const json_t *answer)
     json_array_foreach(jobs, i, job)
     {
         const json_t *rejected = json_object_get(job, "rejected");
-        long long count = js_number(job, "rejected_count");
+        long long count = member_number(job, "rejected_count");
         if (count == 0)
             count = (long long)json_array_size(rejected);
-        if (js_text(job, "job")[0])
-            printf("job %s: %lld accepted", js_text(job, "job"), js_number(job, "accepted"));
+        if (member_text(job, "job")[0])
+            printf("job %s: %lld accepted", member_text(job, "job"), member_number(job, "accepted"));
         else
-            printf("%lld would be accepted", js_number(job, "accepted"));
-        if (js_number(job, "suppressed") > 0)
-            printf(", %lld suppressed", js_number(job, "suppressed"));
+            printf("%lld would be accepted", member_number(job, "accepted"));
+        if (member_number(job, "suppressed") > 0)
+            printf(", %lld suppressed", member_number(job, "suppressed"));
         printf(count > 0 ? ", %lld rejected:\n" : "\n", count);
         print_rejected(job);
     }
@@ -80,14 +80,14 @@ struct totals {
 static void add_job(struct totals *totals, const json_t *job)
 {
     const json_t *counts = json_object_get(job, "counts");
-    totals->total += js_number(job, "total");
-    totals->queued += js_number(job, "queued");
-    totals->delivered += js_number(counts, "delivered");
-    totals->bounced += js_number(counts, "bounced");
-    totals->expired += js_number(counts, "expired");
-    totals->deferred += js_number(counts, "deferred");
+    totals->total += member_number(job, "total");
+    totals->queued += member_number(job, "queued");
+    totals->delivered += member_number(counts, "delivered");
+    totals->bounced += member_number(counts, "bounced");
+    totals->expired += member_number(counts, "expired");
+    totals->deferred += member_number(counts, "deferred");
     totals->rate += json_number_value(json_object_get(job, "rate"));
-    totals->paused |= strcmp(js_text(job, "state"), "paused") == 0;
+    totals->paused |= strcmp(member_text(job, "state"), "paused") == 0;
 }
 
 static void wait_ms(int64_t ms)
@@ -145,7 +145,7 @@ static int follow(const struct cli *cli, const json_t *answer)
     struct totals totals;
     size_t i;
     int code;
-    json_array_foreach(jobs, i, job) if (js_text(job, "job")[0] && i < FOLLOW_JOBS_MAX)
+    json_array_foreach(jobs, i, job) if (member_text(job, "job")[0] && i < FOLLOW_JOBS_MAX)
         json_array_append(ids, json_object_get(job, "job"));
     progress_start(&progress, "delivering", false);
     fflush(stdout);

@@ -5,7 +5,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <xxh_x86dispatch.h> /* the widest vectors this processor has */
+#else
 #include <xxhash.h>
+#endif
 
 enum data_state {
     AT_LINE_START,

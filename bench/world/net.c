@@ -73,12 +73,22 @@ uint64_t address_hash(const union address *address)
     return str_hash(str_make((const char *)&address->v4.sin_addr, sizeof address->v4.sin_addr));
 }
 
+/* Where the kernel's default is BBR its pacing costs a timer a reply and says nothing on loopback. Accepted
+ * sockets inherit it; a kernel without reno keeps its own. */
+static void use_reno(int fd)
+{
+    static const char reno[] = "reno";
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof reno - 1);
+}
+
 static bool prepare(int fd, union address *address, int type)
 {
     const int on = 1;
     if (type == SOCK_STREAM && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
                                 setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0))
         return false;
+    if (type == SOCK_STREAM)
+        use_reno(fd);
     if (address->any.sa_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0)
         return false;
     socklen_t size = address_size(address);

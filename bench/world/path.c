@@ -39,6 +39,28 @@ static bool sound_domain(struct str domain)
     return before != '.';
 }
 
+/* RFC 5321 4.1.2: what an unquoted local part may not hold. */
+static bool is_special(char c)
+{
+    switch (c) {
+    case '(':
+    case ')':
+    case '<':
+    case '>':
+    case '[':
+    case ']':
+    case ':':
+    case ';':
+    case '@':
+    case '\\':
+    case ',':
+    case '"':
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool sound_local(struct str local)
 {
     if (local.n == 0 || local.n > 64)
@@ -48,7 +70,7 @@ static bool sound_local(struct str local)
     if (local.p[0] == '.' || local.p[local.n - 1] == '.')
         return false;
     for (size_t i = 0; i < local.n; i++) {
-        if (strchr("()<>[]:;@\\,\"", local.p[i]) || (i && local.p[i] == '.' && local.p[i - 1] == '.'))
+        if (is_special(local.p[i]) || (i && local.p[i] == '.' && local.p[i - 1] == '.'))
             return false;
     }
     return true;

@@ -38,7 +38,7 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/events", "after follow limit job type", call_events, NULL, JOBS},
     {HTTP_GET, "/v1/ops", "", call_ops, NULL, CONTROL},
     {HTTP_GET, "/v1/ops/*", "", call_op, NULL, JOBS},
-    {HTTP_GET, "/v1/queue", "by limit", call_queue, NULL, CONTROL},
+    {HTTP_GET, "/v1/queue", "by all limit", call_queue, NULL, CONTROL},
     {HTTP_POST, "/v1/queue/retry", "tenant campaign job domain site status", call_queue_retry, NULL, CONTROL},
     {HTTP_GET, "/v1/sites", "", call_sites, NULL, CONTROL},
     {HTTP_GET, "/v1/sites/*", "", call_site, NULL, CONTROL},

@@ -53,11 +53,13 @@
  *   each list by falling count; domains at most 1000, what failed at the rest is summed in other_domains.
  *   CSV: header `time,to,domain,site,category,status,code,reply,attempts,job,campaign,id`, CRLF, RFC 4180.
  *
- * GET /v1/queue (by=domain|site|tenant|status|age, default domain; limit=1000)
+ * GET /v1/queue (by=domain|site|tenant|status|age, default domain; all=1; limit=1000)
  *   {"by":"domain","total":{"queued","ready","deferred","in_flight"},
- *    "rows":[{"domain":"example.com","queued","ready","deferred","next":TIME|null}…],"more":0}
- *   by falling queued; `more` rows were left out. A row's key is named as `by`: "domain", "site" ("" where
- *   not known yet), "tenant", "status" (with "phrase", and "deferred" only), "age" ("<5m" "<1h" "<4h" "<1d"
+ *    "rows":[{"domain":"example.com","queued","ready","deferred",
+ *    "delivered","bounced","expired","next":TIME|null}…],"more":0}
+ *   by falling queued; with all=1 also what has nothing queued any more (its totals stay). `more` rows were
+ * left out. A row's key is named as `by`: "domain", "site" ("" where not known yet), "tenant", "status" (with
+ * "phrase", and "deferred" only), "age" ("<5m" "<1h" "<4h" "<1d"
  *   "<4d" ">=4d" since accepted, in this order; no "next"). ready counts what is in flight, too.
  * POST /v1/queue/retry (tenant, campaign, job, domain, site, status: parameters, or a JSON object of strings)
  *   What is deferred and matches is due at once. 200 or 202 {"done","op","matched","changed","in_flight"}.
@@ -100,7 +102,7 @@ struct api;
 /* All of it outlives the api. */
 struct api_context {
     struct store *store;
-    struct fleet *fleet; /* engine/route/inspect.h */
+    struct fleet *fleet; /* engine/inspect.h */
     const struct config *config;
     const char *version;
     struct now started;

@@ -5,7 +5,7 @@
 #include "engine/admin/api.h"
 #include "engine/admin/http.h"
 #include "engine/base/js.h"
-#include "engine/route/inspect.h"
+#include "engine/inspect.h"
 
 struct rates;
 struct intake;

@@ -15,7 +15,7 @@
 /* ---- rows by name ---- */
 
 struct row {
-    uint64_t ready, deferred;
+    uint64_t ready, deferred, delivered, bounced, expired;
     int64_t next_ms;
     UT_hash_handle hh;
     char name[];
@@ -24,6 +24,7 @@ struct row {
 struct rows {
     struct row *table;
     bool by_tenant;
+    bool all; /* also those of which nothing is queued any more */
     bool failed;
 };
 
@@ -46,22 +47,32 @@ static struct row *row_of(struct rows *rows, const char *name)
     return NULL;
 }
 
-static void add_to_row(struct row *row, uint64_t ready, uint64_t deferred, int64_t next_ms)
+static void add_to_row(struct row *row, const struct row *more)
 {
     if (row == NULL)
         return;
-    row->ready += ready;
-    row->deferred += deferred;
-    if (next_ms != 0 && (row->next_ms == 0 || next_ms < row->next_ms))
-        row->next_ms = next_ms;
+    row->ready += more->ready;
+    row->deferred += more->deferred;
+    row->delivered += more->delivered;
+    row->bounced += more->bounced;
+    row->expired += more->expired;
+    if (more->next_ms != 0 && (row->next_ms == 0 || more->next_ms < row->next_ms))
+        row->next_ms = more->next_ms;
 }
 
 static bool count_lane(const struct lane_info *lane, void *user)
 {
     struct rows *rows = user;
-    if (lane->ready + lane->deferred > 0)
-        add_to_row(row_of(rows, rows->by_tenant ? lane->tenant : lane->domain), lane->ready, lane->deferred,
-                   lane->next_due_ms);
+    const struct row counts = {
+        .ready = lane->ready,
+        .deferred = lane->deferred,
+        .delivered = lane->delivered,
+        .bounced = lane->bounced,
+        .expired = lane->expired,
+        .next_ms = lane->next_due_ms,
+    };
+    if (rows->all || counts.ready + counts.deferred > 0)
+        add_to_row(row_of(rows, rows->by_tenant ? lane->tenant : lane->domain), &counts);
     return !rows->failed;
 }
 
@@ -78,6 +89,10 @@ static void free_rows(struct rows *rows)
 static int by_queued(const struct row *a, const struct row *b)
 {
     uint64_t x = a->ready + a->deferred, y = b->ready + b->deferred;
+    if (x == y) {
+        x = a->delivered + a->bounced + a->expired;
+        y = b->delivered + b->bounced + b->expired;
+    }
     return x != y ? (x < y) - (x > y) : strcmp(a->name, b->name);
 }
 
@@ -105,7 +120,7 @@ static void domains_to_sites(struct fleet *fleet, struct rows *domains,
 
 static void add_to_site(const struct row *domain, const char *site, void *user)
 {
-    add_to_row(row_of(user, site), domain->ready, domain->deferred, domain->next_ms);
+    add_to_row(row_of(user, site), domain);
 }
 
 static json_t *rows_json(struct rows *rows, const char *key, size_t limit, uint64_t *more)
@@ -122,6 +137,9 @@ static json_t *rows_json(struct rows *rows, const char *key, size_t limit, uint6
         js_set_int(item, "queued", row->ready + row->deferred);
         js_set_int(item, "ready", row->ready);
         js_set_int(item, "deferred", row->deferred);
+        js_set_int(item, "delivered", row->delivered);
+        js_set_int(item, "bounced", row->bounced);
+        js_set_int(item, "expired", row->expired);
         js_set(item, "next", js_time(row->next_ms));
         json_array_append_new(list, item);
     }
@@ -129,9 +147,9 @@ static json_t *rows_json(struct rows *rows, const char *key, size_t limit, uint6
 }
 
 /* By domain, tenant or site; NULL: no memory. */
-static json_t *summary_by_name(struct api *api, const char *by, size_t limit, uint64_t *more)
+static json_t *summary_by_name(struct api *api, const char *by, bool all, size_t limit, uint64_t *more)
 {
-    struct rows rows = {.by_tenant = strcmp(by, "tenant") == 0}, sites = {0};
+    struct rows rows = {.by_tenant = strcmp(by, "tenant") == 0, .all = all}, sites = {0};
     bool by_site = strcmp(by, "site") == 0;
     visit_lanes(api->context.store, count_lane, &rows);
     if (by_site)
@@ -227,6 +245,7 @@ void call_queue(struct http_request *request, struct now now, void *user)
 {
     struct api *api = user;
     struct str by = http_parameter(request, "by");
+    bool all = str_eq(http_parameter(request, "all"), STR("1"));
     size_t limit;
     uint64_t more = 0;
     json_t *list;
@@ -235,7 +254,7 @@ void call_queue(struct http_request *request, struct now now, void *user)
     if (by.p == NULL)
         by = STR("domain");
     if (str_eq(by, STR("domain")) || str_eq(by, STR("site")) || str_eq(by, STR("tenant"))) {
-        list = summary_by_name(api, by.p, limit, &more);
+        list = summary_by_name(api, by.p, all, limit, &more);
     } else if (str_eq(by, STR("status"))) {
         list = summary_by_status(api->context.store, limit, &more);
     } else if (str_eq(by, STR("age"))) {

@@ -16,6 +16,8 @@
  * step even when there is nothing to submit. */
 #include "engine/io/io.h"
 
+#include "engine/io/io_lists.h"
+
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/limits.h"
@@ -24,9 +26,8 @@
 #include <errno.h>
 #include <liburing.h>
 #include <limits.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -40,8 +41,6 @@ enum operation { OP_CONNECT = 1, OP_SEND, OP_RECEIVE, OP_CANCEL, OP_POLL, OP_POL
 #define OP_MASK UINT64_C(7)
 _Static_assert(_Alignof(struct io_conn) > OP_MASK && _Alignof(struct io_poll) > OP_MASK, "room for the kind");
 
-enum want { WANT_CONNECT = 1, WANT_SEND = 2, WANT_CANCEL = 4, WANT_CANCEL_RECEIVE = 8 };
-
 #define BUFFER_GROUP 0
 
 struct completion {
@@ -51,17 +50,14 @@ struct completion {
 };
 
 struct io {
+    struct io_lists lists; /* first: io_conn.c knows no more of it */
     struct io_uring ring;
     bool enabled;
     struct io_uring_buf_ring *buffers;
     unsigned buffer_count;
     char *buffer_memory;
-    struct io_conn *todo, **todo_tail; /* connections with something to hand to the kernel */
-    struct io_conn *ended;             /* closing, nothing pending */
-    struct io_poll *poll_todo;
-    struct io_poll *poll_ended;
-    unsigned live; /* open connections and polls that are not idle */
-    int inbox_fd;  /* of the inbox polled now; -1: none */
+    pthread_t thread; /* that steps it, once enabled */
+    int inbox_fd;     /* of the inbox polled now; -1: none */
     struct io_stats stats;
     struct completion batch[IO_BATCH_MAX];
 };
@@ -193,7 +189,6 @@ static bool buffers_setup(struct io *io, unsigned sessions_max, struct err *err)
 
 static void io_free(struct io *io)
 {
-    io_uring_queue_exit(&io->ring); /* takes the registered buffers with it */
     free(io->buffer_memory);
     if (io->buffers != NULL)
         munmap(io->buffers, buffer_ring_bytes(io));
@@ -207,194 +202,23 @@ struct io *io_create(unsigned sessions_max, struct err *err)
         err_set(err, ENOMEM, "no memory for the network");
         return NULL;
     }
-    io->todo_tail = &io->todo;
+    io->lists.todo_tail = &io->lists.todo;
     io->inbox_fd = -1;
     if (!ring_setup(io, sessions_max, err)) {
         free(io);
         return NULL;
     }
     if (!buffers_setup(io, sessions_max, err)) {
+        io_uring_queue_exit(&io->ring);
         io_free(io);
         return NULL;
     }
     return io;
 }
 
-void io_destroy(struct io *io)
-{
-    if (io == NULL)
-        return;
-    for (int i = 0; io->live > 0 && i < IO_DRAIN_STEPS_MAX; i++)
-        io_step(io, NULL, NS_PER_MS);
-    if (io->live > 0)
-        log_error("%u connections were left open at the end; please report this", io->live);
-    io_free(io);
-}
-
 const struct io_stats *io_stats(const struct io *io)
 {
     return &io->stats;
-}
-
-/* ---- what owners ask for ---- */
-
-static void conn_list(struct io *io, struct io_conn *conn)
-{
-    if (conn->listed)
-        return;
-    conn->listed = true;
-    conn->next = NULL;
-    *io->todo_tail = conn;
-    io->todo_tail = &conn->next;
-}
-
-static void conn_want(struct io *io, struct io_conn *conn, enum want want)
-{
-    conn->wants |= (uint8_t)want;
-    conn_list(io, conn);
-}
-
-static void conn_reset(struct io_conn *conn)
-{
-    const struct io_handlers *handlers = conn->handlers;
-    *conn = (struct io_conn){.handlers = handlers, .fd = -1};
-}
-
-/* A blocking socket: on a non-blocking one the ring would answer EAGAIN instead of waiting. */
-static int conn_socket(struct io_conn *conn, const struct sockaddr *peer, socklen_t peer_len, int type)
-{
-    assert(!conn->open && !conn->closing && conn->pending == 0);
-    if (peer_len > sizeof conn->peer)
-        return -EINVAL;
-    conn_reset(conn);
-    int fd = socket(peer->sa_family, type | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    conn->fd = fd;
-    memcpy(&conn->peer, peer, peer_len);
-    conn->peer_len = peer_len;
-    return 0;
-}
-
-static int conn_give_up(struct io_conn *conn, int error)
-{
-    close(conn->fd);
-    conn->fd = -1;
-    return -error;
-}
-
-int io_connect(struct io *io, struct io_conn *conn, const struct sockaddr *source, socklen_t source_len,
-               const struct sockaddr *peer, socklen_t peer_len)
-{
-    int error = conn_socket(conn, peer, peer_len, SOCK_STREAM);
-    if (error != 0)
-        return error;
-    int one = 1;
-    if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
-        return conn_give_up(conn, errno);
-    if (source != NULL) {
-        /* The port is chosen at connect, so that a source's ports are used once a peer and not once in all.
-         */
-        if (setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one) != 0 ||
-            bind(conn->fd, source, source_len) != 0)
-            return conn_give_up(conn, errno);
-    }
-    conn->open = true;
-    conn->connecting = true;
-    io->live++;
-    conn_want(io, conn, WANT_CONNECT);
-    return 0;
-}
-
-int io_connect_udp(struct io *io, struct io_conn *conn, const struct sockaddr *peer, socklen_t peer_len)
-{
-    int error = conn_socket(conn, peer, peer_len, SOCK_DGRAM);
-    if (error != 0)
-        return error;
-    if (connect(conn->fd, peer, peer_len) != 0)
-        return conn_give_up(conn, errno);
-    conn->open = true;
-    conn->datagram = true;
-    io->live++;
-    return 0;
-}
-
-void io_send(struct io *io, struct io_conn *conn, struct iovec *iov, size_t n)
-{
-    assert(!conn->sending && !conn->connecting);
-    if (conn->closing || !conn->open)
-        return;
-    conn->sending = true;
-    conn->iov = iov;
-    conn->iov_left = n;
-    conn->to_send = 0;
-    conn->sent_so_far = 0;
-    for (size_t i = 0; i < n; i++)
-        conn->to_send += iov[i].iov_len;
-    conn_want(io, conn, WANT_SEND);
-}
-
-void io_receive(struct io *io, struct io_conn *conn)
-{
-    if (conn->closing || !conn->open || conn->receiving)
-        return;
-    conn->receiving = true;
-    conn_list(io, conn);
-}
-
-void io_pause(struct io *io, struct io_conn *conn, bool paused)
-{
-    if (conn->closing || !conn->open || conn->paused == paused)
-        return;
-    conn->paused = paused;
-    if (!paused)
-        conn->wants &= (uint8_t)~WANT_CANCEL_RECEIVE;
-    else if (conn->armed)
-        conn->wants |= WANT_CANCEL_RECEIVE;
-    conn_list(io, conn);
-}
-
-void io_close(struct io *io, struct io_conn *conn)
-{
-    if (conn->closing)
-        return;
-    if (!conn->open) { /* it still gets its `closed` */
-        conn->fd = -1;
-        conn->open = true;
-        io->live++;
-    }
-    conn->closing = true;
-    conn->wants = conn->pending > 0 ? WANT_CANCEL : 0;
-    conn_list(io, conn);
-}
-
-static void poll_list(struct io *io, struct io_poll *poll)
-{
-    if (poll->listed)
-        return;
-    poll->listed = true;
-    poll->pending++;
-    poll->next = io->poll_todo;
-    io->poll_todo = poll;
-}
-
-void io_poll_start(struct io *io, struct io_poll *poll, int fd, short events)
-{
-    assert(io_poll_idle(poll));
-    poll->fd = fd;
-    poll->events = events;
-    poll->armed = false;
-    poll->cancelled = false;
-    io->live++;
-    poll_list(io, poll);
-}
-
-void io_poll_cancel(struct io *io, struct io_poll *poll)
-{
-    if (io_poll_idle(poll) || poll->cancelled)
-        return;
-    poll->cancelled = true;
-    poll_list(io, poll);
 }
 
 /* ---- to the kernel ---- */
@@ -473,25 +297,25 @@ static bool conn_may_arm(const struct io_conn *conn)
 /* False when the kernel takes no more now. */
 static bool conn_submit(struct io *io, struct io_conn *conn)
 {
-    if (conn->wants & WANT_CONNECT && !submit_connect(io, conn))
+    if (conn->wants & IO_WANT_CONNECT && !submit_connect(io, conn))
         return false;
-    conn->wants &= (uint8_t)~WANT_CONNECT;
-    if (conn->wants & WANT_CANCEL && !submit_cancel(io, conn, true))
+    conn->wants &= (uint8_t)~IO_WANT_CONNECT;
+    if (conn->wants & IO_WANT_CANCEL && !submit_cancel(io, conn, true))
         return false;
-    conn->wants &= (uint8_t)~WANT_CANCEL;
-    if (conn->wants & WANT_CANCEL_RECEIVE && !submit_cancel(io, conn, false))
+    conn->wants &= (uint8_t)~IO_WANT_CANCEL;
+    if (conn->wants & IO_WANT_CANCEL_RECEIVE && !submit_cancel(io, conn, false))
         return false;
-    conn->wants &= (uint8_t)~WANT_CANCEL_RECEIVE;
-    if (conn->wants & WANT_SEND && !submit_send(io, conn))
+    conn->wants &= (uint8_t)~IO_WANT_CANCEL_RECEIVE;
+    if (conn->wants & IO_WANT_SEND && !submit_send(io, conn))
         return false;
-    conn->wants &= (uint8_t)~WANT_SEND;
+    conn->wants &= (uint8_t)~IO_WANT_SEND;
     return !conn_may_arm(conn) || submit_receive(io, conn);
 }
 
 static void conn_end(struct io *io, struct io_conn *conn)
 {
-    conn->next = io->ended;
-    io->ended = conn;
+    conn->next = io->lists.ended;
+    io->lists.ended = conn;
 }
 
 static bool poll_submit(struct io *io, struct io_poll *poll)
@@ -514,32 +338,32 @@ static bool poll_submit(struct io *io, struct io_poll *poll)
 static void poll_release(struct io *io, struct io_poll *poll)
 {
     if (poll->pending == 1 && poll->cancelled && poll->idle != NULL) { /* still ours until it was told */
-        poll->next = io->poll_ended;
-        io->poll_ended = poll;
+        poll->next = io->lists.poll_ended;
+        io->lists.poll_ended = poll;
         return;
     }
     if (--poll->pending == 0)
-        io->live--;
+        io_poll_unlink(poll);
 }
 
 static void submit_all(struct io *io)
 {
-    while (io->todo != NULL) {
-        struct io_conn *conn = io->todo;
+    while (io->lists.todo != NULL) {
+        struct io_conn *conn = io->lists.todo;
         if (!conn_submit(io, conn))
             return;
-        io->todo = conn->next;
-        if (io->todo == NULL)
-            io->todo_tail = &io->todo;
+        io->lists.todo = conn->next;
+        if (io->lists.todo == NULL)
+            io->lists.todo_tail = &io->lists.todo;
         conn->listed = false;
         if (conn->closing && conn->pending == 0)
             conn_end(io, conn);
     }
-    while (io->poll_todo != NULL) {
-        struct io_poll *poll = io->poll_todo;
+    while (io->lists.poll_todo != NULL) {
+        struct io_poll *poll = io->lists.poll_todo;
         if (!poll_submit(io, poll))
             return;
-        io->poll_todo = poll->next;
+        io->lists.poll_todo = poll->next;
         poll->listed = false;
         poll_release(io, poll);
     }
@@ -576,8 +400,8 @@ static void enter_check(int result)
 
 static void enter(struct io *io, struct inbox *inbox, int64_t timeout_ns)
 {
-    bool wait = timeout_ns > 0 && io->todo == NULL && io->poll_todo == NULL && io->ended == NULL &&
-                io->poll_ended == NULL && io_uring_cq_ready(&io->ring) == 0;
+    bool wait = timeout_ns > 0 && io->lists.todo == NULL && io->lists.poll_todo == NULL &&
+                io->lists.ended == NULL && io->lists.poll_ended == NULL && io_uring_cq_ready(&io->ring) == 0;
     if (!wait || (inbox != NULL && !inbox_sleep(inbox))) {
         enter_check(io_uring_submit_and_get_events(&io->ring));
         return;
@@ -599,7 +423,7 @@ static void run_connect(struct io *io, struct io_conn *conn, int result)
     if (conn->closing)
         return;
     if (conn->receiving)
-        conn_list(io, conn);
+        io_conn_list(&io->lists, conn);
     conn->handlers->connected(conn, result);
 }
 
@@ -626,7 +450,7 @@ static void run_send(struct io *io, struct io_conn *conn, int result)
         send_advance(conn, (size_t)result);
     if (result > 0 && conn->sent_so_far < conn->to_send) {
         io->stats.short_sends++;
-        conn_want(io, conn, WANT_SEND);
+        io_conn_want(&io->lists, conn, IO_WANT_SEND);
         return;
     }
     if (result == 0 && conn->sent_so_far < conn->to_send)
@@ -652,7 +476,7 @@ static void run_receive(struct io *io, struct io_conn *conn, const struct comple
         if (!again)
             conn->receiving = false;
         else if (!conn->armed)
-            conn_list(io, conn);
+            io_conn_list(&io->lists, conn);
         if (!again || done->result > 0)
             conn->handlers->received(conn, data, done->result);
     }
@@ -731,20 +555,20 @@ static void run(struct io *io, const struct completion *done)
 
 static void run_ended(struct io *io)
 {
-    while (io->ended != NULL) {
-        struct io_conn *conn = io->ended;
-        io->ended = conn->next;
+    while (io->lists.ended != NULL) {
+        struct io_conn *conn = io->lists.ended;
+        io->lists.ended = conn->next;
         if (conn->fd >= 0)
             close(conn->fd);
-        conn_reset(conn);
-        io->live--;
+        io_conn_unlink(conn);
+        io_conn_reset(conn);
         conn->handlers->closed(conn);
     }
-    while (io->poll_ended != NULL) {
-        struct io_poll *poll = io->poll_ended;
-        io->poll_ended = poll->next;
+    while (io->lists.poll_ended != NULL) {
+        struct io_poll *poll = io->lists.poll_ended;
+        io->lists.poll_ended = poll->next;
         poll->pending = 0;
-        io->live--;
+        io_poll_unlink(poll);
         poll->idle(poll);
     }
 }
@@ -757,7 +581,7 @@ static void enable(struct io *io)
         log_error("cannot enable the io_uring: %s; the daemon stops", strerror(error));
         abort();
     }
-    io_uring_register_ring_fd(&io->ring); /* saves a look-up an enter; without it all works too */
+    io->thread = pthread_self();
     io->enabled = true;
 }
 
@@ -774,4 +598,41 @@ void io_step(struct io *io, struct inbox *inbox, int64_t timeout_ns)
     for (unsigned i = 0; i < n; i++)
         run(io, &io->batch[i]);
     run_ended(io);
+}
+
+/* ---- the end ---- */
+
+/* The thread that stepped has ended, and the kernel has cancelled what it had under way. */
+static void end_without_ring(struct io *io)
+{
+    do { /* callbacks may close others */
+        run_ended(io);
+        for (struct io_conn *conn = io->lists.open; conn != NULL; conn = conn->next_open) {
+            conn->pending = 0;
+            if (conn->closing)
+                conn_end(io, conn);
+        }
+        for (struct io_poll *poll = io->lists.open_polls, *next; poll != NULL; poll = next) {
+            next = poll->next_open;
+            poll->pending = 1;
+            if (poll->cancelled)
+                poll_release(io, poll);
+        }
+    } while (io->lists.ended != NULL || io->lists.poll_ended != NULL);
+}
+
+void io_destroy(struct io *io)
+{
+    if (io == NULL)
+        return;
+    bool ours = io->enabled && pthread_equal(io->thread, pthread_self());
+    for (int i = 0;
+         ours && (io->lists.open != NULL || io->lists.open_polls != NULL) && i < IO_DRAIN_STEPS_MAX; i++)
+        io_step(io, NULL, NS_PER_MS);
+    io_uring_queue_exit(&io->ring);
+    if (!ours)
+        end_without_ring(io);
+    if (io->lists.open != NULL || io->lists.open_polls != NULL)
+        log_error("connections were left open at the end; please report this");
+    io_free(io);
 }

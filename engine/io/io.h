@@ -38,10 +38,11 @@ struct io_handlers {
 /* The fields are io's; the owner zeroes it and sets `handlers`. */
 struct io_conn {
     const struct io_handlers *handlers;
-    struct io_conn *next; /* io's lists */
-    int fd;               /* valid while `open` */
-    unsigned pending;     /* operations the kernel still holds */
-    uint8_t wants;        /* operations to hand to the kernel at the next step */
+    struct io_conn *next; /* io's lists: what to do, and all that are open */
+    struct io_conn *next_open, **back_open;
+    int fd;           /* valid while `open` */
+    unsigned pending; /* operations the kernel still holds */
+    uint8_t wants;    /* operations to hand to the kernel at the next step */
     bool open, listed, datagram, closing, connecting, sending, receiving, armed, paused;
     struct sockaddr_storage peer;
     socklen_t peer_len;
@@ -62,7 +63,8 @@ struct io_stats {
 /* `sessions_max` sizes the rings and the receive buffers. Fails with a sentence that tells how to allow
  * io_uring where it is forbidden. Another thread than the creator may step it, but always the same. */
 struct io *io_create(unsigned sessions_max, struct err *err);
-/* Everything must be closed or cancelled; what is still ending is waited for, with its callbacks. */
+/* Everything must be closed or cancelled; what is still ending gets its last callback from within. On another
+ * thread than the one that stepped it only once that has ended. */
 void io_destroy(struct io *io);
 const struct io_stats *io_stats(const struct io *io);
 
@@ -88,7 +90,7 @@ void io_close(struct io *io, struct io_conn *conn);
 struct io_poll {
     void (*ready)(struct io_poll *poll, int events); /* POLLIN…, or -errno */
     void (*idle)(struct io_poll *poll); /* may be NULL: after a cancel, once, when the memory is free again */
-    struct io_poll *next;
+    struct io_poll *next, *next_open, **back_open;
     int fd;
     unsigned pending; /* what io and the kernel still hold */
     short events;

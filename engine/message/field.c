@@ -256,7 +256,7 @@ static bool find_encoded(struct str s, size_t *first, size_t *last)
     return found;
 }
 
-void field_text(struct field_writer *w, struct str s)
+void field_flat_text(struct field_writer *w, struct str s)
 {
     size_t first, last;
     s = trim_blanks(s);
@@ -442,7 +442,7 @@ void field_step(struct field_writer *w, enum record_kind kind, unsigned flags, s
         buf_add_str(w->text, text);
         break;
     case RECORD_TEXT_END:
-        field_text(w, buf_str(w->text));
+        field_flat_text(w, buf_str(w->text));
         buf_clear(w->text);
         break;
     case RECORD_PHRASE_END:

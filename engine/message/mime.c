@@ -1,6 +1,7 @@
 /* mime.c - see mime.h. */
 #include "engine/message/mime.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 bool mime_is_field_name(struct str name)
@@ -34,7 +35,7 @@ static bool add_field(struct mime_fields *fields, struct mime_field field, struc
         size_t capacity = fields->capacity ? 2 * fields->capacity : 32;
         struct mime_field *at = realloc(fields->at, capacity * sizeof *at);
         if (at == NULL)
-            return err_set(err, 12 /* ENOMEM */, "out of memory while a message was read");
+            return err_set(err, ENOMEM, "out of memory while a message was read");
         fields->at = at;
         fields->capacity = capacity;
     }
@@ -112,6 +113,8 @@ static struct str read_token(struct str s, size_t *i)
 
 struct str mime_token(struct str value)
 {
+    if (value.n == 0)
+        return STR("");
     size_t i = skip_space(value, 0);
     return read_token(value, &i);
 }
@@ -148,6 +151,8 @@ static void set_boundary(struct mime_type *type, struct str value)
 void mime_parse_type(struct str s, struct mime_type *type)
 {
     *type = (struct mime_type){.boundary_n = 0};
+    if (s.n == 0)
+        return;
     size_t i = skip_space(s, 0);
     struct str first = read_token(s, &i);
     i = skip_space(s, i);

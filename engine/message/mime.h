@@ -6,11 +6,8 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
+#include "engine/limits.h"
 #include "engine/message/lines.h"
-
-#define MIME_FIELDS_MAX   2000 /* of one header */
-#define MIME_NAME_MAX     200  /* of a field; a longer one is no field */
-#define MIME_BOUNDARY_MAX 200  /* RFC 2046 says 70 */
 
 struct mime_field {
     struct str name;

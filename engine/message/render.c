@@ -30,14 +30,18 @@ static bool out_of_memory(struct err *err)
     return err_set(err, ENOMEM, "out of memory while a message was rendered");
 }
 
-static bool begin(struct rendition *out, struct err *err)
+static bool begin(struct rendition *out, const struct template *t, struct err *err)
 {
-    if (out->values == NULL) {
+    if (out->bytes.max == 0) {
         buf_init(&out->bytes, RENDITION_MAX);
         buf_init(&out->text, RENDITION_MAX);
-        out->values = calloc(TEMPLATE_NAMES_MAX + NAME_BUILTINS, sizeof *out->values);
-        if (out->values == NULL)
+    }
+    if (out->value_capacity < t->name_count) {
+        struct str *values = realloc(out->values, t->name_count * sizeof *values);
+        if (values == NULL)
             return out_of_memory(err);
+        out->values = values;
+        out->value_capacity = t->name_count;
     }
     buf_clear(&out->bytes);
     buf_clear(&out->text);
@@ -191,7 +195,7 @@ bool template_render(const struct template *t, const struct render_args *args, s
                      struct err *err)
 {
     struct render r = {.t = t, .out = out, .err = err, .unstuffed = args->unstuffed};
-    if (!begin(out, err))
+    if (!begin(out, t, err))
         return false;
     out->has_8bit = t->info.has_8bit;
     out->needs_smtputf8 = t->info.needs_smtputf8;

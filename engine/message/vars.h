@@ -32,7 +32,7 @@ struct str vars_blob(const struct vars_builder *builder);
 /* Iteration: `struct reader r = vars_reader(blob); while (vars_next(&r, &name, &value)) …`. */
 static inline struct reader vars_reader(struct str blob)
 {
-    return reader_of(blob.p, blob.n);
+    return reader_of(blob.n ? blob.p : "", blob.n);
 }
 
 static inline bool vars_next(struct reader *r, struct str *name, struct str *value)

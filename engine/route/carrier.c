@@ -20,7 +20,7 @@ struct carrier {
     struct dns_mx *hosts; /* keeps the host's name */
     const char *host;
     struct sockaddr_storage address;
-    bool ready, is_idle, try_tls, stopping;
+    bool ready, worked, is_idle, try_tls, stopping;
 };
 
 #define IDLERS_LOOKED_AT 64 /* of the longest idle, to find one of a path */
@@ -60,6 +60,10 @@ static void carrier_done(struct session *session, struct session_transaction *tr
 {
     struct carrier *carrier = session_owner(session);
     (void)now;
+    if (!carrier->worked && session_carried(session) > 0) {
+        carrier->worked = true;
+        host_works(carrier->pool->path->router, &carrier->address);
+    }
     shipment_done(transaction, carrier->pool);
 }
 
@@ -71,25 +75,33 @@ static void carrier_ready(struct session *session, struct now now)
     carrier->ready = true;
     pool->connecting--;
     pool->failures = 0;
-    host_works(pool->path->router, &carrier->address);
     path_connected(pool->path);
     pool_touch(pool); /* the window has grown */
 }
 
 /* The connection was of no use: whose fault is it? */
-static void carrier_failed(struct carrier *carrier, const struct verdict *why)
+static enum path_end carrier_failed(struct carrier *carrier, const struct verdict *why)
 {
     struct pool *pool = carrier->pool;
-    struct router *router = pool->path->router;
+    struct path *path = pool->path;
+    struct router *router = path->router;
     bool tls_broken = why->status.subject == 7 && why->status.detail == 5;
     if (carrier->try_tls && tls_broken && !carrier->ready) {
         host_set_plain(router, &carrier->address);
-        return; /* the same address again, in the clear */
+        return PATH_END_FINE; /* the same address again, in the clear */
     }
-    if (why->scope == SCOPE_PATH && pool->open == 1)
-        path_pause(pool->path, why); /* not one connection is welcome */
-    host_failed(router, &carrier->address, pool->path->settings);
+    if (!carrier->ready && why->code != 0 && path->connections > path->connecting) {
+        path_note(path, why);
+        return PATH_END_REFUSED; /* the host speaks, and others are welcome: one too many */
+    }
+    if (why->scope == SCOPE_PATH)
+        path_pause(path, why); /* not one connection is welcome */
+    if (carrier->ready)
+        host_lost(router, &carrier->address, path->settings);
+    else
+        host_failed(router, &carrier->address, path->settings);
     pool_target_failed(pool, &carrier->address, why);
+    return PATH_END_FAILED;
 }
 
 static void carrier_closed(struct session *session, const struct verdict *why, struct now now)
@@ -99,11 +111,11 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     struct path *path = pool->path;
     (void)now;
     bool of_use = carrier->ready && session_carried(session) > 0;
-    bool failed = why->outcome != VERDICT_NONE && !of_use;
+    enum path_end end = PATH_END_FINE;
     carrier_set_idle(carrier, false);
-    if (failed)
-        carrier_failed(carrier, why);
-    path_connection_over(path, carrier->ready, failed);
+    if (why->outcome != VERDICT_NONE && !of_use)
+        end = carrier_failed(carrier, why);
+    path_connection_over(path, carrier->ready, end);
     if (!carrier->ready)
         pool->connecting--;
     pool->open--;

@@ -7,7 +7,7 @@
 struct host_memory {
     UT_hash_handle hh;
     struct sockaddr_storage address;
-    int64_t dead_until_ns, plain_until_ns;
+    int64_t dead_until_ns, plain_until_ns, lost_at_ns;
     unsigned failures;
 };
 
@@ -57,12 +57,25 @@ int64_t host_failed(struct router *router, const struct sockaddr_storage *addres
     return until_ns;
 }
 
+void host_lost(struct router *router, const struct sockaddr_storage *address,
+               const struct config_site *settings)
+{
+    struct host_memory *host = host_touch(router, address);
+    if (host == NULL)
+        return;
+    if (host->lost_at_ns == 0)
+        host->lost_at_ns = router->now.mono_ns;
+    else if (router->now.mono_ns - host->lost_at_ns >= HOST_LOST_AGAIN_MS * NS_PER_MS)
+        host_failed(router, address, settings);
+}
+
 void host_works(struct router *router, const struct sockaddr_storage *address)
 {
     struct host_memory *host = host_find(router, address);
     if (host != NULL) {
         host->failures = 0;
         host->dead_until_ns = 0;
+        host->lost_at_ns = 0;
     }
 }
 

@@ -11,6 +11,11 @@
 /* Remembers a failure to connect; returns until when (mono_ns) the address is left alone. */
 int64_t host_failed(struct router *router, const struct sockaddr_storage *address,
                     const struct config_site *settings);
+/* A connection got through to EHLO and was then lost before it was of use. The first time is no failure (receivers do
+ * that); once more after HOST_LOST_AGAIN_MS, without a success in between, is one. */
+void host_lost(struct router *router, const struct sockaddr_storage *address,
+               const struct config_site *settings);
+/* A message was taken there. */
 void host_works(struct router *router, const struct sockaddr_storage *address);
 /* 0, or until when it is left alone. */
 int64_t host_dead_until_ns(struct router *router, const struct sockaddr_storage *address);

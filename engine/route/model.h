@@ -21,7 +21,6 @@
 #include "engine/config.h"
 #include "engine/dns/dns.h"
 #include "engine/message/template.h"
-#include "engine/route/inspect.h"
 #include "engine/route/limit.h"
 #include "engine/smtp/session.h"
 #include "queue/retry.h"

@@ -1,7 +1,8 @@
 /* path.c - see path.h.
  *
  * The window starts at WINDOW_START, grows by one with each connection that gets through to EHLO (so it
- * doubles while all goes well) up to max_connections, and shrinks by a quarter with each one that fails.
+ * doubles while all goes well) up to max_connections, and shrinks by a quarter with each one that fails; one that is refused while others
+ * are open tells how many the receiver wants.
  * Fractions, not steps of one: a path of 500 connections that lost its host would need 500 failures to come
  * down. */
 #include "engine/route/path.h"
@@ -155,17 +156,21 @@ void path_connected(struct path *path)
         path->window += 1;
 }
 
-void path_connection_over(struct path *path, bool was_ready, bool failed)
+void path_connection_over(struct path *path, bool was_ready, enum path_end end)
 {
     path->connections--;
     path->router->sessions--;
     if (!was_ready)
         path->connecting--;
-    if (failed) {
+    if (end == PATH_END_FINE)
+        return;
+    double open = (double)(path->connections - path->connecting);
+    if (end == PATH_END_REFUSED && path->window > open)
+        path->window = open;
+    else
         path->window -= path->window / 4;
-        if (path->window < 1)
-            path->window = 1;
-    }
+    if (path->window < 1)
+        path->window = 1;
 }
 
 void path_sent(struct path *path)

@@ -29,7 +29,12 @@ struct path_answer path_check(const struct path *path, enum path_use use);
 /* Accounting: a connection begins, is through to EHLO, ends. */
 void path_connecting(struct path *path);
 void path_connected(struct path *path);
-void path_connection_over(struct path *path, bool was_ready, bool failed);
+enum path_end {
+    PATH_END_FINE,
+    PATH_END_FAILED,  /* of no use: the window shrinks */
+    PATH_END_REFUSED, /* one too many, others are open: the window becomes what is open */
+};
+void path_connection_over(struct path *path, bool was_ready, enum path_end end);
 /* A message was handed to a session. */
 void path_sent(struct path *path);
 void path_count(struct path *path, enum verdict_outcome outcome);

@@ -17,6 +17,8 @@
 
 _Static_assert(offsetof(struct session, conn) == 0, "io's callbacks find the session by it");
 
+_Static_assert(sizeof(struct session) <= 2560, "ten thousand sessions wait at once: keep them small");
+
 #define FROM(state) (1u << (state))
 
 static const struct state {
@@ -68,9 +70,10 @@ void session_go(struct session *session, enum session_state state)
         states[state].enter(session);
 }
 
-void session_await(struct session *session, unsigned replies)
+void session_await(struct session *session)
 {
-    session->outstanding += replies;
+    session->outstanding++;
+    session->unsent++;
 }
 
 /* ---- events ---- */
@@ -157,6 +160,7 @@ static void on_sent(struct io_conn *conn, ssize_t result)
     session->progress = true;
     if (result < 0)
         session->send_error = (int)-result;
+    wire_sent(session);
     transfer_sent(session);
     if (session->state == SESSION_PARTING && (session->cipher.len == 0 || result < 0))
         session_end(session);
@@ -191,7 +195,9 @@ static void describe(const struct session *session, char *text, size_t size)
     const char *doing = states[session->state].doing, *preposition = states[session->state].preposition;
     if (session->state == SESSION_OPEN) {
         doing = transfer_doing(session);
-        preposition = session->outstanding > 0 ? "of" : "to";
+        preposition = session->receive.transaction == NULL ? "with"
+                      : transfer_is_sending(session)       ? "to"
+                                                           : "of";
     }
     snprintf(text, size, "%s %s %s", doing, preposition, session->host);
 }
@@ -318,7 +324,8 @@ void session_lost(struct session *session, const char *how)
         session_end(session);
         return;
     }
-    if (session->send_error != 0)
+    if (session->send_error != 0 &&
+        session->send_error != EPIPE) /* which only says that it was closed before */
         how = strerror(session->send_error);
     if (session->state == SESSION_CONNECTING) {
         verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "cannot connect to %s: %s", session->host, how);

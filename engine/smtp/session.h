@@ -2,13 +2,19 @@
  *
  * A session belongs to one worker thread. It *pulls*: whenever it could carry another transaction it calls
  * `next`; with PIPELINING it asks while the body of the one before is being written, so that the end of one
- * message travels with MAIL, RCPT, DATA of the next in one write. When `next` gives NULL it stays idle until
- * session_kick or its idle time-out, then says QUIT.
+ * message travels with MAIL, RCPT, DATA of the next in one write. At most two transactions are with it. When
+ * `next` gives NULL it asks again after session_kick or the end of a transaction; with nothing left it is
+ * idle until session_kick or its idle time-out, then says QUIT.
  *
  * The session never decides what a failure means for the queue: it gives each recipient of a transaction a
  * `struct verdict` and calls `done`; when the connection is over it calls `closed` once with the reason,
  * after every transaction it held has been given back through `done`. The owner may call session_free from
  * `closed` or after. Callbacks may call session_kick and session_stop, never session_free except as said.
+ * They run from io_step and wheel_run; `next`, and `done` of what is refused without asking the server (too
+ * large, needs SMTPUTF8, malformed addresses), from session_kick too. A transaction is never given back while
+ * the kernel may still read its body: where a session fails, `done` comes with the end, just before `closed`.
+ *
+ * An address is checked here once more: none can break out of its command, wherever it came from.
  *
  * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 1870, 2034, 6152, 3461. All times are mono_ns unless named
  * otherwise. */
@@ -25,15 +31,16 @@
 struct session;
 
 struct session_handlers {
-    /* Another transaction, or NULL. May be called again at once after a NULL + session_kick only. */
+    /* Another transaction, or NULL: nothing now. */
     struct session_transaction *(*next)(struct session *session, struct now now);
     /* Each recipient has its verdict. The owner takes the transaction back. */
     void (*done)(struct session *session, struct session_transaction *transaction, struct now now);
     /* The greeting and EHLO (and TLS) are through: the session counts as connected. Once at most. */
     void (*ready)(struct session *session, struct now now);
-    /* Over. why.outcome == VERDICT_NONE: an ordinary end (QUIT, idle, limit of messages). Otherwise what
-     * failed, with its scope: before `ready` a failure of the host (connect, greeting, TLS), later of the
-     * connection. */
+    /* Over. why.outcome == VERDICT_NONE: an ordinary end (QUIT, idle, limit of messages, the peer hung up
+     * while idle, session_stop). Otherwise what failed, with its scope: before `ready` a failure of the host
+     * (connect, greeting, TLS) or path, later of the connection. why.local with status 4.7.5: TLS failed, the
+     * owner may come back once with try_tls false. */
     void (*closed)(struct session *session, const struct verdict *why, struct now now);
 };
 
@@ -63,10 +70,11 @@ struct session *session_create(const struct session_context *context, const stru
                                const struct sockaddr *peer, socklen_t peer_len, bool try_tls,
                                struct err *err);
 void *session_owner(const struct session *session);
-/* There may be work now: an idle session calls `next`. Cheap when it is not idle. */
+/* There may be work now: a session that could carry another transaction calls `next`. Cheap otherwise. */
 void session_kick(struct session *session);
-/* No more transactions: those under way finish, then QUIT. hard: close now, what is unfinished gets a verdict
- * of "connection lost" (4.4.2). */
+/* No more transactions: those under way finish, then QUIT; one that is not ready yet just closes. hard: close
+ * now, what is unfinished gets a verdict of 4.4.2, of the session's scope. Both end with `closed`, why being
+ * VERDICT_NONE. */
 void session_stop(struct session *session, bool hard);
 /* Only after `closed`. */
 void session_free(struct session *session);

@@ -10,7 +10,7 @@
 
 void open_enter_greeting(struct session *session)
 {
-    session_await(session, 1);
+    session->outstanding = 1;
 }
 
 static void open_hello(struct session *session, struct str verb)
@@ -19,7 +19,7 @@ static void open_hello(struct session *session, struct str verb)
     buf_add_str(&session->commands, verb);
     buf_add_z(&session->commands, session->settings->ehlo);
     buf_add_str(&session->commands, STR("\r\n"));
-    session_await(session, 1);
+    session_await(session);
 }
 
 void open_enter_ehlo(struct session *session)
@@ -35,13 +35,13 @@ void open_enter_helo(struct session *session)
 void open_enter_starttls(struct session *session)
 {
     buf_add_str(&session->commands, STR("STARTTLS\r\n"));
-    session_await(session, 1);
+    session_await(session);
 }
 
 void open_enter_quitting(struct session *session)
 {
     buf_add_str(&session->commands, STR("QUIT\r\n"));
-    session_await(session, 1);
+    session_await(session);
 }
 
 void open_enter_handshake(struct session *session)

@@ -60,6 +60,7 @@ struct session {
 
     /* Transactions: at most two, the one whose replies come and the one being written ahead. */
     unsigned outstanding; /* replies awaited */
+    unsigned unsent;      /* of them, to commands that still wait in `commands` */
     unsigned started, carried;
     struct cursor send, receive;
     bool idle;         /* nothing to do, the idle time-out runs */
@@ -91,8 +92,8 @@ struct session {
 struct now session_now(const struct session *session);
 /* Changes the state and enters the new one: what is to be sent goes to `commands`. */
 void session_go(struct session *session, enum session_state state);
-/* A command or more was put in `commands`. */
-void session_await(struct session *session, unsigned replies);
+/* A command was put in `commands`: its reply is awaited. */
+void session_await(struct session *session);
 /* The ends. All but session_end give what is unfinished the verdict. */
 void session_end(struct session *session);
 void session_fail(struct session *session, const struct verdict *why);
@@ -132,11 +133,13 @@ void transfer_condemn(struct session *session, const struct verdict *why);
 /* Gives all transactions back. */
 void transfer_give_back(struct session *session);
 const char *transfer_doing(const struct session *session);
+bool transfer_is_sending(const struct session *session); /* a body, its end not yet */
 int64_t transfer_timeout_ms(const struct session *session);
 
 /* ---- session_wire.c ---- */
 /* Starts a send of what waits, unless one is under way. */
 void wire_flush(struct session *session);
+void wire_sent(struct session *session); /* that send is done */
 void wire_received(struct session *session, struct str data);
 /* Frees what an idle session does not need. */
 void wire_release(struct session *session);

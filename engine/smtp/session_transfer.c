@@ -63,6 +63,13 @@ static void verdict_for_pending(struct session_transaction *t, const struct verd
             verdict_copy(&t->rcpts[i].verdict, verdict);
 }
 
+/* The server is done with this connection but keeps it open: nothing more goes to it. */
+static void heed(struct session *session, const struct verdict *verdict)
+{
+    if (verdict->scope == SCOPE_SESSION)
+        session->stop_soft = true;
+}
+
 /* The reply just read decides about everyone who is still without a verdict. */
 static void reply_for_pending(struct session *session, enum smtp_step step)
 {
@@ -74,6 +81,7 @@ static void reply_for_pending(struct session *session, enum smtp_step step)
             continue;
         if (first == NULL) {
             verdict_of_reply(&rcpt->verdict, step, session->reply.code, session->reply.text);
+            heed(session, &rcpt->verdict);
             first = rcpt;
         } else {
             verdict_copy(&rcpt->verdict, &first->verdict);
@@ -138,6 +146,8 @@ static bool check_rcpts(struct session_transaction *t)
 static bool transfer_accept(const struct session *session, struct session_transaction *t)
 {
     assert(t->rcpt_count > 0 && t->rcpt_count <= TXN_RCPTS_MAX);
+    t->started_ns = 0;
+    t->body_sent = false;
     for (size_t i = 0; i < t->rcpt_count; i++) {
         t->rcpts[i].verdict.outcome = VERDICT_NONE;
         t->rcpts[i].verdict.local = false;
@@ -169,7 +179,6 @@ static void transfer_begin(struct session *session, struct session_transaction *
     session->body_segment = session->body_offset = 0;
     t->link = NULL;
     t->started_ns = session_now(session).mono_ns;
-    t->body_sent = false;
     session->send = (struct cursor){.transaction = t, .step = step};
     if (session->receive.transaction == NULL)
         receive_begin(session, t, step);
@@ -262,7 +271,7 @@ static bool write_data(struct session *session)
     if (!here || (!session->failed && !write_body(session, t)))
         return false;
     buf_add_str(&session->commands, STR(".\r\n"));
-    session_await(session, 1);
+    session_await(session);
     session->send.transaction = NULL;
     return session->offers.pipelining;
 }
@@ -278,7 +287,7 @@ static bool transfer_write(struct session *session)
         return false;
     if (out->len > COMMANDS_MAX - COMMAND_MAX)
         return false;
-    session_await(session, 1);
+    session_await(session);
     switch (session->send.step) {
     case STEP_RSET:
         buf_add_str(out, STR("RSET\r\n"));
@@ -371,6 +380,7 @@ static void reply_rcpt(struct session *session)
         session->accepted++;
     } else {
         verdict_of_reply(&rcpt->verdict, STEP_RCPT, session->reply.code, session->reply.text);
+        heed(session, &rcpt->verdict);
         if (session->accepted == 0)
             rcpt->verdict.again_now = false; /* it was too many by itself: once more would end the same */
     }
@@ -477,6 +487,11 @@ int64_t transfer_timeout_ms(const struct session *session)
     }
 }
 
+bool transfer_is_sending(const struct session *session)
+{
+    return session->receive.step == STEP_END && session->outstanding == 0;
+}
+
 const char *transfer_doing(const struct session *session)
 {
     if (session->receive.transaction == NULL)
@@ -491,6 +506,7 @@ const char *transfer_doing(const struct session *session)
     case STEP_DATA:
         return "waiting for the reply to DATA";
     default:
-        return session->outstanding > 0 ? "waiting for the reply to the end of data" : "sending the message";
+        return transfer_is_sending(session) ? "sending the message"
+                                            : "waiting for the reply to the end of data";
     }
 }

@@ -12,11 +12,14 @@
 
 _Static_assert(IO_BUFFER_BYTES <= TLS_FEED_MAX, "what io receives is fed whole");
 
+/* Exchanges the memory; each keeps its maximum. */
 static void buffers_swap(struct buf *a, struct buf *b)
 {
     struct buf kept = *a;
     *a = *b;
     *b = kept;
+    b->max = a->max;
+    a->max = kept.max;
 }
 
 /* The pieces and commands, encrypted, behind what TLS itself has to say. */
@@ -52,7 +55,6 @@ void wire_flush(struct session *session)
     }
     if (session->iov_count == 0 && session->commands.len == 0 && session->cipher.len == 0)
         return;
-    buf_clear(&session->flying);
     if (session->tls != NULL) {
         wire_add_iov(session, &session->commands);
         if (!wire_encrypt(session))
@@ -65,6 +67,7 @@ void wire_flush(struct session *session)
     session->progress = true;
     io_send(session->context->io, &session->conn, session->iov, session->iov_count);
     session->iov_count = 0;
+    session->unsent = 0;
 }
 
 /* After the reply to STARTTLS the server must be silent until the handshake: what comes in the clear with it
@@ -86,7 +89,7 @@ static void wire_replies(struct session *session, struct str data)
 {
     while (data.n > 0 && session->state < SESSION_PARTING) {
         if (!reply_begun(&session->reply))
-            session->early = session->outstanding == 0;
+            session->early = session->outstanding == session->unsent;
         enum reply_result result = reply_feed(&session->reply, &data);
         if (result == REPLY_BAD) {
             session_fail_protocol(session, session->reply.why);
@@ -136,14 +139,23 @@ void wire_received(struct session *session, struct str data)
         wire_replies(session, data);
 }
 
+/* In the clear the memory goes back to be filled with the next commands. Through TLS it is as large as a
+ * message, and a session spends its life waiting for replies: it is freed, at the price of an allocation a
+ * message, which is little beside encrypting it. */
+void wire_sent(struct session *session)
+{
+    if (session->tls != NULL || session->commands.len > 0) {
+        buf_free(&session->flying);
+        return;
+    }
+    buf_clear(&session->flying);
+    buf_free(&session->commands);
+    buffers_swap(&session->commands, &session->flying);
+}
+
 void wire_release(struct session *session)
 {
-    if (session->conn.sending)
-        return;
-    buf_free(&session->flying);
     if (session->commands.len == 0)
         buf_free(&session->commands);
-    if (session->cipher.len == 0)
-        buf_free(&session->cipher);
     reply_release(&session->reply);
 }

@@ -11,6 +11,11 @@ struct phrase {
 /* In the order in which they are looked for: what is said of the sender or of policy comes before what sounds
  * like an unknown user ("sender domain does not exist"), so that nobody is taken off a list for our fault. */
 static const struct phrase phrases[] = {
+    {WORDS_CONNECTION_SPENT, "per connection"},
+    {WORDS_CONNECTION_SPENT, "per session"},
+    {WORDS_CONNECTION_SPENT, "in this connection"},
+    {WORDS_CONNECTION_SPENT, "in this session"},
+    {WORDS_CONNECTION_SPENT, "on this connection"},
     {WORDS_TOO_MANY_RCPTS, "too many recipients"},
     {WORDS_TOO_MANY_RCPTS, "too much recipients"},
     {WORDS_GREYLIST, "greylist"},

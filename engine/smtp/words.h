@@ -9,6 +9,7 @@
 
 enum words {
     WORDS_NONE,
+    WORDS_CONNECTION_SPENT, /* so many messages a connection: a new one will do */
     WORDS_TOO_MANY_RCPTS,
     WORDS_GREYLIST,
     WORDS_MAILBOX_FULL,

@@ -532,9 +532,9 @@ def test_config(tmp_path):
         bad(cli("config", "show"), 1, "name the file: postrider config show FILE")
 
 
-@pytest.fixture
-def dns(tmp_path):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+def start_dnsmasq():
+    """A dnsmasq with a zone "test", and its address; None where the port that was free has been taken meanwhile."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     process = subprocess.Popen(
@@ -544,11 +544,19 @@ def dns(tmp_path):
          "--host-record=mx2.a.test,192.0.2.2", "--host-record=plain.test,192.0.2.3"], stderr=subprocess.DEVNULL)
     end = time.monotonic() + 10
     while cli("resolve", "plain.test", "--servers", f"127.0.0.1:{port}").returncode != 0:
-        assert time.monotonic() < end and process.poll() is None, "dnsmasq does not answer"
+        if process.poll() is not None:
+            return None
+        assert time.monotonic() < end, "dnsmasq does not answer"
         time.sleep(0.05)
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
+    return process, f"127.0.0.1:{port}"
+
+
+@pytest.fixture
+def dns():
+    started = next(filter(None, (start_dnsmasq() for _ in range(20))))
+    yield started[1]
+    started[0].terminate()
+    started[0].wait(10)
 
 
 def test_resolve(dns):

@@ -144,7 +144,7 @@ def test_tls_sessions_are_resumed(scene):
 
 
 @pytest.mark.parametrize("character", [
-    {"no_pipelining": True}, {"no_ehlo": True}, {"no_size": True}, {"no_enhanced": True}, {"no_8bitmime": True},
+    {"pipelining": False}, {"ehlo": False}, {"size": "none"}, {"enhanced": False}, {"8bitmime": False},
     {"reply_delay_ms": 30}, {"banner_delay_ms": 200}, {"messages_per_connection": 3}, {"prompt": True}])
 def test_all_arrives_whatever_the_receiver_offers(scene, character):
     s = scene(host(**character), ONE_DOMAIN)
@@ -156,7 +156,7 @@ def test_all_arrives_whatever_the_receiver_offers(scene, character):
 
 @pytest.mark.parametrize("at", ["connect", "ehlo", "mail", "rcpt", "data", "dot"])
 def test_closing_without_a_reply_loses_nothing(scene, at):
-    s = scene(host(replies=[{"at": at, "close": True, "odds": 0.3}]) if at != "connect" else host(close_at="connect"), ONE_DOMAIN,
+    s = scene(host(close_at=at, close_odds=1 if at == "connect" else 0.3), ONE_DOMAIN,
               config='retry:\n  - { status: "4.4", schedule: [300ms] }\n', site="dead_host_delay: 200ms, dead_host_delay_max: 500ms")
     ident = submit(s, [f"u{i}@a.test" for i in range(20)])["job"]
     if at == "connect":
@@ -167,7 +167,8 @@ def test_closing_without_a_reply_loses_nothing(scene, at):
 
 
 def test_a_lost_reply_after_the_final_dot_may_send_twice_but_never_counts_as_delivered(scene):
-    s = scene(host(lose_reply_odds=1), ONE_DOMAIN, config='retry:\n  - { status: "4.4", schedule: [500ms] }\n')
+    s = scene(host(lose_reply_odds=1), ONE_DOMAIN, config='retry:\n  - { status: "4.4", schedule: [500ms] }\n',
+              site="dead_host_delay: 300ms, dead_host_delay_max: 1s")
     ident = submit(s, [f"u{i}@a.test" for i in range(10)])["job"]
     s.daemon.wait_counts(ident, deferred=10)
     assert {e["status"] for e in s.daemon.events() if e["type"] == "deferred"} == {"4.4.2"}
@@ -184,6 +185,7 @@ def test_mx_by_preference_and_fallback(scene):
     ident = submit(s, [f"u{i}@b.test" for i in range(10)])["job"]
     s.daemon.wait_counts(ident, delivered=10)
     assert {d.host for d in s.delivered()} == {"mx1.b.test"}
+    wait_for(lambda: s.daemon.status()["sessions"] == 0, 10, "idle sessions to end")
     s.world.host("mx1.b.test", "refuse", True)
     ident = submit(s, [f"w{i}@b.test" for i in range(300)])["job"]
     s.daemon.wait_counts(ident, delivered=300)

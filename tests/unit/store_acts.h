@@ -19,7 +19,7 @@ struct world {
 
 /* An answer to admit_post or admit_commit. */
 struct post {
-    unsigned done;
+    unsigned done, syncs; /* syncs: how many there had been */
     enum admit_result result;
 };
 

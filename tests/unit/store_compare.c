@@ -58,7 +58,9 @@ static bool compare_jobs(struct rig *rig)
         for (size_t i = 0; i < n && good; i++) {
             before = list[i].id;
             if (at == 0 || rig->model.jobs[--at]->id != before)
-                good = rig_complain(rig, "job %lld is listed and should not be", (ll)before);
+                good = rig_complain(
+                    rig, "job %lld is listed and should not be; it ended at %lld, expiry %lld, now %lld",
+                    (ll)before, (ll)list[i].ended_ms, (ll)list[i].expires_ms, (ll)rig->now.wall_ms);
             else
                 good = compare_job(rig, rig->model.jobs[at], &list[i]);
         }
@@ -224,12 +226,25 @@ static bool compare_job_statuses(struct rig *rig, const struct model_job *job)
     return true;
 }
 
-static bool compare_job_rcpts(struct rig *rig, struct model_job *job)
+bool compare_names(struct rig *rig)
+{
+    struct rcpt_filter all = {0};
+    for (size_t i = 0; i < rig->model.count; i++) {
+        struct model_job *job = rig->model.jobs[i];
+        if (job->by_rid)
+            continue;
+        if (!list_job(rig, job, &all, NULL, job->count))
+            return false;
+        CHECK(model_named(job), "job %lld: some recipients have the same rid, or none", (ll)job->id);
+    }
+    return true;
+}
+
+static bool compare_job_rcpts(struct rig *rig, const struct model_job *job)
 {
     struct rcpt_filter all = {0};
     if (!list_job(rig, job, &all, NULL, job->count))
         return false;
-    CHECK(model_named(job), "job %lld: some recipients have the same rid, or none", (ll)job->id);
     struct rcpt_filter some = {.states = (unsigned)prng_below(&rig->prng, 1u << RCPT_STATES)};
     struct store_filter same = {0};
     if (prng_below(&rig->prng, 2)) {
@@ -410,9 +425,42 @@ static bool compare_address(struct rig *rig)
     return true;
 }
 
+/* One in limbo. The store's own times count: it may have ended, and its job be purged, a while ago. */
+static bool limbo_one(struct rig *rig, struct model_job *job, struct model_rcpt *rcpt, struct rcpt_info *info)
+{
+    struct job_info now;
+    int64_t until_ms = rcpt->limbo_ms + MODEL_LIMBO_MS;
+    if (!query_rcpt(rig->store, rcpt->rid, info)) {
+        CHECK(rig->second_ms >= rcpt->limbo_ms + rig->model.retain_ms, "a recipient is gone after a crash");
+        model_adopt(&rig->model, rcpt->rid, rcpt->limbo_ms);
+    } else if (info->state == RCPT_CANCELLED || info->state == RCPT_EXPIRED) {
+        model_adopt(&rig->model, rcpt->rid, rig->second_ms);
+        if (job->ended_ms && query_job(rig->store, job->id, &now))
+            job->ended_ms = now.ended_ms;
+    } else {
+        CHECK(rig->second_ms <= until_ms, "recipient %u of job %lld was lost by a worker and never ended",
+              rcpt->number, (ll)job->id);
+    }
+    return true;
+}
+
+bool compare_limbo(struct rig *rig)
+{
+    struct rcpt_info info;
+    bool good = true;
+    rcpt_info_init(&info);
+    for (size_t i = 0; i < rig->model.count && good; i++)
+        for (size_t k = 0; k < rig->model.jobs[i]->count && good; k++)
+            if (rig->model.jobs[i]->rcpts[k].limbo)
+                good = limbo_one(rig, rig->model.jobs[i], &rig->model.jobs[i]->rcpts[k], &info);
+    rcpt_info_free(&info);
+    model_time(&rig->model, rig->second_ms);
+    return good;
+}
+
 bool compare_all(struct rig *rig)
 {
-    if (!compare_jobs(rig))
+    if (!compare_names(rig) || !compare_limbo(rig) || !compare_jobs(rig))
         return false;
     for (size_t i = 0; i < rig->model.count; i++)
         if (!compare_job_rcpts(rig, rig->model.jobs[i]))

@@ -13,7 +13,7 @@
 
 typedef long long ll; /* for printf */
 
-/* Jobs, recipients, lanes, figures, counts, indexes, reports: all but the events. Learns rids on the way. */
+/* Jobs, recipients, lanes, figures, counts, indexes, reports: all but the events. */
 bool compare_all(struct rig *rig);
 bool compare_lanes(struct rig *rig); /* a part of it */
 /* The length of a page of a list: how a list is cut must not matter. */
@@ -21,6 +21,10 @@ size_t compare_page(struct rig *rig);
 /* One recipient. */
 bool compare_rcpt(struct rig *rig, const struct model_job *job, const struct model_rcpt *rcpt,
                   const struct rcpt_info *info);
+/* Learns the rids of jobs that are new. */
+bool compare_names(struct rig *rig);
+/* Asks what became of those whose end is the store's to time; done by all that compares. */
+bool compare_limbo(struct rig *rig);
 /* What is new in the event log, as a consumer reads it; to be called when the model is up to date. */
 bool compare_events(struct rig *rig);
 /* The whole log again, from the start, in pages of a random size. */

@@ -83,7 +83,7 @@ static bool read_log(struct log_check *log)
 bool compare_events(struct rig *rig)
 {
     struct log_check log = {.rig = rig, .last = rig->event_seq, .page = compare_page(rig), .good = true};
-    bool good = read_log(&log);
+    bool good = compare_limbo(rig) && read_log(&log);
     rig->event_seq = log.last;
     return good;
 }
@@ -94,5 +94,5 @@ bool compare_events_again(struct rig *rig)
     for (size_t i = 0; i < rig->model.count; i++)
         for (size_t k = 0; k < rig->model.jobs[i]->count; k++)
             rig->model.jobs[i]->rcpts[k].seen_again = 0;
-    return read_log(&log);
+    return compare_limbo(rig) && read_log(&log);
 }

@@ -284,7 +284,7 @@ static void rcpt_end(struct model *model, struct model_job *job, struct model_rc
     };
     assert(!model_ended(rcpt->state));
     rcpt->state = state;
-    rcpt->claimed = false;
+    rcpt->claimed = rcpt->limbo = false;
     rcpt->next_ms = 0;
     model->ended[state]++;
     model_lane(model, job, rcpt)->ended[state]++;
@@ -375,7 +375,7 @@ bool model_matches(const struct model_job *job, const struct model_rcpt *rcpt,
         return false;
     if (filter->domain.n && !str_eq(filter->domain, str_of(rcpt->domain)))
         return false;
-    if (filter->has_status && !status_matches(filter->status, rcpt->status))
+    if (filter->has_status && (!rcpt->status.class_ || !status_matches(filter->status, rcpt->status)))
         return false;
     if (!filter->domains)
         return true;
@@ -385,55 +385,80 @@ bool model_matches(const struct model_job *job, const struct model_rcpt *rcpt,
     return false;
 }
 
+static void bounce_one(struct model *model, struct model_job *job, struct model_rcpt *rcpt, int64_t now_ms)
+{
+    if (rcpt->state == RCPT_READY) {
+        rcpt->status = STATUS(5, 0, 0);
+        rcpt->last_ms = now_ms;
+    }
+    rcpt_end(model, job, rcpt, RCPT_BOUNCED, now_ms);
+}
+
+/* One that matches and that no worker has. */
 static bool operate_one(struct model *model, struct model_job *job, struct model_rcpt *rcpt,
                         enum op_kind kind, int64_t now_ms)
 {
     switch (kind) {
     case OP_RETRY:
-        if (rcpt->state != RCPT_DEFERRED || rcpt->next_ms <= now_ms)
+        if (rcpt->next_ms <= now_ms)
             return false;
         rcpt->next_ms = now_ms;
         return true;
     case OP_BOUNCE:
-        rcpt_end(model, job, rcpt, RCPT_BOUNCED, now_ms);
+        bounce_one(model, job, rcpt, now_ms);
         return true;
     case OP_CANCEL:
         rcpt_end(model, job, rcpt, RCPT_CANCELLED, now_ms);
-        return true;
-    case OP_EXPIRE:
-        rcpt_expire(model, job, rcpt, now_ms);
         return true;
     default:
         return false;
     }
 }
 
-struct model_progress model_operate(struct model *model, enum op_kind kind, const struct store_filter *filter,
-                                    int64_t now_ms)
+static struct model_progress operate_all(struct model *model, enum op_kind kind,
+                                         const struct store_filter *filter, int64_t now_ms)
 {
-    struct model_progress progress = {.found = filter->job == 0};
-    struct model_job *one = filter->job ? model_job(model, filter->job) : NULL;
-    if (one) {
-        progress.found = true;
-        if (kind == OP_PAUSE && one->state == JOB_ACTIVE)
-            one->state = JOB_PAUSED;
-        if (kind == OP_RESUME && one->state == JOB_PAUSED)
-            one->state = JOB_ACTIVE;
-        if (kind == OP_CANCEL && !one->ended_ms)
-            one->state = JOB_CANCELLED;
-    }
+    struct model_progress progress = {0};
     for (size_t i = 0; i < model->count; i++) {
         struct model_job *job = model->jobs[i];
         for (size_t k = 0; k < job->count; k++) {
             struct model_rcpt *rcpt = &job->rcpts[k];
-            if (model_ended(rcpt->state) || !model_matches(job, rcpt, filter))
+            if (model_ended(rcpt->state) || !model_matches(job, rcpt, filter) ||
+                (kind == OP_RETRY && rcpt->state != RCPT_DEFERRED))
                 continue;
             progress.matched++;
-            if (rcpt->claimed)
-                progress.in_flight++;
-            else if (operate_one(model, job, rcpt, kind, now_ms))
-                progress.changed++;
+            progress.in_flight += rcpt->claimed;
+            progress.changed += !rcpt->claimed && operate_one(model, job, rcpt, kind, now_ms);
         }
+    }
+    return progress;
+}
+
+struct model_progress model_operate(struct model *model, enum op_kind kind, const struct store_filter *filter,
+                                    int64_t now_ms)
+{
+    struct model_job *one = filter->job ? model_job(model, filter->job) : NULL;
+    if (filter->job && !one)
+        return (struct model_progress){0};
+    if (one && one->ended_ms)
+        return (struct model_progress){.found = true};
+    if (kind == OP_CANCEL)
+        one->state = JOB_CANCELLED;
+    struct model_progress progress = operate_all(model, kind, filter, now_ms);
+    progress.found = true;
+    if (kind == OP_PAUSE) {
+        progress.changed = one->state == JOB_ACTIVE ? progress.matched - progress.in_flight : 0;
+        if (one->state == JOB_CANCELLED)
+            progress = (struct model_progress){.found = true};
+        else
+            one->state = JOB_PAUSED;
+    } else if (kind == OP_RESUME) {
+        progress.in_flight = 0;
+        progress.changed = one->state == JOB_PAUSED ? progress.matched : 0;
+        if (one->state == JOB_CANCELLED)
+            progress = (struct model_progress){.found = true};
+        else
+            one->state = JOB_ACTIVE;
     }
     return progress;
 }
@@ -445,7 +470,7 @@ void model_time(struct model *model, int64_t now_ms)
         job->started = job->started || job->not_before_ms <= now_ms;
         if (!job->ended_ms && job->expires_ms <= now_ms)
             for (size_t k = 0; k < job->count; k++)
-                if (!model_ended(job->rcpts[k].state) && !job->rcpts[k].claimed)
+                if (!model_ended(job->rcpts[k].state) && !job->rcpts[k].claimed && !job->rcpts[k].limbo)
                     rcpt_expire(model, job, &job->rcpts[k], now_ms);
     }
     size_t kept = 0;
@@ -459,18 +484,38 @@ void model_time(struct model *model, int64_t now_ms)
     model->count = kept;
 }
 
-void model_crash(struct model *model)
+void model_crash(struct model *model, int64_t now_ms)
 {
-    for (size_t i = 0; i < model->count; i++)
-        for (size_t k = 0; k < model->jobs[i]->count; k++)
-            model->jobs[i]->rcpts[k].claimed = false;
+    for (size_t i = 0; i < model->count; i++) {
+        const struct model_job *job = model->jobs[i];
+        bool closed = job->state == JOB_CANCELLED || job->expires_ms <= now_ms;
+        for (size_t k = 0; k < job->count; k++) {
+            struct model_rcpt *rcpt = &job->rcpts[k];
+            if (rcpt->claimed && closed) {
+                rcpt->limbo = true;
+                rcpt->limbo_ms = now_ms;
+            }
+            rcpt->claimed = false;
+        }
+    }
+}
+
+void model_adopt(struct model *model, struct rid rid, int64_t now_ms)
+{
+    struct model_job *job = model_job(model, rid.job);
+    struct model_rcpt *rcpt = model_rcpt(model, rid);
+    rcpt->limbo = false;
+    if (job->state == JOB_CANCELLED)
+        rcpt_end(model, job, rcpt, RCPT_CANCELLED, now_ms);
+    else
+        rcpt_expire(model, job, rcpt, now_ms);
 }
 
 /* ---- what is ---- */
 
 bool model_takeable(const struct model_job *job, const struct model_rcpt *rcpt, int64_t now_ms)
 {
-    return job->state == JOB_ACTIVE && job->not_before_ms <= now_ms && !rcpt->claimed &&
+    return job->state == JOB_ACTIVE && job->not_before_ms <= now_ms && !rcpt->claimed && !rcpt->limbo &&
            (rcpt->state == RCPT_READY || (rcpt->state == RCPT_DEFERRED && rcpt->next_ms <= now_ms));
 }
 
@@ -491,15 +536,19 @@ void model_return_path(const struct model_job *job, const struct model_rcpt *rcp
 void model_consume_dsn(struct model *model, uint64_t id, const char *return_path, size_t count)
 {
     struct model_job *job = model_job(model, id);
-    for (size_t i = 0; job && i < job->count && count; i++) {
+    for (size_t i = 0; job && i < job->count; i++) {
         struct model_rcpt *rcpt = &job->rcpts[job->by_rid[i]];
         char path[MODEL_TEXT];
         if (!rcpt->dsn_pending)
             continue;
         model_return_path(job, rcpt, path);
-        if (strcmp(path, return_path) == 0) {
+        if (strcmp(path, return_path) != 0)
+            continue;
+        if (count) {
             rcpt->dsn_pending = false;
             count--;
+        } else {
+            rcpt->dsn_ms = 0; /* what is left over goes at once */
         }
     }
 }

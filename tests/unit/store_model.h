@@ -9,7 +9,8 @@
 
 #include "queue/query.h"
 
-#define MODEL_TEXT 96
+#define MODEL_TEXT     96
+#define MODEL_LIMBO_MS (61 * MS_PER_S)
 
 /* One event of a recipient's life, in order. */
 struct model_event {
@@ -28,6 +29,10 @@ struct model_rcpt {
     uint8_t notify;
     enum rcpt_state state;
     bool claimed;
+    /* It was with a worker as its job was closed, and then the claim was lost: the store ends it within
+     * MODEL_LIMBO_MS; model_adopt tells when. */
+    bool limbo;
+    int64_t limbo_ms;
     uint32_t attempts;
     int64_t first_ms, last_ms, next_ms;
     uint16_t code;
@@ -108,7 +113,9 @@ struct model_progress model_operate(struct model *model, enum op_kind kind, cons
 /* The clock says now_ms: jobs start, recipients expire, old jobs go. */
 void model_time(struct model *model, int64_t now_ms);
 /* The claims are lost. */
-void model_crash(struct model *model);
+void model_crash(struct model *model, int64_t now_ms);
+/* One in limbo has ended in the store. */
+void model_adopt(struct model *model, struct rid rid, int64_t now_ms);
 /* The first `count` pending failures with this return path are reported. */
 void model_consume_dsn(struct model *model, uint64_t job, const char *return_path, size_t count);
 

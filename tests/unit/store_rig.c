@@ -157,7 +157,8 @@ static void read_inboxes(struct rig *rig)
             struct inbox_node *next = node->next;
             switch (node->kind) {
             case STORE_LANE_READY:
-                on_lane_ready(rig, w, (struct store_lane_msg *)node);
+                if (!rig->deaf)
+                    on_lane_ready(rig, w, (struct store_lane_msg *)node);
                 free(node);
                 break;
             case STORE_TAKEN:
@@ -174,6 +175,20 @@ static void read_inboxes(struct rig *rig)
             node = next;
         }
     }
+}
+
+static unsigned syncs;
+
+int rig_sync(int fd)
+{
+    (void)fd;
+    syncs++;
+    return 0;
+}
+
+unsigned rig_syncs(void)
+{
+    return syncs;
 }
 
 /* ---- the clock ---- */
@@ -321,7 +336,9 @@ void rig_crash_with(struct rig *rig, struct admit *admit)
     directory_make(rig);
     /* What the file holds now is what a restart would find: commits are written through, not mapped. */
     directory_walk(old, file_copy, rig->directory);
+    rig->deaf = true;
     store_down(rig, admit);
+    rig->deaf = false;
     directory_remove(old);
     for (size_t i = 0; i < rig->lane_count; i++)
         rig->lanes[i].ready = false;
@@ -376,7 +393,8 @@ static void check_taken(struct rig *rig, const struct rig_lane *lane, const stru
         rig_fail(rig, "took %s with another job's header", text);
 }
 
-static size_t takeable(const struct rig *rig, const struct rig_lane *lane, enum rcpt_state state)
+/* How many of the lane could be taken; notes one of them. */
+static size_t takeable(struct rig *rig, const struct rig_lane *lane, enum rcpt_state state)
 {
     size_t count = 0;
     for (size_t i = 0; i < rig->model.count; i++) {
@@ -384,9 +402,16 @@ static size_t takeable(const struct rig *rig, const struct rig_lane *lane, enum 
         if (lane->class_ != job->class_ || strcmp(lane->tenant, job->tenant) != 0 ||
             strcmp(lane->pool, job->pool) != 0)
             continue;
-        for (size_t k = 0; k < job->count; k++)
-            count += job->rcpts[k].state == state && strcmp(lane->domain, job->rcpts[k].domain) == 0 &&
-                     model_takeable(job, &job->rcpts[k], rig->second_ms);
+        for (size_t k = 0; k < job->count; k++) {
+            const struct model_rcpt *rcpt = &job->rcpts[k];
+            if (rcpt->state != state || strcmp(lane->domain, rcpt->domain) != 0 ||
+                !model_takeable(job, rcpt, rig->second_ms))
+                continue;
+            if (count++ == 0)
+                rig_note(rig, "%llu-%u-%u could be taken: %s, next %lld, now %lld",
+                         (unsigned long long)job->id, rcpt->rid.batch, rcpt->rid.slot, rcpt_state_name(state),
+                         (long long)rcpt->next_ms, (long long)rig->second_ms);
+        }
     }
     return count;
 }
@@ -416,8 +441,9 @@ unsigned rig_take(struct rig *rig, size_t index, unsigned want)
     }
     if (count != answer->count)
         rig_fail(rig, "lane %u gave %u, said %u", lane->lane, count, answer->count);
-    if (fresh && takeable(rig, lane, RCPT_DEFERRED))
-        rig_fail(rig, "lane %u gave what was never tried before %zu due retries", lane->lane,
+    /* Due retries come first, but leave half to what was never tried. */
+    if (fresh && count - fresh < want / 2 && takeable(rig, lane, RCPT_DEFERRED))
+        rig_fail(rig, "lane %u gave %u never tried of %u, and left %zu due retries", lane->lane, fresh, count,
                  takeable(rig, lane, RCPT_DEFERRED));
     if (answer->idle) {
         size_t left = takeable(rig, lane, RCPT_READY) + takeable(rig, lane, RCPT_DEFERRED);

@@ -13,7 +13,7 @@
 
 #define RIG_WORKERS   2
 #define RIG_HELD_MAX  4096
-#define RIG_LOG_LINES 24
+#define RIG_LOG_LINES 60
 
 struct rig_lane {
     uint32_t lane;
@@ -38,9 +38,9 @@ struct rig {
     struct taken *held[RIG_HELD_MAX]; /* taken and not yet settled */
     size_t held_count;
     struct store_taken_msg *answer; /* the last STORE_TAKEN, until rig_take has read it */
-    unsigned answers;
-    unsigned uploads;   /* windows on disk of jobs that are not visible, nor swept */
-    uint64_t event_seq; /* events have been read and compared up to here */
+    bool deaf;                      /* what the store says now happened after its crash */
+    unsigned uploads;               /* windows on disk of jobs that are not visible, nor swept */
+    uint64_t event_seq;             /* events have been read and compared up to here */
     char complaint[512];
     char lines[RIG_LOG_LINES][160]; /* what was done last, for the report of a failure */
     unsigned line;
@@ -49,6 +49,10 @@ struct rig {
 /* What clock_now has to give while a rig is in use: each test that uses one defines it so. It goes on a
  * little with each call, so that work is cut into slices as a busy machine would. */
 struct now rig_clock(void);
+/* What fdatasync has to do, likewise: it counts, and no more, since a power cut here is a copy of the file.
+ */
+int rig_sync(int fd);
+unsigned rig_syncs(void);
 
 void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms);
 void rig_close(struct rig *rig);

@@ -293,6 +293,7 @@ static void test_names(void **state)
     refused("jobs: {workers: 1}\n",
             "1:8: error: unknown option 'workers' in jobs: it belongs to the top level");
     refused("? [a]\n: b\n", "1:4: error: expected the name of an option");
+    refused("dns: {timeout: 5s, : 3}\n", "1:22: error: expected the name of an option");
     refused("workers: 1\ndns: {}\nworkers: 1\n", "3:1: error: 'workers' is given twice, first in ");
     refused("dns: {timeout: 5s, timeout: 5s}\n", "1:20: error: 'timeout' is given twice, first in ");
     refused("dns: {}\ndns: {}\n", "2:1: error: 'dns' is given twice, first in ");

@@ -488,11 +488,11 @@ static void test_peer_closes(void **state)
     STEP_UNTIL(io, client.end_calls == 1);
     assert_int_equal(client.connected_calls, 1);
     assert_int_equal(client.end, 0);
-    client_ping(&client);
-    STEP_UNTIL(io, client.sent_calls == 1); /* accepted or refused, but not a signal */
-    io_step(io, NULL, 5 * NS_PER_MS);
-    client_ping(&client);
-    STEP_UNTIL(io, client.sent_calls == 2);
+    for (int i = 1; i <= 100 && client.sent >= 0; i++) { /* accepted until the reset is here; no SIGPIPE */
+        client_ping(&client);
+        STEP_UNTIL(io, client.sent_calls == i);
+        io_step(io, NULL, 5 * NS_PER_MS);
+    }
     assert_true(client.sent == -EPIPE || client.sent == -ECONNRESET);
     assert_int_equal(client.end_calls, 1);
     client_close(io, &client);
@@ -864,6 +864,47 @@ static void test_made_on_another_thread(void **state)
     peer_stop(peer);
 }
 
+/* A worker's thread ends while things are being closed; another one cleans up after it. */
+static void *unfinished_thread(void *arg)
+{
+    struct client *client = arg;
+    for (int i = 0; i < 200 && client->connected_calls == 0; i++)
+        io_step(client->io, NULL, 10 * NS_PER_MS);
+    io_receive(client->io, &client->conn);
+    io_step(client->io, NULL, 0);
+    io_close(client->io, &client->conn);
+    return NULL;
+}
+
+static void test_ended_by_another_thread(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_start(ECHO);
+    struct io *io = io_make(8);
+    int fd = eventfd(0, EFD_NONBLOCK);
+    struct tick waiting = {.poll = {.ready = on_ready, .idle = on_idle}, .io = io}, late = waiting;
+    struct client client, other;
+    client_connect(io, &client, peer);
+    client_connect(io, &other, peer);
+    other.also_close = NULL;
+    io_poll_start(io, &waiting.poll, fd, POLLIN);
+    pthread_t thread;
+    pthread_create(&thread, NULL, unfinished_thread, &client);
+    pthread_join(thread, NULL);
+    io_poll_cancel(io, &waiting.poll);
+    io_poll_start(io, &late.poll, fd, POLLIN); /* never seen by the kernel */
+    io_poll_cancel(io, &late.poll);
+    io_close(io, &other.conn);
+    io_destroy(io);
+    assert_int_equal(client.connected, 0);
+    assert_int_equal(client.closed_calls, 1);
+    assert_int_equal(other.closed_calls, 1);
+    assert_int_equal(waiting.idles, 1);
+    assert_int_equal(late.idles, 1);
+    close(fd);
+    peer_stop(peer);
+}
+
 /* In a child, since a filter can't be taken off again. */
 static void test_forbidden(void **state)
 {
@@ -916,6 +957,7 @@ int main(void)
         cmocka_unit_test(test_inbox_wakes),
         cmocka_unit_test(test_udp),
         cmocka_unit_test(test_made_on_another_thread),
+        cmocka_unit_test(test_ended_by_another_thread),
         cmocka_unit_test(test_forbidden),
     };
     int failed = 0;

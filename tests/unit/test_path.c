@@ -119,17 +119,17 @@ static void test_failures_shrink_the_window_by_fractions(void **state)
     for (unsigned i = 0; i < 100; i++) {
         path_connecting(path);
         path_connected(path);
-        path_connection_over(path, true, false);
+        path_connection_over(path, true, PATH_END_FINE);
     }
     assert_true(path->window >= 64 && path->window < 65);
     for (unsigned i = 0; i < 4; i++) {
         path_connecting(path);
-        path_connection_over(path, false, true);
+        path_connection_over(path, false, PATH_END_FAILED);
     }
     assert_true(path->window > 19 && path->window < 22);
     for (unsigned i = 0; i < 50; i++) {
         path_connecting(path);
-        path_connection_over(path, false, true);
+        path_connection_over(path, false, PATH_END_FAILED);
     }
     assert_true(path->window >= 1); /* never none: somebody must find out that it works again */
     says(path, PATH_CONNECT, "");

@@ -72,6 +72,10 @@ static const struct row {
     {STEP_MAIL, 451, "too many messages from you", VERDICT_DEFERRED, SCOPE_PATH, "4.7.1", 0, 0},
     /* 421 */
     {STEP_MAIL, 421, "4.3.2 closing", VERDICT_DEFERRED, SCOPE_SESSION, "4.3.2", 0, 0},
+    {STEP_MAIL, 421, "too many messages in this connection", VERDICT_DEFERRED, SCOPE_SESSION, "4.3.2", 0, 0},
+    {STEP_MAIL, 421, "4.7.0 Max message per connection reached", VERDICT_DEFERRED, SCOPE_SESSION, "4.7.0", 0,
+     0},
+    {STEP_MAIL, 450, "enough messages in this session", VERDICT_DEFERRED, SCOPE_SESSION, "4.0.0", 0, 0},
     {STEP_RCPT, 421, "bye", VERDICT_DEFERRED, SCOPE_SESSION, "4.3.2", 0, 0},
     {STEP_END, 421, "4.4.2 timeout", VERDICT_DEFERRED, SCOPE_SESSION, "4.4.2", 0, 0},
     /* other 4xx */

@@ -2,8 +2,8 @@
  *
  * Any thread but a worker's: each call posts a question to the workers' inboxes and waits for the answers, at
  * most INSPECT_WAIT_MS; a worker that does not answer in time is left out and `complete` says so. */
-#ifndef POSTRIDER_ROUTE_INSPECT_H
-#define POSTRIDER_ROUTE_INSPECT_H
+#ifndef POSTRIDER_INSPECT_H
+#define POSTRIDER_INSPECT_H
 
 #include "engine/limits.h"
 #include "queue/status.h"

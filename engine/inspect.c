@@ -1,6 +1,6 @@
 /* inspect.c - see inspect.h. Each question is a look (look.h) that fills an answer of its own; the asker
  * merges what came in time. */
-#include "engine/route/inspect.h"
+#include "engine/inspect.h"
 
 #include "engine/fleet.h"
 #include "engine/route/lane.h"
