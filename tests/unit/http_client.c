@@ -22,7 +22,8 @@ void client_open(struct http_client *client, const char *path)
     memcpy(address.sun_path, path, strlen(path) + 1);
     client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(client->fd >= 0);
-    assert_int_equal(connect(client->fd, (struct sockaddr *)&address, sizeof address), 0);
+    if (connect(client->fd, (struct sockaddr *)&address, sizeof address) != 0)
+        fail_msg("connect to %s: %s", path, strerror(errno));
     buf_init(&client->in, (size_t)1 << 30);
 }
 

@@ -74,7 +74,7 @@ static void expect(const char *message, const char *part)
 static void expect_not(const char *message, const char *part)
 {
     if (strstr(message, part) != NULL)
-        fail_msg("\"%s\" in\n%s", part, message);
+        fail_msg("\"%s\" in\n%s", part, message ? message : "");
 }
 
 static void test_one(void **state)
