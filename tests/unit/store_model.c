@@ -482,6 +482,11 @@ struct model_progress model_operate(struct model *model, enum op_kind kind, cons
     return progress;
 }
 
+void model_bounce(struct model *model, struct rid rid, int64_t now_ms)
+{
+    bounce_one(model, model_job(model, rid.job), model_rcpt(model, rid), now_ms);
+}
+
 void model_time(struct model *model, int64_t now_ms)
 {
     for (size_t i = 0; i < model->count; i++) {
