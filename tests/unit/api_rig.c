@@ -1,7 +1,7 @@
 /* api_rig.c - see api_rig.h. */
 #include "tests/unit/api_rig.h"
 
-#include "engine/route/inspect.h"
+#include "engine/inspect.h"
 
 #include <dirent.h>
 #include <poll.h>
