@@ -29,7 +29,37 @@
 #define NAME_MAX_BYTES      128 /* tenant, campaign, pool, site and source names */
 #define IDEMPOTENCY_KEY_MAX 255
 #define METADATA_MAX        2048
+#define RCPT_ID_MAX         255 /* the platform's own id of a recipient */
+#define ORCPT_MAX           500 /* RFC 3461 4.2 */
+#define ENVID_MAX           100 /* RFC 3461 4.4 */
+#define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
+#define INTAKE_LARGE_BYTES  (1024 * 1024) /* a body line longer than that is large, */
+#define INTAKE_LARGE_MAX    4             /* and so many of them may be in memory at once */
+
+/* HTTP. */
+#define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
+#define HTTP_BACKLOG         1024
+#define HTTP_MEMORY_MAX      (64 * 1024) /* a connection's buffers: header and a piece of the body */
+#define HTTP_BODY_MAX        (64 * 1024) /* of a handler's request; uploads have no limit */
+#define HTTP_SEGMENTS_MAX    8           /* of a path */
+#define HTTP_PARAMETERS_MAX  16          /* of a query */
+#define HTTP_IDLE_S          60          /* a client that neither sends nor takes anything */
+#define HTTP_STOP_MS         5000
+#define HTTP_DESK_THREADS    4
+#define HTTP_ANSWER_MAX      (64 * 1024 * 1024)
+#define HTTP_STREAM_MAX      (4 * 1024 * 1024) /* what one fill may append */
+
+/* Messages. */
+#define TEXT_LINE_MAX      998 /* octets in a line without its CRLF, RFC 5322 2.1.1 */
+#define MIME_DEPTH_MAX     16  /* multiparts and messages inside one another */
+#define MIME_PARTS_MAX     1000
+#define MIME_FIELDS_MAX    2000               /* of one header */
+#define MIME_NAME_MAX      200                /* of a field; a longer one is no field */
+#define MIME_BOUNDARY_MAX  200                /* RFC 2046 says 70 */
+#define TEMPLATE_NAMES_MAX 512                /* different variables in one message */
+#define VARS_COUNT_MAX     512                /* variables of one recipient */
+#define RENDITION_MAX      (64 * 1024 * 1024) /* bytes that one recipient's variables may become */
 
 /* SMTP. */
 #define REPLY_LINE_MAX     2048 /* RFC 5321 says 512; servers send more */
@@ -40,13 +70,63 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
+#define COMMAND_MAX      1024         /* one command with all its parameters */
+#define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
+#define SESSION_IOV_MAX  64           /* pieces of a message in one send; with more it takes several */
+#define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
+#define REFUSALS_MAX     32           /* transactions a session refuses in one go before it yields */
+#define WAIT_NAMED_MAX_S 86400        /* "try again in …": longer is not believed */
+
+/* TLS. */
+#define TLS_RESUME_MAX 1024 /* sessions kept a worker, some KiB each */
+#define TLS_RECORD_MAX 16384
+#define TLS_FEED_MAX   16384
+#define TLS_PLAIN_MAX  (4 * TLS_RECORD_MAX)
+#define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
+#define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
+#define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
+
+/* Network, a worker. */
+#define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */
+#define IO_CQ_MAX          65536 /* completions it may post before we look: 1 MiB */
+#define IO_BATCH_MAX       1024  /* of them, run in one step */
+#define IO_BUFFERS_MAX     1024  /* shared receive buffers, a power of two */
+#define IO_BUFFER_BYTES    4096
+#define IO_WAIT_MAX_MS     1000 /* in one step */
+#define IO_DRAIN_STEPS_MAX 1000 /* steps at the end until nothing is pending */
+
+/* DNS, a worker. */
+#define DNS_UNDER_WAY_MAX      500 /* questions with the resolver at once; the rest wait their turn */
+#define DNS_STARTS_MAX         100 /* of them, begun in one step: a burst of more overflows socket buffers */
+#define DNS_SOCKET_BYTES       (4 * 1024 * 1024) /* receive buffer asked for; the kernel gives what it allows */
+#define DNS_CNAMES_MAX         16                /* of a chain within one answer */
+#define DNS_ALIASES_MAX        8                 /* answers that only lead to another name, in a row */
+#define DNS_TTL_MIN_S          5                 /* whatever the record says */
+#define DNS_TTL_MAX_S          86400
+#define DNS_NEGATIVE_TTL_MAX_S 3600 /* RFC 2308 5 */
+#define DNS_FAILED_TTL_S       5    /* so that a dead resolver is not hammered */
+#define DNS_HALF_TTL_MAX_S     60   /* of A without AAAA, or the reverse, when the other failed */
+#define DNS_EDNS_BYTES         1232 /* no fragments */
+
+_Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what is under way");
+_Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");
+
 /* Scheduling, a worker. */
-#define LANE_TAKE_MAX    256                /* recipients granted to a lane at once */
-#define WORKER_TAKEN_MAX 50000              /* recipients in a worker's memory */
-#define CONTENT_LIVE_MAX (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
-#define LANE_TAKE_MAX       256   /* recipients granted to a lane at once */
-#define WORKER_TAKEN_MAX    50000 /* recipients in a worker's memory */
-#define LANES_LIVE_MAX      20000 /* lanes announced to workers and not yet found empty */
-#define CONTENT_LIVE_MAX    (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
+#define LANE_TAKE_MAX        256     /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX     50000   /* recipients in a worker's memory */
+#define HOSTS_REMEMBERED_MAX 20000   /* addresses of mail hosts with a past */
+#define HOST_PLAIN_MS        3600000 /* how long a host whose TLS failed is spoken to in the clear */
+#define HOST_LOST_AGAIN_MS 1000 /* sessions lost within it are one loss */
+#define SESSIONS_MAX         65536   /* of all workers together */
+#define DNS_CACHE_MAX        200000  /* answers kept by one worker */
+#define BULK_SHARE           10      /* one bulk message at least for so many transactional ones */
+#define REQUEUE_MAX          3       /* times that a lost connection gives a recipient back at once */
+#define WINDOW_START         8       /* connections that a new path may open before it knows more */
+#define POOL_LINGER_MS       60000   /* how long what is known of a pool's hosts is used */
+#define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
+#define LANE_TAKE_MAX        256                /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX     50000              /* recipients in a worker's memory */
+#define LANES_LIVE_MAX       20000              /* lanes announced to workers and not yet found empty */
+#define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 
 #endif

@@ -2,6 +2,7 @@
  * in batches as they will lie on disk. The writer has only to put in lane numbers and to copy. */
 #include "queue/admit.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* The domain's entry in the window, made at its first recipient. NULL: no memory. */
@@ -54,7 +55,7 @@ bool admit_add(struct admit *admit, const struct rcpt_spec *rcpt, struct err *er
     if (window->rcpt_n >= ADMIT_WINDOW_RCPTS || !rcpt_record_encode(&record, &window->bytes)) {
         window->bytes.len = offset;
         window->bytes.failed = false;
-        return err_set(err, 0, "no room for another recipient in the window; it must be posted first");
+        return err_set(err, ENOMEM, "no room for another recipient in the window; it must be posted first");
     }
     struct window_domain *domain = domain_of(window, rcpt->domain);
     domain->count++;

@@ -42,14 +42,21 @@ static void fire_expiry(struct change *c, struct change_job *job)
     enum rcpt_state to = job->row.state == JOB_CANCELLED ? RCPT_CANCELLED : RCPT_EXPIRED;
     if (to == RCPT_EXPIRED && !job->row.expired && job->row.expires_ms > c->now.wall_ms)
         return;
-    if (job->row.batches > SMALL_JOB_BATCHES)
+    int64_t again_ms = c->now.wall_ms + CLOSE_AGAIN_MS;
+    if (job->row.batches > SMALL_JOB_BATCHES) {
         change_id(&c->after.closes, job->id);
-    else if (!close_begin(job, to) ||
-             (close_walk(c, job->id, &batch, to, &counts) && counts.in_flight == 0))
-        return;
-    else
-        change_id(&c->after.drops, job->id);
-    change_timer(c, c->now.wall_ms + CLOSE_AGAIN_MS, TIMER_EXPIRY, job->id, STR(""));
+    } else {
+        if (!close_begin(job, to))
+            return;
+        bool whole = close_walk(c, job->id, &batch, to, &counts);
+        if (whole && counts.in_flight == 0)
+            return;
+        if (whole)
+            change_id(&c->after.drops, job->id);
+        else
+            again_ms = c->now.wall_ms; /* the change was spent: goes on in the next one */
+    }
+    change_timer(c, again_ms, TIMER_EXPIRY, job->id, STR(""));
 }
 
 static void fire_key(struct change *c, const uint8_t hash[32])

@@ -2,6 +2,7 @@
  * the writing in admit.c. */
 #include "queue/admit.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define FROM_SIZE_MAX (ADDRESS_MAX + 63) /* of an envelope sender with its {{rid}} filled in */
@@ -76,7 +77,7 @@ struct admit *admit_begin(struct store *store, const struct job_spec *spec, stru
         free(admit);
         free(sweep);
         free(content);
-        err_set(err, 0, "no memory for another job; try again later");
+        err_set(err, ENOMEM, "no memory for another job; try again later");
         return NULL;
     }
     if (spec->content_size > 0)

@@ -28,7 +28,10 @@ bool err_prefix(struct err *err, const char *format, ...)
     if (at + 3 >= sizeof err->text)
         return false;
     memcpy(err->text + at, ": ", 2);
-    strncpy(err->text + at + 2, old, sizeof err->text - at - 3);
-    err->text[sizeof err->text - 1] = '\0';
+    size_t n_old = strlen(old), room = sizeof err->text - at - 3;
+    if (n_old > room)
+        n_old = room;
+    memcpy(err->text + at + 2, old, n_old);
+    err->text[at + 2 + n_old] = '\0';
     return false;
 }

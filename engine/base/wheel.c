@@ -14,13 +14,13 @@ static void wheel_link(struct wheel *wheel, struct wheel_timer *timer)
     int64_t at = timer->at_ms > wheel->tick_ms ? timer->at_ms : wheel->tick_ms + 1;
     uint64_t differ = (uint64_t)at ^ (uint64_t)wheel->tick_ms;
     int level = (63 - __builtin_clzll(differ)) / WHEEL_BITS;
-    int slot;
-    if (level >= WHEEL_LEVELS) { /* two years away: park in the last slot to come round, to be placed again */
-        level = WHEEL_LEVELS - 1;
-        slot = (int)(((wheel->tick_ms >> (level * WHEEL_BITS)) - 1) & SLOT_MASK);
-    } else {
-        slot = (int)((at >> (level * WHEEL_BITS)) & SLOT_MASK);
-    }
+    if (level >= WHEEL_LEVELS)
+        level =
+            WHEEL_LEVELS - 1; /* the top level turns round; what is further away parks, to be placed again */
+    int64_t hand = wheel->tick_ms >> (level * WHEEL_BITS), turn = at >> (level * WHEEL_BITS);
+    if (turn - hand > SLOT_MASK)
+        turn = hand + SLOT_MASK;
+    int slot = (int)(turn & SLOT_MASK);
     struct wheel_timer **head = &wheel->slots[level][slot];
     timer->next = *head;
     if (timer->next)

@@ -18,6 +18,8 @@
 
 struct dns;
 
+#define DNS_REASON_MAX 128
+
 enum dns_status {
     DNS_OK,
     DNS_NO_DOMAIN, /* NXDOMAIN: 5.1.2 */
@@ -32,13 +34,17 @@ struct dns_mx_host {
     char name[DOMAIN_MAX + 1]; /* lower case, no final dot */
 };
 struct dns_mx {
+    _Atomic unsigned refs; /* dns_mx_ref and dns_mx_unref */
     enum dns_status status;
-    char reason[128];   /* for people: "SERVFAIL from 127.0.0.1", "no such domain" */
-    int64_t expires_ns; /* mono; from the TTL, within sane bounds */
-    bool implicit;      /* no MX record: the domain itself */
+    char reason[DNS_REASON_MAX]; /* for people: "the resolver answered SERVFAIL", "no such domain" */
+    int64_t expires_ns;          /* mono; from the TTL, within sane bounds */
+    bool implicit;               /* no MX record: the domain itself */
     unsigned host_count;
     struct dns_mx_host hosts[]; /* by preference; equal ones in the order of the names: shuffle on use */
 };
+/* One reference, all zero but host_count; for whoever fills it in before others see it. NULL: out of memory.
+ */
+struct dns_mx *dns_mx_create(unsigned host_count);
 struct dns_mx *dns_mx_ref(struct dns_mx *mx);
 void dns_mx_unref(struct dns_mx *mx);
 
@@ -48,10 +54,12 @@ struct dns_address {
 };
 struct dns_addresses {
     enum dns_status status;
-    char reason[128];
+    char reason[DNS_REASON_MAX];
     int64_t expires_ns;
     unsigned count;
-    struct dns_address list[HOST_ADDRESSES_MAX]; /* IPv6 and IPv4 mixed, as RFC 8305 would begin: v6 first */
+    /* IPv6 and IPv4 by turns, as RFC 8305 4 asks, v6 first; within each rotated at random, so that the load
+     * spreads though the answer is cached. */
+    struct dns_address list[HOST_ADDRESSES_MAX];
 };
 
 struct dns_settings {
@@ -63,17 +71,20 @@ struct dns_settings {
 
 struct dns *dns_create(struct io *io, struct wheel *wheel, struct prng *prng,
                        const struct dns_settings *settings, struct err *err);
-/* Pending questions are answered DNS_FAILED from within. */
+/* Pending questions are answered DNS_FAILED from within; new ones asked meanwhile are not answered at all.
+ * The resolver's sockets end with the next io_steps, or with io_destroy. */
 void dns_destroy(struct dns *dns);
 
-/* A question under way, embedded in its owner. dns_cancel is safe at any time, also when idle. */
+/* A question under way, embedded in its owner, who zeroes it first. dns_cancel is safe at any time, also when
+ * idle. In its callback it is idle again: it may be asked anew or freed. */
 struct dns_query {
-    struct dns_query *next, **back;
+    struct dns_query *next, **back;                         /* back is NULL while idle */
     void (*mx)(struct dns_query *query, struct dns_mx *mx); /* mx is the callee's to unref */
     void (*addresses)(struct dns_query *query,
                       const struct dns_addresses *answer); /* valid during the call */
 };
-/* domain: an A-label, lower case. `now` dates the cache. A cached answer comes at the next dns_step. */
+/* domain: an A-label, lower case. `now` dates the cache. A cached answer comes at the next dns_step.
+ * Addresses are DNS_OK, DNS_NO_DOMAIN, DNS_FAILED, or DNS_NO_MAIL for a name that exists without any. */
 void dns_ask_mx(struct dns *dns, struct dns_query *query, struct str domain, struct now now);
 void dns_ask_addresses(struct dns *dns, struct dns_query *query, struct str host, struct now now);
 void dns_cancel(struct dns_query *query);

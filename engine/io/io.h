@@ -38,50 +38,67 @@ struct io_handlers {
 /* The fields are io's; the owner zeroes it and sets `handlers`. */
 struct io_conn {
     const struct io_handlers *handlers;
-    int fd; /* -1 when there is none */
-    unsigned generation;
+    struct io_conn *next; /* io's lists: what to do, and all that are open */
+    struct io_conn *next_open, **back_open;
+    int fd;           /* valid while `open` */
     unsigned pending; /* operations the kernel still holds */
-    bool closing, receiving, sending, connecting, paused;
+    uint8_t wants;    /* operations to hand to the kernel at the next step */
+    bool open, listed, datagram, closing, connecting, sending, receiving, armed, paused;
     struct sockaddr_storage peer;
     socklen_t peer_len;
     struct msghdr message; /* of the send under way */
     struct iovec *iov;     /* its unsent rest: the caller's array, modified */
-    size_t to_send, sent_so_far;
-    struct io_conn *next; /* io's lists */
+    size_t iov_left, to_send, sent_so_far;
+};
+
+/* What the ring did since it was made; for the metrics. */
+struct io_stats {
+    uint64_t steps, completions;
+    uint64_t short_sends; /* the kernel took a part, the rest was sent anew */
+    uint64_t buffers_out; /* a receive waited because all shared buffers were in use */
+    uint64_t overflows;   /* steps that found the completion queue full; nothing is lost by it */
+    const char *mode;     /* how the ring was set up: "defer", "coop" or "plain" */
 };
 
 /* `sessions_max` sizes the rings and the receive buffers. Fails with a sentence that tells how to allow
- * io_uring where it is forbidden. */
+ * io_uring where it is forbidden. Another thread than the creator may step it, but always the same. */
 struct io *io_create(unsigned sessions_max, struct err *err);
-void io_destroy(struct io *io); /* everything must be closed */
+/* Everything must be closed or cancelled; what is still ending gets its last callback from within. On another
+ * thread than the one that stepped it only once that has ended. */
+void io_destroy(struct io *io);
+const struct io_stats *io_stats(const struct io *io);
 
 /* Makes a socket, binds it to `source` when that is not NULL (port 0), and connects. A local failure (no such
  * source address, out of descriptors) is returned at once as -errno and `connected` is not called. */
 int io_connect(struct io *io, struct io_conn *conn, const struct sockaddr *source, socklen_t source_len,
                const struct sockaddr *peer, socklen_t peer_len);
-/* UDP: as io_connect, but the socket is usable on return; io_send sends one datagram, `received` gives one.
- */
+/* UDP: as io_connect, but the socket is usable on return; io_send sends one datagram, `received` has one. */
 int io_connect_udp(struct io *io, struct io_conn *conn, const struct sockaddr *peer, socklen_t peer_len);
 /* Sends all of iov[0..n), n <= IOV_MAX. The array and the bytes stay the caller's and must live until `sent`;
  * the array is modified. */
 void io_send(struct io *io, struct io_conn *conn, struct iovec *iov, size_t n);
 /* Receives until io_close or an error, through shared buffers: no memory a connection while it is silent. */
 void io_receive(struct io *io, struct io_conn *conn);
-/* Stops and restarts the flow of `received`, for back-pressure. */
+/* Stops and restarts the flow of `received`, for back-pressure. What the kernel has already handed over still
+ * comes after a pause: at most some dozen buffers. */
 void io_pause(struct io *io, struct io_conn *conn, bool paused);
-/* Cancels what is under way, then closes. */
+/* Cancels what is under way, then closes. Also right for a connection that was never made, or failed. */
 void io_close(struct io *io, struct io_conn *conn);
 
-/* Polls a descriptor that somebody else owns (c-ares, an eventfd): one shot. */
+/* Polls a descriptor that somebody else owns (c-ares, an eventfd): one shot. The owner zeroes it and sets the
+ * callbacks; `ready` may start it again. */
 struct io_poll {
     void (*ready)(struct io_poll *poll, int events); /* POLLIN…, or -errno */
+    void (*idle)(struct io_poll *poll); /* may be NULL: after a cancel, once, when the memory is free again */
+    struct io_poll *next, *next_open, **back_open;
     int fd;
-    unsigned pending;
-    bool cancelled;
-    struct io_poll *next;
+    unsigned pending; /* what io and the kernel still hold */
+    short events;
+    bool listed, armed, cancelled;
 };
+/* The poll must be idle. The descriptor must stay open until `ready` or io_poll_cancel. */
 void io_poll_start(struct io *io, struct io_poll *poll, int fd, short events);
-/* No callback follows; memory is free again once `pending` is 0 (io_step settles it) - see io_poll_idle. */
+/* `ready` does not follow; the memory is free again once it is idle, which io_step settles. */
 void io_poll_cancel(struct io *io, struct io_poll *poll);
 static inline bool io_poll_idle(const struct io_poll *poll)
 {
@@ -90,7 +107,7 @@ static inline bool io_poll_idle(const struct io_poll *poll)
 
 /* One bounded round: submits, waits up to timeout_ns (0: not at all) unless something is ready or a message
  * is in the inbox, gathers the completions in a list, then runs their callbacks. Sleeps on the inbox's
- * eventfd together with the sockets (inbox_sleep and inbox_wake are called here). */
+ * eventfd together with the sockets (inbox_sleep and inbox_wake are called here); inbox may be NULL. */
 void io_step(struct io *io, struct inbox *inbox, int64_t timeout_ns);
 
 #endif

@@ -2,13 +2,19 @@
  *
  * A session belongs to one worker thread. It *pulls*: whenever it could carry another transaction it calls
  * `next`; with PIPELINING it asks while the body of the one before is being written, so that the end of one
- * message travels with MAIL, RCPT, DATA of the next in one write. When `next` gives NULL it stays idle until
- * session_kick or its idle time-out, then says QUIT.
+ * message travels with MAIL, RCPT, DATA of the next in one write. At most two transactions are with it. When
+ * `next` gives NULL it asks again after session_kick or the end of a transaction; with nothing left it is
+ * idle until session_kick or its idle time-out, then says QUIT.
  *
  * The session never decides what a failure means for the queue: it gives each recipient of a transaction a
  * `struct verdict` and calls `done`; when the connection is over it calls `closed` once with the reason,
  * after every transaction it held has been given back through `done`. The owner may call session_free from
  * `closed` or after. Callbacks may call session_kick and session_stop, never session_free except as said.
+ * They run from io_step and wheel_run; `next`, and `done` of what is refused without asking the server (too
+ * large, needs SMTPUTF8, malformed addresses), from session_kick too. A transaction is never given back while
+ * the kernel may still read its body: where a session fails, `done` comes with the end, just before `closed`.
+ *
+ * An address is checked here once more: none can break out of its command, wherever it came from.
  *
  * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 1870, 2034, 6152, 3461. All times are mono_ns unless named
  * otherwise. */
@@ -18,47 +24,23 @@
 #include "engine/base/prng.h"
 #include "engine/base/wheel.h"
 #include "engine/io/io.h"
-#include "engine/smtp/verdict.h"
+#include "engine/smtp/ehlo.h"
+#include "engine/smtp/transaction.h"
 #include "engine/tls/tls.h"
 
 struct session;
 
-/* One recipient of a transaction, in an array that the owner of the transaction keeps. */
-struct session_rcpt {
-    struct str to;
-    uint8_t notify;         /* for a DSN peer; 0: say nothing */
-    struct str orcpt;       /* as received, not encoded; empty: none */
-    struct verdict verdict; /* the session's answer */
-    void *owner;
-};
-
-/* A message for some recipients. The owner keeps it, and all it points to, from `next` until `done`. */
-struct session_transaction {
-    struct session_transaction *link; /* the session's */
-    struct str from;                  /* empty: <> */
-    struct session_rcpt *rcpts;
-    size_t rcpt_count;
-    struct iovec *body; /* dot-stuffed, ends with CRLF; the session adds ".\r\n". It may modify the array. */
-    size_t body_count;
-    uint64_t size;  /* for SIZE=: not stuffed, CRLFs counted */
-    bool eight_bit; /* BODY=8BITMIME where offered */
-    bool utf8;      /* needs SMTPUTF8: else 5.6.7 */
-    enum dsn_ret_wish { SESSION_RET_NONE, SESSION_RET_HDRS, SESSION_RET_FULL } ret;
-    struct str envid;   /* not encoded; empty: none */
-    int64_t started_ns; /* filled by the session: when MAIL was written */
-    void *owner;
-};
-
 struct session_handlers {
-    /* Another transaction, or NULL. May be called again at once after a NULL + session_kick only. */
+    /* Another transaction, or NULL: nothing now. */
     struct session_transaction *(*next)(struct session *session, struct now now);
     /* Each recipient has its verdict. The owner takes the transaction back. */
     void (*done)(struct session *session, struct session_transaction *transaction, struct now now);
     /* The greeting and EHLO (and TLS) are through: the session counts as connected. Once at most. */
     void (*ready)(struct session *session, struct now now);
-    /* Over. why.outcome == VERDICT_NONE: an ordinary end (QUIT, idle, limit of messages). Otherwise what
-     * failed, with its scope: before `ready` a failure of the host (connect, greeting, TLS), later of the
-     * connection. */
+    /* Over. why.outcome == VERDICT_NONE: an ordinary end (QUIT, idle, limit of messages, the peer hung up
+     * while idle, session_stop). Otherwise what failed, with its scope: before `ready` a failure of the host
+     * (connect, greeting, TLS) or path, later of the connection. why.local with status 4.7.5: TLS failed, the
+     * owner may come back once with try_tls false. */
     void (*closed)(struct session *session, const struct verdict *why, struct now now);
 };
 
@@ -88,10 +70,11 @@ struct session *session_create(const struct session_context *context, const stru
                                const struct sockaddr *peer, socklen_t peer_len, bool try_tls,
                                struct err *err);
 void *session_owner(const struct session *session);
-/* There may be work now: an idle session calls `next`. Cheap when it is not idle. */
+/* There may be work now: a session that could carry another transaction calls `next`. Cheap otherwise. */
 void session_kick(struct session *session);
-/* No more transactions: those under way finish, then QUIT. hard: close now, what is unfinished gets a verdict
- * of "connection lost" (4.4.2). */
+/* No more transactions: those under way finish, then QUIT; one that is not ready yet just closes. hard: close
+ * now, what is unfinished gets a verdict of 4.4.2, of the session's scope. Both end with `closed`, why being
+ * VERDICT_NONE. */
 void session_stop(struct session *session, bool hard);
 /* Only after `closed`. */
 void session_free(struct session *session);
@@ -105,10 +88,6 @@ bool session_is_idle(const struct session *session);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or "" in the clear. Interned: valid for the life of the process. */
 const char *session_tls_text(const struct session *session);
 /* What EHLO offered. */
-struct session_offers {
-    bool esmtp, pipelining, size, eight_bit, starttls, smtputf8, dsn, enhanced, chunking;
-    uint64_t size_max; /* 0: no limit said */
-};
 const struct session_offers *session_offers(const struct session *session);
 
 #endif

@@ -1,7 +1,7 @@
 /* verdict.h - what a reply, or the lack of one, means: the outcome, and how far it hurts.
  *
- * Pure. One place decides what failures mean (verdict.c); reply rules of operators (issue of receivers'
- * replies) enter here too. Never empty: a verdict always has a status and a text. */
+ * Pure. One place decides what failures mean: the table in verdict.c; reply rules of operators (issue of
+ * receivers' replies) enter there too. Never empty: a verdict always has a status and a text. */
 #ifndef POSTRIDER_SMTP_VERDICT_H
 #define POSTRIDER_SMTP_VERDICT_H
 
@@ -22,15 +22,16 @@ enum verdict_scope {
 struct verdict {
     enum verdict_outcome outcome;
     enum verdict_scope scope;
-    bool greylisted;      /* 4xx that says greylist, or 4.7.0/4.7.1 in such words */
-    bool again_now;       /* 4.5.3 too many recipients: at once in a new transaction */
-    bool local;           /* decided here, no reply of the peer */
-    uint16_t code;        /* 0 when local */
-    struct status status; /* given, else derived from code and command (RFC 5248 where it names one) */
-    uint32_t wait_s;      /* a time the reply names ("try again in 300 seconds"), 0: none */
+    bool greylisted; /* a 4xx that says so */
+    bool again_now;  /* 4.5.3 too many recipients: at once in a new transaction */
+    bool local;      /* decided here, no reply of the peer */
+    uint16_t code;   /* 0 when local */
+    struct status
+        status;      /* given, else derived from code, step and words; its class is that of the outcome */
+    uint32_t wait_s; /* a time the reply names ("try again in 300 seconds"), 0: none */
     uint16_t text_size;
-    char text[STORED_REPLY_MAX]; /* the reply's lines joined with a blank, printable, not NUL-terminated; or
-                                    our words */
+    char text[STORED_REPLY_MAX]; /* the reply's lines joined with a blank, printable UTF-8, with the enhanced
+                                    status as received, not NUL-terminated; or our words */
 };
 
 enum smtp_step {
@@ -48,11 +49,14 @@ enum smtp_step {
     STEP_QUIT
 };
 
-/* From a whole reply to the step: code, and its text with the lines joined (the enhanced status, if the peer
- * offers them or not, is looked for at its start). */
+/* From a whole reply to the step: code (200 to 599), and its text with the lines joined (an enhanced status
+ * is looked for at its start, whether the peer offers them or not). Where the reply is what the step hopes
+ * for the outcome is VERDICT_NONE, at the end of data VERDICT_DELIVERED. */
 void verdict_of_reply(struct verdict *verdict, enum smtp_step step, unsigned code, struct str text);
 /* Of our own: status and words; outcome by the status' class. */
 void verdict_local(struct verdict *verdict, enum verdict_scope scope, struct status status,
                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Copies what is in use, without the unused end of the text. */
+void verdict_copy(struct verdict *to, const struct verdict *from);
 
 #endif

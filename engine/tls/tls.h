@@ -1,9 +1,10 @@
-/* tls.h - TLS for outbound sessions, over the session's own buffers; OpenSSL stays in tls.c.
+/* tls.h - TLS for outbound sessions, over the session's own buffers; OpenSSL stays in tls/.
  *
- * `struct tls` is a worker's: its SSL_CTX and its cache of sessions to resume, by host name and source. A
- * `struct tls_conn` is one connection's. Neither reads nor writes sockets: what came in is fed with tls_feed,
- * what must go out appears in the buffer given at tls_start, and the caller sends it. TLS 1.2 and newer;
- * opportunistic policy does not verify (RFC 7435). One thread. */
+ * `struct tls` is a worker's: its SSL_CTX, its cache of sessions to resume (by host name and source, at most
+ * TLS_RESUME_MAX), and the scratch memory that its connections share. A `struct tls_conn` is one
+ * connection's. Neither reads nor writes sockets: what came in is fed with tls_feed, what must go out is
+ * appended to the buffer given at tls_start, and the caller sends it. TLS 1.2 and newer; opportunistic policy
+ * does not verify (RFC 7435). One thread. */
 #ifndef POSTRIDER_TLS_TLS_H
 #define POSTRIDER_TLS_TLS_H
 
@@ -21,22 +22,24 @@ struct tls_conn;
 struct tls *tls_create(struct err *err);
 void tls_destroy(struct tls *tls);
 
-/* Begins a handshake with `host` (SNI; no address literals). Bytes to send are appended to *out during every
- * call below; out's maximum bounds how much may wait. */
+/* Begins a handshake with `host` (SNI, unless it is an address literal). `source` tells our addresses apart
+ * in the cache. Bytes to send are appended to *out during every call below; out's maximum bounds how much may
+ * wait; the caller may empty it between calls. */
 struct tls_conn *tls_start(struct tls *tls, const char *host, const char *source, struct buf *out,
                            struct err *err);
-void tls_free(struct tls_conn *conn);
+void tls_free(struct tls_conn *conn); /* NULL is allowed */
 
 enum tls_state { TLS_HANDSHAKING, TLS_OPEN, TLS_CLOSED, TLS_FAILED };
-/* Ciphertext from the peer; plaintext is appended to *plain. TLS_FAILED: err says why. */
-enum tls_state tls_feed(struct tls_conn *conn, const void *data, size_t n, struct buf *plain,
+/* Ciphertext from the peer, at most TLS_FEED_MAX. *plain is what it holds, valid until the next tls_feed on
+ * any connection of this `struct tls`. TLS_FAILED: err says why; TLS_CLOSED: the peer said close_notify. */
+enum tls_state tls_feed(struct tls_conn *conn, const void *data, size_t n, struct str *plain,
                         struct err *err);
-/* Encrypts; all of it, or fails when out is full. Call in pieces of at most some 64 KiB and wait for them to
- * be sent. */
-bool tls_write(struct tls_conn *conn, const void *data, size_t n, struct err *err);
+/* Encrypts all of iov[0..n) in records as full as they can be, or fails when out is full: pass pieces of at
+ * most TLS_PIECE_MAX and wait for them to be sent. Only when TLS_OPEN. */
+bool tls_write(struct tls_conn *conn, const struct iovec *iov, size_t n, struct err *err);
 /* close_notify. */
 void tls_shutdown(struct tls_conn *conn);
-/* "TLSv1.3 TLS_AES_256_GCM_SHA384": interned. */
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384": interned, valid for the life of the process. "" before TLS_OPEN. */
 const char *tls_text(const struct tls_conn *conn);
 bool tls_resumed(const struct tls_conn *conn);
 

@@ -247,8 +247,9 @@ static void crash_settling(struct world *world)
         const struct model_rcpt *rcpt = model_rcpt(&rig->model, settles[i].rid);
         if (!query_rcpt(rig->store, settles[i].rid, &info))
             rig_fail(rig, "a recipient is gone after a crash");
-        bool same = info.state == rcpt->state && info.attempts == rcpt->attempts &&
-                    (info.state != RCPT_DEFERRED || info.last_ms == rcpt->last_ms);
+        /* It was due: a later time is the settle's. */
+        bool same = info.state == rcpt->state &&
+                    (info.state != RCPT_DEFERRED || info.next_ms <= rig->second_ms + MS_PER_S / 2);
         if (!same) {
             model_settle(&rig->model, &settles[i]);
             kept++;

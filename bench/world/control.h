@@ -1,0 +1,23 @@
+/* control.h - the world asked and changed while it runs: a Unix stream socket, one line in, one line of JSON
+ * out.
+ *
+ *     stats                     see report.h; the delivery log is written out first
+ *     ports                     see report.h
+ *     reset                     all counts from 0, greylists and such forgotten
+ *     host NAME KEY VALUE       sets one key of its character (character.h); NAME may be a glob or a group;
+ * VALUE is YAML; `host NAME prompt true` makes it a good host again domain NAME {KEY: …}      replaces the
+ * domain, or makes it quit
+ *
+ * Answers are {"ok": …} or {"error": "…"}. */
+#ifndef POSTRIDER_WORLD_CONTROL_H
+#define POSTRIDER_WORLD_CONTROL_H
+
+#include "bench/world/world.h"
+
+struct control;
+
+struct control *control_create(struct world *world, const char *path, struct err *err);
+/* Closes all and removes the socket. NULL is allowed. */
+void control_free(struct control *control);
+
+#endif

@@ -1,0 +1,124 @@
+/* api.c - see api.h. The table of routes, the two listeners, and intake behind POST /v1/jobs. */
+#include "engine/admin/calls.h"
+#include "engine/admin/rates.h"
+#include "engine/admin/upload.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define THREADS_MAX 4
+
+static void *begin_upload(struct http_request *request, struct now now, void *user)
+{
+    struct api *api = user;
+    struct str tenant;
+    bound_tenant(api, request, &tenant);
+    return upload_begin(api->intake, request, tenant, now);
+}
+
+static const struct http_upload_ops upload_ops = {begin_upload, upload_data, upload_end, upload_release};
+
+#define JOBS    1u /* on the jobs socket and on the control socket */
+#define CONTROL 2u /* on the control socket, or on the jobs socket while there is none */
+
+static const struct http_route routes[] = {
+    {HTTP_POST | HTTP_PUT, "/v1/jobs", "dry_run", NULL, &upload_ops, JOBS},
+    {HTTP_GET, "/v1/jobs", "tenant campaign state limit before", call_jobs, NULL, JOBS},
+    {HTTP_GET, "/v1/jobs/*", "", call_job, NULL, JOBS},
+    {HTTP_POST, "/v1/jobs/*/pause", "", call_job_pause, NULL, JOBS},
+    {HTTP_POST, "/v1/jobs/*/resume", "", call_job_resume, NULL, JOBS},
+    {HTTP_POST, "/v1/jobs/*/cancel", "", call_job_cancel, NULL, JOBS},
+    {HTTP_POST, "/v1/jobs/*/retry", "", call_job_retry, NULL, JOBS},
+    {HTTP_GET, "/v1/jobs/*/recipients", "state status to after limit", call_job_recipients, NULL, JOBS},
+    {HTTP_GET, "/v1/jobs/*/bounces", "format", call_job_bounces, NULL, JOBS},
+    {HTTP_GET, "/v1/recipients/*", "", call_recipient, NULL, JOBS},
+    {HTTP_GET, "/v1/recipients/*/message", "", call_recipient_message, NULL, JOBS},
+    {HTTP_GET, "/v1/explain", "rid to domain", call_explain, NULL, JOBS},
+    {HTTP_GET, "/v1/events", "after follow limit job type", call_events, NULL, JOBS},
+    {HTTP_GET, "/v1/ops", "", call_ops, NULL, CONTROL},
+    {HTTP_GET, "/v1/ops/*", "", call_op, NULL, JOBS},
+    {HTTP_GET, "/v1/queue", "by all limit", call_queue, NULL, CONTROL},
+    {HTTP_POST, "/v1/queue/retry", "tenant campaign job domain site status", call_queue_retry, NULL, CONTROL},
+    {HTTP_GET, "/v1/sites", "", call_sites, NULL, CONTROL},
+    {HTTP_GET, "/v1/sites/*", "", call_site, NULL, CONTROL},
+    {HTTP_GET, "/v1/status", "", call_status, NULL, CONTROL},
+    {HTTP_GET, "/metrics", "", call_metrics, NULL, CONTROL},
+    {HTTP_GET, "/healthz", "", call_healthz, NULL, JOBS},
+};
+#define ROUTE_COUNT (sizeof routes / sizeof *routes)
+
+/* The table with the listeners that there are. */
+static struct http_route *routes_for(bool has_control)
+{
+    struct http_route *copy = malloc(sizeof routes);
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, routes, sizeof routes);
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        copy[i].listeners = !has_control ? 1u : routes[i].listeners == JOBS ? 3u : 2u;
+    return copy;
+}
+
+static unsigned upload_threads(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 2 ? 2 : cores > THREADS_MAX ? THREADS_MAX : (unsigned)cores;
+}
+
+static bool serve(struct api *api, struct err *err)
+{
+    const struct config *config = api->context.config;
+    bool has_control = config->control.unix_path[0] != '\0';
+    api->listeners[0] = (struct http_listener){config->jobs.unix_path, config->jobs.mode, config->jobs.group,
+                                               upload_threads()};
+    api->listeners[1] = (struct http_listener){config->control.unix_path, config->control.mode, "", 1};
+    api->routes = routes_for(has_control);
+    if (api->routes == NULL)
+        return err_set(err, ENOMEM, "no memory for the HTTP API");
+    struct http_settings settings = {api->routes, ROUTE_COUNT, api->listeners, has_control ? 2 : 1, api};
+    api->http = http_create(&settings, err);
+    return api->http != NULL;
+}
+
+static void free_api(struct api *api)
+{
+    if (api->intake != NULL)
+        intake_destroy(api->intake);
+    if (api->rates != NULL)
+        rates_destroy(api->rates);
+    free(api->routes);
+    free(api);
+}
+
+struct api *api_create(const struct api_context *context, struct err *err)
+{
+    struct api *api = calloc(1, sizeof *api);
+    if (api == NULL) {
+        err_set(err, ENOMEM, "no memory for the HTTP API");
+        return NULL;
+    }
+    json_object_seed(0); /* before threads race for it */
+    api->context = *context;
+    api->intake = intake_create(context->store, context->config);
+    api->rates = rates_create();
+    if (api->intake == NULL || api->rates == NULL)
+        err_set(err, ENOMEM, "no memory for the HTTP API");
+    else if (serve(api, err))
+        return api;
+    free_api(api);
+    return NULL;
+}
+
+void api_stop(struct api *api)
+{
+    http_stop(api->http);
+    intake_stop(api->intake);
+}
+
+void api_destroy(struct api *api)
+{
+    api_stop(api);
+    if (http_destroy(api->http))
+        free_api(api);
+}

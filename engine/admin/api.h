@@ -1,0 +1,120 @@
+/* api.h - the HTTP API as a whole: sockets, routes, handlers, intake. What main.c calls, what clients see.
+ *
+ * The jobs socket serves POST /v1/jobs (admin/upload.h) and the calls on one job; the control socket serves
+ * all. While control is unset the jobs socket serves both. On the jobs socket a uid that `jobs.tenants` binds
+ * to a tenant sees and steers that tenant's jobs only.
+ *
+ * Conventions of every answer
+ *   Ids of jobs, operations and recipients are strings ("17", "3", "17-0-42"). Times are RFC 3339 in UTC with
+ *   milliseconds, or null. A status is "4.7.1", or null where there is none; a code is a number, 0 for a
+ *   local failure. Durations end in _ms or _s. Names of states: ready delivered bounced expired cancelled
+ *   suppressed deferred; of jobs: uploading active paused cancelled ended. New fields may come. A list in
+ *   NDJSON is one object a line. An unknown query parameter is an error, so that a misspelt filter never
+ *   widens what a call does.
+ *
+ * Errors: {"error":{"code":"not_found","reason":"there is no job 17"}} with a fitting HTTP status. Codes:
+ *   400 bad_request bad_parameter bad_json bad_job, 403 forbidden, 404 not_found, 405 method_not_allowed,
+ *   409 in_progress (this idempotency key's first request is under way), 413 too_large, 415 bad_type,
+ *   422 key_reused (this idempotency key came with another body), 500 failed, 503 stopping busy, 507 full.
+ *   Those of POST /v1/jobs also have "line" and "jobs".
+ *
+ * POST /v1/jobs, PUT too (parameter: dry_run=1)
+ *   202 {"jobs":[{"job":"17","accepted":9998,"suppressed":0,
+ *                 "rejected":[{"line":7,"to":"x@","error":"…"}],"rejected_count":1}]}
+ *   rejected_count is there only when something was rejected. "to" is null where the line did not say. In
+ *   application/json a rejected recipient has "index", its place in "recipients" from 1, instead of "line".
+ *   dry_run: 200, the same without "job", and "dry_run":true beside "jobs".
+ *
+ * GET /v1/jobs (tenant, campaign, state; limit=100 up to 1000; before=JOB)
+ *   {"jobs":[JOB…],"before":"9"|null}, newest first; pass `before` on for the next page.
+ *   JOB = {"job","state","tenant","campaign","class":"bulk"|"transactional","pool","from","envid",
+ *   "bounces":"dsn"|"report"|"none","report":false (true: it is a delivery report of ours),"metadata":{…},
+ *   "created","not_before","expires","ended","message_size":4096,"total":9998,
+ *   "counts":{"ready","deferred","delivered","bounced","expired","cancelled","suppressed"},
+ *   "queued":120 (ready and deferred, what is in flight included),
+ *   "rate":812.5 (recipients that ended, a second, lately),"eta_s":12|null,"eta":TIME|null}
+ * GET /v1/jobs/J
+ *   JOB and "statuses":[{"status":"4.7.1","phrase":"Delivery not authorized, message refused","count":3}…]
+ *   of those deferred or failed, by their last status.
+ * POST /v1/jobs/J/pause, resume, cancel, retry
+ *   200 {"job":"17","state":"paused","done":true,"op":null|"3","matched":n,"changed":n,"in_flight":n}.
+ *   matched: how many it applied to; in_flight: how many a worker had in hand (they finish as they are). What
+ *   takes over a second: 202, the same with "done":false and the op to look at under /v1/ops.
+ * GET /v1/jobs/J/recipients (state=a,b; status=4.7.*; to=ADDRESS; after=RID; limit=1000 up to 100000)
+ *   NDJSON of RCPT in the order of rid. Fewer lines than the limit: the end; else go on with after=the last.
+ *   RCPT = {"rid","job","to","domain","id","state","in_flight":bool,"attempts","first","last","next","code",
+ *   "status","reply","mx","source","site"}
+ * GET /v1/jobs/J/bounces (format=json|csv): see report/bounces.h
+ *   {"job","tenant","campaign","generated","total","delivered","failed","bounced","expired","queued",
+ *    "classes":[{"class":"5.1","subject":"Addressing status","count"}…],
+ *    "statuses":[{"status","phrase","count","examples":[{"to","code","reply"}…]}…],
+ *    "categories":[{"category":"bad-mailbox","count"}…],
+ *    "domains":[{"domain","failed","bounced","expired"}…],"other_domains":0}
+ *   each list by falling count; domains at most 1000, what failed at the rest is summed in other_domains.
+ *   CSV: header `time,to,domain,site,category,status,code,reply,attempts,job,campaign,id`, CRLF, RFC 4180.
+ *
+ * GET /v1/queue (by=domain|site|tenant|status|age, default domain; all=1; limit=1000)
+ *   {"by":"domain","total":{"queued","ready","deferred","in_flight"},
+ *    "rows":[{"domain":"example.com","queued","ready","deferred",
+ *    "delivered","bounced","expired","next":TIME|null}…],"more":0}
+ *   by falling queued; with all=1 also what has nothing queued any more (its totals stay). `more` rows were
+ * left out. A row's key is named as `by`: "domain", "site" ("" where not known yet), "tenant", "status" (with
+ * "phrase", and "deferred" only), "age" ("<5m" "<1h" "<4h" "<1d"
+ *   "<4d" ">=4d" since accepted, in this order; no "next"). ready counts what is in flight, too.
+ * POST /v1/queue/retry (tenant, campaign, job, domain, site, status: parameters, or a JSON object of strings)
+ *   What is deferred and matches is due at once. 200 or 202 {"done","op","matched","changed","in_flight"}.
+ *
+ * GET /v1/sites
+ *   {"complete":true,"sites":[SITE…]}; complete is false when a worker did not answer in time.
+ *   SITE = {"site","connections","connecting","idle","window","max_connections","lanes","buffered",
+ *   "in_flight","delivered","deferred","failed","rate_1m","blocked_until","blocked_by","reason"}: sums over
+ *   its paths; blocked_… and reason of the path held longest, null and "" when none is.
+ * GET /v1/sites/S
+ *   SITE and "paths":[{"source","worker", and the fields of SITE but "site"}…]. 404: no worker has it now.
+ * GET /v1/explain (rid= or to= or domain=)
+ *   {"rid"|"to"|"domain":…,"answers":[{"rid","to","job","state","attempts","lane":"5","domain","tenant",
+ *    "site","source","waits":true,"limit":"retry","until":TIME|null,"why":"one sentence"}…]}
+ *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
+ *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", or a limit of a path as
+ *   in blocked_by. Nothing known of what was asked: 404.
+ * GET /v1/recipients/RID
+ *   RCPT and "metadata":{…},"vars":{…},"orcpt","notify":["failure",…]
+ * GET /v1/recipients/RID/message
+ *   message/rfc822: as it would be sent (not dot-stuffed).
+ * GET /v1/ops, /v1/ops/N
+ *   {"ops":[OP…]}; OP = {"op","kind":"cancel","done","matched","changed","started"}
+ * GET /v1/events (after=SEQ, follow=1, limit=N, job=J, type=a,b)
+ *   NDJSON of events as INTERFACE.md has them. Without follow it ends with what is there; with it, it stays
+ *   and sends each event within 100 ms of its commit. Without after: all that is kept. "next" is set for
+ *   deferred ones, "category" for bounced and expired ones, both null otherwise.
+ * GET /v1/status
+ *   the object of `status --json` (INTERFACE.md), and "full":bool,"stopping":bool.
+ * GET /metrics, GET /healthz ("ok", 200; 503 with "stopping" or "full"). */
+#ifndef POSTRIDER_ADMIN_API_H
+#define POSTRIDER_ADMIN_API_H
+
+#include "engine/config.h"
+#include "queue/query.h"
+
+struct fleet;
+struct api;
+
+/* All of it outlives the api. */
+struct api_context {
+    struct store *store;
+    struct fleet *fleet; /* engine/inspect.h */
+    const struct config *config;
+    const char *version;
+    struct now started;
+};
+
+/* Creates the sockets and starts to serve. Errors: a socket that another process listens on, a directory that
+ * is missing or not writable, an unknown group. NULL and err. */
+struct api *api_create(const struct api_context *context, struct err *err);
+/* From now on intake answers 503 and followers are let go; reading calls go on. Any thread, at once. */
+void api_stop(struct api *api);
+/* Ends connections and removes the sockets. The store must still run: what was posted to it is waited for,
+ * some seconds at most. */
+void api_destroy(struct api *api);
+
+#endif

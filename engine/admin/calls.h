@@ -1,0 +1,63 @@
+/* calls.h - the handlers behind api.c's routes, and what they share. Private to admin/. */
+#ifndef POSTRIDER_ADMIN_CALLS_H
+#define POSTRIDER_ADMIN_CALLS_H
+
+#include "engine/admin/api.h"
+#include "engine/admin/http.h"
+#include "engine/base/js.h"
+#include "engine/inspect.h"
+
+struct rates;
+struct intake;
+
+struct api {
+    struct api_context context;
+    struct http *http;
+    struct intake *intake;
+    struct rates *rates;
+    struct http_listener listeners[2];
+    struct http_route *routes; /* a copy, with the listeners that are there */
+};
+
+#define JOBS_LISTENER 0
+
+/* ---- shared: calls_common.c ---- */
+
+/* Takes over root; a NULL or no memory becomes a 500. */
+void answer_json(struct http_request *request, unsigned status, json_t *root);
+/* The tenant the peer is bound to: false: to none. */
+bool bound_tenant(const struct api *api, const struct http_request *request, struct str *tenant);
+/* False, and answered 403, when the peer is bound to a tenant. */
+bool for_operators(const struct api *api, struct http_request *request);
+/* The job of the path's first star, visible to the peer. False: answered 404. */
+bool find_job(const struct api *api, struct http_request *request, struct job_info *job);
+/* `limit`; false: answered 400. */
+bool take_limit(struct http_request *request, size_t standard, size_t max, size_t *limit);
+/* An id in a parameter; absent: *out is left alone. False: answered 400. */
+bool take_number(struct http_request *request, const char *name, uint64_t *out);
+/* `status`; false: answered 400. */
+bool take_status(struct http_request *request, struct str text, bool *has, struct status_pattern *pattern);
+/* "a,b" to bits: the index of each name in names. False: answered 400. */
+bool take_names(struct http_request *request, const char *parameter, const char *(*name_of)(unsigned),
+                unsigned count, unsigned *bits);
+
+json_t *rcpt_json(const struct rcpt_info *info);
+json_t *job_json(struct api *api, const struct job_info *job, struct now now);
+const char *job_state_name(enum job_state state);
+
+/* Runs an operation and waits for it, a second at most: 200 or 202 with its progress; extra members are put
+ * in front (taken over, may be NULL). */
+void operate(struct api *api, struct http_request *request, enum op_kind kind,
+             const struct store_filter *filter, json_t *extra);
+/* Every visit of the store's lanes. */
+void visit_lanes(struct store *store, lane_visit *visit, void *user);
+
+/* ---- the calls ---- */
+http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_cancel, call_job_retry;
+http_handler call_job_recipients, call_job_bounces;
+http_handler call_queue, call_queue_retry, call_ops, call_op;
+http_handler call_sites, call_site, call_explain;
+http_handler call_recipient, call_recipient_message;
+http_handler call_events, call_status, call_metrics, call_healthz;
+
+#endif

@@ -1,0 +1,133 @@
+/* calls_events.c - the durable event log as NDJSON, also as it grows. */
+#include "engine/admin/calls.h"
+#include "engine/report/status_json.h"
+
+#include <stdlib.h>
+
+#define EVENT_TYPES (EVENT_COMPLAINED + 1)
+
+struct event_stream {
+    struct http_stream stream; /* first */
+    struct store *store;
+    uint64_t after, seen; /* seen: store_event_seq before the last read */
+    uint64_t job;         /* 0: any */
+    unsigned types;       /* 0: any */
+    bool follow, limited, bound;
+    uint64_t left; /* when limited */
+    char tenant[NAME_MAX_BYTES + 1];
+    struct buf *out;
+};
+
+static json_t *event_json(const struct event *event)
+{
+    char rid[RID_TEXT_MAX];
+    bool failure = event->type == EVENT_BOUNCED || event->type == EVENT_EXPIRED;
+    enum bounce_category category = bounce_category(event->status, event->code, event->type == EVENT_EXPIRED);
+    json_t *root = json_object();
+    size_t n = rid_format(event->rid, rid);
+    js_set_int(root, "seq", event->seq);
+    js_set(root, "time", js_time(event->time_ms));
+    js_set(root, "type", json_string(event_type_name(event->type)));
+    js_set(root, "rid", json_stringn_nocheck(rid, n));
+    js_set(root, "job", js_id(event->rid.job));
+    js_set(root, "tenant", js_text(event->tenant));
+    js_set(root, "campaign", js_text(event->campaign));
+    js_set(root, "id", js_text(event->id));
+    js_set(root, "to", js_text(event->to));
+    js_set(root, "domain", js_text(event->domain));
+    js_set(root, "site", js_text(event->site));
+    js_set(root, "source", js_text(event->source));
+    js_set(root, "mx", js_text(event->mx));
+    js_set_int(root, "attempt", event->attempt);
+    js_set_int(root, "code", event->code);
+    js_set(root, "status", js_status(event->status));
+    js_set(root, "reply", js_text(event->reply));
+    js_set(root, "tls", js_text(event->tls));
+    js_set(root, "delay_ms", json_integer(event->delay_ms));
+    js_set(root, "next", js_time(event->next_ms));
+    js_set(root, "category", failure ? json_string(bounce_category_name(category)) : json_null());
+    return root;
+}
+
+static bool write_event(const struct event *event, void *user)
+{
+    struct event_stream *stream = user;
+    if ((stream->job == 0 || event->rid.job == stream->job) &&
+        (stream->types == 0 || (stream->types & 1u << event->type)) &&
+        (!stream->bound || str_eq(event->tenant, str_of(stream->tenant)))) {
+        js_write(stream->out, event_json(event));
+        buf_add_char(stream->out, '\n');
+        if (stream->limited && --stream->left == 0)
+            return false;
+    }
+    return stream->out->len < HTTP_STREAM_MAX / 2;
+}
+
+static bool events_ready(struct http_stream *base)
+{
+    struct event_stream *stream = (struct event_stream *)base;
+    return store_event_seq(stream->store) != stream->seen;
+}
+
+static enum http_fill fill_events(struct http_stream *base, struct buf *out, struct now now)
+{
+    struct event_stream *stream = (struct event_stream *)base;
+    (void)now;
+    stream->out = out;
+    stream->seen = store_event_seq(stream->store);
+    while (out->len == 0 && !(stream->limited && stream->left == 0) && !http_stopping(base->request)) {
+        uint64_t last = query_events(stream->store, stream->after, write_event, stream);
+        if (last == stream->after)
+            return stream->follow ? HTTP_FILL_WAIT : HTTP_FILL_END;
+        stream->after = last;
+    }
+    return out->len == 0 || (stream->limited && stream->left == 0) ? HTTP_FILL_END : HTTP_FILL_MORE;
+}
+
+static void release_stream(struct http_stream *stream)
+{
+    free(stream);
+}
+
+static const char *event_type_nth(unsigned i)
+{
+    return event_type_name((enum event_type)i);
+}
+
+static bool take_event_wish(struct http_request *request, struct event_stream *stream)
+{
+    struct str follow = http_parameter(request, "follow");
+    stream->limited = http_parameter(request, "limit").p != NULL;
+    stream->follow = follow.p != NULL && !str_eq(follow, STR("0"));
+    if (!take_number(request, "after", &stream->after) || !take_number(request, "limit", &stream->left) ||
+        !take_number(request, "job", &stream->job) ||
+        !take_names(request, "type", event_type_nth, EVENT_TYPES, &stream->types))
+        return false;
+    if (!stream->limited || stream->left > 0)
+        return true;
+    http_fail(request, 400, "bad_parameter", "limit must be at least 1");
+    return false;
+}
+
+void call_events(struct http_request *request, struct now now, void *user)
+{
+    struct api *api = user;
+    struct str tenant;
+    struct event_stream *stream = calloc(1, sizeof *stream);
+    (void)now;
+    if (stream == NULL) {
+        http_fail(request, 500, "failed", "no memory for the events");
+        return;
+    }
+    stream->stream.fill = fill_events;
+    stream->stream.ready = events_ready;
+    stream->stream.release = release_stream;
+    stream->store = api->context.store;
+    stream->bound = bound_tenant(api, request, &tenant);
+    if (stream->bound && tenant.n <= NAME_MAX_BYTES)
+        memcpy(stream->tenant, tenant.p, tenant.n);
+    if (take_event_wish(request, stream))
+        http_answer_stream(request, 200, "application/x-ndjson", &stream->stream);
+    else
+        free(stream);
+}

@@ -1,0 +1,443 @@
+/* calls_queue.c - the queue as a whole: its summary by one dimension, retry by filter, operations. */
+#include "engine/admin/calls.h"
+#include "engine/message/address.h"
+#include "engine/report/status_json.h"
+
+#include <stdlib.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define STATUSES_MAX  1000
+#define OPS_MAX       1000
+#define SITES_AT_ONCE 1000 /* domains in one question to the workers */
+
+/* ---- rows by name ---- */
+
+struct row {
+    uint64_t ready, deferred, delivered, bounced, expired;
+    int64_t next_ms;
+    UT_hash_handle hh;
+    char name[];
+};
+
+struct rows {
+    struct row *table;
+    bool by_tenant;
+    bool all; /* also those of which nothing is queued any more */
+    bool failed;
+};
+
+static struct row *row_of(struct rows *rows, const char *name)
+{
+    struct row *row;
+    size_t n = strlen(name);
+    HASH_FIND(hh, rows->table, name, n, row);
+    if (row != NULL)
+        return row;
+    row = calloc(1, sizeof *row + n + 1);
+    if (row != NULL) {
+        memcpy(row->name, name, n);
+        HASH_ADD(hh, rows->table, name[0], n, row);
+        if (row->hh.tbl != NULL)
+            return row;
+    }
+    free(row);
+    rows->failed = true;
+    return NULL;
+}
+
+static void add_to_row(struct row *row, const struct row *more)
+{
+    if (row == NULL)
+        return;
+    row->ready += more->ready;
+    row->deferred += more->deferred;
+    row->delivered += more->delivered;
+    row->bounced += more->bounced;
+    row->expired += more->expired;
+    if (more->next_ms != 0 && (row->next_ms == 0 || more->next_ms < row->next_ms))
+        row->next_ms = more->next_ms;
+}
+
+static bool count_lane(const struct lane_info *lane, void *user)
+{
+    struct rows *rows = user;
+    const struct row counts = {
+        .ready = lane->ready,
+        .deferred = lane->deferred,
+        .delivered = lane->delivered,
+        .bounced = lane->bounced,
+        .expired = lane->expired,
+        .next_ms = lane->next_due_ms,
+    };
+    if (rows->all || counts.ready + counts.deferred > 0)
+        add_to_row(row_of(rows, rows->by_tenant ? lane->tenant : lane->domain), &counts);
+    return !rows->failed;
+}
+
+static void free_rows(struct rows *rows)
+{
+    struct row *row, *next;
+    HASH_ITER(hh, rows->table, row, next)
+    {
+        HASH_DEL(rows->table, row);
+        free(row);
+    }
+}
+
+static int by_queued(const struct row *a, const struct row *b)
+{
+    uint64_t x = a->ready + a->deferred, y = b->ready + b->deferred;
+    if (x == y) {
+        x = a->delivered + a->bounced + a->expired;
+        y = b->delivered + b->bounced + b->expired;
+    }
+    return x != y ? (x < y) - (x > y) : strcmp(a->name, b->name);
+}
+
+/* Asks the workers for the sites of a table of domains, some at a time. */
+static void domains_to_sites(struct fleet *fleet, struct rows *domains,
+                             void (*visit)(const struct row *domain, const char *site, void *user),
+                             void *user)
+{
+    const char **names = calloc(SITES_AT_ONCE, sizeof *names);
+    char(*sites)[DOMAIN_MAX + 1] = calloc(SITES_AT_ONCE, sizeof *sites);
+    struct row *from = domains->table;
+    while (from != NULL && names != NULL && sites != NULL) {
+        size_t n = 0;
+        struct row *row = from;
+        for (; row != NULL && n < SITES_AT_ONCE; row = row->hh.next)
+            names[n++] = row->name;
+        inspect_domain_sites(fleet, names, sites, n);
+        for (size_t i = 0; i < n; i++, from = from->hh.next)
+            visit(from, sites[i], user);
+    }
+    domains->failed |= names == NULL || sites == NULL;
+    free(names);
+    free(sites);
+}
+
+static void add_to_site(const struct row *domain, const char *site, void *user)
+{
+    add_to_row(row_of(user, site), domain);
+}
+
+static json_t *rows_json(struct rows *rows, const char *key, size_t limit, uint64_t *more)
+{
+    json_t *list = json_array();
+    HASH_SORT(rows->table, by_queued);
+    for (struct row *row = rows->table; row != NULL; row = row->hh.next) {
+        if (json_array_size(list) == limit) {
+            (*more)++;
+            continue;
+        }
+        json_t *item = json_object();
+        js_set(item, key, js_text(str_of(row->name)));
+        js_set_int(item, "queued", row->ready + row->deferred);
+        js_set_int(item, "ready", row->ready);
+        js_set_int(item, "deferred", row->deferred);
+        js_set_int(item, "delivered", row->delivered);
+        js_set_int(item, "bounced", row->bounced);
+        js_set_int(item, "expired", row->expired);
+        js_set(item, "next", js_time(row->next_ms));
+        json_array_append_new(list, item);
+    }
+    return list;
+}
+
+/* By domain, tenant or site; NULL: no memory. */
+static json_t *summary_by_name(struct api *api, const char *by, bool all, size_t limit, uint64_t *more)
+{
+    struct rows rows = {.by_tenant = strcmp(by, "tenant") == 0, .all = all}, sites = {0};
+    bool by_site = strcmp(by, "site") == 0;
+    visit_lanes(api->context.store, count_lane, &rows);
+    if (by_site)
+        domains_to_sites(api->context.fleet, &rows, add_to_site, &sites);
+    json_t *list = rows.failed || sites.failed ? NULL : rows_json(by_site ? &sites : &rows, by, limit, more);
+    free_rows(&rows);
+    free_rows(&sites);
+    return list;
+}
+
+/* ---- by status, by age ---- */
+
+static int by_count(const void *a, const void *b)
+{
+    uint64_t x = ((const struct status_count *)a)->count, y = ((const struct status_count *)b)->count;
+    return (x < y) - (x > y);
+}
+
+static json_t *summary_by_status(struct store *store, size_t limit, uint64_t *more)
+{
+    struct status_count *counts = calloc(STATUSES_MAX, sizeof *counts);
+    if (counts == NULL)
+        return NULL;
+    size_t n = query_queue_statuses(store, counts, STATUSES_MAX);
+    qsort(counts, n, sizeof *counts, by_count);
+    json_t *list = json_array();
+    for (size_t i = 0; i < n && i < limit; i++) {
+        json_t *item = json_object();
+        js_set(item, "status", js_status(counts[i].status));
+        js_set(item, "phrase", json_string(registry_phrase(counts[i].status)));
+        js_set_int(item, "queued", counts[i].count);
+        js_set_int(item, "deferred", counts[i].count);
+        json_array_append_new(list, item);
+    }
+    *more = n > limit ? n - limit : 0;
+    free(counts);
+    return list;
+}
+
+/* Age is that of the job: its recipients were accepted together. */
+static json_t *summary_by_age(struct store *store, struct now now)
+{
+    static const struct {
+        const char *name;
+        int64_t below_ms;
+    } bands[] = {{"<5m", 300000},   {"<1h", 3600000},   {"<4h", 14400000},
+                 {"<1d", 86400000}, {"<4d", 345600000}, {">=4d", INT64_MAX}};
+    enum { BANDS = sizeof bands / sizeof *bands, PAGE = 64 };
+    uint64_t ready[BANDS] = {0}, deferred[BANDS] = {0}, before = 0;
+    struct job_info *jobs = malloc(PAGE * sizeof *jobs);
+    size_t n = jobs != NULL ? PAGE : 0;
+    while (n == PAGE) {
+        n = query_jobs(store, before, jobs, PAGE);
+        for (size_t i = 0; i < n; i++) {
+            unsigned band = 0;
+            while (now.wall_ms - jobs[i].created_ms >= bands[band].below_ms)
+                band++;
+            before = jobs[i].id;
+            if (jobs[i].state == JOB_UPLOADING)
+                continue;
+            ready[band] += jobs[i].by_state[RCPT_READY];
+            deferred[band] += jobs[i].by_state[RCPT_DEFERRED];
+        }
+    }
+    free(jobs);
+    json_t *list = json_array();
+    for (unsigned i = 0; i < BANDS; i++) {
+        json_t *item = json_object();
+        js_set(item, "age", json_string(bands[i].name));
+        js_set_int(item, "queued", ready[i] + deferred[i]);
+        js_set_int(item, "ready", ready[i]);
+        js_set_int(item, "deferred", deferred[i]);
+        json_array_append_new(list, item);
+    }
+    return list;
+}
+
+static json_t *total_json(struct api *api)
+{
+    struct store_figures store;
+    struct fleet_figures fleet;
+    store_figures(api->context.store, &store);
+    inspect_figures(api->context.fleet, &fleet);
+    json_t *total = json_object();
+    js_set_int(total, "queued", store.queued);
+    js_set_int(total, "ready", store.queued - store.deferred);
+    js_set_int(total, "deferred", store.deferred);
+    js_set_int(total, "in_flight", fleet.in_flight);
+    return total;
+}
+
+void call_queue(struct http_request *request, struct now now, void *user)
+{
+    struct api *api = user;
+    struct str by = http_parameter(request, "by");
+    bool all = str_eq(http_parameter(request, "all"), STR("1"));
+    size_t limit;
+    uint64_t more = 0;
+    json_t *list;
+    if (!for_operators(api, request) || !take_limit(request, 1000, 100000, &limit))
+        return;
+    if (by.p == NULL)
+        by = STR("domain");
+    if (str_eq(by, STR("domain")) || str_eq(by, STR("site")) || str_eq(by, STR("tenant"))) {
+        list = summary_by_name(api, by.p, all, limit, &more);
+    } else if (str_eq(by, STR("status"))) {
+        list = summary_by_status(api->context.store, limit, &more);
+    } else if (str_eq(by, STR("age"))) {
+        list = summary_by_age(api->context.store, now);
+    } else {
+        http_fail(request, 400, "bad_parameter", "by must be domain, site, tenant, status or age");
+        return;
+    }
+    if (list == NULL) {
+        http_fail(request, 500, "failed", "no memory for the summary");
+        return;
+    }
+    json_t *root = json_object();
+    js_set(root, "by", js_text(by));
+    js_set(root, "total", total_json(api));
+    js_set(root, "rows", list);
+    js_set_int(root, "more", more);
+    answer_json(request, 200, root);
+}
+
+/* ---- retry by filter ---- */
+
+struct wish {
+    struct str tenant, campaign, job, domain, site, status; /* p NULL: any */
+    json_t *body;                                           /* what some of them may point into */
+};
+
+static bool read_body(struct http_request *request, struct wish *wish)
+{
+    struct str body = str_trim(http_body(request));
+    const char *name;
+    json_t *value;
+    json_error_t error;
+    if (body.n == 0)
+        return true;
+    wish->body = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(wish->body)) {
+        http_fail(request, 400, "bad_json", "the body must be an object of strings: %s", error.text);
+        return false;
+    }
+    json_object_foreach(wish->body, name, value)
+    {
+        struct str *field = strcmp(name, "tenant") == 0     ? &wish->tenant
+                            : strcmp(name, "campaign") == 0 ? &wish->campaign
+                            : strcmp(name, "job") == 0      ? &wish->job
+                            : strcmp(name, "domain") == 0   ? &wish->domain
+                            : strcmp(name, "site") == 0     ? &wish->site
+                            : strcmp(name, "status") == 0   ? &wish->status
+                                                            : NULL;
+        if (field == NULL || !json_is_string(value) || field->p != NULL) {
+            http_fail(request, 400, "bad_parameter",
+                      "\"%.100s\": the filter has tenant, campaign, job, domain, site and status, each a "
+                      "string, each once",
+                      name);
+            return false;
+        }
+        *field = str_make(json_string_value(value), json_string_length(value));
+    }
+    return true;
+}
+
+struct site_domains {
+    const char *site;
+    struct str *list;
+    size_t count;
+};
+
+static void note_domain(const struct row *domain, const char *site, void *user)
+{
+    struct site_domains *found = user;
+    if (strcasecmp(site, found->site) == 0)
+        found->list[found->count++] = str_of(domain->name);
+}
+
+/* domain: room for its form in lanes. */
+static bool to_filter(struct http_request *request, const struct wish *wish, char domain[DOMAIN_MAX + 1],
+                      struct store_filter *filter)
+{
+    struct err err;
+    *filter =
+        (struct store_filter){.tenant = wish->tenant, .campaign = wish->campaign, .domain = wish->domain};
+    if (wish->job.p != NULL && (!str_u64(wish->job, UINT64_MAX, &filter->job) || filter->job == 0)) {
+        http_fail(request, 400, "bad_parameter", "job must be a job's id, not \"%.*s\"", STR_ARG(wish->job));
+        return false;
+    }
+    if (wish->domain.n > 0) {
+        if (!domain_to_ascii(wish->domain, domain, &filter->domain.n, &err)) {
+            http_fail(request, 400, "bad_parameter", "domain: %s", err.text);
+            return false;
+        }
+        filter->domain.p = domain;
+    }
+    return take_status(request, wish->status, &filter->has_status, &filter->status);
+}
+
+/* With a site: the domains that have mail queued and go there now. */
+static void retry_site(struct api *api, struct http_request *request, struct store_filter *filter,
+                       struct str site)
+{
+    struct rows domains = {0};
+    visit_lanes(api->context.store, count_lane, &domains);
+    struct site_domains found = {.site = str_dup(site),
+                                 .list = calloc(HASH_COUNT(domains.table) + 1, sizeof *found.list)};
+    if (found.site != NULL && found.list != NULL)
+        domains_to_sites(api->context.fleet, &domains, note_domain, &found);
+    filter->domains = found.list;
+    filter->domain_count = found.count;
+    if (found.site == NULL || found.list == NULL || domains.failed)
+        http_fail(request, 500, "failed", "no memory for the site's domains");
+    else if (found.count == 0)
+        http_fail(request, 404, "not_found", "nothing that is queued goes to the site %.*s", STR_ARG(site));
+    else
+        operate(api, request, OP_RETRY, filter, NULL);
+    free((char *)(uintptr_t)found.site);
+    free(found.list);
+    free_rows(&domains);
+}
+
+void call_queue_retry(struct http_request *request, struct now now, void *user)
+{
+    struct api *api = user;
+    struct wish wish = {.tenant = http_parameter(request, "tenant"),
+                        .campaign = http_parameter(request, "campaign"),
+                        .job = http_parameter(request, "job"),
+                        .domain = http_parameter(request, "domain"),
+                        .site = http_parameter(request, "site"),
+                        .status = http_parameter(request, "status")};
+    struct store_filter filter;
+    char domain[DOMAIN_MAX + 1];
+    (void)now;
+    if (for_operators(api, request) && read_body(request, &wish) &&
+        to_filter(request, &wish, domain, &filter)) {
+        if (wish.site.n > 0)
+            retry_site(api, request, &filter, wish.site);
+        else
+            operate(api, request, OP_RETRY, &filter, NULL);
+    }
+    json_decref(wish.body);
+}
+
+/* ---- operations ---- */
+
+static json_t *op_json(const struct op_info *op)
+{
+    static const char *const kinds[] = {[OP_PAUSE] = "pause", [OP_RESUME] = "resume", [OP_CANCEL] = "cancel",
+                                        [OP_RETRY] = "retry", [OP_BOUNCE] = "bounce", [OP_EXPIRE] = "expire",
+                                        [OP_SWEEP] = "sweep", [OP_PURGE] = "purge",   [OP_WAKE] = "wake"};
+    json_t *root = json_object();
+    js_set(root, "op", js_id(op->op));
+    js_set(root, "kind", json_string(kinds[op->kind]));
+    js_set(root, "done", json_boolean(op->done));
+    js_set_int(root, "matched", op->matched);
+    js_set_int(root, "changed", op->changed);
+    js_set(root, "started", js_time(op->started_ms));
+    return root;
+}
+
+void call_ops(struct http_request *request, struct now now, void *user)
+{
+    struct api *api = user;
+    (void)now;
+    if (!for_operators(api, request))
+        return;
+    struct op_info *ops = calloc(OPS_MAX, sizeof *ops);
+    size_t n = ops != NULL ? query_ops(api->context.store, ops, OPS_MAX) : 0;
+    json_t *list = json_array(), *root = json_object();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, op_json(&ops[i]));
+    js_set(root, "ops", list);
+    answer_json(request, 200, root);
+    free(ops);
+}
+
+void call_op(struct http_request *request, struct now now, void *user)
+{
+    struct api *api = user;
+    struct str text = http_segment(request, 0);
+    struct op_info op;
+    uint64_t id;
+    (void)now;
+    if (str_u64(text, UINT64_MAX, &id) && query_op(api->context.store, id, &op))
+        answer_json(request, 200, op_json(&op));
+    else
+        http_fail(request, 404, "not_found", "there is no operation %.*s (ended ones are kept for a while)",
+                  STR_ARG(text));
+}

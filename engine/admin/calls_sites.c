@@ -1,0 +1,125 @@
+/* calls_sites.c - sites and their paths, from the workers' own words. */
+#include "engine/admin/calls.h"
+
+#include <stdlib.h>
+
+/* What a site's paths add up to. */
+struct site_sum {
+    const char *name;
+    struct path_info sum;
+    bool begun;
+};
+
+static void add_path(struct site_sum *site, const struct path_info *path)
+{
+    struct path_info *sum = &site->sum;
+    sum->connections += path->connections;
+    sum->connecting += path->connecting;
+    sum->idle += path->idle;
+    sum->window += path->window;
+    sum->max_connections += path->max_connections;
+    sum->lanes += path->lanes;
+    sum->buffered += path->buffered;
+    sum->in_flight += path->in_flight;
+    sum->delivered += path->delivered;
+    sum->deferred += path->deferred;
+    sum->failed += path->failed;
+    sum->rate_1m += path->rate_1m;
+    if (path->blocked_by[0] != '\0' && (!site->begun || path->blocked_until_ms >= sum->blocked_until_ms)) {
+        sum->blocked_until_ms = path->blocked_until_ms;
+        memcpy(sum->blocked_by, path->blocked_by, sizeof sum->blocked_by);
+        memcpy(sum->reason, path->reason, sizeof sum->reason);
+        site->begun = true;
+    }
+}
+
+static void set_path(json_t *root, const struct path_info *path)
+{
+    js_set_int(root, "connections", path->connections);
+    js_set_int(root, "connecting", path->connecting);
+    js_set_int(root, "idle", path->idle);
+    js_set_int(root, "window", path->window);
+    js_set_int(root, "max_connections", path->max_connections);
+    js_set_int(root, "lanes", path->lanes);
+    js_set_int(root, "buffered", path->buffered);
+    js_set_int(root, "in_flight", path->in_flight);
+    js_set_int(root, "delivered", path->delivered);
+    js_set_int(root, "deferred", path->deferred);
+    js_set_int(root, "failed", path->failed);
+    js_set_int(root, "rate_1m", path->rate_1m);
+    js_set(root, "blocked_until", js_time(path->blocked_until_ms));
+    js_set(root, "blocked_by", js_text(str_of(path->blocked_by)));
+    js_set(root, "reason", js_text(str_of(path->reason)));
+}
+
+static json_t *site_json(const struct site_sum *site)
+{
+    json_t *root = json_object();
+    js_set(root, "site", js_text(str_of(site->name)));
+    set_path(root, &site->sum);
+    return root;
+}
+
+static int by_site(const void *a, const void *b)
+{
+    return strcmp(((const struct path_info *)a)->site, ((const struct path_info *)b)->site);
+}
+
+void call_sites(struct http_request *request, struct now now, void *user)
+{
+    struct api *api = user;
+    struct path_list paths = {0};
+    (void)now;
+    if (!for_operators(api, request))
+        return;
+    inspect_paths(api->context.fleet, NULL, &paths);
+    if (paths.count > 0)
+        qsort(paths.list, paths.count, sizeof *paths.list, by_site);
+    json_t *list = json_array(), *root = json_object();
+    for (size_t i = 0; i < paths.count;) {
+        struct site_sum site = {.name = paths.list[i].site};
+        for (; i < paths.count && strcmp(paths.list[i].site, site.name) == 0; i++)
+            add_path(&site, &paths.list[i]);
+        json_array_append_new(list, site_json(&site));
+    }
+    js_set(root, "complete", json_boolean(paths.complete));
+    js_set(root, "sites", list);
+    answer_json(request, 200, root);
+    free(paths.list);
+}
+
+void call_site(struct http_request *request, struct now now, void *user)
+{
+    struct api *api = user;
+    struct str text = http_segment(request, 0);
+    struct path_list paths = {0};
+    char name[DOMAIN_MAX + 1] = "";
+    (void)now;
+    if (!for_operators(api, request))
+        return;
+    if (text.n <= DOMAIN_MAX)
+        memcpy(name, text.p, text.n);
+    inspect_paths(api->context.fleet, name, &paths);
+    if (paths.count > 0) {
+        struct site_sum site = {.name = paths.list[0].site};
+        json_t *list = json_array();
+        for (size_t i = 0; i < paths.count; i++) {
+            json_t *path = json_object();
+            js_set(path, "source", js_text(str_of(paths.list[i].source)));
+            js_set_int(path, "worker", paths.list[i].worker);
+            set_path(path, &paths.list[i]);
+            json_array_append_new(list, path);
+            add_path(&site, &paths.list[i]);
+        }
+        json_t *root = site_json(&site);
+        js_set(root, "complete", json_boolean(paths.complete));
+        js_set(root, "paths", list);
+        answer_json(request, 200, root);
+    } else if (!paths.complete) {
+        http_fail(request, 503, "busy", "the workers did not answer in time: try again");
+    } else {
+        http_fail(request, 404, "not_found",
+                  "no worker has mail for, or a connection to, a site named %.*s now", STR_ARG(text));
+    }
+    free(paths.list);
+}

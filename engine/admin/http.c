@@ -1,0 +1,600 @@
+/* http.c - see http.h. libmicrohttpd with a few epoll threads a listener.
+ *
+ * libmicrohttpd calls on_request once when the header is read, then for each piece of the body, then a last
+ * time; each call that leaves the connection suspended is repeated after its resumption. It never re-enters a
+ * request, and only its own thread touches one, but between http_suspend and http_resume, when the request
+ * belongs to whoever will resume it: the desk, or the store's writer through an upload's callback.
+ *
+ * One trap: with a chunked body, libmicrohttpd 0.9.75 goes on to the next chunk although the callback has
+ * suspended, unless bytes were left over. So a piece that ends in a suspension keeps its last byte back
+ * (`kept`), which is skipped when it comes again. */
+#include "engine/admin/http.h"
+
+#include "engine/admin/desk.h"
+#include "engine/admin/http_socket.h"
+#include "engine/base/js.h"
+#include "engine/base/log.h"
+#include "engine/limits.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LISTENERS_MAX 8
+
+struct listener {
+    struct http *http;
+    const struct http_listener *settings;
+    struct MHD_Daemon *daemon;
+    struct http_socket socket;
+    unsigned index;
+};
+
+struct http {
+    struct http_settings settings;
+    struct listener listeners[LISTENERS_MAX];
+    struct desk *desk;
+    atomic_bool stopping; /* nothing new is begun */
+    atomic_bool closed;   /* no callback of the library does anything any more */
+    atomic_uint active;   /* callbacks that run and requests that are suspended */
+    atomic_ullong requests;
+};
+
+struct http_request {
+    struct desk_item item; /* first: the desk hands it back */
+    struct http *http;
+    struct listener *listener;
+    struct MHD_Connection *connection;
+    const struct http_route *route; /* NULL: answered without */
+    void *upload;
+    struct str segments[HTTP_SEGMENTS_MAX];
+    struct {
+        const char *name, *value;
+    } parameters[HTTP_PARAMETERS_MAX];
+    unsigned segment_count, parameter_count;
+    struct buf body; /* of a handler's request */
+    bool suspended, kept, answered, allow;
+    /* The answer. */
+    unsigned status;
+    const char *type;
+    struct buf out;
+    size_t sent; /* of out, when a stream */
+    struct http_stream *stream;
+    bool stream_over, stream_broken;
+};
+
+/* ---- what handlers ask ---- */
+
+unsigned http_listener_index(const struct http_request *request)
+{
+    return request->listener->index;
+}
+
+struct str http_segment(const struct http_request *request, unsigned n)
+{
+    return n < request->segment_count ? request->segments[n] : str_make("", 0);
+}
+
+struct str http_parameter(const struct http_request *request, const char *name)
+{
+    for (unsigned i = 0; i < request->parameter_count; i++) {
+        if (strcmp(request->parameters[i].name, name) == 0)
+            return str_of(request->parameters[i].value ? request->parameters[i].value : "");
+    }
+    return str_make(NULL, 0);
+}
+
+struct str http_body(const struct http_request *request)
+{
+    return str_make(request->body.len ? request->body.data : "", request->body.len);
+}
+
+const char *http_header(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+static int connection_fd(const struct http_request *request)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info != NULL ? info->connect_fd : -1;
+}
+
+bool http_peer_uid(const struct http_request *request, uint32_t *uid)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (getsockopt(connection_fd(request), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
+        peer.uid == (uid_t)-1)
+        return false;
+    *uid = peer.uid;
+    return true;
+}
+
+bool http_stopping(const struct http_request *request)
+{
+    return atomic_load(&request->http->stopping);
+}
+
+void http_suspend(struct http_request *request)
+{
+    request->suspended = true;
+    atomic_fetch_add(&request->http->active, 1);
+    MHD_suspend_connection(request->connection);
+}
+
+void http_resume(struct http_request *request)
+{
+    struct http *http = request->http;
+    MHD_resume_connection(request->connection); /* from here on the request may be gone */
+    atomic_fetch_sub(&http->active, 1);
+}
+
+/* Every callback of the library is between these two; false: the server is closed. */
+static bool enter(struct http *http)
+{
+    atomic_fetch_add(&http->active, 1);
+    if (!atomic_load(&http->closed))
+        return true;
+    atomic_fetch_sub(&http->active, 1);
+    return false;
+}
+
+static void leave(struct http *http)
+{
+    atomic_fetch_sub(&http->active, 1);
+}
+
+/* ---- answers ---- */
+
+void http_answer(struct http_request *request, unsigned status, const char *type, struct buf *body)
+{
+    request->answered = true;
+    request->status = status;
+    request->type = type;
+    request->out = *body;
+    *body = (struct buf){.max = body->max};
+}
+
+void http_fail(struct http_request *request, unsigned status, const char *code, const char *format, ...)
+{
+    char reason[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    struct buf body;
+    buf_init(&body, HTTP_ANSWER_MAX);
+    json_t *error = json_object(), *root = json_object();
+    js_set(error, "code", json_string(code));
+    js_set(error, "reason", js_text(str_of(reason)));
+    js_set(root, "error", error);
+    js_write(&body, root);
+    buf_add_char(&body, '\n');
+    http_answer(request, status, "application/json", &body);
+    buf_free(&body);
+}
+
+void http_answer_stream(struct http_request *request, unsigned status, const char *type,
+                        struct http_stream *stream)
+{
+    request->answered = true;
+    request->status = status;
+    request->type = type;
+    request->stream = stream;
+    stream->request = request;
+    buf_init(&request->out, HTTP_STREAM_MAX);
+}
+
+/* ---- streams ---- */
+
+static bool stream_ready(struct desk_item *item)
+{
+    struct http_request *request = (struct http_request *)item;
+    return http_stopping(request) || request->stream->ready(request->stream);
+}
+
+static void stream_fill(struct desk_item *item, struct now now)
+{
+    struct http_request *request = (struct http_request *)item;
+    enum http_fill fill = HTTP_FILL_BROKEN;
+    request->sent = 0;
+    buf_clear(&request->out);
+    if (!item->gone)
+        fill = request->stream->fill(request->stream, &request->out, now);
+    if (request->out.failed)
+        fill = HTTP_FILL_BROKEN;
+    if (fill == HTTP_FILL_WAIT && http_stopping(request))
+        fill = HTTP_FILL_END;
+    if (fill == HTTP_FILL_WAIT && request->out.len == 0) {
+        desk_watch(request->http->desk, item);
+        return;
+    }
+    request->stream_over = fill == HTTP_FILL_END;
+    request->stream_broken = fill == HTTP_FILL_BROKEN;
+    http_resume(request);
+}
+
+/* libmicrohttpd wants up to max bytes of the body. */
+static ssize_t stream_read(void *user, uint64_t position, char *out, size_t max)
+{
+    struct http_request *request = user;
+    struct http *http = request->http;
+    (void)position;
+    if (request->stream_broken)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    size_t n = request->out.len - request->sent;
+    if (n > 0) {
+        n = n < max ? n : max;
+        memcpy(out, request->out.data + request->sent, n);
+        request->sent += n;
+        return (ssize_t)n;
+    }
+    if (request->stream_over)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (!enter(http))
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    request->item.run = stream_fill;
+    request->item.ready = stream_ready;
+    request->item.fd = connection_fd(request);
+    request->item.gone = false;
+    http_suspend(request);
+    desk_post(http->desk, &request->item);
+    leave(http);
+    return 0;
+}
+
+/* ---- the request ---- */
+
+/* The methods of the route as Allow wants them. */
+static const char *allowed_methods(unsigned methods)
+{
+    static const char *const names[] = {"",    "GET, HEAD",      "POST",      "GET, HEAD, POST",
+                                        "PUT", "GET, HEAD, PUT", "POST, PUT", "GET, HEAD, POST, PUT"};
+    return names[methods & 7];
+}
+
+static enum MHD_Result send_answer(struct http_request *request)
+{
+    struct MHD_Response *response;
+    if (request->stream != NULL) {
+        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32 * 1024, stream_read, request, NULL);
+    } else {
+        response =
+            MHD_create_response_from_buffer(request->out.len, request->out.data, MHD_RESPMEM_MUST_FREE);
+        if (response != NULL)
+            request->out.data = NULL;
+    }
+    if (response == NULL)
+        return MHD_NO;
+    MHD_add_response_header(response, "Content-Type", request->type);
+    if (request->allow)
+        MHD_add_response_header(response, "Allow", allowed_methods(request->route->methods));
+    enum MHD_Result result = MHD_queue_response(request->connection, request->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result note_parameter(void *user, enum MHD_ValueKind kind, const char *name,
+                                      const char *value)
+{
+    struct http_request *request = user;
+    (void)kind;
+    if (request->parameter_count == HTTP_PARAMETERS_MAX)
+        return MHD_NO;
+    request->parameters[request->parameter_count].name = name;
+    request->parameters[request->parameter_count++].value = value;
+    return MHD_YES;
+}
+
+/* Is `name` one of the words? */
+static bool has_word(const char *words, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *at = words; n > 0 && (at = strstr(at, name)) != NULL; at += n) {
+        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+static bool check_parameters(struct http_request *request)
+{
+    const char *known = request->route->parameters;
+    int count =
+        MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, note_parameter, request);
+    if (count > (int)request->parameter_count) {
+        http_fail(request, 400, "bad_parameter", "too many parameters: at most %d", HTTP_PARAMETERS_MAX);
+        return false;
+    }
+    for (unsigned i = 0; i < request->parameter_count; i++) {
+        const char *name = request->parameters[i].name;
+        if (!has_word(known, name)) {
+            http_fail(request, 400, "bad_parameter", "unknown parameter \"%.100s\": this call knows %s", name,
+                      known[0] ? known : "none");
+            return false;
+        }
+        for (unsigned j = 0; j < i; j++) {
+            if (strcmp(request->parameters[j].name, name) == 0) {
+                http_fail(request, 400, "bad_parameter", "the parameter \"%s\" is there twice", name);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Does the path fit the pattern? Fills the segments that stars stand for. */
+static bool match_path(struct http_request *request, const char *pattern, const char *path)
+{
+    request->segment_count = 0;
+    while (*pattern != '\0' && *path != '\0') {
+        if (*pattern == '*') {
+            size_t n = strcspn(path, "/");
+            if (n == 0 || request->segment_count == HTTP_SEGMENTS_MAX)
+                return false;
+            request->segments[request->segment_count++] = str_make(path, n);
+            path += n;
+            pattern++;
+        } else if (*pattern++ != *path++) {
+            return false;
+        }
+    }
+    return *pattern == '\0' && *path == '\0';
+}
+
+static void find_route(struct http_request *request, const char *path, const char *method)
+{
+    const struct http_settings *settings = &request->http->settings;
+    unsigned wanted = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 ? HTTP_GET
+                      : strcmp(method, "POST") == 0                             ? HTTP_POST
+                      : strcmp(method, "PUT") == 0                              ? HTTP_PUT
+                                                                                : 0;
+    for (size_t i = 0; i < settings->route_count; i++) {
+        const struct http_route *route = &settings->routes[i];
+        if (!match_path(request, route->pattern, path))
+            continue;
+        request->route = route;
+        if (route->methods & wanted)
+            break;
+    }
+    const struct http_route *route = request->route;
+    if (route == NULL) {
+        http_fail(request, 404, "not_found", "there is nothing at %.200s", path);
+    } else if (!(route->methods & wanted)) {
+        request->allow = true;
+        http_fail(request, 405, "method_not_allowed", "%.200s does not know %.20s, but %s", path, method,
+                  allowed_methods(route->methods));
+    } else if (!(route->listeners & 1u << request->listener->index)) {
+        http_fail(request, 403, "forbidden", "%.200s is served on the control socket only", path);
+    }
+}
+
+static struct http_request *request_begin(struct listener *listener, struct MHD_Connection *connection,
+                                          const char *path, const char *method)
+{
+    struct http_request *request = calloc(1, sizeof *request);
+    if (request == NULL)
+        return NULL;
+    atomic_fetch_add_explicit(&listener->http->requests, 1, memory_order_relaxed);
+    request->http = listener->http;
+    request->listener = listener;
+    request->connection = connection;
+    buf_init(&request->body, HTTP_BODY_MAX);
+    find_route(request, path, method);
+    if (!request->answered && check_parameters(request) && request->route->upload != NULL)
+        request->upload = request->route->upload->begin(request, clock_now(), request->http->settings.user);
+    return request;
+}
+
+/* A piece of the body; returns how many bytes of it are done with. */
+static size_t request_data(struct http_request *request, const char *data, size_t n)
+{
+    if (request->answered)
+        return n;
+    if (request->upload == NULL) {
+        if (!buf_add(&request->body, data, n))
+            http_fail(request, 413, "too_large", "the body is longer than %d bytes", HTTP_BODY_MAX);
+        return n;
+    }
+    struct str left = str_make(data + request->kept, n - request->kept);
+    request->kept = false;
+    if (left.n > 0 || n == 0)
+        request->route->upload->data(request->upload, &left, clock_now());
+    if (request->answered)
+        return n;
+    if (!request->suspended || left.n > 0)
+        return n - left.n;
+    request->kept = true;
+    return n - 1;
+}
+
+static void run_handler(struct desk_item *item, struct now now)
+{
+    struct http_request *request = (struct http_request *)item;
+    request->route->handle(request, now, request->http->settings.user);
+    if (!request->answered)
+        http_fail(request, 500, "failed", "no answer was made: this is a fault of postriderd");
+    http_resume(request);
+}
+
+/* The body is whole, or a suspension after that is over. */
+static void request_end(struct http_request *request)
+{
+    if (request->upload != NULL) {
+        request->route->upload->end(request->upload, clock_now());
+        return;
+    }
+    request->item.run = run_handler;
+    http_suspend(request);
+    desk_post(request->http->desk, &request->item);
+}
+
+static enum MHD_Result request_step(struct http_request *request, const char *data, size_t *size)
+{
+    request->suspended = false;
+    if (*size > 0) {
+        *size -= request_data(request, data, *size);
+        return MHD_YES;
+    }
+    if (!request->answered)
+        request_end(request);
+    /* Once suspended, the request is somebody else's to touch. */
+    return request->suspended || !request->answered ? MHD_YES : send_answer(request);
+}
+
+static enum MHD_Result on_request(void *user, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *data, size_t *size,
+                                  void **handle)
+{
+    struct listener *listener = user;
+    enum MHD_Result result;
+    (void)version;
+    if (!enter(listener->http))
+        return MHD_NO;
+    if (*handle != NULL) {
+        result = request_step(*handle, data, size);
+    } else {
+        *handle = request_begin(listener, connection, path, method);
+        result = *handle != NULL ? MHD_YES : MHD_NO;
+    }
+    leave(listener->http);
+    return result;
+}
+
+static void on_completed(void *user, struct MHD_Connection *connection, void **handle,
+                         enum MHD_RequestTerminationCode how)
+{
+    struct http_request *request = *handle;
+    (void)user;
+    (void)connection;
+    (void)how;
+    if (request == NULL)
+        return;
+    *handle = NULL;
+    if (request->upload != NULL)
+        request->route->upload->release(request->upload);
+    if (request->stream != NULL)
+        request->stream->release(request->stream);
+    buf_free(&request->body);
+    buf_free(&request->out);
+    free(request);
+}
+
+/* ---- the server ---- */
+
+static void __attribute__((format(printf, 2, 0)))
+log_from_library(void *user, const char *format, va_list args)
+{
+    char line[512];
+    (void)user;
+    int n = vsnprintf(line, sizeof line, format, args);
+    while (n > 0 && (size_t)n < sizeof line && line[n - 1] == '\n')
+        line[--n] = '\0';
+    log_debug("http: %s", line);
+}
+
+static bool listener_start(struct listener *listener, struct err *err)
+{
+    const struct http_listener *settings = listener->settings;
+    if (!http_socket_open(&listener->socket, settings, err))
+        return false;
+    struct MHD_OptionItem options[] = {
+        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_from_library, NULL},
+        {MHD_OPTION_LISTEN_SOCKET, listener->socket.fd, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS_MAX, NULL},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_MEMORY_MAX, NULL},
+        {MHD_OPTION_CONNECTION_TIMEOUT, HTTP_IDLE_S, NULL},
+        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, listener},
+        /* A pool of one is no pool. */
+        {settings->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, settings->threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    listener->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+                         NULL, NULL, on_request, listener, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    if (listener->daemon != NULL)
+        return true;
+    http_socket_remove(&listener->socket, settings);
+    close(listener->socket.fd);
+    return err_set(err, errno, "cannot start the HTTP server on %s: %s", settings->path, strerror(errno));
+}
+
+struct http *http_create(const struct http_settings *settings, struct err *err)
+{
+    struct http *http = calloc(1, sizeof *http);
+    if (http == NULL || settings->listener_count > LISTENERS_MAX) {
+        free(http);
+        err_set(err, ENOMEM, "no memory for the HTTP server");
+        return NULL;
+    }
+    http->settings = *settings;
+    http->desk = desk_create(HTTP_DESK_THREADS, err);
+    bool good = http->desk != NULL;
+    for (size_t i = 0; good && i < settings->listener_count; i++) {
+        struct listener *listener = &http->listeners[i];
+        listener->http = http;
+        listener->settings = &settings->listeners[i];
+        listener->index = (unsigned)i;
+        good = listener_start(listener, err);
+    }
+    if (good)
+        return http;
+    http_destroy(http);
+    return NULL;
+}
+
+void http_stop(struct http *http)
+{
+    atomic_store(&http->stopping, true);
+    if (http->desk != NULL)
+        desk_close(http->desk);
+}
+
+static bool wait_until_idle(struct http *http)
+{
+    for (unsigned waited_ms = 0; atomic_load(&http->active) > 0 && waited_ms < HTTP_STOP_MS; waited_ms += 5)
+        usleep(5000);
+    return atomic_load(&http->active) == 0;
+}
+
+bool http_destroy(struct http *http)
+{
+    http_stop(http);
+    wait_until_idle(http);
+    atomic_store(&http->closed, true);
+    bool idle = wait_until_idle(http);
+    for (size_t i = 0; i < LISTENERS_MAX; i++) {
+        struct listener *listener = &http->listeners[i];
+        if (listener->daemon == NULL)
+            continue;
+        http_socket_remove(&listener->socket, listener->settings);
+        if (idle)
+            MHD_stop_daemon(listener->daemon);
+    }
+    if (!idle) {
+        /* The library must not be stopped while something is suspended; the process ends anyway. */
+        log_warn("http: %u requests did not end in time and are cut off", atomic_load(&http->active));
+        return false;
+    }
+    if (http->desk != NULL)
+        desk_destroy(http->desk);
+    free(http);
+    return true;
+}
+
+void http_figures(struct http *http, struct http_figures *figures)
+{
+    *figures = (struct http_figures){.requests = atomic_load(&http->requests)};
+    for (size_t i = 0; i < http->settings.listener_count; i++) {
+        const union MHD_DaemonInfo *info =
+            MHD_get_daemon_info(http->listeners[i].daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        figures->connections += info != NULL ? info->num_connections : 0;
+    }
+}

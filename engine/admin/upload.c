@@ -1,0 +1,584 @@
+/* upload.c - see upload.h.
+ *
+ * A body is a row of lines; each is a job, which ends the job before, or a recipient of the job before. What
+ * has to wait (for a place, for a window, for a commit) sets `waiting` before the request is suspended, and
+ * `go_on` takes it up when the request comes back. A job line that ends another is kept in `next` meanwhile,
+ * and so is the failure of a bad one: the job before it is whole and stands. */
+#include "engine/admin/upload.h"
+
+#include "engine/intake/gate.h"
+#include "engine/intake/ndjson.h"
+#include "engine/intake/upload_job.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct intake {
+    struct store *store;
+    const struct config *config;
+    struct keys *keys;
+    struct gate gate;
+    atomic_ullong jobs, recipients, rejected, failed;
+};
+
+enum waiting { WAIT_NOTHING, WAIT_PLACE, WAIT_WINDOW, WAIT_COMMIT };
+
+struct upload {
+    struct gate_waiter waiter; /* first: the gate hands it back */
+    struct intake *intake;
+    struct http_request *request;
+    struct upload_scope scope;
+    char key[IDEMPOTENCY_KEY_MAX + 1];
+    uint8_t key_hash[DIGEST_SIZE];
+    bool entered; /* key_hash is in the set of those under way */
+    bool json;    /* application/json: one job with its recipients inside */
+    bool has_place, answered;
+    enum waiting waiting;
+    enum admit_result result; /* of what was waited for */
+    struct ndjson lines;
+    struct rcpt_reader reader;
+    struct upload_job job;
+    unsigned jobs;   /* begun */
+    struct buf done; /* the answers of those committed, with commas between */
+    /* What follows the commit under way. */
+    json_t *next;
+    uint64_t next_line;
+    uint8_t next_digest[DIGEST_SIZE];
+    struct upload_failure failure;
+    /* The JSON form. */
+    struct buf whole;
+    json_t *recipients;
+    size_t at;
+};
+
+struct intake *intake_create(struct store *store, const struct config *config)
+{
+    struct intake *intake = calloc(1, sizeof *intake);
+    if (intake == NULL)
+        return NULL;
+    intake->store = store;
+    intake->config = config;
+    intake->keys = keys_create();
+    if (intake->keys == NULL) {
+        free(intake);
+        return NULL;
+    }
+    gate_init(&intake->gate, INTAKE_LARGE_MAX);
+    return intake;
+}
+
+void intake_stop(struct intake *intake)
+{
+    gate_open(&intake->gate);
+}
+
+void intake_destroy(struct intake *intake)
+{
+    keys_destroy(intake->keys);
+    gate_destroy(&intake->gate);
+    free(intake);
+}
+
+void intake_figures(struct intake *intake, struct intake_figures *figures)
+{
+    figures->jobs = atomic_load(&intake->jobs);
+    figures->recipients = atomic_load(&intake->recipients);
+    figures->rejected = atomic_load(&intake->rejected);
+    figures->failed = atomic_load(&intake->failed);
+}
+
+/* ---- answers ---- */
+
+static void leave_place(struct upload *upload)
+{
+    if (upload->has_place)
+        gate_leave(&upload->intake->gate);
+    upload->has_place = false;
+}
+
+/* Before the answer is sent: whoever has read it may come again with the same key at once. */
+static void leave_all(struct upload *upload)
+{
+    if (upload->entered)
+        keys_leave(upload->intake->keys, upload->key_hash);
+    upload->entered = false;
+    leave_place(upload);
+}
+
+/* {"error":{"line","code","reason"},"jobs":[…]}, and what was rejected if that is why. */
+static void answer_failure(struct upload *upload)
+{
+    struct upload_failure *failure = &upload->failure;
+    struct buf body;
+    buf_init(&body, HTTP_ANSWER_MAX);
+    json_t *error = json_object();
+    if (failure->line > 0)
+        js_set_int(error, "line", failure->line);
+    js_set(error, "code", json_string(failure->code));
+    js_set(error, "reason", js_text(str_of(failure->err.text)));
+    buf_add_z(&body, "{\"error\":");
+    js_write(&body, error);
+    buf_add_z(&body, ",\"jobs\":[");
+    buf_add_str(&body, buf_str(&upload->done));
+    buf_add_char(&body, ']');
+    if (upload->job.open && upload->job.rejected > 0) {
+        buf_add_z(&body, ",\"rejected\":[");
+        buf_add_str(&body, buf_str(&upload->job.rejected_list));
+        buf_printf(&body, "],\"rejected_count\":%llu", (unsigned long long)upload->job.rejected);
+    }
+    buf_add_z(&body, "}\n");
+    atomic_fetch_add_explicit(&upload->intake->failed, 1, memory_order_relaxed);
+    upload->answered = true;
+    leave_all(upload);
+    http_answer(upload->request, failure->status, "application/json", &body);
+    buf_free(&body);
+    /* Nothing of the job is to stay, nor its memory while the rest of the body is dropped. */
+    upload_job_close(&upload->job, &upload->scope);
+}
+
+static void fail(struct upload *upload, unsigned status, const char *code, uint64_t line, const char *format,
+                 ...) __attribute__((format(printf, 5, 6)));
+static void fail(struct upload *upload, unsigned status, const char *code, uint64_t line, const char *format,
+                 ...)
+{
+    va_list args;
+    va_start(args, format);
+    upload->failure = (struct upload_failure){.status = status, .code = code, .line = line};
+    vsnprintf(upload->failure.err.text, sizeof upload->failure.err.text, format, args);
+    va_end(args);
+    answer_failure(upload);
+}
+
+static void answer_done(struct upload *upload)
+{
+    struct buf body;
+    buf_init(&body, HTTP_ANSWER_MAX);
+    buf_add_z(&body, "{\"jobs\":[");
+    buf_add_str(&body, buf_str(&upload->done));
+    buf_add_z(&body, upload->scope.dry_run ? "],\"dry_run\":true}\n" : "]}\n");
+    upload->answered = true;
+    leave_all(upload);
+    if (body.failed)
+        http_fail(upload->request, 500, "failed", "no memory for the answer; the jobs are accepted");
+    else
+        http_answer(upload->request, upload->scope.dry_run ? 200 : 202, "application/json", &body);
+    buf_free(&body);
+}
+
+/* The store took it, or says why not. */
+static bool check_result(struct upload *upload)
+{
+    switch (upload->result) {
+    case ADMIT_OK:
+        return true;
+    case ADMIT_FULL:
+        fail(upload, 507, "full", 0,
+             "the queue is full (its disk, or queue.max_size): free space, or wait until mail has gone out");
+        return false;
+    case ADMIT_STOPPING:
+        fail(upload, 503, "stopping", 0, "postriderd is shutting down: send this again later");
+        return false;
+    case ADMIT_KEY_TAKEN:
+        break;
+    }
+    fail(upload, 409, "in_progress", 0, "another request with this idempotency key was faster: ask again");
+    return false;
+}
+
+/* ---- waiting ---- */
+
+static void on_admit_done(struct admit *admit, enum admit_result result, void *user)
+{
+    struct upload *upload = user;
+    (void)admit;
+    upload->result = result;
+    http_resume(upload->request);
+}
+
+static void on_place(struct gate_waiter *waiter)
+{
+    http_resume(((struct upload *)waiter)->request);
+}
+
+static void wait_for_place(struct upload *upload)
+{
+    if (upload->has_place)
+        return;
+    upload->waiting = WAIT_PLACE;
+    http_suspend(upload->request);
+    if (gate_enter(&upload->intake->gate, &upload->waiter))
+        http_resume(upload->request);
+}
+
+static void post_window(struct upload *upload)
+{
+    upload->waiting = WAIT_WINDOW;
+    http_suspend(upload->request);
+    admit_post(upload->job.admit, on_admit_done, upload);
+}
+
+/* ---- jobs ---- */
+
+static void begin_job(struct upload *upload, json_t *root, uint64_t line, const uint8_t digest[DIGEST_SIZE],
+                      struct now now)
+{
+    if (http_stopping(upload->request)) {
+        json_decref(root);
+        fail(upload, 503, "stopping", line, "postriderd is shutting down: send this again later");
+        return;
+    }
+    if (!upload_job_begin(&upload->job, &upload->scope, root, line, ++upload->jobs, digest, now,
+                          &upload->failure))
+        answer_failure(upload);
+}
+
+/* The job is on disk (or has been before, or was only tried): notes its answer. */
+static void job_is_done(struct upload *upload)
+{
+    struct upload_job *job = &upload->job;
+    struct intake *intake = upload->intake;
+    if (upload->done.len > 0)
+        buf_add_char(&upload->done, ',');
+    buf_add_str(&upload->done, buf_str(&job->answer));
+    if (job->admit != NULL) {
+        atomic_fetch_add_explicit(&intake->jobs, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&intake->recipients, job->accepted, memory_order_relaxed);
+        atomic_fetch_add_explicit(&intake->rejected, job->rejected, memory_order_relaxed);
+    }
+    upload_job_close(job, &upload->scope);
+}
+
+/* Ends the job that is open; the commit may be under way when it returns. */
+static void finish_job(struct upload *upload)
+{
+    struct upload_job *job = &upload->job;
+    struct upload_failure failure = {0};
+    if (!upload_job_finish(job, &upload->scope, &failure)) {
+        upload->failure = failure;
+        answer_failure(upload);
+        return;
+    }
+    if (job->admit == NULL) {
+        job_is_done(upload);
+        return;
+    }
+    upload->waiting = WAIT_COMMIT;
+    http_suspend(upload->request);
+    admit_commit(job->admit, upload_job_key(job), NULL, on_admit_done, upload);
+}
+
+/* What was put off until the job before was committed. */
+static void take_next(struct upload *upload, struct now now)
+{
+    json_t *root = upload->next;
+    upload->next = NULL;
+    if (root != NULL)
+        begin_job(upload, root, upload->next_line, upload->next_digest, now);
+    else if (upload->failure.status != 0)
+        answer_failure(upload);
+}
+
+/* The request is back. False: nothing more to do now. */
+static bool go_on(struct upload *upload, struct now now)
+{
+    enum waiting was = upload->waiting;
+    upload->waiting = WAIT_NOTHING;
+    if (was == WAIT_PLACE)
+        upload->has_place = true;
+    if ((was == WAIT_WINDOW || was == WAIT_COMMIT) && !check_result(upload))
+        return false;
+    if (was == WAIT_COMMIT) {
+        job_is_done(upload);
+        take_next(upload, now);
+    }
+    return !upload->answered;
+}
+
+/* ---- lines ---- */
+
+static void take_job(struct upload *upload, json_t *root, struct str line, uint64_t number, struct now now)
+{
+    digest_of(line.p, line.n, upload->next_digest);
+    upload->next = root;
+    upload->next_line = number;
+    if (upload->job.open)
+        finish_job(upload);
+    if (!upload->waiting && !upload->answered)
+        take_next(upload, now);
+}
+
+/* A line that was meant to be a job's: the job before is whole, this one can't be. */
+static void take_bad_job(struct upload *upload, uint64_t number, const char *code, const struct err *err)
+{
+    struct upload_failure failure = {400, code, number, *err};
+    if (upload->job.open)
+        finish_job(upload);
+    if (upload->answered)
+        return;
+    upload->failure = failure;
+    if (!upload->waiting)
+        answer_failure(upload);
+}
+
+static void take_rcpt(struct upload *upload, const json_t *object, uint64_t number)
+{
+    struct upload_job *job = &upload->job;
+    if (!upload_job_rcpt(job, &upload->scope, &upload->reader, object, number, &upload->failure))
+        answer_failure(upload);
+    else if (job->admit != NULL && admit_window_full(job->admit))
+        post_window(upload);
+}
+
+static void take_bad_line(struct upload *upload, struct str line, uint64_t number, const json_error_t *error)
+{
+    struct err err;
+    err_set(&err, 0, "malformed JSON at column %d: %s", error->column, error->text);
+    if (!upload->job.open || job_line_resembles_text(line))
+        take_bad_job(upload, number, "bad_json", &err);
+    else
+        upload_job_reject(&upload->job, &upload->scope, number, (struct str){NULL, 0}, &err);
+}
+
+/* Neither a job nor somebody to send to. */
+static void take_strange(struct upload *upload, uint64_t number)
+{
+    struct err err;
+    err_set(&err, 0, "%s",
+            upload->job.open
+                ? "the job has no \"message\""
+                : "the first line must be a job, an object with \"message\"; recipients follow it");
+    take_bad_job(upload, number, "bad_job", &err);
+}
+
+static void take_line(struct upload *upload, struct str line, struct now now)
+{
+    uint64_t number = upload->lines.number;
+    json_error_t error;
+    struct err err;
+    json_t *root = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, &error);
+    if (root != NULL && json_object_get(root, "message") != NULL) {
+        take_job(upload, root, line, number, now);
+        return;
+    }
+    if (upload->job.open)
+        upload_job_line(&upload->job, line);
+    if (root == NULL) {
+        take_bad_line(upload, line, number, &error);
+    } else if (!upload->job.open || (json_object_get(root, "to") == NULL && job_line_resembles(root))) {
+        take_strange(upload, number);
+    } else if (line.n > RCPT_LINE_MAX) {
+        err_set(&err, 0, "the line is %zu bytes long: at most %d for a recipient", line.n, RCPT_LINE_MAX);
+        upload_job_reject(&upload->job, &upload->scope, number, (struct str){NULL, 0}, &err);
+    } else {
+        take_rcpt(upload, root, number);
+    }
+    json_decref(root);
+}
+
+static void data_lines(struct upload *upload, struct str *data, struct now now)
+{
+    while (!upload->waiting && !upload->answered) {
+        struct str line;
+        enum ndjson_result result = ndjson_next(&upload->lines, data, &line);
+        if (result == NDJSON_LINE) {
+            take_line(upload, line, now);
+        } else if (result == NDJSON_MORE) {
+            if (ndjson_held(&upload->lines) > INTAKE_LARGE_BYTES)
+                wait_for_place(upload);
+            else
+                leave_place(upload);
+            return;
+        } else if (result == NDJSON_TOO_LONG) {
+            fail(upload, 413, "too_large", upload->lines.number, "the line is longer than %d bytes",
+                 JOB_LINE_MAX);
+        } else {
+            fail(upload, 500, "failed", upload->lines.number + 1, "no memory for the line");
+        }
+    }
+}
+
+/* ---- application/json ---- */
+
+static void data_json(struct upload *upload, struct str *data)
+{
+    if (data->n > upload->whole.max - upload->whole.len) {
+        fail(upload, 413, "too_large", 0,
+             "the body is longer than %d bytes: send it as application/x-ndjson, which has no limit",
+             JOB_LINE_MAX);
+    } else if (!buf_add_str(&upload->whole, *data)) {
+        fail(upload, 500, "failed", 0, "no memory for the body");
+    } else {
+        *data = str_make(data->p + data->n, 0);
+        if (upload->whole.len > INTAKE_LARGE_BYTES)
+            wait_for_place(upload);
+    }
+}
+
+static void parse_json(struct upload *upload, struct now now)
+{
+    json_error_t error;
+    struct str text = buf_str(&upload->whole);
+    if (str_starts(text, STR("\xef\xbb\xbf")))
+        text = str_make(text.p + 3, text.n - 3);
+    json_t *root = json_loadb(text.n ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL) {
+        fail(upload, 400, "bad_json", (uint64_t)(error.line > 0 ? error.line : 1),
+             "malformed JSON at column %d: %s%s", error.column, error.text,
+             strstr(error.text, "end of file expected") ? "; several lines are application/x-ndjson" : "");
+        return;
+    }
+    json_t *recipients = json_incref(json_object_get(root, "recipients"));
+    if (!json_is_object(root) || !json_is_array(recipients)) {
+        fail(upload, 400, "bad_job", 1,
+             "the body must be an object with \"message\" and a list \"recipients\"");
+        json_decref(recipients);
+        json_decref(root);
+        return;
+    }
+    digest_of(text.p, text.n, upload->next_digest);
+    buf_free(&upload->whole);
+    json_object_del(root, "recipients");
+    upload->recipients = recipients;
+    begin_job(upload, root, 1, upload->next_digest, now);
+}
+
+static void walk_recipients(struct upload *upload)
+{
+    while (upload->at < json_array_size(upload->recipients) && !upload->waiting && !upload->answered) {
+        const json_t *object = json_array_get(upload->recipients, upload->at++);
+        take_rcpt(upload, object, upload->at);
+    }
+}
+
+/* ---- what http.c calls ---- */
+
+static bool take_header_key(struct upload *upload)
+{
+    const char *key = http_header(upload->request, "Idempotency-Key");
+    if (key == NULL || upload->scope.dry_run)
+        return true;
+    size_t n = strlen(key);
+    if (n == 0 || n > IDEMPOTENCY_KEY_MAX) {
+        http_fail(upload->request, 400, "bad_request", "Idempotency-Key must have 1 to %d characters",
+                  IDEMPOTENCY_KEY_MAX);
+        return false;
+    }
+    memcpy(upload->key, key, n + 1);
+    upload->scope.key = str_make(upload->key, n);
+    struct buf name; /* not the same as any job's own key, which may be under way in this very body */
+    buf_init(&name, NAME_MAX_BYTES + IDEMPOTENCY_KEY_MAX + 16);
+    buf_printf(&name, "%.*s\n\n%s", STR_ARG(upload->scope.rules.tenant), key);
+    digest_of(name.data, name.len, upload->key_hash);
+    buf_free(&name);
+    enum keys_result result = keys_enter(upload->intake->keys, upload->key_hash);
+    upload->entered = result == KEYS_ENTERED;
+    if (result == KEYS_UNDER_WAY)
+        http_fail(upload->request, 409, "in_progress", "a request with this Idempotency-Key is under way");
+    else if (result == KEYS_NO_MEMORY)
+        http_fail(upload->request, 500, "failed", "no memory for the request");
+    return upload->entered;
+}
+
+/* What curl and others say when nobody told them is taken for lines. */
+static bool take_content_type(struct upload *upload)
+{
+    const char *type = http_header(upload->request, "Content-Type");
+    struct str text = str_of(type ? type : "");
+    size_t end = str_find(text, ';', 0);
+    text = str_trim(str_make(text.p, end == SIZE_MAX ? text.n : end));
+    upload->json = str_eq_nocase(text, STR("application/json"));
+    if (!str_starts_nocase(text, STR("multipart/")))
+        return true;
+    http_fail(upload->request, 415, "bad_type", "send application/x-ndjson or application/json, not %.*s",
+              STR_ARG(text));
+    return false;
+}
+
+static bool take_dry_run(struct upload *upload)
+{
+    struct str value = http_parameter(upload->request, "dry_run");
+    upload->scope.dry_run = value.p != NULL && !str_eq(value, STR("0"));
+    if (value.p == NULL || value.n == 0 || str_eq(value, STR("0")) || str_eq(value, STR("1")))
+        return true;
+    http_fail(upload->request, 400, "bad_parameter", "dry_run must be 1 or 0");
+    return false;
+}
+
+void *upload_begin(struct intake *intake, struct http_request *request, struct str tenant, struct now now)
+{
+    (void)now;
+    if (http_stopping(request)) {
+        http_fail(request, 503, "stopping", "postriderd is shutting down: send this again later");
+        return NULL;
+    }
+    struct upload *upload = calloc(1, sizeof *upload);
+    if (upload == NULL) {
+        http_fail(request, 500, "failed", "no memory for the request");
+        return NULL;
+    }
+    upload->waiter.go = on_place;
+    upload->intake = intake;
+    upload->request = request;
+    ndjson_init(&upload->lines, JOB_LINE_MAX);
+    buf_init(&upload->whole, JOB_LINE_MAX);
+    buf_init(&upload->done, HTTP_ANSWER_MAX - 4096);
+    rcpt_reader_init(&upload->reader);
+    upload->scope.store = intake->store;
+    upload->scope.keys = intake->keys;
+    upload->scope.rules = (struct job_rules){intake->config, tenant};
+    if (!take_dry_run(upload) || !take_content_type(upload) || !take_header_key(upload)) {
+        upload_release(upload);
+        return NULL;
+    }
+    upload->scope.place = upload->json ? "index" : "line";
+    return upload;
+}
+
+void upload_data(void *user, struct str *data, struct now now)
+{
+    struct upload *upload = user;
+    if (!go_on(upload, now))
+        return;
+    if (upload->json)
+        data_json(upload, data);
+    else
+        data_lines(upload, data, now);
+}
+
+void upload_end(void *user, struct now now)
+{
+    struct upload *upload = user;
+    struct str line;
+    if (!go_on(upload, now))
+        return;
+    if (upload->json) {
+        if (upload->recipients == NULL)
+            parse_json(upload, now);
+        walk_recipients(upload);
+    } else if (ndjson_last(&upload->lines, &line) == NDJSON_LINE) {
+        take_line(upload, line, now);
+    }
+    if (!upload->waiting && !upload->answered && upload->job.open)
+        finish_job(upload);
+    if (upload->waiting || upload->answered)
+        return;
+    if (upload->jobs == 0)
+        fail(upload, 400, "bad_job", 1, "the body is empty: it must begin with a job");
+    else
+        answer_done(upload);
+}
+
+void upload_release(void *user)
+{
+    struct upload *upload = user;
+    upload_job_close(&upload->job, &upload->scope);
+    leave_all(upload);
+    json_decref(upload->next);
+    json_decref(upload->recipients);
+    ndjson_free(&upload->lines);
+    rcpt_reader_free(&upload->reader);
+    buf_free(&upload->whole);
+    buf_free(&upload->done);
+    free(upload);
+}

@@ -1,0 +1,104 @@
+/* js.c - see js.h. */
+#include "engine/base/js.h"
+
+#include "engine/base/units.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The length of the well-formed UTF-8 sequence at p (RFC 3629), 0 if there is none. */
+static size_t utf8_length(const unsigned char *p, size_t n)
+{
+    unsigned char low = 0x80, high = 0xbf;
+    size_t length = p[0] < 0x80   ? 1
+                    : p[0] < 0xc2 ? 0
+                    : p[0] < 0xe0 ? 2
+                    : p[0] < 0xf0 ? 3
+                    : p[0] < 0xf5 ? 4
+                                  : 0;
+    if (length < 2 || length > n)
+        return length < 2 ? length : 0;
+    if (p[0] == 0xe0)
+        low = 0xa0;
+    else if (p[0] == 0xed)
+        high = 0x9f;
+    else if (p[0] == 0xf0)
+        low = 0x90;
+    else if (p[0] == 0xf4)
+        high = 0x8f;
+    if (p[1] < low || p[1] > high)
+        return 0;
+    for (size_t i = 2; i < length; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    return length;
+}
+
+static json_t *repaired_text(struct str s)
+{
+    struct buf good;
+    buf_init(&good, s.n * 3 + 1);
+    for (size_t i = 0; i < s.n;) {
+        size_t length = utf8_length((const unsigned char *)s.p + i, s.n - i);
+        if (length == 0)
+            buf_add_z(&good, "\xef\xbf\xbd");
+        else
+            buf_add(&good, s.p + i, length);
+        i += length ? length : 1;
+    }
+    json_t *text = good.failed ? NULL : json_stringn(good.data ? good.data : "", good.len);
+    buf_free(&good);
+    return text;
+}
+
+json_t *js_text(struct str s)
+{
+    json_t *text = json_stringn(s.n ? s.p : "", s.n);
+    return text != NULL ? text : repaired_text(s);
+}
+
+json_t *js_time(int64_t wall_ms)
+{
+    char text[UNITS_TEXT_MAX];
+    if (wall_ms == 0)
+        return json_null();
+    size_t n = time_format(wall_ms, text);
+    return json_stringn_nocheck(text, n);
+}
+
+json_t *js_id(uint64_t id)
+{
+    char text[24];
+    int n = snprintf(text, sizeof text, "%" PRIu64, id);
+    return json_stringn_nocheck(text, (size_t)n);
+}
+
+json_t *js_parsed(struct str text)
+{
+    json_t *value = text.n ? json_loadb(text.p, text.n, 0, NULL) : NULL;
+    return value != NULL ? value : json_object();
+}
+
+static int append(const char *data, size_t n, void *user)
+{
+    return buf_add(user, data, n) ? 0 : -1;
+}
+
+bool js_write(struct buf *out, json_t *root)
+{
+    bool done = root != NULL && json_dump_callback(root, append, out, JSON_COMPACT | JSON_ENCODE_ANY) == 0;
+    json_decref(root);
+    return done;
+}
+
+void js_set(json_t *object, const char *name, json_t *value)
+{
+    json_object_set_new_nocheck(object, name, value);
+}
+
+void js_set_int(json_t *object, const char *name, uint64_t value)
+{
+    js_set(object, name, json_integer((json_int_t)value));
+}

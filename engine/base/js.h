@@ -1,0 +1,26 @@
+/* js.h - the few things that everybody who makes JSON with jansson needs.
+ *
+ * Values are new references, for json_object_set_new and the like, which accept NULL (no memory) as a failure
+ * of theirs. Any thread. */
+#ifndef POSTRIDER_BASE_JS_H
+#define POSTRIDER_BASE_JS_H
+
+#include "engine/base/buf.h"
+
+#include <jansson.h>
+
+/* A string; each byte that is not part of valid UTF-8 becomes U+FFFD. */
+json_t *js_text(struct str s);
+/* RFC 3339, or null for 0. */
+json_t *js_time(int64_t wall_ms);
+/* A number as a string: ids. */
+json_t *js_id(uint64_t id);
+/* Text that is JSON already, such as metadata; {} when it is empty or not. */
+json_t *js_parsed(struct str text);
+/* Appends the compact text and drops the reference. False: no memory, or `root` was NULL. */
+bool js_write(struct buf *out, json_t *root);
+/* Sets a member; a failure (no memory) is ignored, the member is then missing. */
+void js_set(json_t *object, const char *name, json_t *value);
+void js_set_int(json_t *object, const char *name, uint64_t value);
+
+#endif

@@ -1,0 +1,158 @@
+/* config.h - the configuration: what an operator may set (postrider.yaml), checked, as plain structs.
+ *
+ * One table of options (config_table.c: name, type, default, bounds, help) drives reading, `config show` and
+ * the man page. config_yaml.c is the only file that includes libfyaml.h.
+ *
+ * A struct config is immutable once loaded, and so shared by all threads; it owns everything it points to
+ * until config_free. A reload loads a new one: who keeps pointers into the old one says when it may go.
+ * Strings are never NULL; "" means unset where the comment says so. Durations are milliseconds. */
+#ifndef POSTRIDER_CONFIG_H
+#define POSTRIDER_CONFIG_H
+
+#include "engine/base/buf.h"
+#include "engine/base/units.h"
+#include "queue/retry.h"
+
+#include <sys/socket.h>
+
+#define CONFIG_ERRORS_MAX (256 * 1024) /* a good maximum for the buffer of config_load */
+
+struct config_strings {
+    const char **list;
+    size_t count;
+};
+
+/* A user id of the system bound to a tenant. */
+struct config_uid {
+    uint32_t uid;
+    const char *tenant;
+};
+
+struct config_jobs {
+    const char *unix_path; /* the job API's socket */
+    unsigned mode;
+    const char *group; /* "": left as it is */
+    struct config_uid *tenants;
+    size_t tenant_count;
+};
+
+struct config_control {
+    const char *unix_path; /* "": the jobs socket serves both */
+    unsigned mode;
+};
+
+struct config_dns {
+    struct config_strings servers; /* "127.0.0.1:5353"; none: resolv.conf */
+    const char *servers_joined;    /* the same, comma-separated, as dns.h wants them */
+    int64_t timeout_ms;
+    bool ipv6;
+};
+
+struct config_queue {
+    uint64_t max_size, reserve; /* bytes */
+    int64_t lifetime_ms, retain_ms;
+};
+
+struct config_source {
+    const char *name;
+    const char *address;                   /* "": the system chooses */
+    struct sockaddr_storage address_value; /* port 0; address_len 0: the system chooses */
+    socklen_t address_len;
+    const char *ehlo; /* never "": the hostname by default */
+};
+
+struct config_weight {
+    const char *name;
+    unsigned source; /* index in config.sources */
+    unsigned weight;
+};
+
+struct config_pool {
+    const char *name;
+    struct config_weight *sources;
+    size_t source_count;
+};
+
+enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_MAY };
+
+/* What holds on a path: one source to one site. */
+struct config_site {
+    const char *name;
+    struct config_strings mx; /* patterns for str_glob_nocase; none for "default" */
+    unsigned max_connections;
+    uint16_t port;
+    enum config_tls tls;
+    unsigned max_messages_per_connection; /* 0: no limit */
+    unsigned max_recipients_per_transaction;
+    struct rate max_rate;            /* messages; count 0: no limit */
+    struct rate max_connection_rate; /* connections begun; count 0: no limit */
+    int64_t idle_timeout_ms;         /* an open session that has nothing to send */
+    int64_t connect_timeout_ms, greeting_timeout_ms, helo_timeout_ms, tls_timeout_ms, mail_timeout_ms,
+        rcpt_timeout_ms, data_timeout_ms, block_timeout_ms, end_timeout_ms, quit_timeout_ms;
+    int64_t dead_host_delay_ms,
+        dead_host_delay_max_ms;     /* a host that cannot be reached: first, doubled up to */
+    int64_t pause_ms, pause_max_ms; /* a path whose receiver says 4.7: first, doubled up to */
+};
+
+/* Mail for a domain goes to this host instead of its MX. */
+struct config_route {
+    const char *domain; /* a pattern for str_glob_nocase */
+    const char *host;   /* a name (A and AAAA are asked for) or an address */
+    uint16_t port;
+};
+
+struct config_tenant {
+    const char *name;
+    unsigned weight;
+    const char *pool;
+    unsigned pool_index;  /* in config.pools */
+    struct rate max_rate; /* messages; count 0: no limit */
+};
+
+struct config {
+    const char *hostname;
+    const char *state_directory;
+    unsigned workers; /* 0: one a core */
+    int64_t stop_timeout_ms;
+    struct config_jobs jobs;
+    struct config_control control;
+    struct config_dns dns;
+    struct config_queue queue;
+    struct config_source *sources; /* at least one */
+    size_t source_count;
+    struct config_pool *pools; /* at least one, "default" among them */
+    size_t pool_count;
+    struct config_site *sites; /* in the order of matching, without "default" */
+    size_t site_count;
+    struct config_site site_default; /* for every host that no site matches */
+    struct config_route *routes;
+    size_t route_count;
+    struct retry_rule *retry; /* the operator's, for retry_table_create */
+    size_t retry_count;
+    struct config_tenant *tenants; /* "default" among them */
+    size_t tenant_count;
+    struct config_block *blocks; /* the memory of all of it */
+};
+
+/* Reads the file and what it includes; NULL: only the defaults. True and *config, or false and all that is
+ * wrong as text for a terminal, each error as file:line:column, what was expected, the line and a mark under
+ * it. */
+bool config_load(const char *path, struct config **config, struct buf *errors);
+void config_free(struct config *config);
+
+/* The effective configuration as YAML that config_load accepts. */
+void config_show(const struct config *config, struct buf *out);
+/* The options as roff, for postrider.yaml(5): one .TP a option with type, default and bounds. */
+void config_man(struct buf *out);
+
+/* The first site whose mx pattern matches this host, or NULL: then the site is named by the host's
+ * registrable domain and has site_default's limits. */
+const struct config_site *config_site_of_host(const struct config *config, struct str host);
+/* The first route whose domain matches, or NULL. */
+const struct config_route *config_route_of(const struct config *config, struct str domain);
+/* By name; an unknown tenant has the limits of "default". Never NULL. */
+const struct config_tenant *config_tenant_of(const struct config *config, struct str name);
+/* By name; NULL if unknown. */
+const struct config_pool *config_pool_of(const struct config *config, struct str name);
+
+#endif

@@ -1,0 +1,220 @@
+/* config_show.c - the table of options as text: the effective configuration as YAML, and the options as roff.
+ */
+#include "engine/base/roff.h"
+#include "engine/config_table.h"
+
+#include <stdio.h>
+
+/* ---- YAML ---- */
+
+/* Plain where YAML reads it back as the same text, else in double quotes. */
+static void show_text(struct buf *out, const char *text)
+{
+    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-";
+    if (text[0] != '\0' && text[0] != '-' && text[strspn(text, safe)] == '\0' && strcmp(text, "null") != 0) {
+        buf_add_z(out, text);
+        return;
+    }
+    buf_add_char(out, '"');
+    for (const char *p = text; *p != '\0'; p++) {
+        if ((unsigned char)*p < 0x20)
+            buf_printf(out, "\\x%02x", (unsigned)*p);
+        else
+            buf_printf(out, *p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
+    }
+    buf_add_char(out, '"');
+}
+
+static void show_strings(struct buf *out, const struct config_strings *strings)
+{
+    buf_add_char(out, '[');
+    for (size_t i = 0; i < strings->count; i++) {
+        buf_add_z(out, i ? ", " : "");
+        show_text(out, strings->list[i]);
+    }
+    buf_add_char(out, ']');
+}
+
+static void show_schedule(struct buf *out, const struct retry_rule *rule)
+{
+    for (unsigned i = 0; i < rule->count; i++) {
+        char text[UNITS_TEXT_MAX];
+        duration_format(rule->delays_ms[i], text);
+        buf_printf(out, "%s%s", i ? ", " : "[", text);
+    }
+    buf_add_char(out, ']');
+}
+
+static void show_weights(struct buf *out, const struct config_pool *pool)
+{
+    for (size_t i = 0; i < pool->source_count; i++) {
+        buf_add_z(out, i ? ", " : "{");
+        show_text(out, pool->sources[i].name);
+        buf_printf(out, ": %u", pool->sources[i].weight);
+    }
+    buf_add_char(out, '}');
+}
+
+static void show_uids(struct buf *out, const struct config_jobs *jobs)
+{
+    for (size_t i = 0; i < jobs->tenant_count; i++) {
+        buf_printf(out, "%s%u: ", i ? ", " : "{", jobs->tenants[i].uid);
+        show_text(out, jobs->tenants[i].tenant);
+    }
+    buf_add_char(out, '}');
+}
+
+/* The value after "name: "; nothing where the option is unset. */
+static void show_value(struct buf *out, const struct option *option, const char *base)
+{
+    const char *from = base + option->offset;
+    switch (option->kind) {
+    case KIND_PATH:
+    case KIND_NAME:
+    case KIND_HOST:
+    case KIND_TARGET:
+    case KIND_ADDRESS:
+    case KIND_PATTERN:
+        if ((*(const char *const *)(const void *)from)[0] != '\0')
+            show_text(out, *(const char *const *)(const void *)from);
+        break;
+    case KIND_PATTERNS:
+    case KIND_SERVERS:
+        if (((const struct config_strings *)(const void *)from)->count > 0)
+            show_strings(out, (const struct config_strings *)(const void *)from);
+        break;
+    case KIND_SCHEDULE:
+        show_schedule(out, (const struct retry_rule *)(const void *)base);
+        break;
+    case KIND_WEIGHTS:
+        show_weights(out, (const struct config_pool *)(const void *)base);
+        break;
+    case KIND_UIDS:
+        if (((const struct config_jobs *)(const void *)base)->tenant_count > 0)
+            show_uids(out, (const struct config_jobs *)(const void *)base);
+        break;
+    default:
+        value_format(option, from, out);
+    }
+}
+
+/* The options of one section, each on a line after `indent` (the first after `first`). */
+static void show_section(struct buf *out, const struct section *section, const char *base, const char *first,
+                         const char *indent)
+{
+    const char *before = first;
+    for (size_t i = 0; i < section->count; i++) {
+        size_t start = out->len;
+        buf_printf(out, "%s%s: ", before, section->options[i].name);
+        size_t named = out->len;
+        show_value(out, &section->options[i], base);
+        if (out->len == named) { /* unset: take the name back */
+            out->len = start;
+            continue;
+        }
+        buf_add_char(out, '\n');
+        before = indent;
+    }
+}
+
+static void show_list(struct buf *out, const struct option *option, const char *elements, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        show_section(out, option->section, elements + i * option->section->size, "  - ", "    ");
+}
+
+static void show_top(struct buf *out, const struct config *config, const struct option *option)
+{
+    const char *base = (const char *)config;
+    if (option->kind == KIND_GROUP) {
+        buf_printf(out, "%s:\n", option->name);
+        show_section(out, option->section, base + option->offset, "  ", "  ");
+    } else if (option->kind == KIND_LIST) {
+        const char *elements;
+        size_t count;
+        memcpy(&elements, base + option->offset, sizeof elements);
+        memcpy(&count, base + option->count_offset, sizeof count);
+        bool is_sites = option->section == &config_site_section;
+        if (count == 0 && !is_sites)
+            return;
+        buf_printf(out, "%s:\n", option->name);
+        if (is_sites)
+            show_list(out, option, (const char *)&config->site_default, 1);
+        show_list(out, option, elements, count);
+    } else if (option->kind != KIND_GLOBS) {
+        buf_printf(out, "%s: ", option->name);
+        show_value(out, option, base);
+        buf_add_char(out, '\n');
+    }
+}
+
+void config_show(const struct config *config, struct buf *out)
+{
+    for (size_t i = 0; i < config_top.count; i++)
+        show_top(out, config, &config_top.options[i]);
+}
+
+/* ---- roff ---- */
+
+static void man_bounds(struct buf *out, const struct option *option)
+{
+    char low[UNITS_TEXT_MAX], high[UNITS_TEXT_MAX], text[2 * UNITS_TEXT_MAX + 16];
+    switch (option->kind) {
+    case KIND_NUMBER:
+    case KIND_PORT:
+    case KIND_WEIGHTS:
+        snprintf(low, sizeof low, "%llu", (unsigned long long)option->min);
+        snprintf(high, sizeof high, "%llu", (unsigned long long)option->max);
+        break;
+    case KIND_DURATION:
+    case KIND_SCHEDULE:
+        duration_format((int64_t)option->min, low);
+        duration_format((int64_t)option->max, high);
+        break;
+    case KIND_SIZE:
+        size_format(option->min, low);
+        size_format(option->max, high);
+        break;
+    default:
+        return;
+    }
+    snprintf(text, sizeof text, "From %s to %s.", low, high);
+    roff_line(out, text);
+}
+
+static void man_option(struct buf *out, const struct option *option)
+{
+    buf_printf(out, ".It Ic %s\n", option->name);
+    roff_line(out, option->help);
+    if (option->kind == KIND_GROUP || option->kind == KIND_LIST)
+        return;
+    char text[192];
+    snprintf(text, sizeof text, "Takes %s.", value_kind_text(option->kind));
+    roff_line(out, text);
+    man_bounds(out, option);
+    if (option->required || option->preset != NULL) {
+        snprintf(text, sizeof text, "Default: %s.", option->preset);
+        roff_line(out, option->required ? "Required." : text);
+    }
+}
+
+static void man_section(struct buf *out, const struct section *section)
+{
+    buf_add_z(out, ".Bl -tag -width Ds\n");
+    for (size_t i = 0; i < section->count; i++)
+        man_option(out, &section->options[i]);
+    buf_add_z(out, ".El\n");
+}
+
+void config_man(struct buf *out)
+{
+    man_section(out, &config_top);
+    for (size_t i = 0; i < config_top.count; i++) {
+        const struct option *option = &config_top.options[i];
+        if (option->section == NULL)
+            continue;
+        buf_printf(out, ".Ss %s\n", option->name);
+        buf_add_z(out, option->kind == KIND_LIST ? "Each entry of the list:\n" : "In this map:\n");
+        man_section(out, option->section);
+    }
+}

@@ -1,0 +1,208 @@
+/* config_table.c - every option there is: what is not here is unknown.
+ *
+ * An option is added by a line here and a field in config.h; reading, defaults, bounds, `config show` and the
+ * man page follow. */
+#include "engine/config_table.h"
+
+#include "engine/limits.h"
+
+#include <stddef.h>
+
+#define SECOND     UINT64_C(1000)
+#define MINUTE     (60 * SECOND)
+#define HOUR       (60 * MINUTE)
+#define DAY        (24 * HOUR)
+#define MIB        (UINT64_C(1) << 20)
+#define TIB        (UINT64_C(1) << 40)
+#define SOCKET_MAX 107 /* sun_path with its NUL */
+
+#define AT(type, field)    .offset = offsetof(struct type, field)
+#define BETWEEN(low, high) .min = (low), .max = (high)
+#define SECTION(label, type, list)                                                                           \
+    {                                                                                                        \
+        .name = label, .size = sizeof(struct type), .options = list, .count = sizeof list / sizeof *list     \
+    }
+#define KEYED(label, type, list)                                                                             \
+    {                                                                                                        \
+        .name = label, .size = sizeof(struct type), .key = &(list)[0], .options = list,                      \
+        .count = sizeof list / sizeof *list                                                                  \
+    }
+
+static const struct option jobs_options[] = {
+    {"unix", KIND_PATH, AT(config_jobs, unix_path), .preset = "/run/postrider/jobs.sock",
+     BETWEEN(1, SOCKET_MAX), .help = "The Unix socket of the job API."},
+    {"mode", KIND_MODE, AT(config_jobs, mode), .preset = "0660", .help = "Permissions of that socket."},
+    {"group", KIND_NAME, AT(config_jobs, group),
+     .help = "Group that owns the socket; unset, the group of the daemon."},
+    {"tenants", KIND_UIDS, AT(config_jobs, tenants),
+     .count_offset = offsetof(struct config_jobs, tenant_count),
+     .help = "User ids bound to a tenant: a process of that user may submit for this tenant alone."},
+};
+static const struct section jobs_section = SECTION("jobs", config_jobs, jobs_options);
+
+static const struct option control_options[] = {
+    {"unix", KIND_PATH, AT(config_control, unix_path), BETWEEN(1, SOCKET_MAX),
+     .help = "The Unix socket for operators: the job and the admin API. Unset, the jobs socket serves both."},
+    {"mode", KIND_MODE, AT(config_control, mode), .preset = "0600", .help = "Permissions of that socket."},
+};
+static const struct section control_section = SECTION("control", config_control, control_options);
+
+static const struct option dns_options[] = {
+    {"servers", KIND_SERVERS, AT(config_dns, servers),
+     .help = "Resolvers to ask, as address or address:port; unset, those of /etc/resolv.conf."},
+    {"timeout", KIND_DURATION, AT(config_dns, timeout_ms), .preset = "5s", BETWEEN(100, 2 * MINUTE),
+     .help = "How long a question may take over all tries."},
+    {"ipv6", KIND_SWITCH, AT(config_dns, ipv6), .preset = "yes",
+     .help = "Also ask for and use IPv6 addresses."},
+};
+static const struct section dns_section = SECTION("dns", config_dns, dns_options);
+
+static const struct option queue_options[] = {
+    {"max_size", KIND_SIZE, AT(config_queue, max_size), .preset = "100G", BETWEEN(64 * MIB, 64 * TIB),
+     .help = "How large the queue's database may grow; intake stops there."},
+    {"reserve", KIND_SIZE, AT(config_queue, reserve), .preset = "1G", BETWEEN(0, TIB),
+     .help = "Disk space set aside, given up when the disk is full so that outcomes are still recorded."},
+    {"lifetime", KIND_DURATION, AT(config_queue, lifetime_ms), .preset = "4d12h", BETWEEN(SECOND, 365 * DAY),
+     .help = "How long a recipient is tried, where the job says nothing."},
+    {"retain", KIND_DURATION, AT(config_queue, retain_ms), .preset = "7d", BETWEEN(0, 365 * DAY),
+     .help = "How long ended jobs and their events can still be looked up."},
+};
+static const struct section queue_section = SECTION("queue", config_queue, queue_options);
+
+static const struct option source_options[] = {
+    {"name", KIND_NAME, AT(config_source, name), .required = true,
+     .help = "Its name, for pools and reports."},
+    {"address", KIND_ADDRESS, AT(config_source, address),
+     .help = "The local IP address to send from; unset, the system chooses."},
+    {"ehlo", KIND_HOST, AT(config_source, ehlo),
+     .help = "What it says in EHLO: best the name that the address resolves to; unset, the hostname."},
+};
+static const struct section source_section = KEYED("sources", config_source, source_options);
+
+static const struct option pool_options[] = {
+    {"name", KIND_NAME, AT(config_pool, name), .required = true, .help = "Its name, for tenants and jobs."},
+    {"sources", KIND_WEIGHTS, AT(config_pool, sources),
+     .count_offset = offsetof(struct config_pool, source_count), BETWEEN(1, 1000), .required = true,
+     .help = "Sources with their weights: {a: 3, b: 1} uses a for three quarters."},
+};
+static const struct section pool_section = KEYED("pools", config_pool, pool_options);
+
+#define TIMEOUT(label, field, value, text)                                                                   \
+    {                                                                                                        \
+        label, KIND_DURATION, AT(config_site, field), .preset = value, BETWEEN(100, HOUR), .help = text      \
+    }
+
+static const struct option site_options[] = {
+    {"name", KIND_NAME, AT(config_site, name), .required = true,
+     .help = "Its name. The site \"default\" holds what the others start from, and every host that none "
+             "matches."},
+    {"mx", KIND_PATTERNS, AT(config_site, mx), .help = "Patterns of the MX hosts that belong to it."},
+    {"max_connections", KIND_NUMBER, AT(config_site, max_connections), .preset = "32", BETWEEN(1, 100000),
+     .help = "Connections at once from one source."},
+    {"port", KIND_PORT, AT(config_site, port), .preset = "25", BETWEEN(1, 65535),
+     .help = "The port to connect to."},
+    {"tls", KIND_TLS, AT(config_site, tls), .preset = "may",
+     .help = "\"none\": plain; \"may\": STARTTLS where the host offers it, unverified."},
+    {"max_messages_per_connection", KIND_NUMBER, AT(config_site, max_messages_per_connection),
+     .preset = "100", BETWEEN(0, 1000000),
+     .help = "After so many messages a connection is closed; 0: no limit."},
+    {"max_recipients_per_transaction", KIND_NUMBER, AT(config_site, max_recipients_per_transaction),
+     .preset = "100", BETWEEN(1, TXN_RCPTS_MAX),
+     .help = "Recipients that may share one message on the wire."},
+    {"max_rate", KIND_RATE, AT(config_site, max_rate), .preset = "none", .help = "Messages from one source."},
+    {"max_connection_rate", KIND_RATE, AT(config_site, max_connection_rate), .preset = "none",
+     .help = "New connections from one source."},
+    TIMEOUT("idle_timeout", idle_timeout_ms, "10s", "How long a connection with nothing to send is kept."),
+    TIMEOUT("connect_timeout", connect_timeout_ms, "30s", "Wait for a connection to one address."),
+    TIMEOUT("greeting_timeout", greeting_timeout_ms, "5m", "Wait for the greeting."),
+    TIMEOUT("helo_timeout", helo_timeout_ms, "5m", "Wait for the reply to EHLO or HELO."),
+    TIMEOUT("tls_timeout", tls_timeout_ms, "2m", "Wait for STARTTLS and the handshake."),
+    TIMEOUT("mail_timeout", mail_timeout_ms, "5m", "Wait for the reply to MAIL."),
+    TIMEOUT("rcpt_timeout", rcpt_timeout_ms, "5m", "Wait for the reply to RCPT."),
+    TIMEOUT("data_timeout", data_timeout_ms, "2m", "Wait for the reply to DATA."),
+    TIMEOUT("block_timeout", block_timeout_ms, "3m", "Wait until the host takes more of a message."),
+    TIMEOUT("end_timeout", end_timeout_ms, "10m",
+            "Wait for the reply to the final dot; a shorter one sends messages twice."),
+    TIMEOUT("quit_timeout", quit_timeout_ms, "10s", "Wait for the reply to QUIT or RSET."),
+    {"dead_host_delay", KIND_DURATION, AT(config_site, dead_host_delay_ms), .preset = "1m", BETWEEN(100, DAY),
+     .help = "How long a host that cannot be reached is left alone, doubled each time."},
+    {"dead_host_delay_max", KIND_DURATION, AT(config_site, dead_host_delay_max_ms), .preset = "1h",
+     BETWEEN(100, 7 * DAY), .help = "Up to this."},
+    {"pause", KIND_DURATION, AT(config_site, pause_ms), .preset = "1m", BETWEEN(100, DAY),
+     .help = "How long sending stops after a reply about policy or rate (4.7), doubled each time."},
+    {"pause_max", KIND_DURATION, AT(config_site, pause_max_ms), .preset = "1h", BETWEEN(100, 7 * DAY),
+     .help = "Up to this."},
+};
+const struct section config_site_section = KEYED("sites", config_site, site_options);
+
+static const struct option route_options[] = {
+    {"domain", KIND_PATTERN, AT(config_route, domain), .required = true,
+     .help = "The recipients' domain; may hold * and ?. The first route that matches is taken."},
+    {"host", KIND_TARGET, AT(config_route, host), .required = true,
+     .help = "The host to deliver to: a name (its MX is not asked for) or an address."},
+    {"port", KIND_PORT, AT(config_route, port), .preset = "25", BETWEEN(1, 65535), .help = "Its port."},
+};
+static const struct section route_section = KEYED("routes", config_route, route_options);
+
+static const struct option retry_options[] = {
+    {"status", KIND_STATUS, AT(retry_rule, status), .required = true,
+     .help = "Enhanced status of class 4 that it is for: 4.2.2, 4.2.* or 4."},
+    {"schedule", KIND_SCHEDULE, AT(retry_rule, count), .required = true, BETWEEN(0, 30 * DAY),
+     .help = "Delays after the first attempt, the second, and so on; the last one repeats."},
+    {"give_up", KIND_DURATION, AT(retry_rule, give_up_ms), BETWEEN(SECOND, 365 * DAY),
+     .help = "Since the first attempt; unset, the job's lifetime decides alone."},
+};
+static const struct section retry_section = KEYED("retry", retry_rule, retry_options);
+
+static const struct option tenant_options[] = {
+    {"name", KIND_NAME, AT(config_tenant, name), .required = true,
+     .help = "The tenant that jobs name. \"default\" is for jobs that name none, or one that is not listed."},
+    {"weight", KIND_NUMBER, AT(config_tenant, weight), .preset = "1", BETWEEN(1, 1000),
+     .help = "Its share where tenants compete for a destination."},
+    {"pool", KIND_NAME, AT(config_tenant, pool), .preset = "default",
+     .help = "The pool of sources it sends from."},
+    {"max_rate", KIND_RATE, AT(config_tenant, max_rate), .preset = "none",
+     .help = "Messages to all destinations."},
+};
+static const struct section tenant_section = KEYED("tenants", config_tenant, tenant_options);
+
+#define LIST(label, field, field_count, of, text)                                                            \
+    {                                                                                                        \
+        label, KIND_LIST, AT(config, field), .count_offset = offsetof(struct config, field_count),           \
+                                             .section = &(of), .help = text                                  \
+    }
+
+static const struct option top_options[] = {
+    {"hostname", KIND_HOST, AT(config, hostname),
+     .help = "Name of this host in EHLO and reports; unset, the host's full name."},
+    {"state_directory", KIND_PATH, AT(config, state_directory), .preset = "/var/lib/postrider",
+     BETWEEN(1, 3000), .help = "Where the queue is kept."},
+    {"workers", KIND_NUMBER, AT(config, workers), .preset = "0", BETWEEN(0, 256),
+     .help = "Threads that deliver; 0: one a core."},
+    {"stop_timeout", KIND_DURATION, AT(config, stop_timeout_ms), .preset = "30s", BETWEEN(0, HOUR),
+     .help = "How long messages under way may take to finish when the daemon is stopped."},
+    {"jobs", KIND_GROUP, AT(config, jobs), .section = &jobs_section, .help = "The job API for platforms."},
+    {"control", KIND_GROUP, AT(config, control), .section = &control_section,
+     .help = "The API for operators."},
+    {"dns", KIND_GROUP, AT(config, dns), .section = &dns_section, .help = "The resolver."},
+    {"queue", KIND_GROUP, AT(config, queue), .section = &queue_section, .help = "The queue on disk."},
+    LIST("sources", sources, source_count, source_section,
+         "Local addresses to send from; unset, one named \"default\" that the system chooses."),
+    LIST("pools", pools, pool_count, pool_section,
+         "Weighted sets of sources; unset, one named \"default\" with every source."),
+    LIST("sites", sites, site_count, config_site_section,
+         "Limits by receiver. The first site with a pattern that matches an MX host is taken; a host that "
+         "none "
+         "matches belongs to a site named by its registrable domain. All limits hold for each source."),
+    LIST("routes", routes, route_count, route_section,
+         "Domains that go to a host of their own instead of the MX."),
+    LIST("retry", retry, retry_count, retry_section,
+         "When deferred recipients are tried again. The most specific entry that matches is taken, and any "
+         "entry "
+         "before every built-in one."),
+    LIST("tenants", tenants, tenant_count, tenant_section, "Who shares this server, and with which limits."),
+    {"include", KIND_GLOBS,
+     .help = "Further files, relative to the one that names them; their lists are joined. In the main file "
+             "only."},
+};
+const struct section config_top = SECTION("", config, top_options);

@@ -1,0 +1,400 @@
+/* config_value.c - one scalar at a time: text to a field by its kind, and back. */
+#include "engine/config_table.h"
+#include "engine/limits.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+static bool wrong(struct value_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool wrong(struct value_error *error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(error->expected, sizeof error->expected, format, args);
+    va_end(args);
+    return false;
+}
+
+const char *value_kind_text(enum option_kind kind)
+{
+    static const char *const texts[] = {
+        [KIND_PATH] = "an absolute path",
+        [KIND_NAME] = "a name of letters, digits, '.', '_' and '-'",
+        [KIND_HOST] = "a host name such as mta1.example.com, or an address in brackets",
+        [KIND_TARGET] = "a host name or an IP address",
+        [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
+        [KIND_PATTERN] = "a domain such as example.com, *.example.com or *",
+        [KIND_PATTERNS] = "a list of host name patterns such as [\"*.example.com\"]",
+        [KIND_SERVERS] = "a list of addresses such as [127.0.0.1:5353, \"[::1]:53\"]",
+        [KIND_GLOBS] = "a list of files such as [conf.d/*.yaml]",
+        [KIND_NUMBER] = "a number",
+        [KIND_PORT] = "a port",
+        [KIND_SWITCH] = "yes or no",
+        [KIND_MODE] = "octal permissions such as \"0660\"",
+        [KIND_DURATION] = "a duration such as 30s, 5m, 4h or 4d12h",
+        [KIND_SIZE] = "a size such as 64k, 10M or 100G",
+        [KIND_RATE] = "a rate such as 5/s, 100/min or 1000/h, or none",
+        [KIND_TLS] = "none or may",
+        [KIND_STATUS] = "an enhanced status of class 4 such as 4.2.2, 4.2.* or 4",
+        [KIND_SCHEDULE] = "a list of durations such as [30m, 2h, 6h]",
+        [KIND_WEIGHTS] = "a map of sources and weights such as {a: 3, b: 1}",
+        [KIND_UIDS] = "a map of user ids and tenants such as {1001: acme}",
+        [KIND_GROUP] = "a map of options",
+        [KIND_LIST] = "a list of maps",
+    };
+    return texts[kind];
+}
+
+size_t value_size(enum option_kind kind)
+{
+    switch (kind) {
+    case KIND_PATTERNS:
+    case KIND_SERVERS:
+        return sizeof(struct config_strings);
+    case KIND_NUMBER:
+    case KIND_MODE:
+        return sizeof(unsigned);
+    case KIND_PORT:
+        return sizeof(uint16_t);
+    case KIND_SWITCH:
+        return sizeof(bool);
+    case KIND_DURATION:
+    case KIND_SIZE:
+        return sizeof(uint64_t);
+    case KIND_RATE:
+        return sizeof(struct rate);
+    case KIND_TLS:
+        return sizeof(enum config_tls);
+    default:
+        return sizeof(const char *);
+    }
+}
+
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
+}
+
+bool value_name(struct str text, struct value_error *error)
+{
+    bool good = text.n > 0;
+    for (size_t i = 0; i < text.n; i++)
+        good = good && (is_alnum(text.p[i]) || strchr("._-", text.p[i]) != NULL);
+    if (!good)
+        return wrong(error, "%s", value_kind_text(KIND_NAME));
+    if (text.n > NAME_MAX_BYTES)
+        return wrong(error, "a name of at most %d characters", NAME_MAX_BYTES);
+    return true;
+}
+
+/* A domain name in labels of letters, digits, hyphens (and underscores, which hosts do use). */
+static bool is_domain(struct str text, const char *also)
+{
+    size_t label = 0;
+    if (text.n == 0 || text.n > DOMAIN_MAX)
+        return false;
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if (c == '.') {
+            if (label == 0)
+                return false;
+            label = 0;
+        } else {
+            if (!is_alnum(c) && c != '-' && c != '_' && strchr(also, c) == NULL)
+                return false;
+            if (++label > 63)
+                return false;
+        }
+    }
+    return label > 0;
+}
+
+bool value_pattern(struct str text, bool with_wildcards, struct value_error *error)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if ((unsigned char)text.p[i] >= 0x80)
+            return wrong(error, "a domain in its ASCII form (xn--...)");
+    if (!is_domain(text, with_wildcards ? "*?" : ""))
+        return wrong(error, "%s", value_kind_text(with_wildcards ? KIND_PATTERN : KIND_HOST));
+    return true;
+}
+
+bool value_address(struct str text, struct sockaddr_storage *address, socklen_t *len)
+{
+    char z[INET6_ADDRSTRLEN + 1];
+    if (text.n >= sizeof z)
+        return false;
+    memcpy(z, text.p, text.n);
+    z[text.n] = '\0';
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    memset(address, 0, sizeof *address);
+    if (inet_pton(AF_INET, z, &v4.sin_addr) == 1) {
+        memcpy(address, &v4, *len = sizeof v4);
+        return true;
+    }
+    if (inet_pton(AF_INET6, z, &v6.sin6_addr) == 1) {
+        memcpy(address, &v6, *len = sizeof v6);
+        return true;
+    }
+    return false;
+}
+
+static bool is_address(struct str text)
+{
+    struct sockaddr_storage address;
+    socklen_t len;
+    return value_address(text, &address, &len);
+}
+
+bool value_server(struct str text, struct value_error *error)
+{
+    struct str host = text, port = STR("53");
+    size_t close = str_find(text, ']', 0), colon = str_find(text, ':', 0);
+    if (text.n > 0 && text.p[0] == '[' && close != SIZE_MAX) {
+        host = str_make(text.p + 1, close - 1);
+        if (close + 1 < text.n) {
+            if (text.p[close + 1] != ':')
+                return wrong(error, "a port after the bracket: [::1]:53");
+            port = str_make(text.p + close + 2, text.n - close - 2);
+        }
+    } else if (colon != SIZE_MAX && str_find(text, ':', colon + 1) == SIZE_MAX) {
+        host = str_make(text.p, colon);
+        port = str_make(text.p + colon + 1, text.n - colon - 1);
+    }
+    uint64_t number;
+    if (!is_address(host) || !str_u64(port, 65535, &number) || number == 0)
+        return wrong(error, "a resolver's address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53");
+    return true;
+}
+
+static bool parse_path(const struct option *option, struct str text, struct value_error *error)
+{
+    if (text.n == 0 || text.p[0] != '/' || memchr(text.p, '\0', text.n) != NULL)
+        return wrong(error, "%s", value_kind_text(KIND_PATH));
+    if (text.n > option->max)
+        return wrong(error, "a path of at most %llu characters", (unsigned long long)option->max);
+    return true;
+}
+
+static bool parse_host(struct str text, struct value_error *error)
+{
+    if (text.n > 2 && text.p[0] == '[' && text.p[text.n - 1] == ']') {
+        struct str inside = str_make(text.p + 1, text.n - 2);
+        if (str_starts_nocase(inside, STR("IPv6:")))
+            inside = str_make(inside.p + 5, inside.n - 5);
+        if (is_address(inside))
+            return true;
+    }
+    return value_pattern(text, false, error);
+}
+
+/* Whether a number lies within the option's bounds; says which they are. */
+static bool in_bounds(const struct option *option, uint64_t value, struct value_error *error)
+{
+    if (value >= option->min && value <= option->max)
+        return true;
+    char low[UNITS_TEXT_MAX], high[UNITS_TEXT_MAX];
+    const char *what = "a number";
+    switch (option->kind) {
+    case KIND_DURATION:
+    case KIND_SCHEDULE:
+        what = "a duration";
+        duration_format((int64_t)option->min, low);
+        duration_format((int64_t)option->max, high);
+        break;
+    case KIND_SIZE:
+        what = "a size";
+        size_format(option->min, low);
+        size_format(option->max, high);
+        break;
+    default:
+        snprintf(low, sizeof low, "%llu", (unsigned long long)option->min);
+        snprintf(high, sizeof high, "%llu", (unsigned long long)option->max);
+    }
+    return wrong(error, "%s from %s to %s", what, low, high);
+}
+
+static bool parse_number(const struct option *option, struct str text, uint64_t *number,
+                         struct value_error *error)
+{
+    if (!str_u64(text, UINT64_MAX, number))
+        return wrong(error, "a number from %llu to %llu", (unsigned long long)option->min,
+                     (unsigned long long)option->max);
+    return in_bounds(option, *number, error);
+}
+
+bool value_duration(const struct option *option, struct str text, int64_t *ms, struct value_error *error)
+{
+    uint64_t bare;
+    int64_t value;
+    if (!duration_parse(text, &value) && str_u64(text, UINT64_MAX, &bare))
+        return wrong(error, "a unit after the number: %.*ss, %.*sm, %.*sh or %.*sd", STR_ARG(text),
+                     STR_ARG(text), STR_ARG(text), STR_ARG(text));
+    if (!duration_parse(text, &value))
+        return wrong(error, "%s", value_kind_text(KIND_DURATION));
+    if (!in_bounds(option, (uint64_t)value, error))
+        return false;
+    *ms = value;
+    return true;
+}
+
+static bool parse_switch(struct str text, bool *on, struct value_error *error)
+{
+    *on =
+        str_eq_nocase(text, STR("yes")) || str_eq_nocase(text, STR("true")) || str_eq_nocase(text, STR("on"));
+    if (*on || str_eq_nocase(text, STR("no")) || str_eq_nocase(text, STR("false")) ||
+        str_eq_nocase(text, STR("off")))
+        return true;
+    return wrong(error, "%s", value_kind_text(KIND_SWITCH));
+}
+
+static bool parse_mode(struct str text, unsigned *mode, struct value_error *error)
+{
+    *mode = 0;
+    bool good = text.n >= 3 && text.n <= 4;
+    for (size_t i = 0; i < text.n && good; i++) {
+        good = text.p[i] >= '0' && text.p[i] <= '7';
+        *mode = *mode * 8 + (unsigned)(text.p[i] - '0');
+    }
+    return (good && *mode <= 0777) || wrong(error, "%s", value_kind_text(KIND_MODE));
+}
+
+static bool parse_tls(struct str text, enum config_tls *tls, struct value_error *error)
+{
+    if (str_eq(text, STR("none")) || str_eq(text, STR("may"))) {
+        *tls = str_eq(text, STR("may")) ? CONFIG_TLS_MAY : CONFIG_TLS_NONE;
+        return true;
+    }
+    if (str_eq(text, STR("encrypt")) || str_eq(text, STR("verify")) || str_eq(text, STR("dane")))
+        return wrong(error, "none or may ('%.*s' is not supported by this version)", STR_ARG(text));
+    return wrong(error, "%s", value_kind_text(KIND_TLS));
+}
+
+static bool parse_status(struct str text, struct status_pattern *pattern, struct value_error *error)
+{
+    if (!status_pattern_parse(text, pattern) || pattern->class_ != 4)
+        return wrong(error, "%s", value_kind_text(KIND_STATUS));
+    return true;
+}
+
+static bool parse_size(const struct option *option, struct str text, uint64_t *bytes,
+                       struct value_error *error)
+{
+    uint64_t value;
+    if (!size_parse(text, &value))
+        return wrong(error, "%s", value_kind_text(KIND_SIZE));
+    if (!in_bounds(option, value, error))
+        return false;
+    *bytes = value;
+    return true;
+}
+
+/* Kinds that are kept as text: whether it is right. */
+static bool check_text(const struct option *option, struct str text, struct value_error *error)
+{
+    switch (option->kind) {
+    case KIND_PATH:
+        return parse_path(option, text, error);
+    case KIND_NAME:
+        return value_name(text, error);
+    case KIND_HOST:
+        return parse_host(text, error);
+    case KIND_PATTERN:
+        return value_pattern(text, true, error);
+    case KIND_TARGET:
+        return is_address(text) || is_domain(text, "") || wrong(error, "%s", value_kind_text(KIND_TARGET));
+    default:
+        return is_address(text) || wrong(error, "%s", value_kind_text(KIND_ADDRESS));
+    }
+}
+
+bool value_parse(struct config *config, const struct option *option, struct str text, void *to,
+                 struct value_error *error)
+{
+    uint64_t number = 0;
+    switch (option->kind) {
+    case KIND_NUMBER:
+        if (!parse_number(option, text, &number, error))
+            return false;
+        *(unsigned *)to = (unsigned)number;
+        return true;
+    case KIND_PORT:
+        if (!parse_number(option, text, &number, error))
+            return false;
+        *(uint16_t *)to = (uint16_t)number;
+        return true;
+    case KIND_SWITCH:
+        return parse_switch(text, to, error);
+    case KIND_MODE:
+        return parse_mode(text, to, error);
+    case KIND_DURATION:
+        return value_duration(option, text, to, error);
+    case KIND_SIZE:
+        return parse_size(option, text, to, error);
+    case KIND_RATE:
+        return rate_parse(text, to) || wrong(error, "%s", value_kind_text(KIND_RATE));
+    case KIND_TLS:
+        return parse_tls(text, to, error);
+    case KIND_STATUS:
+        return parse_status(text, to, error);
+    default:
+        if (!check_text(option, text, error))
+            return false;
+        const char *copy = config_copy(config, text);
+        if (copy == NULL)
+            return wrong(error, "less: memory is out");
+        *(const char **)to = copy;
+        return true;
+    }
+}
+
+static void format_status(const struct status_pattern *pattern, struct buf *out)
+{
+    buf_printf(out, "%d", pattern->class_);
+    if (pattern->subject < 0)
+        return;
+    buf_printf(out, ".%d", pattern->subject);
+    if (pattern->detail >= 0)
+        buf_printf(out, ".%d", pattern->detail);
+}
+
+void value_format(const struct option *option, const void *from, struct buf *out)
+{
+    char text[UNITS_TEXT_MAX] = "";
+    switch (option->kind) {
+    case KIND_NUMBER:
+        buf_printf(out, "%u", *(const unsigned *)from);
+        return;
+    case KIND_PORT:
+        buf_printf(out, "%u", *(const uint16_t *)from);
+        return;
+    case KIND_SWITCH:
+        buf_add_z(out, *(const bool *)from ? "yes" : "no");
+        return;
+    case KIND_MODE:
+        buf_printf(out, "\"%04o\"", *(const unsigned *)from);
+        return;
+    case KIND_DURATION:
+        if (*(const int64_t *)from > 0 || option->preset != NULL)
+            duration_format(*(const int64_t *)from, text);
+        break;
+    case KIND_SIZE:
+        size_format(*(const uint64_t *)from, text);
+        break;
+    case KIND_RATE:
+        rate_format(*(const struct rate *)from, text);
+        break;
+    case KIND_TLS:
+        buf_add_z(out, *(const enum config_tls *)from == CONFIG_TLS_MAY ? "may" : "none");
+        return;
+    case KIND_STATUS:
+        format_status(from, out);
+        return;
+    default:
+        buf_add_z(out, *(const char *const *)from);
+        return;
+    }
+    buf_add_z(out, text);
+}

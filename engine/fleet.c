@@ -1,0 +1,195 @@
+/* fleet.c - see fleet.h. */
+#include "engine/fleet.h"
+
+#include "engine/base/log.h"
+#include "engine/route/handover.h"
+#include "engine/route/look.h"
+#include "engine/route/shipment.h"
+#include "engine/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#define FILES_KEPT 128 /* descriptors for the store, listeners, clients, DNS */
+
+struct member {
+    struct fleet *fleet;
+    unsigned index;
+    pthread_t thread;
+    bool started;
+    struct worker *worker;
+    struct err err;
+    sem_t up;
+};
+
+struct fleet {
+    struct store *store;
+    const struct config *config;
+    struct retry_table *retry;
+    struct shared_limit *tenant_limits;
+    unsigned count, sessions_max;
+    struct inbox **inboxes;
+    struct member *members;
+};
+
+/* As many sessions as descriptors allow, shared out; a session needs one. */
+static unsigned fleet_sessions_max(unsigned workers)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 256;
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0)
+            log_warn("cannot raise the limit of open files: %s", strerror(errno));
+    }
+    uint64_t files = limit.rlim_cur > SESSIONS_MAX ? SESSIONS_MAX : (uint64_t)limit.rlim_cur;
+    uint64_t each = (files > 2 * FILES_KEPT ? files - FILES_KEPT : files / 2) / workers;
+    return each > 0 ? (unsigned)each : 1;
+}
+
+static void *member_run(void *arg)
+{
+    struct member *member = arg;
+    struct fleet *fleet = member->fleet;
+    const struct worker_settings settings = {
+        .store = fleet->store,
+        .config = fleet->config,
+        .retry = fleet->retry,
+        .tenant_limits = fleet->tenant_limits,
+        .index = member->index,
+        .worker_count = fleet->count,
+        .inboxes = fleet->inboxes,
+        .sessions_max = fleet->sessions_max,
+        .seed = prng_seed(),
+    };
+    struct worker *worker = worker_create(&settings, clock_now(), &member->err);
+    member->worker = worker;
+    sem_post(&member->up);
+    if (worker == NULL)
+        return NULL;
+    while (worker_step(worker, clock_now(), INT64_MAX))
+        continue;
+    return NULL;
+}
+
+/* The worker is destroyed by fleet_destroy: others may still read its figures. */
+static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
+{
+    struct member *member = &fleet->members[index];
+    member->fleet = fleet;
+    member->index = index;
+    sem_init(&member->up, 0, 0);
+    int failed = pthread_create(&member->thread, NULL, member_run, member);
+    if (failed != 0)
+        return err_set(err, failed, "cannot start a worker thread: %s", strerror(failed));
+    member->started = true;
+    while (sem_wait(&member->up) != 0) /* bounded: creating a ring either works or fails */
+        continue;
+    if (member->worker == NULL) {
+        *err = member->err;
+        return false;
+    }
+    return true;
+}
+
+struct fleet *fleet_start(struct store *store, const struct config *config, unsigned workers, struct err *err)
+{
+    struct fleet *fleet = calloc(1, sizeof *fleet);
+    if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
+        (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
+        (fleet->tenant_limits = calloc(config->tenant_count, sizeof *fleet->tenant_limits)) == NULL ||
+        (fleet->retry = retry_table_create(config->retry, config->retry_count)) == NULL) {
+        err_set(err, ENOMEM, "no memory for the workers");
+        fleet_destroy(fleet);
+        return NULL;
+    }
+    fleet->store = store;
+    fleet->config = config;
+    fleet->count = workers;
+    for (size_t i = 0; i < config->tenant_count; i++)
+        shared_limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
+                         config->tenants[i].max_rate.per_ms);
+    fleet->sessions_max = fleet_sessions_max(workers);
+    store_set_job_closer(store, shipment_close_template);
+    for (unsigned i = 0; i < workers; i++) {
+        fleet->inboxes[i] = inbox_create(err);
+        if (fleet->inboxes[i] == NULL) {
+            fleet_destroy(fleet);
+            return NULL;
+        }
+        store_attach_worker(store, i, fleet->inboxes[i]);
+    }
+    for (unsigned i = 0; i < workers; i++)
+        if (!member_start(fleet, i, err)) {
+            fleet_stop(fleet);
+            fleet_destroy(fleet);
+            return NULL;
+        }
+    return fleet;
+}
+
+void fleet_stop(struct fleet *fleet)
+{
+    for (unsigned i = 0; i < fleet->count; i++) {
+        struct inbox_node *node = calloc(1, sizeof *node);
+        if (node == NULL || fleet->members[i].worker == NULL) {
+            free(node);
+            continue;
+        }
+        node->kind = HANDOVER_STOP;
+        inbox_post(fleet->inboxes[i], node);
+    }
+    for (unsigned i = 0; i < fleet->count; i++)
+        if (fleet->members[i].started)
+            pthread_join(fleet->members[i].thread, NULL);
+}
+
+void fleet_destroy(struct fleet *fleet)
+{
+    if (fleet == NULL)
+        return;
+    for (unsigned i = 0; i < fleet->count; i++) {
+        worker_destroy(fleet->members[i].worker);
+        if (fleet->inboxes[i] == NULL)
+            continue;
+        for (struct inbox_node *node = inbox_take(fleet->inboxes[i]), *next; node != NULL; node = next) {
+            next = node->next;
+            if (node->kind == HANDOVER_LANE)
+                dns_mx_unref(((struct lane_handover *)(void *)node)->mx);
+            if (node->kind == HANDOVER_LOOK)
+                look_let_go((struct look *)(void *)node);
+            else
+                free(node);
+        }
+        inbox_destroy(fleet->inboxes[i]);
+    }
+    retry_table_destroy(fleet->retry);
+    free(fleet->tenant_limits);
+    free(fleet->inboxes);
+    free(fleet->members);
+    free(fleet);
+}
+
+unsigned fleet_size(const struct fleet *fleet)
+{
+    return fleet->count;
+}
+
+struct inbox *fleet_inbox(const struct fleet *fleet, unsigned worker)
+{
+    return fleet->inboxes[worker];
+}
+
+const struct worker *fleet_worker(const struct fleet *fleet, unsigned worker)
+{
+    return fleet->members[worker].worker;
+}
+
+unsigned fleet_home(const struct fleet *fleet, struct str name)
+{
+    return (unsigned)(str_hash(name) % fleet->count);
+}

@@ -1,0 +1,29 @@
+/* fleet.h - all workers and their threads.
+ *
+ * Started after the store was opened and before it is started; stopped before the store is. See also
+ * engine/inspect.h, which looks at a fleet from outside. */
+#ifndef POSTRIDER_FLEET_H
+#define POSTRIDER_FLEET_H
+
+#include "engine/config.h"
+#include "engine/inspect.h"
+#include "queue/store.h"
+
+/* workers: how many (lanes were shared out for so many). Attaches their inboxes to the store and starts their
+ * threads; returns when each is up, or NULL with the first error. Borrows store and config. */
+struct fleet *fleet_start(struct store *store, const struct config *config, unsigned workers,
+                          struct err *err);
+/* No new transactions; waits until what is under way has ended, at most stop_timeout, and everything is
+ * settled. */
+void fleet_stop(struct fleet *fleet);
+void fleet_destroy(struct fleet *fleet);
+
+/* For inspect.c. */
+unsigned fleet_size(const struct fleet *fleet);
+struct inbox *fleet_inbox(const struct fleet *fleet, unsigned worker);
+struct worker;
+const struct worker *fleet_worker(const struct fleet *fleet, unsigned worker);
+/* The worker that a domain, or a site, belongs to. */
+unsigned fleet_home(const struct fleet *fleet, struct str name);
+
+#endif

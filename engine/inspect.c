@@ -1,0 +1,298 @@
+/* inspect.c - see inspect.h. Each question is a look (look.h) that fills an answer of its own; the asker
+ * merges what came in time. */
+#include "engine/inspect.h"
+
+#include "engine/fleet.h"
+#include "engine/route/lane.h"
+#include "engine/route/look.h"
+#include "engine/route/path.h"
+#include "engine/route/pool.h"
+#include "engine/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A path's or pool's time on the worker's clock, for people. */
+static int64_t inspect_wall_ms(const struct router *router, int64_t mono_ns)
+{
+    if (mono_ns == INT64_MAX || mono_ns <= 0)
+        return 0;
+    return router->now.wall_ms + (mono_ns - router->now.mono_ns) / NS_PER_MS;
+}
+
+/* ---- paths ---- */
+
+struct paths_look {
+    struct look look;
+    unsigned worker;
+    bool only_site;
+    char site[DOMAIN_MAX + 1];
+    struct path_info *list;
+    size_t count;
+};
+
+static void paths_fill_holds(const struct path *path, struct path_info *info)
+{
+    struct path_answer answer = path_check(path, PATH_SEND);
+    int64_t until_ns = answer.until_ns;
+    /* Every pool of it unreachable: the path is held by its hosts. */
+    if (answer.yes && path->pools != NULL) {
+        until_ns = INT64_MAX;
+        for (const struct pool *pool = path->pools; pool != NULL && until_ns != 0; pool = pool->hh.next)
+            until_ns = pool->hold_until_ns <= path->router->now.mono_ns ? 0
+                       : pool->hold_until_ns < until_ns                 ? pool->hold_until_ns
+                                                                        : until_ns;
+        if (until_ns == 0) {
+            struct path_answer connect = path_check(path, PATH_CONNECT);
+            snprintf(info->blocked_by, sizeof info->blocked_by, "%s", path->wait_head ? connect.limit : "");
+            info->blocked_until_ms = connect.yes ? 0 : inspect_wall_ms(path->router, connect.until_ns);
+            return;
+        }
+        answer = (struct path_answer){false, "unreachable", until_ns};
+    }
+    if (answer.yes)
+        return;
+    snprintf(info->blocked_by, sizeof info->blocked_by, "%s", answer.limit);
+    info->blocked_until_ms = inspect_wall_ms(path->router, until_ns);
+}
+
+static void paths_fill(const struct path *path, struct path_info *info)
+{
+    *info = (struct path_info){
+        .worker = path->router->index,
+        .connections = path->connections,
+        .connecting = path->connecting,
+        .idle = path->idle,
+        .window = (unsigned)path->window,
+        .max_connections = path->settings->max_connections,
+        .delivered = path->delivered,
+        .deferred = path->deferred,
+        .failed = path->failed,
+        .rate_1m = path_rate_1m(path),
+    };
+    snprintf(info->site, sizeof info->site, "%s", path_site(path));
+    snprintf(info->source, sizeof info->source, "%s", path->source->name);
+    snprintf(info->reason, sizeof info->reason, "%s", path->reason);
+    for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
+        info->buffered += (unsigned)pool->backlog;
+        info->lanes += pool->strand_count;
+        for (const struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
+            info->in_flight += strand->lane->strand_count == 1 ? strand->lane->in_flight : 0;
+    }
+    paths_fill_holds(path, info);
+}
+
+static void paths_run(struct look *look, struct router *router)
+{
+    struct paths_look *paths = (struct paths_look *)(void *)look;
+    size_t room = HASH_COUNT(router->paths);
+    paths->list = room ? calloc(room, sizeof *paths->list) : NULL;
+    if (paths->list == NULL)
+        return;
+    for (const struct path *path = router->paths; path != NULL; path = path->hh.next)
+        if (!paths->only_site || strcmp(path_site(path), paths->site) == 0)
+            paths_fill(path, &paths->list[paths->count++]);
+}
+
+static void paths_drop(struct look *look)
+{
+    free(((struct paths_look *)(void *)look)->list);
+}
+
+static bool paths_merge(struct path_list *out, const struct paths_look *paths)
+{
+    if (paths->count == 0)
+        return true;
+    struct path_info *list = realloc(out->list, (out->count + paths->count) * sizeof *list);
+    if (list == NULL)
+        return false;
+    memcpy(list + out->count, paths->list, paths->count * sizeof *list);
+    out->list = list;
+    out->count += paths->count;
+    return true;
+}
+
+void inspect_paths(struct fleet *fleet, const char *site, struct path_list *out)
+{
+    *out = (struct path_list){.complete = true};
+    unsigned first = site ? fleet_home(fleet, str_of(site)) : 0;
+    unsigned last = site ? first : fleet_size(fleet) - 1;
+    for (unsigned i = first; i <= last; i++) {
+        struct paths_look *paths =
+            (struct paths_look *)(void *)look_create(sizeof *paths, paths_run, paths_drop);
+        if (paths == NULL) {
+            out->complete = false;
+            return;
+        }
+        paths->only_site = site != NULL;
+        snprintf(paths->site, sizeof paths->site, "%s", site ? site : "");
+        look_post(&paths->look, fleet_inbox(fleet, i));
+        out->complete &= look_wait(&paths->look, INSPECT_WAIT_MS) && paths_merge(out, paths);
+        look_let_go(&paths->look);
+    }
+}
+
+/* ---- lanes ---- */
+
+struct lane_look {
+    struct look look;
+    uint32_t lane;
+    struct lane_why why;
+};
+
+static void lane_why_path(const struct lane *lane, const struct strand *strand, struct lane_why *why)
+{
+    const struct pool *pool = strand->pool;
+    const struct path *path = pool->path;
+    const struct router *router = lane->router;
+    struct path_answer answer = path_check(path, PATH_SEND);
+    snprintf(why->site, sizeof why->site, "%s", path_site(path));
+    snprintf(why->source, sizeof why->source, "%s", path->source->name);
+    if (answer.yes && pool->hold_until_ns > router->now.mono_ns)
+        answer = (struct path_answer){false, "unreachable", pool->hold_until_ns};
+    if (answer.yes && pool->waiting)
+        answer = path_check(path, PATH_CONNECT);
+    if (answer.yes)
+        return;
+    snprintf(why->limit, sizeof why->limit, "%s", answer.limit);
+    why->until_ms = inspect_wall_ms(router, answer.until_ns);
+    snprintf(why->reason, sizeof why->reason, "%s", path->reason);
+}
+
+static void lane_run(struct look *look, struct router *router)
+{
+    struct lane_look *question = (struct lane_look *)(void *)look;
+    struct lane_why *why = &question->why;
+    struct lane *lane;
+    HASH_FIND(hh, router->lanes, &question->lane, sizeof question->lane, lane);
+    if (lane == NULL)
+        return;
+    why->known = true;
+    why->buffered = lane->buffered;
+    why->in_flight = lane->in_flight;
+    why->resolving = lane->state == LANE_RESOLVING;
+    if (lane->state == LANE_HELD || lane->state == LANE_RESOLVING)
+        snprintf(why->limit, sizeof why->limit, "dns");
+    if (lane->state == LANE_HELD) {
+        why->until_ms = inspect_wall_ms(router, lane->hold_until_ns);
+        snprintf(why->reason, sizeof why->reason, "%.*s", (int)lane->doom->text_size, lane->doom->text);
+    }
+    if (lane->state == LANE_ROUTED && lane->strand_count > 0)
+        lane_why_path(lane, &lane->strands[0], why);
+    if (lane->starved)
+        snprintf(why->limit, sizeof why->limit, "memory");
+}
+
+void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct lane_why *why)
+{
+    *why = (struct lane_why){0};
+    /* The home worker knows it unless it was handed over; then any other may. */
+    unsigned home = fleet_home(fleet, str_of(domain));
+    for (unsigned i = 0; i < fleet_size(fleet); i++) {
+        unsigned worker = (home + i) % fleet_size(fleet);
+        struct lane_look *question =
+            (struct lane_look *)(void *)look_create(sizeof *question, lane_run, NULL);
+        if (question == NULL)
+            return;
+        question->lane = lane;
+        look_post(&question->look, fleet_inbox(fleet, worker));
+        if (look_wait(&question->look, INSPECT_WAIT_MS) && question->why.known &&
+            (!why->known || question->why.site[0]))
+            *why = question->why;
+        look_let_go(&question->look);
+    }
+}
+
+/* ---- figures ---- */
+
+void inspect_figures(struct fleet *fleet, struct fleet_figures *figures)
+{
+    *figures = (struct fleet_figures){0};
+    for (unsigned i = 0; i < fleet_size(fleet); i++) {
+        struct worker_figures worker;
+        worker_read_figures(fleet_worker(fleet, i), &worker);
+        figures->sessions += worker.sessions;
+        figures->sites += worker.sites;
+        figures->in_flight += worker.in_flight;
+        figures->buffered += worker.buffered;
+        figures->delivered += worker.delivered;
+        figures->deferred += worker.deferred;
+        figures->failed += worker.failed;
+        figures->rate_1m += worker.rate_1m;
+    }
+    figures->rate_1m /= 60;
+}
+
+/* ---- sites of domains ---- */
+
+struct sites_look {
+    struct look look;
+    size_t count;
+    char (*domains)[DOMAIN_MAX + 1]; /* in: the domain; out: its site, or "" */
+};
+
+static void sites_drop(struct look *look)
+{
+    free(((struct sites_look *)(void *)look)->domains);
+}
+
+struct sites_entry {
+    UT_hash_handle hh;
+    const char *domain;
+    const char *site;
+};
+
+static void sites_run(struct look *look, struct router *router)
+{
+    struct sites_look *question = (struct sites_look *)(void *)look;
+    struct sites_entry *table = NULL, *entry, *next;
+    struct sites_entry *entries = calloc(HASH_COUNT(router->lanes) + 1, sizeof *entries);
+    size_t n = 0;
+    for (const struct lane *lane = router->lanes; lane != NULL && entries != NULL; lane = lane->hh.next) {
+        if (lane->state != LANE_ROUTED || lane->strand_count == 0)
+            continue;
+        HASH_FIND_STR(table, lane->domain, entry);
+        if (entry != NULL)
+            continue;
+        entry = &entries[n++];
+        entry->domain = lane->domain;
+        entry->site = path_site(lane->strands[0].pool->path);
+        HASH_ADD_KEYPTR(hh, table, entry->domain, strlen(entry->domain), entry);
+    }
+    for (size_t i = 0; i < question->count; i++) {
+        HASH_FIND_STR(table, question->domains[i], entry);
+        if (entry != NULL)
+            snprintf(question->domains[i], sizeof question->domains[i], "%s", entry->site);
+        else
+            question->domains[i][0] = '\0';
+    }
+    HASH_ITER(hh, table, entry, next)
+    HASH_DEL(table, entry);
+    free(entries);
+}
+
+void inspect_domain_sites(struct fleet *fleet, const char *const *domains, char (*sites)[DOMAIN_MAX + 1],
+                          size_t n)
+{
+    memset(sites, 0, n * sizeof *sites);
+    for (unsigned worker = 0; worker < fleet_size(fleet); worker++) {
+        struct sites_look *question =
+            (struct sites_look *)(void *)look_create(sizeof *question, sites_run, sites_drop);
+        if (question == NULL)
+            return;
+        question->count = n;
+        question->domains = calloc(n + 1, sizeof *question->domains);
+        if (question->domains == NULL) {
+            look_let_go(&question->look);
+            return;
+        }
+        for (size_t i = 0; i < n; i++)
+            snprintf(question->domains[i], sizeof question->domains[i], "%s", domains[i]);
+        look_post(&question->look, fleet_inbox(fleet, worker));
+        if (look_wait(&question->look, INSPECT_WAIT_MS))
+            for (size_t i = 0; i < n; i++)
+                if (question->domains[i][0] && !sites[i][0])
+                    memcpy(sites[i], question->domains[i], sizeof sites[i]);
+        look_let_go(&question->look);
+    }
+}

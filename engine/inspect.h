@@ -1,0 +1,67 @@
+/* inspect.h - looking at the workers from outside: sites, and why something waits.
+ *
+ * Any thread but a worker's: each call posts a question to the workers' inboxes and waits for the answers, at
+ * most INSPECT_WAIT_MS; a worker that does not answer in time is left out and `complete` says so. */
+#ifndef POSTRIDER_INSPECT_H
+#define POSTRIDER_INSPECT_H
+
+#include "engine/limits.h"
+#include "queue/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fleet; /* all workers; see fleet.h */
+
+#define INSPECT_WAIT_MS 2000
+
+/* One path: a source to a site. */
+struct path_info {
+    char site[DOMAIN_MAX + 1], source[NAME_MAX_BYTES + 1];
+    unsigned worker;
+    unsigned connections, connecting, idle; /* now */
+    unsigned window, max_connections;       /* what feedback allows, what is configured */
+    unsigned lanes, buffered, in_flight;    /* recipients in memory; of them in a transaction */
+    uint64_t delivered, deferred, failed;   /* since the start */
+    uint64_t rate_1m;                       /* delivered in the last minute */
+    int64_t blocked_until_ms;               /* wall; 0: not held */
+    char blocked_by[32];                    /* "backoff", "max_rate", "max_connections", … empty: nothing */
+    char reason[256];                       /* the cause: the reply or error that led to it */
+};
+
+struct path_list {
+    struct path_info *list; /* malloc'ed */
+    size_t count;
+    bool complete;
+};
+/* All paths, or those of one site (by name) when it is not NULL. The caller frees list. */
+void inspect_paths(struct fleet *fleet, const char *site, struct path_list *out);
+
+/* Why does what is in this lane wait? */
+struct lane_why {
+    bool known;     /* the lane is with a worker */
+    bool resolving; /* its domain's MX is being asked for */
+    char site[DOMAIN_MAX + 1], source[NAME_MAX_BYTES + 1];
+    char limit[32];   /* which limit says no: as blocked_by, or "dns", "" when nothing holds it */
+    int64_t until_ms; /* wall, 0: not known */
+    char reason[256];
+    unsigned buffered, in_flight;
+};
+void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct lane_why *why);
+
+/* Of all workers together. */
+struct fleet_figures {
+    unsigned sessions, sites;
+    uint64_t in_flight, buffered;
+    uint64_t delivered, deferred, failed; /* since the start */
+    uint64_t rate_1m;                     /* delivered a second, over the last minute */
+};
+/* Reads counters that the workers publish; never waits. */
+void inspect_figures(struct fleet *fleet, struct fleet_figures *figures);
+/* Which site a domain's mail goes to, as known now ("" when not known): for `queue --by site`. Never waits
+ * long: one question for many domains. names and sites are arrays of n; sites are DOMAIN_MAX + 1 bytes each.
+ */
+void inspect_domain_sites(struct fleet *fleet, const char *const *domains, char (*sites)[DOMAIN_MAX + 1],
+                          size_t n);
+
+#endif

@@ -1,0 +1,42 @@
+/* job_line.h - a job line (INTERFACE.md, "Job API") to what the store wants: a spec and a compiled message.
+ *
+ * Zero it, call job_line_read, use spec and template, call job_line_free, whatever job_line_read returned.
+ * Not built yet, and so refused with a sentence rather than ignored: amp, list, attachments, unsubscribe,
+ * require_tls and require_dkim. One thread. */
+#ifndef POSTRIDER_INTAKE_JOB_LINE_H
+#define POSTRIDER_INTAKE_JOB_LINE_H
+
+#include "engine/base/js.h"
+#include "engine/config.h"
+#include "engine/message/template.h"
+#include "queue/store.h"
+
+struct job_rules {
+    const struct config *config;
+    struct str tenant; /* who sends is bound to this tenant; empty: to none */
+};
+
+struct job_line {
+    struct job_spec spec; /* content included; valid until job_line_free */
+    struct str idempotency_key;
+    struct template template; /* of the content, opened */
+    /* Private. */
+    json_t *root;
+    struct message_spec message;
+    struct message_header *headers;
+    bool has_from, has_bounces, has_dsn, wants_tls, wants_dkim;
+    const json_t *message_value;
+    struct buf content, raw, texts, metadata;
+};
+
+/* Takes over root, an object. False: err says what is wrong; nothing of the job can be used. */
+bool job_line_read(struct job_line *job, json_t *root, const struct job_rules *rules, struct now now,
+                   struct err *err);
+void job_line_free(struct job_line *job);
+
+/* For lines that are broken or have neither "message" nor "to": does this look like somebody's job rather
+ * than a recipient? A job line taken for a recipient would give its recipients the job before. */
+bool job_line_resembles(const json_t *object);
+bool job_line_resembles_text(struct str line);
+
+#endif

@@ -1,0 +1,191 @@
+/* main.c - postriderd: reads the configuration, starts the parts, waits for a signal, stops them in order.
+ *
+ * Up: store (opened, recovered), workers, reporter, store's threads, API. Down: the API refuses new work,
+ * workers finish what is under way, the reporter ends, the API lets go of its clients, the store commits what
+ * is left. */
+#include "engine/admin/api.h"
+#include "engine/base/log.h"
+#include "engine/config.h"
+#include "engine/fleet.h"
+#include "engine/report/reporter.h"
+#include "queue/store.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct options {
+    const char *config_path;
+    bool check_only;
+};
+
+struct daemon {
+    struct config *config;
+    struct store *store;
+    struct fleet *fleet;
+    struct reporter *reporter;
+    struct api *api;
+};
+
+static void usage(FILE *out)
+{
+    fputs("usage: postriderd [-t] -c FILE\n"
+          "The Postrider mail engine, in the foreground; logs to stderr.\n"
+          "  -c FILE        the configuration (postrider.yaml(5)); an empty file is a working one\n"
+          "  -t             check the configuration and exit\n"
+          "      --version  print the version and exit\n"
+          "  -h, --help     print this and exit\n"
+          "Signals: TERM and INT stop it cleanly within stop_timeout. Exit: 0 done, 1 failed, 2 usage.\n",
+          out);
+}
+
+/* Returns an exit code, or -1 to go on. */
+static int options_read(int argc, char **argv, struct options *options)
+{
+    static const struct option names[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"test", no_argument, NULL, 't'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    for (int c; (c = getopt_long(argc, argv, "c:th", names, NULL)) != -1;) {
+        switch (c) {
+        case 'c':
+            options->config_path = optarg;
+            break;
+        case 't':
+            options->check_only = true;
+            break;
+        case 'V':
+            puts("postriderd " POSTRIDER_VERSION);
+            return 0;
+        case 'h':
+            usage(stdout);
+            return 0;
+        default:
+            usage(stderr);
+            return 2;
+        }
+    }
+    if (optind < argc || options->config_path == NULL) {
+        fprintf(stderr, "postriderd: %s%s; try: postriderd -c /etc/postrider/postrider.yaml\n",
+                optind < argc ? "unexpected argument " : "no configuration given",
+                optind < argc ? argv[optind] : "");
+        return 2;
+    }
+    return -1;
+}
+
+static int fail(const struct err *err)
+{
+    fprintf(stderr, "postriderd: %s\n", err->text);
+    return 1;
+}
+
+static bool daemon_start(struct daemon *daemon, struct err *err)
+{
+    const struct config *config = daemon->config;
+    struct now now = clock_now();
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned workers = config->workers ? config->workers : cores > 0 ? (unsigned)cores : 1;
+    const struct store_settings store = {
+        .directory = config->state_directory,
+        .max_size = config->queue.max_size,
+        .reserve = config->queue.reserve,
+        .lifetime_ms = config->queue.lifetime_ms,
+        .retain_ms = config->queue.retain_ms,
+        .workers = workers,
+    };
+    daemon->store = store_open(&store, now, err);
+    if (daemon->store == NULL)
+        return false;
+    daemon->fleet = fleet_start(daemon->store, config, workers, err);
+    if (daemon->fleet == NULL || !store_start(daemon->store, err))
+        return false;
+    daemon->reporter = reporter_start(daemon->store, config, err);
+    if (daemon->reporter == NULL)
+        return false;
+    const struct api_context api = {
+        .store = daemon->store,
+        .fleet = daemon->fleet,
+        .config = config,
+        .version = POSTRIDER_VERSION,
+        .started = now,
+    };
+    daemon->api = api_create(&api, err);
+    return daemon->api != NULL;
+}
+
+static void daemon_stop(struct daemon *daemon)
+{
+    if (daemon->api)
+        api_stop(daemon->api);
+    if (daemon->reporter)
+        reporter_stop(daemon->reporter);
+    if (daemon->fleet)
+        fleet_stop(daemon->fleet);
+    if (daemon->api)
+        api_destroy(daemon->api);
+    if (daemon->store)
+        store_stop(daemon->store);
+    fleet_destroy(daemon->fleet);
+    if (daemon->store)
+        store_close(daemon->store);
+    config_free(daemon->config);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {0};
+    struct daemon daemon = {0};
+    struct err err = {0};
+    struct buf errors;
+    int code = options_read(argc, argv, &options);
+    if (code >= 0)
+        return code;
+    buf_init(&errors, CONFIG_ERRORS_MAX);
+    if (!config_load(options.config_path, &daemon.config, &errors)) {
+        fwrite(errors.data, 1, errors.len, stderr);
+        buf_free(&errors);
+        return 1;
+    }
+    buf_free(&errors);
+    if (options.check_only) {
+        printf("postriderd: %s is good\n", options.config_path);
+        config_free(daemon.config);
+        return 0;
+    }
+
+    /* Blocked before any thread starts, so that only sigwait below gets them. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+
+    if (!daemon_start(&daemon, &err)) {
+        code = fail(&err);
+        daemon_stop(&daemon);
+        return code;
+    }
+    log_info("postriderd %s is up: state in %s, jobs at %s", POSTRIDER_VERSION,
+             daemon.config->state_directory, daemon.config->jobs.unix_path);
+    for (int signal = 0; signal != SIGTERM && signal != SIGINT;) {
+        if (sigwait(&signals, &signal) != 0)
+            break;
+        if (signal == SIGHUP)
+            log_warn("SIGHUP: this version does not reload its configuration; restart it (nothing queued is "
+                     "lost)");
+    }
+    log_info("stopping: no new work, what is under way finishes within stop_timeout");
+    daemon_stop(&daemon);
+    log_info("stopped");
+    return 0;
+}

@@ -1,0 +1,72 @@
+/* compile.h - what the two ways to compile a message share: raw (raw.c) and from fields (compose.c). Private
+ * to message/. */
+#ifndef POSTRIDER_MESSAGE_COMPILE_H
+#define POSTRIDER_MESSAGE_COMPILE_H
+
+#include "engine/message/emit.h"
+#include "engine/message/scan.h"
+#include "engine/message/template.h"
+
+/* Transfer encodings that a part may come in. */
+enum encoding {
+    ENCODING_NONE,
+    ENCODING_7BIT,
+    ENCODING_8BIT,
+    ENCODING_BINARY,
+    ENCODING_QP,
+    ENCODING_BASE64,
+    ENCODING_UNKNOWN
+};
+
+/* What a part that has no parts goes out as. */
+enum leaf_form { LEAF_KEPT, LEAF_QP, LEAF_BASE64, LEAF_MERGED };
+
+struct leaf {
+    struct str body; /* as it came */
+    enum encoding encoding;
+    bool text, html, attachment;
+    struct str charset; /* empty: none declared */
+    /* Planned by leaf_plan. */
+    enum leaf_form form;
+    struct str content; /* to be encoded, unless kept */
+    bool declare_utf8;  /* the charset must be declared as UTF-8 */
+};
+
+struct compiler {
+    const struct message_spec *spec;
+    struct err *err;
+    bool merge;
+    unsigned flags; /* of the record */
+    unsigned seen;  /* bits by enum field_id: fields of the top header */
+    size_t parts, variables;
+    struct emit head, body;
+    struct names names;
+    struct str source; /* the raw message, for line numbers */
+    struct buf value, decoded, marked, text, queue,
+        content; /* scratch, each valid until the next field or part */
+};
+
+/* Writes a field whose value is UTF-8 without line ends: encodes, or records it if it holds variables.
+ * `where` is its place in the source, or NULL. */
+bool compile_field(struct compiler *c, struct emit *e, struct str name, enum field_kind kind,
+                   struct str value, bool strict, const char *where);
+/* A field of fixed text that is known to be right. */
+void compile_plain_field(struct emit *e, const char *line);
+
+/* Decides what becomes of a part. `where` as above. */
+bool leaf_plan(struct compiler *c, struct leaf *leaf, const char *where);
+/* The name of the encoding that goes into the part's header; NULL when kept. */
+const char *leaf_encoding(const struct leaf *leaf);
+/* Writes what was planned. */
+bool leaf_write(struct compiler *c, struct emit *e, const struct leaf *leaf, const char *where);
+/* Whole lines that no one merges or encodes; long ones are cut. */
+void compile_lines(struct compiler *c, struct emit *e, struct str text);
+
+bool compile_raw(struct compiler *c);
+bool compile_composed(struct compiler *c);
+
+/* False, with "line 12: …" or, when `where` is not in the source, the sentence alone. */
+bool compile_fail(struct compiler *c, const char *where, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

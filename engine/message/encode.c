@@ -1,0 +1,183 @@
+/* encode.c - see encode.h. */
+#include "engine/message/encode.h"
+
+static const char hex[] = "0123456789ABCDEF";
+
+enum { ENCODE, SAFE, SPACE, BREAK, DROP, MARKUP };
+
+/* clang-format off */
+#define E8 ENCODE, ENCODE, ENCODE, ENCODE, ENCODE, ENCODE, ENCODE, ENCODE
+#define S8 SAFE, SAFE, SAFE, SAFE, SAFE, SAFE, SAFE, SAFE
+
+/* What a byte is to quoted-printable: all printable ASCII but `=` is safe. Bytes over 127 are 0, ENCODE. */
+static const uint8_t class_of[256] = {
+    DROP, ENCODE, ENCODE, ENCODE, ENCODE, ENCODE, ENCODE, ENCODE,
+    ENCODE, SPACE, BREAK, ENCODE, ENCODE, BREAK, ENCODE, ENCODE,
+    E8, E8,
+    SPACE, SAFE, MARKUP /* " */, SAFE, SAFE, SAFE, MARKUP /* & */, MARKUP /* ' */, S8,
+    S8, SAFE, SAFE, SAFE, SAFE, MARKUP /* < */, ENCODE /* = */, MARKUP /* > */, SAFE,
+    S8, S8, S8, S8, S8, S8, S8,
+    SAFE, SAFE, SAFE, SAFE, SAFE, SAFE, SAFE, ENCODE,
+};
+/* clang-format on */
+
+static struct str entity(char c)
+{
+    switch (c) {
+    case '&':
+        return STR("&amp;");
+    case '<':
+        return STR("&lt;");
+    case '>':
+        return STR("&gt;");
+    case '"':
+        return STR("&quot;");
+    default:
+        return STR("&#39;");
+    }
+}
+
+static char *put_soft_break(char *out, unsigned *col)
+{
+    memcpy(out, "=\r\n", 3);
+    *col = 0;
+    return out + 3;
+}
+
+static char *put_hex(char *out, char c, unsigned *col)
+{
+    if (*col + 3 > QP_LINE_MAX - 1)
+        out = put_soft_break(out, col);
+    *out++ = '=';
+    *out++ = hex[(uint8_t)c >> 4];
+    *out++ = hex[(uint8_t)c & 15];
+    *col += 3;
+    return out;
+}
+
+static bool needs_guard(struct str text, size_t i)
+{
+    return text.p[i] == '.' || text.p[i] == '-' ||
+           (text.p[i] == 'F' && str_starts(str_make(text.p + i, text.n - i), STR("From ")));
+}
+
+/* Printable text; broken where the line ends. */
+static char *put_plain(char *out, struct str s, unsigned *col)
+{
+    while (s.n > 0) {
+        size_t room = QP_LINE_MAX - 1 - *col;
+        if (room == 0) {
+            out = put_soft_break(out, col);
+            if (needs_guard(s, 0)) {
+                out = put_hex(out, s.p[0], col);
+                s = str_make(s.p + 1, s.n - 1);
+            }
+            continue;
+        }
+        size_t n = s.n < room ? s.n : room;
+        memcpy(out, s.p, n);
+        out += n;
+        *col += (unsigned)n;
+        s = str_make(s.p + n, s.n - n);
+    }
+    return out;
+}
+
+/* Whether the byte at i would end a line, or the text. */
+static bool at_end(struct str text, size_t i)
+{
+    return i + 1 == text.n || text.p[i + 1] == '\r' || text.p[i + 1] == '\n' || text.p[i + 1] == '\0';
+}
+
+char *qp_encode(char *out, struct str text, bool html, bool guard, unsigned *col)
+{
+    for (size_t i = 0; i < text.n;) {
+        if ((*col == 0 || guard) && needs_guard(text, i)) {
+            out = put_hex(out, text.p[i++], col);
+            guard = false;
+            continue;
+        }
+        size_t start = i;
+        uint8_t class;
+        while ((class = class_of[(uint8_t)text.p[i]]) == SAFE || (class == MARKUP && !html) ||
+               (class == SPACE && !at_end(text, i)))
+            if (++i == text.n)
+                break;
+        if (i > start) {
+            out = put_plain(out, str_make(text.p + start, i - start), col);
+            guard = false;
+            continue;
+        }
+        char c = text.p[i++];
+        if (class == BREAK) {
+            i += c == '\r' && i < text.n && text.p[i] == '\n';
+            memcpy(out, "\r\n", 2);
+            out += 2;
+            *col = 0;
+        } else if (class == MARKUP) {
+            out = put_plain(out, entity(c), col);
+        } else if (class != DROP) {
+            out = put_hex(out, c, col);
+        }
+        guard = guard && class == DROP;
+    }
+    return out;
+}
+
+bool buf_add_qp(struct buf *buf, struct str text, bool guard, unsigned *col)
+{
+    while (text.n > 0) { /* in pieces, so that room for the worst is not asked for all at once */
+        size_t n = text.n;
+        if (n > 65536) {
+            n = 65536;
+            while (n > 32768 && text.p[n - 1] != '\n')
+                n--;
+            if (text.p[n - 1] != '\n')
+                n = text.p[65535] == '\r' ? 65535 : 65536;
+        }
+        char *out = buf_room(buf, QP_ROOM(n));
+        if (out == NULL)
+            return false;
+        buf->len = (size_t)(qp_encode(out, str_make(text.p, n), false, guard, col) - buf->data);
+        guard = false;
+        text = str_make(text.p + n, text.n - n);
+    }
+    return true;
+}
+
+static const char base64_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+char *base64_encode(char *out, struct str bytes)
+{
+    const uint8_t *p = (const uint8_t *)bytes.p;
+    size_t n = bytes.n;
+    for (; n >= 3; n -= 3, p += 3) {
+        *out++ = base64_alphabet[p[0] >> 2];
+        *out++ = base64_alphabet[(p[0] & 3) << 4 | p[1] >> 4];
+        *out++ = base64_alphabet[(p[1] & 15) << 2 | p[2] >> 6];
+        *out++ = base64_alphabet[p[2] & 63];
+    }
+    if (n > 0) {
+        unsigned second = n == 2 ? p[1] : 0;
+        *out++ = base64_alphabet[p[0] >> 2];
+        *out++ = base64_alphabet[(p[0] & 3U) << 4 | second >> 4];
+        *out++ = n == 2 ? base64_alphabet[(second & 15) << 2] : '=';
+        *out++ = '=';
+    }
+    return out;
+}
+
+bool buf_add_base64(struct buf *buf, struct str bytes)
+{
+    enum { LINE_BYTES = 57 }; /* become 76 characters */
+    for (size_t at = 0; at < bytes.n; at += LINE_BYTES) {
+        size_t n = bytes.n - at < LINE_BYTES ? bytes.n - at : LINE_BYTES;
+        char *out = buf_room(buf, 78);
+        if (out == NULL)
+            return false;
+        char *end = base64_encode(out, str_make(bytes.p + at, n));
+        memcpy(end, "\r\n", 2);
+        buf->len += (size_t)(end + 2 - out);
+    }
+    return true;
+}

@@ -1,0 +1,240 @@
+/* leaf.c - a part without parts: what transfer encoding it goes out in, and its variables. See compile.h.
+ *
+ * A part is kept as it came when it can be: no variables in it, no line over TEXT_LINE_MAX, nothing 8-bit
+ * that is not declared. Otherwise it is decoded, and encoded anew: text as quoted-printable, other things as
+ * base64. */
+#include "engine/message/compile.h"
+#include "engine/message/decode.h"
+#include "engine/message/encode.h"
+#include "engine/message/lines.h"
+#include "engine/message/merge.h"
+#include "engine/message/utf8.h"
+
+struct shape {
+    bool long_lines, nul, eight_bit;
+};
+
+static struct shape shape_of(struct str text)
+{
+    struct shape shape = {0};
+    struct lines lines = lines_of(text);
+    struct str line;
+    bool ended;
+    while (lines_next(&lines, &line, &ended))
+        shape.long_lines |= line.n > TEXT_LINE_MAX;
+    shape.nul = text.n > 0 && memchr(text.p, '\0', text.n) != NULL;
+    shape.eight_bit = !utf8_is_ascii(text);
+    return shape;
+}
+
+/* The part's content, decoded if need be. */
+static bool decode(struct compiler *c, const struct leaf *leaf, struct str *content)
+{
+    buf_clear(&c->content);
+    *content = leaf->body;
+    if (leaf->encoding != ENCODING_QP && leaf->encoding != ENCODING_BASE64)
+        return true;
+    bool ok = leaf->encoding == ENCODING_QP ? qp_decode(leaf->body, &c->content)
+                                            : base64_decode(leaf->body, &c->content);
+    *content = buf_str(&c->content);
+    return ok || err_set(c->err, 0, "a part is too large to be decoded");
+}
+
+static bool is_utf8_or_less(struct str charset)
+{
+    return charset.n == 0 || str_eq_nocase(charset, STR("us-ascii")) ||
+           str_eq_nocase(charset, STR("utf-8")) || str_eq_nocase(charset, STR("utf8"));
+}
+
+static bool needs_recoding(const struct compiler *c, const struct leaf *leaf, struct shape shape)
+{
+    switch (leaf->encoding) {
+    case ENCODING_8BIT:
+    case ENCODING_UNKNOWN:
+        return shape.long_lines || shape.nul || (shape.eight_bit && c->spec->seven_bit);
+    case ENCODING_BINARY:
+        return true;
+    default:
+        return shape.long_lines || shape.nul || shape.eight_bit;
+    }
+}
+
+static bool plan_merged(struct compiler *c, struct leaf *leaf, const char *where)
+{
+    if (leaf->encoding == ENCODING_UNKNOWN)
+        return compile_fail(c, where,
+                            "a part with variables has a Content-Transfer-Encoding that is not known");
+    if (!is_utf8_or_less(leaf->charset) || !utf8_valid(leaf->content))
+        return compile_fail(c, where,
+                            "a part with variables is not in UTF-8 (charset \"%.*s\"): convert it to UTF-8 "
+                            "before it is submitted",
+                            STR_ARG(leaf->charset));
+    leaf->form = LEAF_MERGED;
+    leaf->declare_utf8 = !str_eq_nocase(leaf->charset, STR("utf-8"));
+    return true;
+}
+
+bool leaf_plan(struct compiler *c, struct leaf *leaf, const char *where)
+{
+    leaf->form = LEAF_KEPT;
+    if (c->merge && leaf->text && !leaf->attachment) {
+        if (!decode(c, leaf, &leaf->content))
+            return false;
+        if (merge_has_any(leaf->content))
+            return plan_merged(c, leaf, where);
+    }
+    struct shape shape = shape_of(leaf->body);
+    if (!needs_recoding(c, leaf, shape)) {
+        c->flags |= shape.eight_bit ? RECORD_HAS_8BIT : 0;
+        return true;
+    }
+    if (leaf->encoding == ENCODING_UNKNOWN)
+        return compile_fail(
+            c, where,
+            "a part has lines over %d octets, NUL or 8-bit octets in a Content-Transfer-Encoding "
+            "that is not known",
+            TEXT_LINE_MAX);
+    if (!decode(c, leaf, &leaf->content))
+        return false;
+    leaf->form = leaf->text ? LEAF_QP : LEAF_BASE64;
+    leaf->declare_utf8 = leaf->text &&
+                         (leaf->charset.n == 0 || str_eq_nocase(leaf->charset, STR("us-ascii"))) &&
+                         !utf8_is_ascii(leaf->content) && utf8_valid(leaf->content);
+    return true;
+}
+
+const char *leaf_encoding(const struct leaf *leaf)
+{
+    return leaf->form == LEAF_KEPT ? NULL : leaf->form == LEAF_BASE64 ? "base64" : "quoted-printable";
+}
+
+/* A line without NUL and, if nothing 8-bit may be left, with `?` instead: between parts nothing can be
+ * encoded, and nobody reads it. */
+static struct str clean_line(struct compiler *c, struct str line)
+{
+    bool ascii = utf8_is_ascii(line);
+    if (line.n == 0 || ((ascii || !c->spec->seven_bit) && memchr(line.p, '\0', line.n) == NULL)) {
+        c->flags |= ascii ? 0U : RECORD_HAS_8BIT;
+        return line;
+    }
+    buf_clear(&c->value);
+    for (size_t i = 0; i < line.n; i++)
+        if (line.p[i] != '\0')
+            buf_add_char(&c->value, line.p[i] & 0x80 && c->spec->seven_bit ? '?' : line.p[i]);
+    c->flags |= ascii || c->spec->seven_bit ? 0U : RECORD_HAS_8BIT;
+    return buf_str(&c->value);
+}
+
+void compile_lines(struct compiler *c, struct emit *e, struct str text)
+{
+    struct lines lines = lines_of(text);
+    struct str line;
+    bool ended;
+    while (lines_next(&lines, &line, &ended)) {
+        line = clean_line(c, line);
+        for (; line.n > TEXT_LINE_MAX; line = str_make(line.p + TEXT_LINE_MAX, line.n - TEXT_LINE_MAX)) {
+            emit_text(e, str_make(line.p, TEXT_LINE_MAX));
+            emit_line_end(e);
+        }
+        emit_text(e, line);
+        if (ended)
+            emit_line_end(e);
+    }
+}
+
+static void write_kept(struct emit *e, struct str body)
+{
+    struct lines lines = lines_of(body);
+    struct str line;
+    bool ended;
+    while (lines_next(&lines, &line, &ended)) {
+        emit_text(e, line);
+        if (ended)
+            emit_line_end(e);
+    }
+}
+
+/* The text of binary parts is taken byte by byte, that of others line by line. */
+static void write_base64(struct emit *e, const struct leaf *leaf)
+{
+    struct buf canonical;
+    buf_init(&canonical, CONTENT_MAX);
+    struct str content = leaf->content;
+    if (leaf->encoding <= ENCODING_8BIT) {
+        struct lines lines = lines_of(content);
+        struct str line;
+        bool ended;
+        while (lines_next(&lines, &line, &ended)) {
+            buf_add_str(&canonical, line);
+            if (ended)
+                buf_add(&canonical, "\r\n", 2);
+        }
+        content = buf_str(&canonical);
+        e->bytes.failed |= canonical.failed;
+    }
+    if (buf_add_base64(&e->bytes, content) && content.n > 0)
+        e->bytes.len -= 2; /* the last line end is the message's or the boundary's */
+    emit_encoded(e);
+    buf_free(&canonical);
+}
+
+/* Text with variables. After one the column is not known: the text is laid out as if GUESS more were taken,
+ * and render.c puts a soft line break before it where that was not enough. */
+static bool write_merged(struct compiler *c, struct emit *e, const struct leaf *leaf, const char *where)
+{
+    enum { GUESS = 12, TOO_FAR = 60 };
+    struct merge_variable v = {.end = 0};
+    unsigned col = 0;
+    for (bool after = false;; after = true) {
+        const char *why;
+        size_t at = v.end;
+        enum merge_found found = merge_next(leaf->content, at, &v, &why);
+        if (found == MERGE_MALFORMED) {
+            struct str before = str_make(leaf->content.p, v.start);
+            size_t line = 1;
+            for (size_t i = 0; i < before.n; i++)
+                line += before.p[i] == '\n' || (before.p[i] == '\r' && before.p[i + 1] != '\n');
+            bool plain = leaf->content.p == leaf->body.p;
+            return plain ? compile_fail(c, leaf->content.p + v.start, "%s", why)
+                         : compile_fail(c, where, "in the encoded part that begins here, at its line %zu: %s",
+                                        line, why);
+        }
+        size_t end = found == MERGE_NONE ? leaf->content.n : v.start;
+        buf_add_qp(&e->bytes, str_make(leaf->content.p + at, end - at), after, &col);
+        emit_encoded(e);
+        if (found == MERGE_NONE)
+            return true;
+        size_t name = names_add(&c->names, v.name, v.fallback.p == NULL);
+        if (name == SIZE_MAX)
+            return err_set(c->err, 0, "the message has more than %d different variables", TEMPLATE_NAMES_MAX);
+        uint8_t flags =
+            (uint8_t)((v.fallback.p ? OP_DEFAULT : 0) | (leaf->html && !v.unescaped ? OP_HTML : 0));
+        emit_text_op(e, (struct record_op){.kind = RECORD_VALUE, .flags = flags, .name = (uint16_t)name},
+                     v.fallback);
+        c->variables++;
+        col = col + GUESS > TOO_FAR ? 0 : col + GUESS;
+    }
+}
+
+bool leaf_write(struct compiler *c, struct emit *e, const struct leaf *leaf, const char *where)
+{
+    unsigned col = 0;
+    switch (leaf->form) {
+    case LEAF_KEPT:
+        write_kept(e, leaf->body);
+        return true;
+    case LEAF_QP:
+        buf_add_qp(&e->bytes, leaf->content, false, &col);
+        emit_encoded(e);
+        break;
+    case LEAF_BASE64:
+        write_base64(e, leaf);
+        break;
+    case LEAF_MERGED:
+        if (!write_merged(c, e, leaf, where))
+            return false;
+        break;
+    }
+    c->flags |= c->spec->raw.p ? RECORD_RECODED : 0;
+    return true;
+}

@@ -1,0 +1,205 @@
+/* carrier.c - see carrier.h.
+ *
+ * A connection that failed before EHLO was through is the host's failure: the address is left alone for a
+ * while, the window shrinks, and the pool tries the next address at once. One whose opportunistic handshake
+ * failed is tried again in the clear. A connection that carried something and was then lost is nobody's
+ * fault: a new one may begin at once. */
+#include "engine/route/carrier.h"
+
+#include "engine/route/host.h"
+#include "engine/route/path.h"
+#include "engine/route/pool.h"
+#include "engine/route/shipment.h"
+
+#include <stdlib.h>
+
+struct carrier {
+    TAILQ_ENTRY(carrier) all, idle, lru;
+    struct pool *pool;
+    struct session *session;
+    struct dns_mx *hosts; /* keeps the host's name */
+    const char *host;
+    struct sockaddr_storage address;
+    bool ready, worked, is_idle, try_tls, stopping;
+};
+
+#define IDLERS_LOOKED_AT 64 /* of the longest idle, to find one of a path */
+
+static void carrier_set_idle(struct carrier *carrier, bool idle)
+{
+    if (carrier->is_idle == idle)
+        return;
+    struct pool *pool = carrier->pool;
+    struct router *router = pool->path->router;
+    carrier->is_idle = idle;
+    if (idle) {
+        TAILQ_INSERT_HEAD(&pool->idlers, carrier, idle);
+        TAILQ_INSERT_TAIL(&router->idlers, carrier, lru);
+        pool->idle++;
+        pool->path->idle++;
+    } else {
+        TAILQ_REMOVE(&pool->idlers, carrier, idle);
+        TAILQ_REMOVE(&router->idlers, carrier, lru);
+        pool->idle--;
+        pool->path->idle--;
+    }
+}
+
+static struct session_transaction *carrier_pull(struct session *session, struct now now)
+{
+    struct carrier *carrier = session_owner(session);
+    struct pool *pool = carrier->pool;
+    (void)now; /* the router's, as fresh */
+    struct session_transaction *transaction =
+        carrier->stopping ? NULL : shipment_next(pool, carrier->host, session_tls_text(session));
+    carrier_set_idle(carrier, transaction == NULL && !carrier->stopping);
+    return transaction;
+}
+
+static void carrier_done(struct session *session, struct session_transaction *transaction, struct now now)
+{
+    struct carrier *carrier = session_owner(session);
+    (void)now;
+    if (!carrier->worked && session_carried(session) > 0) {
+        carrier->worked = true;
+        host_works(carrier->pool->path->router, &carrier->address);
+    }
+    shipment_done(transaction, carrier->pool);
+}
+
+static void carrier_ready(struct session *session, struct now now)
+{
+    struct carrier *carrier = session_owner(session);
+    struct pool *pool = carrier->pool;
+    (void)now;
+    carrier->ready = true;
+    pool->connecting--;
+    pool->failures = 0;
+    path_connected(pool->path);
+    pool_touch(pool); /* the window has grown */
+}
+
+/* The connection was of no use: whose fault is it? */
+static enum path_end carrier_failed(struct carrier *carrier, const struct verdict *why)
+{
+    struct pool *pool = carrier->pool;
+    struct path *path = pool->path;
+    struct router *router = path->router;
+    bool tls_broken = why->status.subject == 7 && why->status.detail == 5;
+    if (carrier->try_tls && tls_broken && !carrier->ready) {
+        host_set_plain(router, &carrier->address);
+        return PATH_END_FINE; /* the same address again, in the clear */
+    }
+    if (!carrier->ready && why->code != 0 && path->connections > path->connecting) {
+        path_note(path, why);
+        return PATH_END_REFUSED; /* the host speaks, and others are welcome: one too many */
+    }
+    if (why->scope == SCOPE_PATH)
+        path_pause(path, why); /* not one connection is welcome */
+    if (carrier->ready)
+        host_lost(router, &carrier->address, path->settings);
+    else
+        host_failed(router, &carrier->address, path->settings);
+    pool_target_failed(pool, &carrier->address, why);
+    return PATH_END_FAILED;
+}
+
+static void carrier_closed(struct session *session, const struct verdict *why, struct now now)
+{
+    struct carrier *carrier = session_owner(session);
+    struct pool *pool = carrier->pool;
+    struct path *path = pool->path;
+    (void)now;
+    bool of_use = carrier->ready && session_carried(session) > 0;
+    enum path_end end = PATH_END_FINE;
+    carrier_set_idle(carrier, false);
+    if (why->outcome != VERDICT_NONE && !of_use)
+        end = carrier_failed(carrier, why);
+    path_connection_over(path, carrier->ready, end);
+    if (!carrier->ready)
+        pool->connecting--;
+    pool->open--;
+    TAILQ_REMOVE(&pool->carriers, carrier, all);
+    pool_touch(pool);
+    path_serve(path);
+    path_serve_line(path->router);
+    session_free(session);
+    dns_mx_unref(carrier->hosts);
+    free(carrier);
+}
+
+static const struct session_handlers carrier_handlers = {
+    .next = carrier_pull,
+    .done = carrier_done,
+    .ready = carrier_ready,
+    .closed = carrier_closed,
+};
+
+bool carrier_open(struct pool *pool, const struct target *target)
+{
+    struct path *path = pool->path;
+    struct router *router = path->router;
+    struct err err;
+    struct carrier *carrier = calloc(1, sizeof *carrier);
+    if (carrier == NULL)
+        return false;
+    carrier->pool = pool;
+    carrier->hosts = dns_mx_ref(pool->hosts);
+    carrier->host = carrier->hosts->hosts[target->host].name;
+    carrier->address = target->address;
+    carrier->try_tls = !host_is_plain(router, &target->address);
+    const struct config_source *source = path->source;
+    carrier->session = session_create(
+        &router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,
+        source->address_len ? (const struct sockaddr *)&source->address_value : NULL, source->address_len,
+        (const struct sockaddr *)&carrier->address, target->len, carrier->try_tls, &err);
+    if (carrier->session == NULL) {
+        struct verdict why;
+        verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "%s", err.text);
+        host_failed(router, &carrier->address, path->settings);
+        pool_target_failed(pool, &carrier->address, &why);
+        dns_mx_unref(carrier->hosts);
+        free(carrier);
+        return false;
+    }
+    TAILQ_INSERT_TAIL(&pool->carriers, carrier, all);
+    pool->open++;
+    pool->connecting++;
+    path_connecting(path);
+    return true;
+}
+
+struct carrier *carrier_next(struct carrier *carrier)
+{
+    return TAILQ_NEXT(carrier, all);
+}
+
+void carrier_stop(struct carrier *carrier, bool hard)
+{
+    carrier->stopping = true;
+    carrier_set_idle(carrier, false);
+    session_stop(carrier->session, hard);
+}
+
+void carrier_kick_idle(struct pool *pool)
+{
+    struct carrier *carrier = TAILQ_FIRST(&pool->idlers);
+    if (carrier == NULL)
+        return;
+    carrier_set_idle(carrier, false);
+    session_kick(carrier->session);
+}
+
+struct carrier *carrier_longest_idle(struct router *router, const struct path *path, const struct pool *but)
+{
+    struct carrier *carrier;
+    unsigned looked_at = 0;
+    TAILQ_FOREACH(carrier, &router->idlers, lru)
+    {
+        if (carrier->pool != but && (path == NULL || carrier->pool->path == path))
+            return carrier;
+        if (++looked_at == IDLERS_LOOKED_AT)
+            return NULL;
+    }
+    return NULL;
+}

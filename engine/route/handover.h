@@ -1,0 +1,18 @@
+/* handover.h - what workers tell each other through their inboxes. Each message is malloc'ed by who posts it
+ * and freed by who takes it. */
+#ifndef POSTRIDER_ROUTE_HANDOVER_H
+#define POSTRIDER_ROUTE_HANDOVER_H
+
+#include "engine/dns/dns.h"
+#include "queue/store.h"
+
+enum { HANDOVER_LANE = 200, HANDOVER_LOOK, HANDOVER_STOP };
+
+/* HANDOVER_LANE: a lane whose site the receiver owns, with its domain's hosts (the reference goes along). */
+struct lane_handover {
+    struct inbox_node node;
+    struct dns_mx *mx;
+    struct store_lane_msg lane;
+};
+
+#endif

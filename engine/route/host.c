@@ -1,0 +1,109 @@
+/* host.c - see host.h. Entries are kept in the order of their last change (uthash keeps the order of
+ * insertion), so that the stalest is the first. */
+#include "engine/route/host.h"
+
+#include <stdlib.h>
+
+struct host_memory {
+    UT_hash_handle hh;
+    struct sockaddr_storage address;
+    int64_t dead_until_ns, plain_until_ns, lost_at_ns;
+    unsigned failures;
+};
+
+static struct host_memory *host_find(struct router *router, const struct sockaddr_storage *address)
+{
+    struct host_memory *host;
+    HASH_FIND(hh, router->hosts, address, sizeof *address, host);
+    return host;
+}
+
+/* Finds or makes it, and moves it to the end: the freshest. NULL: no memory, then nothing is remembered. */
+static struct host_memory *host_touch(struct router *router, const struct sockaddr_storage *address)
+{
+    struct host_memory *host = host_find(router, address);
+    if (host != NULL) {
+        HASH_DEL(router->hosts, host);
+    } else {
+        if (HASH_COUNT(router->hosts) >= HOSTS_REMEMBERED_MAX) {
+            struct host_memory *stalest = router->hosts;
+            HASH_DEL(router->hosts, stalest);
+            free(stalest);
+        }
+        host = calloc(1, sizeof *host);
+        if (host == NULL)
+            return NULL;
+        host->address = *address;
+    }
+    HASH_ADD(hh, router->hosts, address, sizeof host->address, host);
+    return host;
+}
+
+int64_t host_failed(struct router *router, const struct sockaddr_storage *address,
+                    const struct config_site *settings)
+{
+    struct host_memory *host = host_touch(router, address);
+    unsigned before = host ? host->failures : 0;
+    int64_t delay_ms =
+        retry_pause_ms(settings->dead_host_delay_ms, settings->dead_host_delay_max_ms, before, &router->prng);
+    int64_t until_ns = router->now.mono_ns + delay_ms * NS_PER_MS;
+    if (host != NULL) {
+        /* Sessions that fail together are one failure: the delay doubles only once it was waited for. */
+        if (host->dead_until_ns > router->now.mono_ns)
+            return host->dead_until_ns;
+        host->failures++;
+        host->dead_until_ns = until_ns;
+    }
+    return until_ns;
+}
+
+void host_lost(struct router *router, const struct sockaddr_storage *address,
+               const struct config_site *settings)
+{
+    struct host_memory *host = host_touch(router, address);
+    if (host == NULL)
+        return;
+    if (host->lost_at_ns == 0)
+        host->lost_at_ns = router->now.mono_ns;
+    else if (router->now.mono_ns - host->lost_at_ns >= HOST_LOST_AGAIN_MS * NS_PER_MS)
+        host_failed(router, address, settings);
+}
+
+void host_works(struct router *router, const struct sockaddr_storage *address)
+{
+    struct host_memory *host = host_find(router, address);
+    if (host != NULL) {
+        host->failures = 0;
+        host->dead_until_ns = 0;
+        host->lost_at_ns = 0;
+    }
+}
+
+int64_t host_dead_until_ns(struct router *router, const struct sockaddr_storage *address)
+{
+    struct host_memory *host = host_find(router, address);
+    return host != NULL && host->dead_until_ns > router->now.mono_ns ? host->dead_until_ns : 0;
+}
+
+void host_set_plain(struct router *router, const struct sockaddr_storage *address)
+{
+    struct host_memory *host = host_touch(router, address);
+    if (host != NULL)
+        host->plain_until_ns = router->now.mono_ns + HOST_PLAIN_MS * NS_PER_MS;
+}
+
+bool host_is_plain(struct router *router, const struct sockaddr_storage *address)
+{
+    struct host_memory *host = host_find(router, address);
+    return host != NULL && host->plain_until_ns > router->now.mono_ns;
+}
+
+void host_forget_all(struct router *router)
+{
+    struct host_memory *host, *next;
+    HASH_ITER(hh, router->hosts, host, next)
+    {
+        HASH_DEL(router->hosts, host);
+        free(host);
+    }
+}

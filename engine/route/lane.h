@@ -1,0 +1,38 @@
+/* lane.h - the store's queues as a worker sees them: resolving, routing, taking, and giving back.
+ *
+ * A lane lives from its announcement until the store has said that it is idle and nothing of it is in memory.
+ * The worker that a domain hashes to resolves it; when the site belongs to another worker the lane is handed
+ * over with what was found. */
+#ifndef POSTRIDER_ROUTE_LANE_H
+#define POSTRIDER_ROUTE_LANE_H
+
+#include "engine/route/model.h"
+
+/* STORE_LANE_READY, at the home worker, or handed over with mx (whose reference it takes). */
+void lane_announced(struct router *router, const struct store_lane_msg *msg, struct dns_mx *mx);
+/* STORE_TAKEN. */
+void lane_filled(struct router *router, struct store_taken_msg *msg);
+/* STORE_DROP_JOB: gives back what waits of this job. */
+void lane_drop_job(struct router *router, uint64_t job);
+
+/* Asks the store for more if the lane can use it now. */
+void lane_want(struct lane *lane);
+/* n of its recipients are no longer in flight. */
+void lane_arrived(struct lane *lane, unsigned n);
+/* One of them waits again, at the front. */
+void lane_put_back(struct lane *lane, struct taken *taken);
+/* Takes all that waits in the strand out of every count; the caller settles it. */
+struct taken *lane_empty_strand(struct strand *strand);
+/* Credit came back: lanes that waited for it ask. */
+void lane_feed_starved(struct router *router);
+/* Frees what is of no use any more; once a step. */
+void lane_reap(struct router *router);
+/* At the end: gives everything back and frees all lanes. */
+void lane_free_all(struct router *router);
+
+/* The site of these hosts: the configured one whose pattern matches, else the registrable domain they share,
+ * else the set of them. Writes its name; returns its settings. */
+const struct config_site *lane_site(const struct config *config, const struct dns_mx *mx,
+                                    char name[DOMAIN_MAX + 1]);
+
+#endif

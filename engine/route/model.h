@@ -1,0 +1,203 @@
+/* model.h - what a worker knows: lanes, strands, pools, paths, hosts, and how they hang together.
+ *
+ * Internal to engine/route and worker.c; everything here belongs to one worker and its thread.
+ *
+ *     lane ──< strand >── pool ──< carrier (a session)
+ *     (store's queue)       │
+ *                          path (site, source)
+ *
+ * A *lane* is the store's queue of one (tenant, class, source pool, domain). When it is announced its domain
+ * is resolved; the MX hosts name the *site* and the lane then has one *strand* for each source it may leave
+ * from. A strand belongs to a *pool*: the connections that mail for the same hosts may share. Pools of one
+ * source to one site share a *path*, where limits are counted and back-off is kept. Recipients wait in
+ * strands; a session that could carry another message pulls one through its pool (pool_pull), which asks the
+ * path's limits first and then the strands by class, tenant and turn.
+ *
+ * Who owns a recipient: its strand while it waits, its shipment while a session has it, then the settle list,
+ * which the worker hands to the store once a step. `buffered` and `in_flight` count them at each level. */
+#ifndef POSTRIDER_ROUTE_MODEL_H
+#define POSTRIDER_ROUTE_MODEL_H
+
+#include "engine/config.h"
+#include "engine/dns/dns.h"
+#include "engine/message/template.h"
+#include "engine/route/limit.h"
+#include "engine/smtp/session.h"
+#include "queue/retry.h"
+#include "queue/store.h"
+
+#include <sys/queue.h>
+#include <uthash.h>
+
+struct router;
+struct path;
+struct pool;
+struct lane;
+struct flow;
+
+/* Recipients of a lane that will leave from one source. */
+struct strand {
+    struct lane *lane;
+    struct pool *pool;
+    struct flow *flow;
+    struct taken *head, **tail;
+    unsigned buffered;
+    struct strand *turn_next, *turn_prev;  /* the flow's ring, while buffered > 0 */
+    struct strand *pool_next, **pool_back; /* all of the pool's */
+    unsigned source;                       /* index in config.sources */
+};
+
+enum lane_state {
+    LANE_RESOLVING, /* its domain's MX is being asked for */
+    LANE_ROUTED,
+    LANE_DOOMED, /* its domain takes no mail: whatever is taken is failed with `doom` */
+    LANE_HELD,   /* its domain could not be resolved: asked again at hold_until_ns */
+};
+
+struct lane {
+    UT_hash_handle hh; /* by id */
+    struct router *router;
+    uint32_t id;
+    enum job_class class_;
+    enum lane_state state;
+    bool idle;    /* the store said that it has nothing more */
+    bool taking;  /* a store_take is under way */
+    bool starved; /* in the router's list of lanes that wait for credit */
+    bool asking;  /* a DNS question is under way */
+    bool sampled; /* held: one batch was taken and deferred */
+    bool reaping; /* in the router's list of lanes that may be over */
+    unsigned buffered, in_flight;
+    unsigned want, asked; /* how many it asks for; how many it has asked for */
+    unsigned failures;    /* of DNS, in a row */
+    const struct config_tenant *tenant;
+    struct shared_limit *limit; /* the tenant's rate; NULL: none */
+    const struct config_pool *sources;
+    struct dns_query query;
+    struct dns_mx *mx;
+    struct verdict *doom;
+    struct wheel_timer timer;
+    int64_t hold_until_ns;
+    int64_t fresh_until_ns; /* the MX answer serves until then */
+    struct lane *starved_next, *reap_next;
+    unsigned strand_count;
+    struct strand *strands; /* one a source; NULL until routed */
+    char tenant_name[NAME_MAX_BYTES + 1];
+    char pool_name[NAME_MAX_BYTES + 1];
+    char domain[]; /* with its NUL */
+};
+
+/* One tenant's strands in a pool and a class, served in turn; the tenants by deficit round robin. */
+struct flow {
+    struct flow *next, *prev; /* the class' ring, while it has strands that wait */
+    const struct config_tenant *tenant;
+    struct shared_limit *limit; /* the tenant's rate over all workers; NULL: none */
+    struct strand *turn;        /* whose turn it is; NULL: none waits */
+    int64_t deficit;
+    unsigned strands;
+    struct flow *pool_next; /* all of the pool's */
+    enum job_class class_;
+};
+
+/* One address of a mail host, with the port. */
+struct target {
+    unsigned host; /* index in the pool's hosts */
+    struct sockaddr_storage address;
+    socklen_t len;
+};
+
+struct targets;
+
+struct carrier; /* a session and what the pool knows of it: carrier.c */
+TAILQ_HEAD(carrier_list, carrier);
+
+struct pool {
+    UT_hash_handle hh; /* by key, in its path */
+    struct path *path;
+    struct dns_mx *hosts;
+    uint16_t port;
+    struct strand *strands;
+    unsigned strand_count;
+    struct flow *flows;              /* all */
+    struct flow *turn[2];            /* by class: the ring's current one */
+    unsigned transactional_in_a_row; /* so that bulk keeps its share */
+    uint64_t backlog;                /* recipients in its strands */
+    struct carrier_list carriers;    /* all */
+    struct carrier_list idlers;      /* of them, those with nothing to do, the last to become so first */
+    unsigned connecting, idle, open; /* how many; open counts all */
+    struct targets *targets;         /* addresses of the hosts: targets.c */
+    int64_t hold_until_ns;           /* unreachable: no host answers; 0: not held */
+    bool held;                       /* it was, or its path was paused: lanes must be asked again */
+    unsigned failures;               /* times unreachable in a row */
+    struct verdict *last_failure;
+    struct wheel_timer timer;
+    bool waiting; /* in the path's list of pools that want a connection */
+    struct pool *wait_next;
+    bool touched; /* in the router's list of pools to look at this step */
+    struct pool *touched_next;
+    size_t key_size;
+    char key[]; /* the hosts and the port */
+};
+
+struct path {
+    UT_hash_handle hh; /* by key: source index and site name */
+    struct router *router;
+    const struct config_site *settings;
+    const struct config_source *source;
+    struct session_settings session; /* made from settings */
+    struct pool *pools;
+    unsigned connections, connecting, idle;
+    double window; /* how many connections feedback allows now */
+    struct limit messages, connects;
+    int64_t pause_until_ns;              /* the receiver said 4.7; 0: not paused */
+    unsigned pauses;                     /* in a row */
+    char reason[256];                    /* of the pause or of the last failure */
+    struct pool *wait_head, **wait_tail; /* pools that want a connection */
+    bool in_line;                        /* in the router's line of paths that wait for any session to end */
+    struct path *line_next;
+    struct wheel_timer timer;
+    uint64_t delivered, deferred, failed;
+    uint64_t minute[60]; /* delivered by second, for rate_1m */
+    int64_t minute_at_s;
+    size_t key_size;
+    char key[]; /* four bytes of source index, then the site's name with a NUL */
+};
+
+/* A worker's context for everything in route/. */
+struct router {
+    struct io *io;
+    struct wheel wheel;
+    struct dns *dns;
+    struct tls *tls;
+    struct prng prng;
+    struct now now;
+    struct store *store;
+    const struct config *config;
+    const struct retry_table *retry;
+    struct shared_limit *tenant_limits; /* of config->tenants, shared by all workers */
+    unsigned index, worker_count;
+    struct inbox *const *inboxes; /* of all workers */
+    struct session_context session_context;
+    unsigned sessions_max;
+    bool stopping;
+
+    struct lane *lanes;
+    struct path *paths;
+    unsigned site_count; /* sites with at least one path */
+    struct host_memory *hosts;
+    struct taken *settled; /* to hand to the store at the end of the step */
+    unsigned taken, asked, in_flight,
+        sessions; /* recipients in memory, asked for, in transactions; connections */
+    struct lane *starved, **starved_tail, *reap;
+    struct path *line, **line_tail;
+    struct carrier_list idlers; /* of all pools, the longest idle first */
+    struct shipment *free_shipments;
+    struct pool *touched; /* see pool_touch */
+    uint64_t delivered, deferred, failed;
+};
+
+static inline const char *path_site(const struct path *path)
+{
+    return path->key + sizeof(uint32_t);
+}
+
+#endif

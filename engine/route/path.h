@@ -1,0 +1,60 @@
+/* path.h - one source to one site: the limits as the receiver counts them, and back-off.
+ *
+ * `path_check` is the one place that answers "may this path connect, or send, now?", which limit says no and
+ * until when. The scheduler, the path's timer and `explain` all use its answer. */
+#ifndef POSTRIDER_ROUTE_PATH_H
+#define POSTRIDER_ROUTE_PATH_H
+
+#include "engine/route/model.h"
+
+enum path_use { PATH_SEND, PATH_CONNECT };
+
+struct path_answer {
+    bool yes;
+    const char *limit; /* which says no: "pause", "max_rate", "max_connection_rate", "max_connections",
+                          "backoff", "sessions"; "" when yes */
+    int64_t until_ns;  /* mono; INT64_MAX: when something ends, not at a time */
+};
+
+struct path *path_find(struct router *router, const char *site, unsigned source);
+/* Finds or makes the path of this site and source; NULL: no memory. */
+struct path *path_get(struct router *router, const char *site, const struct config_site *settings,
+                      unsigned source);
+void path_free(struct path *path); /* has no pools any more */
+/* Frees the paths that a new one would not differ from; once a minute. */
+void path_sweep(struct router *router);
+
+struct path_answer path_check(const struct path *path, enum path_use use);
+
+/* Accounting: a connection begins, is through to EHLO, ends. */
+void path_connecting(struct path *path);
+void path_connected(struct path *path);
+enum path_end {
+    PATH_END_FINE,
+    PATH_END_FAILED,  /* of no use: the window shrinks */
+    PATH_END_REFUSED, /* one too many, others are open: the window becomes what is open */
+};
+void path_connection_over(struct path *path, bool was_ready, enum path_end end);
+/* A message was handed to a session. */
+void path_sent(struct path *path);
+void path_count(struct path *path, enum verdict_outcome outcome);
+/* Deliveries of the last minute; of all paths together. */
+uint64_t path_rate_1m(const struct path *path);
+uint64_t path_rates_1m(const struct router *router);
+
+/* The receiver said no to this source for now: nothing is sent until the pause is over; doubles in a row.
+ * Returns its end (mono_ns). */
+int64_t path_pause(struct path *path, const struct verdict *why);
+void path_note(struct path *path, const struct verdict *why);
+
+/* A pool wants a connection that the path refuses now: it is pumped when that may change. */
+void path_wait(struct path *path, struct pool *pool);
+void path_unwait(struct path *path, struct pool *pool);
+/* Something ended that limits connections: lets the pools that wait try, in turn. */
+void path_serve(struct path *path);
+/* A session of any path ended: the first path that waits for that is served. */
+void path_serve_line(struct router *router);
+/* Sets the timer that serves and kicks the path's pools at mono_ns, unless it is set earlier. */
+void path_wake_at(struct path *path, int64_t mono_ns);
+
+#endif

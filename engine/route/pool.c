@@ -1,0 +1,321 @@
+/* pool.c - see pool.h. Looking for targets is in targets.c, what a session does in carrier.c.
+ *
+ * Whatever changes a pool only touches it; the worker looks at each touched pool once at the end of its step
+ * (pool_run). So a burst of a thousand recipients opens its sessions in one go, and nothing here is called
+ * from within itself. */
+#include "engine/route/pool.h"
+
+#include "engine/route/carrier.h"
+#include "engine/route/flow.h"
+#include "engine/route/lane.h"
+#include "engine/route/path.h"
+#include "engine/route/settle.h"
+#include "engine/route/targets.h"
+
+#include <stdlib.h>
+
+/* The hosts with their preferences, and the port. NULL: no memory. */
+static char *pool_key(const struct dns_mx *hosts, uint16_t port, size_t *n)
+{
+    struct buf buf;
+    buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 8) + 8);
+    buf_printf(&buf, "%u", port);
+    for (unsigned i = 0; i < hosts->host_count; i++)
+        buf_printf(&buf, " %u %s", hosts->hosts[i].preference, hosts->hosts[i].name);
+    *n = buf.len;
+    if (!buf.failed)
+        return buf.data;
+    buf_free(&buf);
+    return NULL;
+}
+
+struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port)
+{
+    size_t n;
+    char *key = pool_key(hosts, port, &n);
+    if (key == NULL)
+        return NULL;
+    struct pool *pool;
+    HASH_FIND(hh, path->pools, key, n, pool);
+    if (pool == NULL && (pool = calloc(1, sizeof *pool + n)) != NULL) {
+        pool->path = path;
+        pool->hosts = dns_mx_ref(hosts);
+        pool->port = port;
+        pool->key_size = n;
+        memcpy(pool->key, key, n);
+        TAILQ_INIT(&pool->carriers);
+        TAILQ_INIT(&pool->idlers);
+        HASH_ADD(hh, path->pools, key, n, pool);
+    }
+    free(key);
+    return pool;
+}
+
+void pool_free(struct pool *pool)
+{
+    struct path *path = pool->path;
+    path_unwait(path, pool);
+    wheel_cancel(&path->router->wheel, &pool->timer);
+    targets_free(pool->targets);
+    HASH_DEL(path->pools, pool);
+    dns_mx_unref(pool->hosts);
+    free(pool->last_failure);
+    free(pool);
+}
+
+bool pool_join(struct pool *pool, struct strand *strand)
+{
+    strand->pool = pool;
+    if (!flow_join(strand)) {
+        strand->pool = NULL;
+        return false;
+    }
+    strand->pool_next = pool->strands;
+    if (strand->pool_next)
+        strand->pool_next->pool_back = &strand->pool_next;
+    strand->pool_back = &pool->strands;
+    pool->strands = strand;
+    pool->strand_count++;
+    return true;
+}
+
+void pool_leave(struct strand *strand)
+{
+    struct pool *pool = strand->pool;
+    flow_leave(strand);
+    *strand->pool_back = strand->pool_next;
+    if (strand->pool_next)
+        strand->pool_next->pool_back = strand->pool_back;
+    strand->pool = NULL;
+    if (--pool->strand_count == 0)
+        pool_touch(pool);
+}
+
+bool pool_is_open(const struct pool *pool)
+{
+    const struct router *router = pool->path->router;
+    return !router->stopping && pool->hold_until_ns <= router->now.mono_ns &&
+           pool->path->pause_until_ns <= router->now.mono_ns;
+}
+
+void pool_touch(struct pool *pool)
+{
+    if (pool->touched)
+        return;
+    struct router *router = pool->path->router;
+    pool->touched = true;
+    pool->touched_next = router->touched;
+    router->touched = pool;
+}
+
+/* ---- pulling ---- */
+
+/* Takes from the strand's front what may share a transaction: one recipient, or several of one job whose
+ * message is the same for all. */
+static struct taken *pool_cut(struct strand *strand, unsigned rcpts_max, unsigned *count)
+{
+    struct taken *first = strand->head, *last = first;
+    *count = 1;
+    while (first->job->same_for_all && *count < rcpts_max && last->next != NULL &&
+           last->next->job == first->job) {
+        last = last->next;
+        (*count)++;
+    }
+    strand->head = last->next;
+    if (strand->head == NULL)
+        strand->tail = &strand->head;
+    last->next = NULL;
+    return first;
+}
+
+struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **out)
+{
+    struct path *path = pool->path;
+    if (pool->backlog == 0 || !pool_is_open(pool))
+        return NULL;
+    struct path_answer answer = path_check(path, PATH_SEND);
+    if (!answer.yes) {
+        path_wake_at(path, answer.until_ns);
+        return NULL;
+    }
+    int64_t now_ns = path->router->now.mono_ns, until_ns = INT64_MAX;
+    struct strand *strand = flow_pick(pool, now_ns, &until_ns);
+    if (strand == NULL) { /* every tenant with something to send is at its own limit */
+        path_wake_at(path, until_ns);
+        return NULL;
+    }
+    unsigned count;
+    struct taken *list = pool_cut(strand, rcpts_max, &count);
+    flow_charge(pool, strand, count, now_ns);
+    strand->buffered -= count;
+    strand->lane->buffered -= count;
+    strand->lane->in_flight += count;
+    pool->backlog -= count;
+    path->router->in_flight += count;
+    if (strand->buffered == 0)
+        flow_leave_turns(strand);
+    path_sent(path);
+    lane_want(strand->lane);
+    *out = strand;
+    return list;
+}
+
+void pool_give_back(struct pool *pool, const struct verdict *why)
+{
+    for (struct strand *strand = pool->strands, *next; strand != NULL; strand = next) {
+        next = strand->pool_next;
+        struct taken *list = lane_empty_strand(strand);
+        while (list != NULL) {
+            struct taken *taken = list;
+            list = taken->next;
+            if (why != NULL)
+                settle_verdict(pool->path->router, taken, why, &(struct settle_where){.path = pool->path});
+            else
+                settle_release(pool->path->router, taken);
+        }
+    }
+}
+
+/* ---- holding ---- */
+
+void pool_hold(struct pool *pool)
+{
+    pool->held = true;
+    pool_give_back(pool, NULL);
+    struct carrier *carrier, *next;
+    for (carrier = TAILQ_FIRST(&pool->carriers); carrier != NULL; carrier = next) {
+        next = carrier_next(carrier);
+        carrier_stop(carrier, false);
+    }
+    pool_touch(pool);
+}
+
+static void pool_fire(struct wheel_timer *timer, struct now now)
+{
+    (void)now;
+    struct pool *pool = (struct pool *)((char *)timer - offsetof(struct pool, timer));
+    pool_touch(pool);
+}
+
+/* No address of its hosts can be reached: what waits in memory has had its attempt, the rest stays in the
+ * store. */
+static void pool_unreachable(struct pool *pool, int64_t until_ns)
+{
+    struct router *router = pool->path->router;
+    struct verdict none;
+    verdict_local(&none, SCOPE_HOST, STATUS(4, 4, 1), "no mail host of this domain can be reached");
+    const struct verdict *why = pool->last_failure ? pool->last_failure : &none;
+    pool->failures++;
+    pool->hold_until_ns = until_ns;
+    pool->held = true;
+    path_note(pool->path, why);
+    path_unwait(pool->path, pool);
+    pool_give_back(pool, why);
+    wheel_set(&router->wheel, &pool->timer, until_ns, pool_fire);
+}
+
+void pool_target_failed(struct pool *pool, const struct sockaddr_storage *address, const struct verdict *why)
+{
+    (void)address;
+    if (pool->last_failure == NULL)
+        pool->last_failure = malloc(sizeof *pool->last_failure);
+    if (pool->last_failure != NULL)
+        *pool->last_failure = *why;
+    pool_touch(pool);
+}
+
+/* ---- connecting ---- */
+
+/* Room on the path or in the worker may come from a session that has nothing to do elsewhere. */
+static void pool_make_room(struct pool *pool, bool same_path)
+{
+    struct carrier *idler = carrier_longest_idle(pool->path->router, same_path ? pool->path : NULL, pool);
+    if (idler != NULL)
+        carrier_stop(idler, false);
+}
+
+/* True when another connection would be of use: more waits than connections on their way will take. */
+static bool pool_needs_connection(const struct pool *pool)
+{
+    return pool->backlog > pool->connecting && pool_is_open(pool);
+}
+
+void pool_connect_one(struct pool *pool)
+{
+    if (!pool_needs_connection(pool))
+        return;
+    const struct target *target;
+    int64_t until_ns;
+    switch (targets_pick(pool, &target, &until_ns)) {
+    case TARGETS_ASKING:
+        return; /* targets.c touches the pool when it knows */
+    case TARGETS_DEAD:
+        if (pool->connecting == 0)
+            pool_unreachable(pool, until_ns);
+        return;
+    case TARGETS_FOUND:
+        break;
+    }
+    if (carrier_open(pool, target))
+        pool_touch(pool); /* there may be need of more */
+}
+
+static void pool_pump(struct pool *pool)
+{
+    struct path *path = pool->path;
+    for (unsigned n = pool->idle; n > 0 && pool->backlog > 0; n--)
+        carrier_kick_idle(pool);
+    while (pool_needs_connection(pool)) {
+        struct path_answer answer = path_check(path, PATH_CONNECT);
+        if (!answer.yes) {
+            path_wait(path, pool);
+            path_serve(path); /* sets the timer, or lines the path up */
+            if (path->connections >= path->settings->max_connections)
+                pool_make_room(pool, true);
+            else if (path->router->sessions >= path->router->sessions_max)
+                pool_make_room(pool, false);
+            return;
+        }
+        unsigned before = pool->open;
+        pool_connect_one(pool);
+        if (pool->open == before)
+            return;
+    }
+}
+
+/* After a hold the lanes have nothing in memory: ask for it. */
+static void pool_reopen(struct pool *pool)
+{
+    pool->hold_until_ns = 0;
+    for (struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
+        lane_want(strand->lane);
+}
+
+static void pool_run(struct pool *pool)
+{
+    if (pool->strand_count == 0 && pool->open == 0 && !targets_busy(pool->targets)) {
+        pool_free(pool);
+        return;
+    }
+    if (!pool_is_open(pool))
+        return;
+    if (pool->held) {
+        pool->held = false;
+        pool_reopen(pool);
+    }
+    pool_pump(pool);
+}
+
+void pool_run_touched(struct router *router)
+{
+    while (router->touched != NULL) {
+        struct pool *list = router->touched;
+        router->touched = NULL;
+        while (list != NULL) {
+            struct pool *pool = list;
+            list = pool->touched_next;
+            pool->touched = false;
+            pool_run(pool);
+        }
+    }
+}

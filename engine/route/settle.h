@@ -1,0 +1,26 @@
+/* settle.h - from a session's verdict to what the store is told.
+ *
+ * The outcome, the next time (queue/retry.h), and whether the attempt counts, are decided here and nowhere
+ * else. What is settled is gathered in the router's list and handed to the store once a step. */
+#ifndef POSTRIDER_ROUTE_SETTLE_H
+#define POSTRIDER_ROUTE_SETTLE_H
+
+#include "engine/route/model.h"
+
+struct settle_where { /* for the record; all but path may be empty */
+    struct path *path;
+    struct str mx, tls;
+    int32_t delay_ms; /* since the start of the attempt */
+};
+
+/* Settles one recipient that is in nobody's list any more. */
+void settle_verdict(struct router *router, struct taken *taken, const struct verdict *why,
+                    const struct settle_where *where);
+/* It was not tried after all. */
+void settle_release(struct router *router, struct taken *taken);
+/* Its time is over. */
+void settle_expired(struct router *router, struct taken *taken);
+/* Hands the list to the store. */
+void settle_flush(struct router *router);
+
+#endif

@@ -1,0 +1,278 @@
+/* shipment.c - see shipment.h. Shipments and their buffers are kept for reuse, so that a message costs no
+ * allocation here; templates are opened once a job, by whichever worker comes first. */
+#include "engine/route/shipment.h"
+
+#include "engine/base/log.h"
+#include "engine/message/envelope.h"
+#include "engine/route/lane.h"
+#include "engine/route/path.h"
+#include "engine/route/pool.h"
+#include "engine/route/settle.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RCPTS_KEPT 4 /* room for recipients that a spare shipment may keep */
+
+struct shipment {
+    struct session_transaction transaction;
+    struct shipment *next;
+    struct lane *lane;
+    struct taken *list;
+    struct rendition rendition;
+    struct session_rcpt *rcpts;
+    size_t rcpts_room;
+    const char *host, *tls;
+    char from[ADDRESS_MAX];
+    char rid[RID_TEXT_MAX];
+    char job[24];
+};
+
+void shipment_close_template(void *opened)
+{
+    free(opened);
+}
+
+/* The job's template, opened once; NULL: the record is damaged. */
+static const struct template *shipment_template(struct store_job *job, struct err *err)
+{
+    struct template *template = __atomic_load_n((struct template **)&job->opened, __ATOMIC_ACQUIRE);
+    if (template != NULL)
+        return template;
+    template = malloc(sizeof *template);
+    if (template == NULL) {
+        err_set(err, ENOMEM, "no memory to open the message");
+        return NULL;
+    }
+    if (!template_open(job->content, job->content_size, template, err)) {
+        free(template);
+        return NULL;
+    }
+    void *none = NULL;
+    if (!__atomic_compare_exchange_n(&job->opened, &none, (void *)template, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE)) {
+        free(template); /* another worker was first */
+        template = none;
+    }
+    return template;
+}
+
+static struct shipment *shipment_new(struct router *router, size_t rcpts)
+{
+    struct shipment *shipment = router->free_shipments;
+    if (shipment != NULL)
+        router->free_shipments = shipment->next;
+    else
+        shipment = calloc(1, sizeof *shipment);
+    if (shipment == NULL)
+        return NULL;
+    if (shipment->rcpts_room < rcpts) {
+        struct session_rcpt *room = realloc(shipment->rcpts, rcpts * sizeof *room);
+        if (room == NULL) {
+            shipment->next = router->free_shipments;
+            router->free_shipments = shipment;
+            return NULL;
+        }
+        shipment->rcpts = room;
+        shipment->rcpts_room = rcpts;
+    }
+    return shipment;
+}
+
+static void shipment_release(struct router *router, struct shipment *shipment)
+{
+    if (shipment->rcpts_room > RCPTS_KEPT) {
+        free(shipment->rcpts);
+        shipment->rcpts = NULL;
+        shipment->rcpts_room = 0;
+    }
+    shipment->list = NULL;
+    shipment->next = router->free_shipments;
+    router->free_shipments = shipment;
+}
+
+void shipment_free_spares(struct router *router)
+{
+    while (router->free_shipments != NULL) {
+        struct shipment *shipment = router->free_shipments;
+        router->free_shipments = shipment->next;
+        rendition_free(&shipment->rendition);
+        free(shipment->rcpts);
+        free(shipment);
+    }
+}
+
+static bool shipment_render(struct shipment *shipment, struct err *err)
+{
+    struct taken *taken = shipment->list;
+    struct store_job *job = taken->job;
+    struct session_transaction *transaction = &shipment->transaction;
+    const struct template *template = shipment_template(job, err);
+    if (template == NULL)
+        return false;
+    struct str rid = str_make(shipment->rid, rid_format(taken->rid, shipment->rid));
+    int digits = snprintf(shipment->job, sizeof shipment->job, "%llu", (unsigned long long)job->id);
+    struct render_args args = {.vars = taken->vars,
+                               .to = taken->to,
+                               .rid = rid,
+                               .id = taken->id,
+                               .job = str_make(shipment->job, (size_t)digits)};
+    if (!template_render(template, &args, &shipment->rendition, err))
+        return false;
+    size_t from = envelope_expand(job->from, rid, shipment->from);
+    if (from == SIZE_MAX)
+        return err_set(err, 0, "the envelope sender is too long once {{rid}} is replaced");
+    *transaction = (struct session_transaction){
+        .from = str_make(shipment->from, from),
+        .rcpts = shipment->rcpts,
+        .body = shipment->rendition.parts,
+        .body_count = shipment->rendition.count,
+        .size = shipment->rendition.message_size,
+        .eight_bit = shipment->rendition.has_8bit,
+        .utf8 = shipment->rendition.needs_smtputf8,
+        .ret = job->ret == RET_FULL   ? SESSION_RET_FULL
+               : job->ret == RET_HDRS ? SESSION_RET_HDRS
+                                      : SESSION_RET_NONE,
+        .envid = job->envid,
+        .owner = shipment,
+    };
+    return true;
+}
+
+static bool shipment_is_ascii(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] >= 0x80)
+            return false;
+    return true;
+}
+
+static void shipment_address(struct shipment *shipment)
+{
+    struct session_transaction *transaction = &shipment->transaction;
+    size_t n = 0;
+    transaction->utf8 |= !shipment_is_ascii(transaction->from);
+    for (struct taken *taken = shipment->list; taken != NULL; taken = taken->next, n++) {
+        struct session_rcpt *rcpt = &shipment->rcpts[n];
+        rcpt->to = taken->to;
+        rcpt->notify = taken->notify ? taken->notify : taken->job->notify;
+        rcpt->orcpt = taken->orcpt;
+        rcpt->owner = taken;
+        rcpt->verdict.outcome = VERDICT_NONE;
+        transaction->utf8 |= !shipment_is_ascii(taken->to);
+    }
+    transaction->rcpt_count = n;
+}
+
+/* Ends what has outlived its job; true when something is left to send. */
+static bool shipment_drop_expired(struct router *router, struct lane *lane, struct taken **list)
+{
+    struct taken **link = list;
+    while (*link != NULL) {
+        struct taken *taken = *link;
+        if (taken->job->expires_ms > router->now.wall_ms) {
+            link = &taken->next;
+            continue;
+        }
+        *link = taken->next;
+        lane_arrived(lane, 1);
+        settle_expired(router, taken);
+    }
+    return *list != NULL;
+}
+
+/* Cannot be rendered: damaged on disk, or no memory. Another try later costs little and loses nothing. */
+static void shipment_broken(struct pool *pool, struct lane *lane, struct taken *list, const struct err *err)
+{
+    struct verdict why;
+    verdict_local(&why, SCOPE_TRANSACTION, STATUS(4, 3, 0), "the message cannot be made: %s", err->text);
+    log_warn("job %llu: %s", (unsigned long long)list->job->id, err->text);
+    while (list != NULL) {
+        struct taken *taken = list;
+        list = taken->next;
+        lane_arrived(lane, 1);
+        settle_verdict(pool->path->router, taken, &why, &(struct settle_where){.path = pool->path});
+    }
+}
+
+struct session_transaction *shipment_next(struct pool *pool, const char *host, const char *tls)
+{
+    struct router *router = pool->path->router;
+    struct err err = {0};
+    for (;;) {
+        struct strand *strand;
+        struct taken *list = pool_pull(pool, pool->path->settings->max_recipients_per_transaction, &strand);
+        if (list == NULL)
+            return NULL;
+        struct lane *lane = strand->lane;
+        if (!shipment_drop_expired(router, lane, &list))
+            continue;
+        size_t count = 0;
+        for (struct taken *taken = list; taken != NULL; taken = taken->next)
+            count++;
+        struct shipment *shipment = shipment_new(router, count);
+        if (shipment == NULL) {
+            err_set(&err, ENOMEM, "no memory");
+            shipment_broken(pool, lane, list, &err);
+            continue;
+        }
+        shipment->lane = lane;
+        shipment->list = list;
+        shipment->host = host;
+        shipment->tls = tls;
+        if (!shipment_render(shipment, &err)) {
+            shipment_release(router, shipment);
+            shipment_broken(pool, lane, list, &err);
+            continue;
+        }
+        shipment_address(shipment);
+        return &shipment->transaction;
+    }
+}
+
+/* A recipient whose connection was lost before anything of its message was sent, or that was one too many for
+ * its transaction, goes to the next session at once, some times. */
+static bool shipment_again(const struct session_transaction *transaction, struct taken *taken,
+                           const struct verdict *why, bool others_passed)
+{
+    if (why->outcome != VERDICT_DEFERRED)
+        return false;
+    if (why->again_now)
+        return others_passed;
+    if (why->scope != SCOPE_SESSION || transaction->body_sent)
+        return false;
+    uintptr_t losses = (uintptr_t)taken->worker;
+    if (transaction->started_ns != 0)
+        losses++;
+    taken->worker = (void *)losses;
+    return losses <= REQUEUE_MAX;
+}
+
+void shipment_done(struct session_transaction *transaction, struct pool *pool)
+{
+    struct shipment *shipment = transaction->owner;
+    struct router *router = pool->path->router;
+    bool delivered = false;
+    for (size_t i = 0; i < transaction->rcpt_count; i++)
+        delivered |= transaction->rcpts[i].verdict.outcome == VERDICT_DELIVERED;
+    struct settle_where where = {
+        .path = pool->path,
+        .mx = str_of(shipment->host),
+        .tls = str_of(shipment->tls),
+        .delay_ms = transaction->started_ns
+                        ? (int32_t)((router->now.mono_ns - transaction->started_ns) / NS_PER_MS)
+                        : 0,
+    };
+    lane_arrived(shipment->lane, (unsigned)transaction->rcpt_count);
+    for (size_t i = 0; i < transaction->rcpt_count; i++) {
+        struct session_rcpt *rcpt = &transaction->rcpts[i];
+        struct taken *taken = rcpt->owner;
+        if (shipment_again(transaction, taken, &rcpt->verdict, delivered))
+            lane_put_back(shipment->lane, taken);
+        else
+            settle_verdict(router, taken, &rcpt->verdict, &where);
+    }
+    shipment_release(router, shipment);
+}

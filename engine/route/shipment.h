@@ -1,0 +1,16 @@
+/* shipment.h - recipients and their rendered message on the way through one transaction. */
+#ifndef POSTRIDER_ROUTE_SHIPMENT_H
+#define POSTRIDER_ROUTE_SHIPMENT_H
+
+#include "engine/route/model.h"
+
+/* The next transaction for a session of this pool, rendered, or NULL. host and tls are for the record; both
+ * outlive the shipment. */
+struct session_transaction *shipment_next(struct pool *pool, const char *host, const char *tls);
+/* Its recipients have their verdicts: settles them or gives them back to their lane. */
+void shipment_done(struct session_transaction *transaction, struct pool *pool);
+void shipment_free_spares(struct router *router);
+/* Closes what shipments opened of a job's content: for store_set_job_closer. */
+void shipment_close_template(void *opened);
+
+#endif

@@ -1,0 +1,199 @@
+/* targets.c - see targets.h. */
+#include "engine/route/targets.h"
+
+#include "engine/route/host.h"
+#include "engine/route/pool.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+struct question {
+    struct dns_query query;
+    struct targets *targets;
+    unsigned host;
+};
+
+struct targets {
+    struct pool *pool;
+    struct target list[MX_HOSTS_MAX * 4]; /* of the tiers asked so far, by preference */
+    unsigned count, turn;
+    unsigned tier_end; /* hosts [0, tier_end) were asked for */
+    unsigned asking;
+    bool failed_for_now; /* a host's addresses could not be had, though it may have some */
+    int64_t expires_ns;
+    struct question questions[MX_HOSTS_MAX];
+};
+
+static void target_add(struct targets *targets, unsigned host, const struct dns_address *address)
+{
+    if (targets->count == sizeof targets->list / sizeof targets->list[0])
+        return;
+    struct target *target = &targets->list[targets->count++];
+    memset(target, 0, sizeof *target); /* whole: host memory compares the bytes */
+    target->host = host;
+    target->len = address->len;
+    memcpy(&target->address, &address->address, address->len);
+    uint16_t port = htons(targets->pool->port);
+    if (target->address.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)&target->address)->sin6_port = port;
+    else
+        ((struct sockaddr_in *)&target->address)->sin_port = port;
+}
+
+static void targets_failed(struct targets *targets, unsigned host, enum dns_status status, const char *reason)
+{
+    struct verdict why;
+    bool for_now = status == DNS_FAILED;
+    targets->failed_for_now |= for_now;
+    verdict_local(&why, SCOPE_HOST, for_now ? STATUS(4, 4, 3) : STATUS(5, 4, 4),
+                  "the mail host %s has no address: %s", targets->pool->hosts->hosts[host].name, reason);
+    pool_target_failed(targets->pool, NULL, &why);
+}
+
+static void targets_answered(struct dns_query *query, const struct dns_addresses *answer)
+{
+    struct question *question = (struct question *)(void *)query;
+    struct targets *targets = question->targets;
+    targets->asking--;
+    if (answer->expires_ns < targets->expires_ns)
+        targets->expires_ns = answer->expires_ns;
+    if (answer->status == DNS_OK)
+        for (unsigned i = 0; i < answer->count; i++)
+            target_add(targets, question->host, &answer->list[i]);
+    else
+        targets_failed(targets, question->host, answer->status, answer->reason);
+    if (targets->asking == 0)
+        pool_touch(targets->pool);
+}
+
+/* An address in place of a name: a route's. */
+static bool targets_literal(struct targets *targets, unsigned host)
+{
+    const char *name = targets->pool->hosts->hosts[host].name;
+    struct dns_address address = {.len = 0};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&address.address;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address.address;
+    if (inet_pton(AF_INET, name, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        address.len = sizeof *v4;
+    } else if (inet_pton(AF_INET6, name, &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        address.len = sizeof *v6;
+    } else {
+        return false;
+    }
+    target_add(targets, host, &address);
+    return true;
+}
+
+/* Asks for the hosts of the next preference, in random order, so that equal ones are shuffled. */
+static void targets_ask_tier(struct targets *targets)
+{
+    struct router *router = targets->pool->path->router;
+    const struct dns_mx *hosts = targets->pool->hosts;
+    unsigned begin = targets->tier_end, end = begin;
+    while (end < hosts->host_count && hosts->hosts[end].preference == hosts->hosts[begin].preference)
+        end++;
+    targets->tier_end = end;
+    unsigned order[MX_HOSTS_MAX];
+    for (unsigned i = begin; i < end; i++) {
+        unsigned j = begin + (unsigned)prng_below(&router->prng, i - begin + 1);
+        order[i] = order[j];
+        order[j] = i;
+    }
+    for (unsigned i = begin; i < end; i++) {
+        unsigned host = order[i];
+        if (targets_literal(targets, host))
+            continue;
+        struct question *question = &targets->questions[host];
+        *question = (struct question){.targets = targets, .host = host, .query.addresses = targets_answered};
+        targets->asking++;
+        dns_ask_addresses(router->dns, &question->query, str_of(hosts->hosts[host].name), router->now);
+    }
+}
+
+bool targets_busy(const struct targets *targets)
+{
+    return targets != NULL && targets->asking > 0;
+}
+
+void targets_free(struct targets *targets)
+{
+    if (targets == NULL)
+        return;
+    for (unsigned i = 0; i < MX_HOSTS_MAX; i++)
+        dns_cancel(&targets->questions[i].query);
+    free(targets);
+}
+
+static struct targets *targets_fresh(struct pool *pool)
+{
+    struct targets *targets = pool->targets;
+    if (targets != NULL && (targets->asking > 0 || targets->expires_ns > pool->path->router->now.mono_ns))
+        return targets;
+    targets_free(targets);
+    targets = pool->targets = calloc(1, sizeof *targets);
+    if (targets == NULL)
+        return NULL;
+    targets->pool = pool;
+    targets->expires_ns = pool->path->router->now.mono_ns + POOL_LINGER_MS * NS_PER_MS;
+    return targets;
+}
+
+/* Counts the live addresses of the best tier that has one, and where that tier begins and ends in the list.
+ */
+static unsigned targets_live(struct targets *targets, unsigned *begin, unsigned *end, int64_t *until_ns)
+{
+    struct router *router = targets->pool->path->router;
+    const struct dns_mx *hosts = targets->pool->hosts;
+    *until_ns = INT64_MAX;
+    for (*begin = 0; *begin < targets->count; *begin = *end) {
+        unsigned live = 0;
+        uint16_t preference = hosts->hosts[targets->list[*begin].host].preference;
+        for (*end = *begin;
+             *end < targets->count && hosts->hosts[targets->list[*end].host].preference == preference;
+             ++*end) {
+            int64_t dead_ns = host_dead_until_ns(router, &targets->list[*end].address);
+            if (dead_ns == 0)
+                live++;
+            else if (dead_ns < *until_ns)
+                *until_ns = dead_ns;
+        }
+        if (live > 0)
+            return live;
+    }
+    return 0;
+}
+
+enum targets_answer targets_pick(struct pool *pool, const struct target **target, int64_t *until_ns)
+{
+    struct router *router = pool->path->router;
+    struct targets *targets = targets_fresh(pool);
+    *until_ns = router->now.mono_ns + pool->path->settings->dead_host_delay_ms * NS_PER_MS;
+    if (targets == NULL)
+        return TARGETS_DEAD;
+    for (;;) {
+        if (targets->asking > 0)
+            return TARGETS_ASKING;
+        unsigned begin, end;
+        int64_t dead_ns;
+        unsigned live = targets_live(targets, &begin, &end, &dead_ns);
+        if (live > 0) {
+            unsigned skip = targets->turn++ % live;
+            for (unsigned i = begin; i < end; i++) {
+                if (host_dead_until_ns(router, &targets->list[i].address) != 0)
+                    continue;
+                if (skip-- == 0) {
+                    *target = &targets->list[i];
+                    return TARGETS_FOUND;
+                }
+            }
+        }
+        if (targets->tier_end == pool->hosts->host_count) {
+            if (dead_ns != INT64_MAX)
+                *until_ns = dead_ns;
+            return TARGETS_DEAD;
+        }
+        targets_ask_tier(targets);
+    }
+}

@@ -1,0 +1,21 @@
+/* targets.h - the addresses of a pool's hosts: asked for tier by tier, equal ones shuffled, dead ones passed
+ * over.
+ *
+ * RFC 5321 5.1: hosts by preference, equal preferences at random, all addresses of a host. A tier (hosts of
+ * one preference) is asked for only when every address of the tiers before it is dead. What was learnt is
+ * used until the first TTL among it runs out. One worker's thread. */
+#ifndef POSTRIDER_ROUTE_TARGETS_H
+#define POSTRIDER_ROUTE_TARGETS_H
+
+#include "engine/route/model.h"
+
+enum targets_answer { TARGETS_FOUND, TARGETS_ASKING, TARGETS_DEAD };
+
+/* The address for the next connection: of the best tier with a live one, each in turn. ASKING: the pool is
+ * touched when more is known. DEAD: none answers; *until_ns says when one may be tried again, and the pool's
+ * last_failure why. */
+enum targets_answer targets_pick(struct pool *pool, const struct target **target, int64_t *until_ns);
+bool targets_busy(const struct targets *targets);
+void targets_free(struct targets *targets); /* NULL is fine; questions under way are cancelled */
+
+#endif

@@ -1,0 +1,147 @@
+/* session_parts.h - what the files of the session share. Private to session*.c.
+ *
+ *  session.c           life, events, the table of states, time-outs, ends
+ *  session_open.c      from the connection to "ready": greeting, EHLO, STARTTLS; and QUIT
+ *  session_transfer.c  transactions: what to write next, what a reply means for whom
+ *  session_wire.c      bytes: sends in the clear or through TLS, what came in to whole replies
+ *
+ * Every event (a completion, a timer, a kick) enters, changes state, and settles: session_settle writes what
+ * can be written and sets the timer. Nothing is freed before io says `closed`: what is being sent lies in the
+ * transaction's own memory. */
+#ifndef POSTRIDER_SMTP_SESSION_PARTS_H
+#define POSTRIDER_SMTP_SESSION_PARTS_H
+
+#include "engine/smtp/reply.h"
+#include "engine/smtp/session.h"
+
+#include <netinet/in.h>
+
+enum session_state {
+    SESSION_CONNECTING,
+    SESSION_GREETING,
+    SESSION_EHLO,
+    SESSION_HELO,
+    SESSION_STARTTLS,
+    SESSION_HANDSHAKE,
+    SESSION_OPEN,     /* transactions, or idle */
+    SESSION_QUITTING, /* until the reply to QUIT */
+    SESSION_PARTING,  /* until TLS's close_notify is sent */
+    SESSION_CLOSING,  /* until io lets go */
+    SESSION_CLOSED
+};
+
+/* A place in the list of commands: RSET (when needed), MAIL, RCPT…, DATA, BODY (only when sending), END. */
+struct cursor {
+    struct session_transaction *transaction; /* NULL: at the end of the list */
+    enum smtp_step step;
+    size_t rcpt;
+};
+
+struct session {
+    struct io_conn conn; /* first: io's callbacks find the session by it */
+    struct wheel_timer timer;
+    const struct session_context *context;
+    const struct session_settings *settings;
+    const struct session_handlers *handlers;
+    void *owner;
+    struct tls_conn *tls;
+    struct session_offers offers;
+    struct reply reply;
+    enum session_state state;
+
+    /* Events. */
+    bool busy;     /* an event is being handled: kicks and stops from callbacks wait for its end */
+    bool progress; /* something moved: the time-out begins anew */
+    bool stop_soft, stop_hard;
+    bool try_tls;
+    bool ready;     /* `ready` was called */
+    bool early;     /* the reply being read began when none was awaited */
+    int send_error; /* a send failed: what the peer still says counts, then comes the end */
+
+    /* Transactions: at most two, the one whose replies come and the one being written ahead. */
+    unsigned outstanding; /* replies awaited */
+    unsigned unsent;      /* of them, to commands that still wait in `commands` */
+    unsigned started, carried;
+    struct cursor send, receive;
+    bool idle;         /* nothing to do, the idle time-out runs */
+    bool dry;          /* `next` gave NULL; not asked again before a kick or the end of a transaction */
+    bool refused_many; /* REFUSALS_MAX reached: goes on after a timer tick */
+    bool need_reset;   /* the server still has a transaction open */
+    /* Of the transaction at the receive cursor: */
+    bool mail_accepted, go_ahead /* 354 came */, failed /* nobody is left to send it to */;
+    bool cut; /* the rest of its commands will not be written */
+    size_t accepted;
+    /* Its body. */
+    size_t body_segment, body_offset;
+    struct session_transaction *flying_body; /* its memory is in the send under way */
+    struct session_transaction *held;        /* over, but given back only when that send is done */
+
+    /* Bytes. */
+    struct buf commands; /* to be written next, after the pieces of body in iov */
+    struct buf cipher;   /* TLS: to be written next */
+    struct buf flying;   /* in the send under way */
+    size_t iov_count;
+    struct iovec iov[SESSION_IOV_MAX];
+
+    struct verdict why;            /* of the end */
+    char source[INET6_ADDRSTRLEN]; /* our address, to tell sources apart among the TLS sessions kept */
+    char host[];
+};
+
+/* ---- session.c ---- */
+struct now session_now(const struct session *session);
+/* Changes the state and enters the new one: what is to be sent goes to `commands`. */
+void session_go(struct session *session, enum session_state state);
+/* A command was put in `commands`: its reply is awaited. */
+void session_await(struct session *session);
+/* The ends. All but session_end give what is unfinished the verdict. */
+void session_end(struct session *session);
+void session_fail(struct session *session, const struct verdict *why);
+void session_fail_reply(struct session *session); /* by the reply just read */
+void session_fail_protocol(struct session *session, const char *what);
+void session_fail_tls(struct session *session, const char *what);
+void session_lost(struct session *session, const char *how); /* the connection, where it was still needed */
+/* A whole reply is in session->reply. */
+void session_reply(struct session *session);
+
+/* ---- session_open.c ---- */
+void open_enter_greeting(struct session *session);
+void open_enter_ehlo(struct session *session);
+void open_enter_helo(struct session *session);
+void open_enter_starttls(struct session *session);
+void open_enter_handshake(struct session *session);
+void open_enter_quitting(struct session *session);
+void open_enter_parting(struct session *session);
+void open_reply_greeting(struct session *session);
+void open_reply_ehlo(struct session *session);
+void open_reply_helo(struct session *session);
+void open_reply_starttls(struct session *session);
+void open_reply_quit(struct session *session);
+
+/* ---- session_transfer.c ---- */
+void transfer_enter(struct session *session);
+void transfer_reply(struct session *session);
+void transfer_early_reply(struct session *session); /* to nothing that was asked */
+/* Writes what may be written now, asks `next` where another transaction could go. */
+void transfer_pump(struct session *session);
+/* A send is done: what it held is free. */
+void transfer_sent(struct session *session);
+/* The idle or yield time-out. */
+void transfer_timer(struct session *session);
+/* Gives every recipient without a verdict this one; the transactions stay the session's. */
+void transfer_condemn(struct session *session, const struct verdict *why);
+/* Gives all transactions back. */
+void transfer_give_back(struct session *session);
+const char *transfer_doing(const struct session *session);
+bool transfer_is_sending(const struct session *session); /* a body, its end not yet */
+int64_t transfer_timeout_ms(const struct session *session);
+
+/* ---- session_wire.c ---- */
+/* Starts a send of what waits, unless one is under way. */
+void wire_flush(struct session *session);
+void wire_sent(struct session *session); /* that send is done */
+void wire_received(struct session *session, struct str data);
+/* Frees what an idle session does not need. */
+void wire_release(struct session *session);
+
+#endif

@@ -1,0 +1,512 @@
+/* session_transfer.c - transactions on an open session: a send cursor and a receive cursor over one list of
+ * commands.
+ *
+ * The send cursor runs ahead as far as RFC 2920 allows: RSET, MAIL, RCPT… and DATA are one group, and DATA
+ * ends it until its 354. Then the body, its dot and the group of the next transaction go out together, so
+ * that at most two transactions are here: `receive` points into the older one, `send` into the younger (or
+ * the same). Without PIPELINING the same code runs with a window of one: nothing is written while a reply is
+ * awaited.
+ *
+ * What a transaction comes to:
+ *   MAIL refused        everyone gets that verdict; the answers to what was written ahead are read and
+ * ignored no RCPT accepted    nothing to send: if DATA was written and gets its 354 all the same, a lone dot
+ *   DATA refused        those accepted get that verdict; RSET goes before the next MAIL
+ *   end of data         those accepted get that verdict: only a 2xx here is a delivery */
+#include "engine/smtp/session_parts.h"
+
+#include "engine/smtp/command.h"
+
+#include <assert.h>
+
+_Static_assert(COMMANDS_MAX >= 2 * COMMAND_MAX, "room for a command behind what makes us flush");
+_Static_assert(SEND_PIECE_MAX >= TLS_PIECE_MAX && TLS_PIECE_MAX > COMMANDS_MAX, "a piece and the commands");
+_Static_assert(SESSION_IOV_MAX >= 2, "a piece of body and the commands");
+
+void transfer_enter(struct session *session)
+{
+    session->ready = true;
+    session->handlers->ready(session, session_now(session));
+}
+
+/* ---- the list of commands ---- */
+
+/* Refused here, before it was written. */
+static bool rcpt_skipped(const struct session_rcpt *rcpt)
+{
+    return rcpt->verdict.local && rcpt->verdict.outcome != VERDICT_NONE;
+}
+
+static void cursor_to_rcpt(struct cursor *cursor, size_t rcpt)
+{
+    const struct session_transaction *t = cursor->transaction;
+    while (rcpt < t->rcpt_count && rcpt_skipped(&t->rcpts[rcpt]))
+        rcpt++;
+    cursor->rcpt = rcpt;
+    cursor->step = rcpt < t->rcpt_count ? STEP_RCPT : STEP_DATA;
+}
+
+/* From RSET, MAIL or RCPT to what follows. */
+static void cursor_next(struct cursor *cursor)
+{
+    if (cursor->step == STEP_RSET)
+        cursor->step = STEP_MAIL;
+    else
+        cursor_to_rcpt(cursor, cursor->step == STEP_RCPT ? cursor->rcpt + 1 : 0);
+}
+
+/* ---- verdicts ---- */
+
+static void verdict_for_pending(struct session_transaction *t, const struct verdict *verdict)
+{
+    for (size_t i = 0; i < t->rcpt_count; i++)
+        if (t->rcpts[i].verdict.outcome == VERDICT_NONE)
+            verdict_copy(&t->rcpts[i].verdict, verdict);
+}
+
+/* The server is done with this connection but keeps it open: nothing more goes to it. */
+static void heed(struct session *session, const struct verdict *verdict)
+{
+    if (verdict->scope == SCOPE_SESSION)
+        session->stop_soft = true;
+}
+
+/* The reply just read decides about everyone who is still without a verdict. */
+static void reply_for_pending(struct session *session, enum smtp_step step)
+{
+    struct session_transaction *t = session->receive.transaction;
+    struct session_rcpt *first = NULL;
+    for (size_t i = 0; i < t->rcpt_count; i++) {
+        struct session_rcpt *rcpt = &t->rcpts[i];
+        if (rcpt->verdict.outcome != VERDICT_NONE)
+            continue;
+        if (first == NULL) {
+            verdict_of_reply(&rcpt->verdict, step, session->reply.code, session->reply.text);
+            heed(session, &rcpt->verdict);
+            first = rcpt;
+        } else {
+            verdict_copy(&rcpt->verdict, &first->verdict);
+        }
+    }
+}
+
+void transfer_condemn(struct session *session, const struct verdict *why)
+{
+    for (struct session_transaction *t = session->receive.transaction; t != NULL; t = t->link)
+        verdict_for_pending(t, why);
+}
+
+static void give_back(struct session *session, struct session_transaction *t)
+{
+    session->handlers->done(session, t, session_now(session));
+}
+
+void transfer_give_back(struct session *session)
+{
+    struct session_transaction *t = session->held;
+    session->held = NULL;
+    if (t != NULL)
+        give_back(session, t);
+    t = session->receive.transaction;
+    session->receive.transaction = session->send.transaction = NULL;
+    while (t != NULL) {
+        struct session_transaction *next = t->link;
+        give_back(session, t);
+        t = next;
+    }
+}
+
+/* ---- beginning and ending a transaction ---- */
+
+static bool refuse(struct session_transaction *t, struct status status, const char *why, const char *host)
+{
+    struct verdict verdict;
+    verdict_local(&verdict, SCOPE_TRANSACTION, status, why, host);
+    verdict_for_pending(t, &verdict);
+    return false;
+}
+
+static bool check_rcpts(struct session_transaction *t)
+{
+    size_t good = 0;
+    for (size_t i = 0; i < t->rcpt_count; i++) {
+        struct verdict *verdict = &t->rcpts[i].verdict;
+        enum command_address result = command_address_check(t->rcpts[i].to, t->utf8);
+        if (t->rcpts[i].to.n == 0 || result == COMMAND_ADDRESS_BAD)
+            verdict_local(verdict, SCOPE_RECIPIENT, STATUS(5, 1, 3), "the recipient's address is malformed");
+        else if (result == COMMAND_ADDRESS_NEEDS_UTF8)
+            verdict_local(verdict, SCOPE_RECIPIENT, STATUS(5, 6, 7),
+                          "the recipient's address is not ASCII and the message was not marked as UTF-8");
+        else
+            good++;
+    }
+    return good > 0;
+}
+
+/* Whether it can go to this server at all; otherwise its recipients have their verdicts. */
+static bool transfer_accept(const struct session *session, struct session_transaction *t)
+{
+    assert(t->rcpt_count > 0 && t->rcpt_count <= TXN_RCPTS_MAX);
+    t->started_ns = 0;
+    t->body_sent = false;
+    for (size_t i = 0; i < t->rcpt_count; i++) {
+        t->rcpts[i].verdict.outcome = VERDICT_NONE;
+        t->rcpts[i].verdict.local = false;
+    }
+    if (t->utf8 && !session->offers.smtputf8)
+        return refuse(t, STATUS(5, 6, 7), "%s does not offer SMTPUTF8, which the message needs",
+                      session->host);
+    if (session->offers.size_max > 0 && t->size > session->offers.size_max)
+        return refuse(t, STATUS(5, 3, 4), "the message is larger than %s takes (SIZE)", session->host);
+    if (command_address_check(t->from, t->utf8) != COMMAND_ADDRESS_OK)
+        return refuse(t, STATUS(5, 1, 7), "the sender's address cannot be sent to %s: it is malformed",
+                      session->host);
+    return check_rcpts(t);
+}
+
+static void receive_begin(struct session *session, struct session_transaction *t, enum smtp_step step)
+{
+    session->receive = (struct cursor){.transaction = t, .step = step};
+    session->mail_accepted = session->go_ahead = session->failed = session->cut = false;
+    session->accepted = 0;
+}
+
+static void transfer_begin(struct session *session, struct session_transaction *t)
+{
+    enum smtp_step step = session->need_reset ? STEP_RSET : STEP_MAIL;
+    session->need_reset = false;
+    session->idle = false;
+    session->started++;
+    session->body_segment = session->body_offset = 0;
+    t->link = NULL;
+    t->started_ns = session_now(session).mono_ns;
+    session->send = (struct cursor){.transaction = t, .step = step};
+    if (session->receive.transaction == NULL)
+        receive_begin(session, t, step);
+    else
+        session->receive.transaction->link = t;
+}
+
+/* Everyone of the transaction at the receive cursor has a verdict. */
+static void transfer_finish(struct session *session)
+{
+    struct session_transaction *t = session->receive.transaction;
+    if (session->send.transaction == t)
+        session->send.transaction = NULL;
+    receive_begin(session, t->link, STEP_MAIL);
+    session->carried++;
+    session->dry = false;
+    if (session->flying_body == t) {
+        assert(session->held == NULL);
+        session->held = t;
+    } else {
+        give_back(session, t);
+    }
+}
+
+/* ---- writing ---- */
+
+static bool transfer_may_pull(const struct session *session)
+{
+    if (session->dry || session->refused_many || session->stop_soft || session->state != SESSION_OPEN)
+        return false;
+    if (session->settings->messages_max > 0 && session->started >= session->settings->messages_max)
+        return false;
+    return session->receive.transaction == NULL || (session->offers.pipelining && !session->cut);
+}
+
+/* Asks for another transaction. */
+static bool transfer_pull(struct session *session)
+{
+    for (int refusals = 0; transfer_may_pull(session); refusals++) {
+        if (refusals == REFUSALS_MAX) {
+            session->refused_many = true;
+            session->progress = true;
+            return false;
+        }
+        struct session_transaction *t = session->handlers->next(session, session_now(session));
+        if (t == NULL) {
+            session->dry = true;
+            return false;
+        }
+        if (transfer_accept(session, t)) {
+            transfer_begin(session, t);
+            return true;
+        }
+        give_back(session, t);
+    }
+    return false;
+}
+
+/* Puts the next piece of the body in iov; true when that was the last. */
+static bool write_body(struct session *session, struct session_transaction *t)
+{
+    size_t room = session->tls ? TLS_PIECE_MAX - COMMANDS_MAX : SEND_PIECE_MAX;
+    while (session->body_segment < t->body_count) {
+        struct iovec segment = t->body[session->body_segment];
+        size_t left = segment.iov_len - session->body_offset;
+        if (left > 0 && (room == 0 || session->iov_count == SESSION_IOV_MAX - 1))
+            return false;
+        size_t part = left < room ? left : room;
+        if (part > 0) {
+            session->iov[session->iov_count++] =
+                (struct iovec){(char *)segment.iov_base + session->body_offset, part};
+            session->flying_body = session->receive.transaction;
+            t->body_sent = true;
+        }
+        room -= part;
+        session->body_offset += part;
+        if (part < left)
+            return false;
+        session->body_segment++;
+        session->body_offset = 0;
+    }
+    return true;
+}
+
+/* After 354. False: the send must go out before anything else can be written. */
+static bool write_data(struct session *session)
+{
+    struct session_transaction *t = session->send.transaction;
+    bool here = session->receive.transaction == t && session->go_ahead;
+    if (!here || (!session->failed && !write_body(session, t)))
+        return false;
+    buf_add_str(&session->commands, STR(".\r\n"));
+    session_await(session);
+    session->send.transaction = NULL;
+    return session->offers.pipelining;
+}
+
+/* Writes the command at the send cursor, or the body. False: nothing more can be written now. */
+static bool transfer_write(struct session *session)
+{
+    struct session_transaction *t = session->send.transaction;
+    struct buf *out = &session->commands;
+    if (session->send.step == STEP_BODY)
+        return write_data(session);
+    if (!session->offers.pipelining && session->outstanding > 0)
+        return false;
+    if (out->len > COMMANDS_MAX - COMMAND_MAX)
+        return false;
+    session_await(session);
+    switch (session->send.step) {
+    case STEP_RSET:
+        buf_add_str(out, STR("RSET\r\n"));
+        break;
+    case STEP_MAIL:
+        command_mail(out, t, &session->offers);
+        break;
+    case STEP_RCPT:
+        command_rcpt(out, &t->rcpts[session->send.rcpt], &session->offers);
+        break;
+    default:
+        assert(session->send.step == STEP_DATA);
+        buf_add_str(out, STR("DATA\r\n"));
+        session->send.step = STEP_BODY;
+        return true;
+    }
+    cursor_next(&session->send);
+    return true;
+}
+
+static void transfer_rest(struct session *session)
+{
+    bool limit = session->settings->messages_max > 0 && session->started >= session->settings->messages_max;
+    if (session->stop_soft || limit) {
+        session_go(session, SESSION_QUITTING);
+        return;
+    }
+    if (session->idle || session->refused_many)
+        return;
+    session->idle = true;
+    session->progress = true;
+    wire_release(session);
+}
+
+void transfer_pump(struct session *session)
+{
+    if (session->conn.sending || session->send_error != 0)
+        return;
+    bool more = true;
+    while (more && session->state == SESSION_OPEN) {
+        if (session->send.transaction == NULL && !transfer_pull(session))
+            break;
+        more = transfer_write(session);
+    }
+    bool nothing = session->send.transaction == NULL && session->receive.transaction == NULL &&
+                   session->commands.len == 0 && session->iov_count == 0;
+    if (nothing && session->state == SESSION_OPEN)
+        transfer_rest(session);
+}
+
+void transfer_sent(struct session *session)
+{
+    struct session_transaction *held = session->held;
+    session->flying_body = NULL;
+    session->held = NULL;
+    if (held != NULL)
+        give_back(session, held);
+}
+
+/* ---- replies ---- */
+
+/* Nobody is left: what of it is not written yet will not be. */
+static void transfer_give_up(struct session *session)
+{
+    session->failed = true;
+    if (session->send.transaction != session->receive.transaction || session->send.step == STEP_BODY)
+        return;
+    session->send.transaction = NULL;
+    session->cut = true;
+}
+
+static void reply_mail(struct session *session)
+{
+    session->mail_accepted = session->reply.code < 300;
+    if (!session->mail_accepted) {
+        reply_for_pending(session, STEP_MAIL);
+        transfer_give_up(session);
+    }
+    cursor_next(&session->receive);
+}
+
+static void reply_rcpt(struct session *session)
+{
+    struct session_rcpt *rcpt = &session->receive.transaction->rcpts[session->receive.rcpt];
+    if (session->failed) {
+        cursor_next(&session->receive);
+        return;
+    }
+    if (session->reply.code < 300) {
+        session->accepted++;
+    } else {
+        verdict_of_reply(&rcpt->verdict, STEP_RCPT, session->reply.code, session->reply.text);
+        heed(session, &rcpt->verdict);
+        if (session->accepted == 0)
+            rcpt->verdict.again_now = false; /* it was too many by itself: once more would end the same */
+    }
+    cursor_next(&session->receive);
+    if (session->receive.step == STEP_DATA && session->accepted == 0)
+        transfer_give_up(session);
+}
+
+static void reply_data(struct session *session)
+{
+    if (session->reply.code < 400) {
+        session->go_ahead = true;
+        session->receive.step = STEP_END;
+        return;
+    }
+    if (!session->failed)
+        reply_for_pending(session, STEP_DATA);
+    session->need_reset = session->mail_accepted;
+    transfer_finish(session);
+}
+
+void transfer_reply(struct session *session)
+{
+    unsigned kind = session->reply.code / 100;
+    enum smtp_step step = session->receive.step;
+    if (kind == (step == STEP_DATA ? 2 : 3)) {
+        session_fail_protocol(session, "a reply that does not fit the command");
+        return;
+    }
+    switch (step) {
+    case STEP_RSET:
+        if (kind != 2) {
+            session_fail_reply(session);
+            return;
+        }
+        session->receive.step = STEP_MAIL;
+        break;
+    case STEP_MAIL:
+        reply_mail(session);
+        break;
+    case STEP_RCPT:
+        reply_rcpt(session);
+        break;
+    case STEP_DATA:
+        reply_data(session);
+        return;
+    default:
+        assert(step == STEP_END);
+        reply_for_pending(session, STEP_END);
+        transfer_finish(session);
+        return;
+    }
+    if (session->cut && session->outstanding == 0) {
+        session->need_reset = session->mail_accepted;
+        transfer_finish(session);
+    }
+}
+
+void transfer_early_reply(struct session *session)
+{
+    bool in_body = session->receive.transaction != NULL && session->receive.step == STEP_END;
+    if (in_body && session->reply.code >= 400) {
+        /* It refuses the message before its end. The rest can't be taken back: the connection is done for. */
+        reply_for_pending(session, STEP_END);
+        struct verdict why;
+        verdict_local(&why, SCOPE_SESSION, STATUS(4, 5, 0), "%s refused a message before its end",
+                      session->host);
+        session_fail(session, &why);
+        return;
+    }
+    session_fail_protocol(session, "a reply to nothing that was asked");
+}
+
+/* ---- time ---- */
+
+void transfer_timer(struct session *session)
+{
+    if (session->refused_many) {
+        session->refused_many = false;
+        session->progress = true;
+        return;
+    }
+    assert(session->idle);
+    session_go(session, SESSION_QUITTING);
+}
+
+int64_t transfer_timeout_ms(const struct session *session)
+{
+    const struct session_timeouts *timeouts = &session->settings->timeouts;
+    if (session->outstanding == 0) {
+        if (session->refused_many && session->receive.transaction == NULL)
+            return 1;
+        return session->idle ? timeouts->idle : timeouts->data_block;
+    }
+    switch (session->receive.step) {
+    case STEP_RCPT:
+        return timeouts->rcpt;
+    case STEP_DATA:
+        return timeouts->data_start;
+    case STEP_END:
+        return timeouts->data_end;
+    default:
+        return timeouts->mail;
+    }
+}
+
+bool transfer_is_sending(const struct session *session)
+{
+    return session->receive.step == STEP_END && session->outstanding == 0;
+}
+
+const char *transfer_doing(const struct session *session)
+{
+    if (session->receive.transaction == NULL)
+        return "idle";
+    switch (session->receive.step) {
+    case STEP_RSET:
+        return "waiting for the reply to RSET";
+    case STEP_MAIL:
+        return "waiting for the reply to MAIL";
+    case STEP_RCPT:
+        return "waiting for the reply to RCPT";
+    case STEP_DATA:
+        return "waiting for the reply to DATA";
+    default:
+        return transfer_is_sending(session) ? "sending the message"
+                                            : "waiting for the reply to the end of data";
+    }
+}

@@ -1,0 +1,161 @@
+/* session_wire.c - bytes out and in.
+ *
+ * Out: pieces of a body (iov) and commands behind them become one send. What the kernel reads must stay as it
+ * is until `sent`, so commands move to `flying` and a new buffer is filled meanwhile; through TLS all of it
+ * is encrypted to `cipher`, which then flies. Receiving is never stopped while a send is under way: two sides
+ * that both only send would wait for each other for ever.
+ *
+ * In: the bytes, through TLS where it is on, are cut into whole replies. */
+#include "engine/smtp/session_parts.h"
+
+#include <assert.h>
+
+_Static_assert(IO_BUFFER_BYTES <= TLS_FEED_MAX, "what io receives is fed whole");
+
+/* Exchanges the memory; each keeps its maximum. */
+static void buffers_swap(struct buf *a, struct buf *b)
+{
+    struct buf kept = *a;
+    *a = *b;
+    *b = kept;
+    b->max = a->max;
+    a->max = kept.max;
+}
+
+/* The pieces and commands, encrypted, behind what TLS itself has to say. */
+static bool wire_encrypt(struct session *session)
+{
+    struct err err;
+    if (session->iov_count == 0)
+        return true;
+    if (tls_write(session->tls, session->iov, session->iov_count, &err)) {
+        session->iov_count = 0;
+        buf_clear(&session->commands);
+        return true;
+    }
+    session_fail_tls(session, err.text);
+    return false;
+}
+
+static void wire_add_iov(struct session *session, struct buf *buf)
+{
+    if (buf->len == 0)
+        return;
+    assert(session->iov_count < SESSION_IOV_MAX);
+    session->iov[session->iov_count++] = (struct iovec){buf->data, buf->len};
+}
+
+void wire_flush(struct session *session)
+{
+    if (session->conn.sending || session->send_error != 0 || session->state >= SESSION_CLOSING)
+        return;
+    if (session->commands.failed) {
+        session_lost(session, "no memory for a command");
+        return;
+    }
+    if (session->iov_count == 0 && session->commands.len == 0 && session->cipher.len == 0)
+        return;
+    if (session->tls != NULL) {
+        wire_add_iov(session, &session->commands);
+        if (!wire_encrypt(session))
+            return;
+        buffers_swap(&session->cipher, &session->flying);
+    } else {
+        buffers_swap(&session->commands, &session->flying);
+    }
+    wire_add_iov(session, &session->flying);
+    session->progress = true;
+    io_send(session->context->io, &session->conn, session->iov, session->iov_count);
+    session->iov_count = 0;
+    session->unsent = 0;
+}
+
+/* After the reply to STARTTLS the server must be silent until the handshake: what comes in the clear with it
+ * was put there by somebody in between, to be taken for part of the secured dialogue. */
+static bool wire_injected(struct session *session, struct str rest)
+{
+    if (session->state != SESSION_HANDSHAKE || rest.n == 0)
+        return false;
+    struct verdict why;
+    verdict_local(
+        &why, SCOPE_HOST, STATUS(4, 7, 0),
+        "%s sent plaintext behind its reply to STARTTLS: somebody may be tampering with the connection",
+        session->host);
+    session_fail(session, &why);
+    return true;
+}
+
+static void wire_replies(struct session *session, struct str data)
+{
+    while (data.n > 0 && session->state < SESSION_PARTING) {
+        if (!reply_begun(&session->reply))
+            session->early = session->outstanding == session->unsent;
+        enum reply_result result = reply_feed(&session->reply, &data);
+        if (result == REPLY_BAD) {
+            session_fail_protocol(session, session->reply.why);
+            return;
+        }
+        if (result == REPLY_MORE)
+            return;
+        if (session->state == SESSION_EHLO && session->reply.lines > 1)
+            ehlo_line(&session->offers, session->reply.line);
+        if (result == REPLY_LINE)
+            continue;
+        session->progress = true;
+        session_reply(session);
+        if (wire_injected(session, data))
+            return;
+    }
+}
+
+static void wire_received_tls(struct session *session, struct str data)
+{
+    struct str plain;
+    struct err err;
+    enum tls_state state = tls_feed(session->tls, data.p, data.n, &plain, &err);
+    if (session->state == SESSION_HANDSHAKE && state == TLS_OPEN) {
+        if (plain.n > 0) {
+            session_fail_protocol(session, "a reply before our EHLO");
+            return;
+        }
+        session->progress = true;
+        session_go(session, SESSION_EHLO);
+        return;
+    }
+    wire_replies(session, plain);
+    if (session->state >= SESSION_CLOSING)
+        return;
+    if (state == TLS_FAILED)
+        session_fail_tls(session, err.text);
+    else if (state == TLS_CLOSED)
+        session_lost(session, "closed by the peer");
+}
+
+void wire_received(struct session *session, struct str data)
+{
+    if (session->tls != NULL)
+        wire_received_tls(session, data);
+    else
+        wire_replies(session, data);
+}
+
+/* In the clear the memory goes back to be filled with the next commands. Through TLS it is as large as a
+ * message, and a session spends its life waiting for replies: it is freed, at the price of an allocation a
+ * message, which is little beside encrypting it. */
+void wire_sent(struct session *session)
+{
+    if (session->tls != NULL || session->commands.len > 0) {
+        buf_free(&session->flying);
+        return;
+    }
+    buf_clear(&session->flying);
+    buf_free(&session->commands);
+    buffers_swap(&session->commands, &session->flying);
+}
+
+void wire_release(struct session *session)
+{
+    if (session->commands.len == 0)
+        buf_free(&session->commands);
+    reply_release(&session->reply);
+}

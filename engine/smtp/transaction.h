@@ -1,0 +1,39 @@
+/* transaction.h - what a session carries: a message for some recipients.
+ *
+ * The owner keeps it, and all it points to, from the session's call of `next` until `done`. */
+#ifndef POSTRIDER_SMTP_TRANSACTION_H
+#define POSTRIDER_SMTP_TRANSACTION_H
+
+#include "engine/smtp/verdict.h"
+
+#include <sys/uio.h>
+
+/* One recipient, in an array that the owner of the transaction keeps. */
+struct session_rcpt {
+    struct str to;
+    uint8_t notify;         /* NOTIFY_ bits of queue/store.h, for a DSN peer; 0: say nothing */
+    struct str orcpt;       /* "rfc822;ada@example.com" or the address alone, not xtext; empty: none */
+    struct verdict verdict; /* the session's answer */
+    void *owner;
+};
+
+enum session_ret { SESSION_RET_NONE, SESSION_RET_HDRS, SESSION_RET_FULL };
+
+struct session_transaction {
+    struct session_transaction *link; /* the session's */
+    struct str from;                  /* empty: <> */
+    struct session_rcpt *rcpts;
+    size_t rcpt_count;  /* 1 to TXN_RCPTS_MAX */
+    struct iovec *body; /* dot-stuffed, ends with CRLF; the session adds ".\r\n" and changes nothing */
+    size_t body_count;
+    uint64_t size;  /* for SIZE=: not stuffed, CRLFs counted */
+    bool eight_bit; /* BODY=8BITMIME where offered */
+    bool utf8;      /* needs SMTPUTF8: else 5.6.7 */
+    enum session_ret ret;
+    struct str envid;   /* not xtext; empty: none */
+    int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */
+    bool body_sent;     /* filled by the session: some of the body was written */
+    void *owner;
+};
+
+#endif

@@ -1,0 +1,230 @@
+/* worker.c - see worker.h. */
+#include "engine/worker.h"
+
+#include "engine/base/log.h"
+#include "engine/route/carrier.h"
+#include "engine/route/handover.h"
+#include "engine/route/host.h"
+#include "engine/route/lane.h"
+#include "engine/route/look.h"
+#include "engine/route/path.h"
+#include "engine/route/pool.h"
+#include "engine/route/settle.h"
+#include "engine/route/shipment.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define STEP_WAIT_MAX_NS (NS_PER_S / 2) /* figures are published at least so often */
+#define SWEEP_NS         (60 * NS_PER_S)
+
+struct worker {
+    struct router router;
+    struct inbox *inbox;
+    int64_t stop_at_ns; /* when stopping: sessions are closed hard then; 0: not stopping */
+    bool stopped_hard;
+    struct wheel_timer sweep;
+    int64_t rate_at_ns; /* when rate_1m is worked out next */
+    _Atomic unsigned sessions, sites;
+    _Atomic uint64_t in_flight, buffered, delivered, deferred, failed, rate_1m;
+};
+
+static void worker_sweep(struct wheel_timer *timer, struct now now)
+{
+    struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, sweep));
+    path_sweep(&worker->router);
+    wheel_set(&worker->router.wheel, timer, now.mono_ns + SWEEP_NS, worker_sweep);
+}
+
+struct worker *worker_create(const struct worker_settings *settings, struct now now, struct err *err)
+{
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (worker == NULL) {
+        err_set(err, ENOMEM, "no memory for a worker");
+        return NULL;
+    }
+    struct router *router = &worker->router;
+    worker->inbox = settings->inboxes[settings->index];
+    router->store = settings->store;
+    router->config = settings->config;
+    router->retry = settings->retry;
+    router->tenant_limits = settings->tenant_limits;
+    router->index = settings->index;
+    router->worker_count = settings->worker_count;
+    router->inboxes = settings->inboxes;
+    router->sessions_max = settings->sessions_max;
+    router->prng.state = settings->seed;
+    router->now = now;
+    router->starved_tail = &router->starved;
+    router->line_tail = &router->line;
+    TAILQ_INIT(&router->idlers);
+    wheel_init(&router->wheel, now);
+    const struct dns_settings dns = {
+        .servers = settings->config->dns.servers_joined,
+        .timeout_ms = settings->config->dns.timeout_ms,
+        .ipv6 = settings->config->dns.ipv6,
+        .cache_max = DNS_CACHE_MAX,
+    };
+    router->io = io_create(settings->sessions_max, err);
+    if (router->io != NULL)
+        router->dns = dns_create(router->io, &router->wheel, &router->prng, &dns, err);
+    if (router->dns != NULL)
+        router->tls = tls_create(err);
+    if (router->tls == NULL) {
+        worker_destroy(worker);
+        return NULL;
+    }
+    router->session_context = (struct session_context){
+        .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
+    wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
+    return worker;
+}
+
+/* ---- stopping ---- */
+
+static void worker_stop_sessions(struct router *router, bool hard)
+{
+    for (struct path *path = router->paths; path != NULL; path = path->hh.next)
+        for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
+            struct carrier *carrier = TAILQ_FIRST(&pool->carriers), *next;
+            for (; carrier != NULL; carrier = next) {
+                next = carrier_next(carrier);
+                carrier_stop(carrier, hard);
+            }
+        }
+}
+
+static void worker_stop(struct worker *worker)
+{
+    struct router *router = &worker->router;
+    if (worker->stop_at_ns != 0)
+        return;
+    worker->stop_at_ns = router->now.mono_ns + router->config->stop_timeout_ms * NS_PER_MS;
+    router->stopping = true;
+    for (struct path *path = router->paths; path != NULL; path = path->hh.next)
+        for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
+            pool_give_back(pool, NULL);
+    worker_stop_sessions(router, false);
+}
+
+/* ---- the inbox ---- */
+
+static void worker_hear(struct worker *worker, struct inbox_node *node)
+{
+    struct router *router = &worker->router;
+    switch (node->kind) {
+    case STORE_LANE_READY:
+        lane_announced(router, (struct store_lane_msg *)(void *)node, NULL);
+        break;
+    case STORE_TAKEN:
+        lane_filled(router, (struct store_taken_msg *)(void *)node);
+        break;
+    case STORE_DROP_JOB:
+        lane_drop_job(router, ((struct store_drop_msg *)(void *)node)->job);
+        break;
+    case HANDOVER_LANE: {
+        struct lane_handover *handover = (struct lane_handover *)(void *)node;
+        lane_announced(router, &handover->lane, handover->mx);
+        break;
+    }
+    case HANDOVER_LOOK:
+        look_answer((struct look *)(void *)node, router);
+        return; /* freed by whoever lets go of it last */
+    case HANDOVER_STOP:
+        worker_stop(worker);
+        break;
+    default:
+        log_error("a worker got a message of unknown kind %u; please report this", node->kind);
+    }
+    free(node);
+}
+
+static void worker_publish(struct worker *worker)
+{
+    struct router *router = &worker->router;
+    atomic_store_explicit(&worker->sessions, router->sessions, memory_order_relaxed);
+    atomic_store_explicit(&worker->in_flight, router->in_flight, memory_order_relaxed);
+    atomic_store_explicit(&worker->buffered, router->taken - router->in_flight, memory_order_relaxed);
+    atomic_store_explicit(&worker->delivered, router->delivered, memory_order_relaxed);
+    atomic_store_explicit(&worker->deferred, router->deferred, memory_order_relaxed);
+    atomic_store_explicit(&worker->failed, router->failed, memory_order_relaxed);
+    atomic_store_explicit(&worker->sites, router->site_count, memory_order_relaxed);
+    if (router->now.mono_ns >= worker->rate_at_ns) { /* a walk over all paths: once a second */
+        worker->rate_at_ns = router->now.mono_ns + NS_PER_S;
+        atomic_store_explicit(&worker->rate_1m, path_rates_1m(router), memory_order_relaxed);
+    }
+}
+
+bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
+{
+    struct router *router = &worker->router;
+    router->now = now;
+    for (struct inbox_node *node = inbox_take(worker->inbox), *next; node != NULL; node = next) {
+        next = node->next;
+        worker_hear(worker, node);
+    }
+    wheel_run(&router->wheel, now);
+    dns_step(router->dns, now);
+    pool_run_touched(router);
+    settle_flush(router);
+    lane_reap(router);
+    if (worker->stop_at_ns != 0) {
+        if (router->sessions == 0 && router->taken == 0 && router->asked == 0)
+            return false;
+        if (now.mono_ns >= worker->stop_at_ns && !worker->stopped_hard) {
+            worker->stopped_hard = true;
+            worker_stop_sessions(router, true);
+        }
+    }
+    worker_publish(worker);
+    int64_t next_ns = wheel_next_ns(&router->wheel);
+    if (next_ns - now.mono_ns < wait_ns)
+        wait_ns = next_ns - now.mono_ns;
+    if (wait_ns > STEP_WAIT_MAX_NS)
+        wait_ns = STEP_WAIT_MAX_NS;
+    if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL)
+        wait_ns = 0;
+    io_step(router->io, worker->inbox, wait_ns);
+    return true;
+}
+
+void worker_destroy(struct worker *worker)
+{
+    if (worker == NULL)
+        return;
+    struct router *router = &worker->router;
+    lane_free_all(router);
+    settle_flush(router);
+    struct path *path, *next_path;
+    HASH_ITER(hh, router->paths, path, next_path)
+    {
+        struct pool *pool, *next_pool;
+        HASH_ITER(hh, path->pools, pool, next_pool)
+        pool_free(pool);
+        path_free(path);
+    }
+    shipment_free_spares(router);
+    host_forget_all(router);
+    if (router->dns)
+        dns_destroy(router->dns);
+    if (router->tls)
+        tls_destroy(router->tls);
+    if (router->io)
+        io_destroy(router->io);
+    free(worker);
+}
+
+void worker_read_figures(const struct worker *worker, struct worker_figures *figures)
+{
+    *figures = (struct worker_figures){
+        .sessions = atomic_load_explicit(&worker->sessions, memory_order_relaxed),
+        .sites = atomic_load_explicit(&worker->sites, memory_order_relaxed),
+        .in_flight = atomic_load_explicit(&worker->in_flight, memory_order_relaxed),
+        .buffered = atomic_load_explicit(&worker->buffered, memory_order_relaxed),
+        .delivered = atomic_load_explicit(&worker->delivered, memory_order_relaxed),
+        .deferred = atomic_load_explicit(&worker->deferred, memory_order_relaxed),
+        .failed = atomic_load_explicit(&worker->failed, memory_order_relaxed),
+        .rate_1m = atomic_load_explicit(&worker->rate_1m, memory_order_relaxed),
+    };
+}

@@ -1,0 +1,38 @@
+/* worker.h - one thread of the engine: its io, resolver, TLS, timers, and its share of the domains and sites.
+ *
+ * worker_step does one bounded round: messages from the store and from other workers, timers, DNS, the
+ * network, then what was touched, then hands what was settled to the store. A thread is only a loop around
+ * it. */
+#ifndef POSTRIDER_WORKER_H
+#define POSTRIDER_WORKER_H
+
+#include "engine/route/model.h"
+
+struct worker;
+
+struct worker_settings {
+    struct store *store;
+    const struct config *config;
+    const struct retry_table *retry;
+    struct shared_limit *tenant_limits; /* one for each of config->tenants */
+    unsigned index, worker_count;
+    struct inbox *const *inboxes; /* of all workers; [index] is this one's */
+    unsigned sessions_max;
+    uint64_t seed;
+};
+
+/* What a worker publishes for other threads to read at any time. */
+struct worker_figures {
+    unsigned sessions, sites;
+    uint64_t in_flight, buffered, delivered, deferred, failed, rate_1m;
+};
+
+/* On the thread that will step it. */
+struct worker *worker_create(const struct worker_settings *settings, struct now now, struct err *err);
+/* Waits at most wait_ns. False: it has stopped, every session closed and everything settled. */
+bool worker_step(struct worker *worker, struct now now, int64_t wait_ns);
+void worker_destroy(struct worker *worker);
+/* Any thread. */
+void worker_read_figures(const struct worker *worker, struct worker_figures *figures);
+
+#endif

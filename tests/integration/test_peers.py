@@ -1,0 +1,190 @@
+"""Against servers that this project did not write: Postfix's smtp-sink and aiosmtpd as receivers, Knot and dnsmasq for DNS."""
+import asyncio
+import email
+import email.policy
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+
+import pytest
+from daemon import Daemon, job, wait_for
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Process:
+    def __init__(self, args, **kw):
+        self.process = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **kw)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Dnsmasq(Process):
+    def __init__(self, records):
+        self.port = free_port(socket.SOCK_DGRAM)
+        super().__init__(["/usr/sbin/dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null",
+                          "--listen-address=127.0.0.1", "--bind-interfaces", f"--port={self.port}", "--user=root",
+                          "--local=/test/", *records])
+        self.server = f"127.0.0.1:{self.port}"
+
+
+ZONE = """$ORIGIN test.
+$TTL 300
+@ SOA ns hostmaster 1 3600 600 86400 60
+@ NS ns
+ns A 127.0.0.1
+a MX 10 mx.a
+mx.a A 127.0.7.1
+a4 A 127.0.7.1
+null MX 0 .
+alias CNAME a
+two MX 10 gone.mx
+two MX 20 mx.a
+"""
+
+
+class Knot(Process):
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="knot-")
+        self.port = free_port(socket.SOCK_DGRAM)
+        with open(os.path.join(self.directory, "test.zone"), "w") as f:
+            f.write(ZONE)
+        conf = os.path.join(self.directory, "knot.conf")
+        with open(conf, "w") as f:
+            f.write(f"server:\n    rundir: {self.directory}\n    listen: 127.0.0.1@{self.port}\n    user: root:root\n"
+                    f"database:\n    storage: {self.directory}\nzone:\n  - domain: test\n    storage: {self.directory}\n"
+                    f"    file: test.zone\n    zonefile-sync: -1\n    journal-content: none\n")
+        super().__init__(["/usr/sbin/knotd", "-c", conf])
+        self.server = f"127.0.0.1:{self.port}"
+
+    def __exit__(self, *e):
+        super().__exit__(*e)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def wait_dns(server):
+    import dns.message
+    import dns.query
+    address, port = server.rsplit(":", 1)
+
+    def answers():
+        try:
+            dns.query.udp(dns.message.make_query("a.test", "MX"), address, timeout=0.3, port=int(port))
+            return True
+        except Exception:
+            return False
+    wait_for(answers, 10, "the DNS server")
+
+
+def daemon(dns_server, port, more=""):
+    return Daemon(f'dns: {{ servers: ["{dns_server}"], timeout: 2s }}\nsites:\n'
+                  f"  - {{ name: default, port: {port}, idle_timeout: 1s }}\n{more}")
+
+
+class Aiosmtpd:
+    """aiosmtpd on its own thread; keeps whole messages. handler: extra coroutine methods by name."""
+
+    def __init__(self, address="127.0.7.1", utf8=True, **methods):
+        from aiosmtpd.smtp import SMTP
+        self.envelopes, self.address = [], address
+        outer = self
+
+        class Handler:
+            async def handle_DATA(self, server, session, envelope):
+                outer.envelopes.append(envelope)
+                return "250 2.0.0 kept"
+        for name, method in methods.items():
+            setattr(Handler, name, method)
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+        async def serve():
+            return await self.loop.create_server(lambda: SMTP(Handler(), hostname="mx.a.test", enable_SMTPUTF8=utf8), address, 0)
+        self.server = asyncio.run_coroutine_threadsafe(serve(), self.loop).result(10)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.server.close)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+
+
+RECORDS = ["--mx-host=a.test,mx.a.test,10", "--host-record=mx.a.test,127.0.7.1"]
+
+
+def test_aiosmtpd_gets_exactly_what_was_meant():
+    with Dnsmasq(RECORDS) as dns, Aiosmtpd() as peer:
+        wait_dns(dns.server)
+        with daemon(dns.server, peer.port) as d:
+            raw = "From: a@sender.test\nTo: {{to}}\nSubject: =?utf-8?q?x?= {{name}}\n\n.\n..two\n" + "é" * 600 + "\n" + "{{name}}\n.\n"
+            answer = d.submit(job(message={"raw": raw}), [{"to": f"u{i}@a.test", "vars": {"name": f"N {i}"}} for i in range(50)])
+            ident = answer.json["jobs"][0]["job"]
+            d.wait_counts(ident, delivered=50)
+            kept = {e.rcpt_tos[0]: e for e in peer.envelopes}
+            assert len(peer.envelopes) == 50 == len(kept)
+            for row in d.recipients(ident):
+                preview = d.get(f"/v1/recipients/{row['rid']}/message").body.encode()
+                assert kept[row["to"]].content == preview
+                read = email.message_from_bytes(preview, policy=email.policy.default)
+                assert read.get_content().replace("\r\n", "\n").startswith(".\n..two\n" + "é" * 600)
+            assert kept["u7@a.test"].mail_from == "news@sender.test"
+
+
+def test_rejections_by_aiosmtpd():
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("no"):
+            return "550 5.1.1 no such person"
+        if address.startswith("later"):
+            return "451 4.7.1 greylisted, please try again in 2 seconds"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 ok"
+    with Dnsmasq(RECORDS) as dns, Aiosmtpd(handle_RCPT=handle_RCPT) as peer:
+        wait_dns(dns.server)
+        with daemon(dns.server, peer.port) as d:
+            answer = d.submit(job(), ["yes@a.test", "no@a.test", "later@a.test"])
+            ident = answer.json["jobs"][0]["job"]
+            d.wait_counts(ident, delivered=1, bounced=1, deferred=1)
+            assert {r["to"]: r["status"] for r in d.recipients(ident)}["later@a.test"] == "4.7.1"
+
+
+@pytest.mark.parametrize("flags", [[], ["-p"], ["-e"], ["-8"]])
+def test_smtp_sink(flags):
+    """-p: no PIPELINING; -e: no ESMTP; -8: no 8BITMIME."""
+    port = free_port()
+    with Dnsmasq(RECORDS) as dns, Process(["/usr/sbin/smtp-sink", "-u", "nobody", *flags, f"inet:127.0.7.1:{port}", "200"]) as sink:
+        wait_dns(dns.server)
+        assert sink.process.poll() is None
+        with daemon(dns.server, port) as d:
+            answer = d.submit(job(), [f"u{i}@a.test" for i in range(2000)])
+            d.wait_counts(answer.json["jobs"][0]["job"], 60, delivered=2000)
+
+
+def test_knot_answers_of_each_kind():
+    with Knot() as dns, Aiosmtpd() as peer:
+        wait_dns(dns.server)
+        with daemon(dns.server, peer.port) as d:
+            people = ["u@a.test", "u@a4.test", "u@alias.test", "u@two.test", "u@null.test", "u@none.test"]
+            ident = d.submit(job(), people).json["jobs"][0]["job"]
+            d.wait_counts(ident, delivered=4, bounced=2)
+            said = {r["to"]: r["status"] for r in d.recipients(ident)}
+            assert said["u@null.test"] == "5.1.10" and said["u@none.test"] == "5.1.2"

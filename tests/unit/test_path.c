@@ -1,0 +1,287 @@
+/* test_path.c - limits and back-off of a path, and which site hosts belong to (engine/route/path.h, lane.h).
+ */
+#include "engine/route/lane.h"
+#include "engine/route/path.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+/* cmocka asks for the three above */
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct fixture {
+    struct config *config;
+    struct router router;
+};
+
+static void fixture_make(struct fixture *f, const char *yaml)
+{
+    char path[] = "/tmp/test_path.XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, yaml, strlen(yaml)), (ssize_t)strlen(yaml));
+    close(fd);
+    struct buf errors;
+    buf_init(&errors, CONFIG_ERRORS_MAX);
+    *f = (struct fixture){0};
+    bool loaded = config_load(path, &f->config, &errors);
+    unlink(path);
+    if (!loaded)
+        fail_msg("%.*s", (int)errors.len, errors.data);
+    buf_free(&errors);
+    f->router.config = f->config;
+    f->router.sessions_max = 100;
+    f->router.now = (struct now){.mono_ns = 1000 * NS_PER_S, .wall_ms = INT64_C(1700000000000)};
+    f->router.line_tail = &f->router.line;
+    f->router.prng.state = 3;
+    wheel_init(&f->router.wheel, f->router.now);
+}
+
+static void fixture_free(struct fixture *f)
+{
+    struct path *path, *next;
+    HASH_ITER(hh, f->router.paths, path, next)
+    path_free(path);
+    assert_int_equal(f->router.site_count, 0);
+    config_free(f->config);
+}
+
+static struct path *fixture_path(struct fixture *f)
+{
+    struct path *path = path_get(&f->router, "big.test", &f->config->site_default, 0);
+    assert_non_null(path);
+    return path;
+}
+
+static void pass(struct fixture *f, int64_t ms)
+{
+    f->router.now.mono_ns += ms * NS_PER_MS;
+    f->router.now.wall_ms += ms;
+    wheel_run(&f->router.wheel, f->router.now);
+}
+
+static void says(const struct path *path, enum path_use use, const char *limit)
+{
+    struct path_answer answer = path_check(path, use);
+    assert_string_equal(answer.limit, limit);
+    assert_int_equal(answer.yes, limit[0] == '\0');
+}
+
+static void test_one_path_a_site_and_source(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "sources: [{name: a, address: 127.0.0.1}, {name: b, address: 127.0.0.2}]\n");
+    struct path *a = path_get(&f.router, "x.test", &f.config->site_default, 0);
+    struct path *b = path_get(&f.router, "x.test", &f.config->site_default, 1);
+    assert_ptr_not_equal(a, b);
+    assert_ptr_equal(path_get(&f.router, "x.test", &f.config->site_default, 0), a);
+    assert_null(path_find(&f.router, "y.test", 0));
+    assert_int_equal(f.router.site_count, 1);
+    fixture_free(&f);
+}
+
+static void test_connections_up_to_window_then_cap(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "sites: [{name: default, max_connections: 20}]\n");
+    struct path *path = fixture_path(&f);
+    unsigned open = 0;
+    while (path_check(path, PATH_CONNECT).yes) {
+        path_connecting(path);
+        open++;
+    }
+    assert_int_equal(open, WINDOW_START);
+    says(path, PATH_CONNECT, "backoff");
+    for (unsigned ready = 0; ready < open; ready++) {
+        path_connected(path);
+        while (path_check(path, PATH_CONNECT).yes) {
+            path_connecting(path);
+            open++;
+        }
+    }
+    assert_int_equal(open, 20);
+    says(path, PATH_CONNECT, "max_connections");
+    says(path, PATH_SEND, "");
+    fixture_free(&f);
+}
+
+static void test_failures_shrink_the_window_by_fractions(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "sites: [{name: default, max_connections: 64}]\n");
+    struct path *path = fixture_path(&f);
+    for (unsigned i = 0; i < 100; i++) {
+        path_connecting(path);
+        path_connected(path);
+        path_connection_over(path, true, PATH_END_FINE);
+    }
+    assert_true(path->window >= 64 && path->window < 65);
+    for (unsigned i = 0; i < 4; i++) {
+        path_connecting(path);
+        path_connection_over(path, false, PATH_END_FAILED);
+    }
+    assert_true(path->window > 19 && path->window < 22);
+    for (unsigned i = 0; i < 50; i++) {
+        path_connecting(path);
+        path_connection_over(path, false, PATH_END_FAILED);
+    }
+    assert_true(path->window >= 1); /* never none: somebody must find out that it works again */
+    says(path, PATH_CONNECT, "");
+    fixture_free(&f);
+}
+
+static void test_all_sessions_of_the_worker_in_use(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "");
+    struct path *path = fixture_path(&f);
+    f.router.sessions = f.router.sessions_max;
+    says(path, PATH_CONNECT, "sessions");
+    says(path, PATH_SEND, "");
+    f.router.sessions = 0;
+    fixture_free(&f);
+}
+
+static void test_pauses_double_and_a_success_ends_the_row(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "");
+    struct path *path = fixture_path(&f);
+    struct verdict why;
+    verdict_of_reply(&why, STEP_MAIL, 421, STR("4.7.28 unusual rate of mail"));
+    int64_t want_ms = 60 * MS_PER_S;
+    for (unsigned i = 0; i < 9; i++) {
+        int64_t now_ns = f.router.now.mono_ns;
+        int64_t until_ns = path_pause(path, &why);
+        int64_t got_ms = (until_ns - now_ns) / NS_PER_MS;
+        assert_in_range(got_ms, want_ms * 89 / 100, want_ms * 111 / 100);
+        says(path, PATH_SEND, "pause");
+        says(path, PATH_CONNECT, "pause");
+        assert_int_equal(path_pause(path, &why), until_ns); /* the same news again */
+        assert_non_null(strstr(path->reason, "unusual rate"));
+        pass(&f, got_ms + 5);
+        says(path, PATH_SEND, "");
+        want_ms = want_ms * 2 > 3600 * MS_PER_S ? 3600 * MS_PER_S : want_ms * 2;
+    }
+    path_count(path, VERDICT_DELIVERED);
+    int64_t again_ms = (path_pause(path, &why) - f.router.now.mono_ns) / NS_PER_MS;
+    assert_in_range(again_ms, 53000, 67000);
+    fixture_free(&f);
+}
+
+static void test_the_receiver_may_name_the_pause(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "");
+    struct path *path = fixture_path(&f);
+    struct verdict why;
+    verdict_of_reply(&why, STEP_MAIL, 451, STR("4.7.500 Server busy. Please try again in 10 minutes"));
+    assert_int_equal(why.wait_s, 600);
+    assert_int_equal(path_pause(path, &why) - f.router.now.mono_ns, 600 * NS_PER_S);
+    fixture_free(&f);
+}
+
+static void test_rate_of_the_last_minute(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "");
+    struct path *path = fixture_path(&f);
+    for (unsigned second = 0; second < 90; second++) {
+        for (unsigned i = 0; i < 10; i++)
+            path_count(path, VERDICT_DELIVERED);
+        pass(&f, 1000);
+    }
+    assert_in_range(path_rate_1m(path), 580, 600);
+    pass(&f, 30000);
+    assert_in_range(path_rate_1m(path), 280, 310);
+    pass(&f, 120000);
+    assert_int_equal(path_rate_1m(path), 0);
+    assert_int_equal(path->delivered, 900);
+    path_sweep(&f.router); /* nothing worth remembering */
+    assert_int_equal(f.router.site_count, 0);
+    fixture_free(&f);
+}
+
+static void test_message_rate(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "sites: [{name: default, max_rate: 60/min}]\n");
+    struct path *path = fixture_path(&f);
+    says(path, PATH_SEND, "");
+    path_sent(path);
+    says(path, PATH_SEND, "max_rate");
+    says(path, PATH_CONNECT, "max_rate");
+    pass(&f, 1000);
+    says(path, PATH_SEND, "");
+    fixture_free(&f);
+}
+
+/* ---- sites ---- */
+
+static struct dns_mx *hosts_of(const char *const *names, unsigned n)
+{
+    struct dns_mx *mx = dns_mx_create(n);
+    assert_non_null(mx);
+    for (unsigned i = 0; i < n; i++)
+        snprintf(mx->hosts[i].name, sizeof mx->hosts[i].name, "%s", names[i]);
+    return mx;
+}
+
+static void site_is(const struct config *config, const char *want, const char *const *names, unsigned n)
+{
+    char name[DOMAIN_MAX + 1];
+    struct dns_mx *mx = hosts_of(names, n);
+    const struct config_site *site = lane_site(config, mx, name);
+    assert_string_equal(name, want);
+    assert_non_null(site);
+    dns_mx_unref(mx);
+}
+
+static void test_sites(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "sites:\n"
+                     "  - {name: gmail, mx: ['*.google.com', '*.googlemail.com']}\n"
+                     "  - {name: outlook, mx: ['*.protection.outlook.com']}\n");
+    site_is(f.config, "gmail", (const char *[]){"aspmx.l.google.com", "alt1.aspmx.l.google.com"}, 2);
+    site_is(f.config, "outlook", (const char *[]){"acme-example.mail.protection.outlook.com"}, 1);
+    site_is(f.config, "example.co.uk", (const char *[]){"mx1.example.co.uk", "mx2.mail.example.co.uk"}, 2);
+    char name[DOMAIN_MAX + 1], other[DOMAIN_MAX + 1];
+    struct dns_mx *mx = hosts_of((const char *[]){"mx.a.com", "backup.b.net"}, 2);
+    lane_site(f.config, mx, name);
+    dns_mx_unref(mx);
+    mx = hosts_of((const char *[]){"mx.a.com", "backup.c.net"}, 2);
+    lane_site(f.config, mx, other);
+    dns_mx_unref(mx);
+    assert_string_not_equal(name, other); /* sets of several owners are sites of their own */
+    assert_int_equal(strncmp(name, "a.com+", 6), 0);
+    fixture_free(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_path_a_site_and_source),
+        cmocka_unit_test(test_connections_up_to_window_then_cap),
+        cmocka_unit_test(test_failures_shrink_the_window_by_fractions),
+        cmocka_unit_test(test_all_sessions_of_the_worker_in_use),
+        cmocka_unit_test(test_pauses_double_and_a_success_ends_the_row),
+        cmocka_unit_test(test_the_receiver_may_name_the_pause),
+        cmocka_unit_test(test_rate_of_the_last_minute),
+        cmocka_unit_test(test_message_rate),
+        cmocka_unit_test(test_sites),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1602 @@
+/* test_session.c - the session against a server that follows a script, on loopback.
+ *
+ * A row is a script and what the owner of the session should see. The server runs in a thread: EXPECT reads
+ * exactly these bytes and fails when more come within a moment (so grouping and lock-step are both pinned
+ * down), SEND writes. The client runs here, step by step, bounded in time. */
+#include "engine/smtp/session.h"
+
+#include "queue/store.h"
+
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MOMENT_MS        10   /* after an EXPECT nothing more may come for so long */
+#define PATIENCE_MS      8000 /* for anything that must come */
+#define STEPS_MAX        40
+#define TRANSACTIONS_MAX 6
+#define RCPTS_MAX        5
+
+/* ---- the server ---- */
+
+enum op {
+    OP_END,
+    OP_SEND,
+    OP_SLOWLY,
+    OP_EXPECT,
+    OP_EXPECT_MUCH,
+    OP_EXPECT_END,
+    OP_CLOSE,
+    OP_RESET,
+    OP_TLS,
+    OP_BREAK_TLS,
+    OP_ACCEPT,
+    OP_FLOOD,
+    OP_WAIT
+};
+
+struct step {
+    enum op op;
+    const char *text;
+    size_t n;
+};
+
+#define SEND(text)                                                                                           \
+    {                                                                                                        \
+        OP_SEND, text, sizeof(text) - 1                                                                      \
+    }
+#define SLOWLY(text)                                                                                         \
+    {                                                                                                        \
+        OP_SLOWLY, text, sizeof(text) - 1                                                                    \
+    }
+#define EXPECT(text)                                                                                         \
+    {                                                                                                        \
+        OP_EXPECT, text, sizeof(text) - 1                                                                    \
+    }
+#define EXPECT_MUCH(bytes)                                                                                   \
+    {                                                                                                        \
+        OP_EXPECT_MUCH, "", bytes                                                                            \
+    } /* so many, whatever they are */
+#define EXPECT_END                                                                                           \
+    {                                                                                                        \
+        OP_EXPECT_END, "", 0                                                                                 \
+    }
+#define CLOSE                                                                                                \
+    {                                                                                                        \
+        OP_CLOSE, "", 0                                                                                      \
+    }
+#define RESET                                                                                                \
+    {                                                                                                        \
+        OP_RESET, "", 0                                                                                      \
+    }
+#define START_TLS                                                                                            \
+    {                                                                                                        \
+        OP_TLS, "", 0                                                                                        \
+    }
+#define BREAK_TLS                                                                                            \
+    {                                                                                                        \
+        OP_BREAK_TLS, "", 0                                                                                  \
+    }
+#define ACCEPT                                                                                               \
+    {                                                                                                        \
+        OP_ACCEPT, "", 0                                                                                     \
+    }
+#define FLOOD(bytes)                                                                                         \
+    {                                                                                                        \
+        OP_FLOOD, "", bytes                                                                                  \
+    }
+#define WAIT(ms)                                                                                             \
+    {                                                                                                        \
+        OP_WAIT, "", ms                                                                                      \
+    }
+
+struct server {
+    int listener, fd;
+    struct sockaddr_in address;
+    const struct step *steps;
+    SSL_CTX *context;
+    SSL *ssl;
+    unsigned resumed;
+    char failure[1024];
+    pthread_t thread;
+};
+
+static bool server_fail(struct server *server, size_t step, const char *what, const char *data, size_t n)
+{
+    snprintf(server->failure, sizeof server->failure, "step %zu (%.60s): %s: \"%.*s\"", step,
+             server->steps[step].text, what, (int)(n < 500 ? n : 500), data);
+    return false;
+}
+
+static bool wait_readable(struct server *server, int ms)
+{
+    if (server->ssl != NULL && SSL_pending(server->ssl) > 0)
+        return true;
+    struct pollfd fd = {.fd = server->fd, .events = POLLIN};
+    return poll(&fd, 1, ms) > 0;
+}
+
+/* 0: the end. */
+static ssize_t server_read(struct server *server, char *data, size_t n)
+{
+    if (server->ssl == NULL)
+        return recv(server->fd, data, n, 0);
+    int got = SSL_read(server->ssl, data, (int)n);
+    return got > 0 ? got : 0;
+}
+
+static void server_write(struct server *server, const char *data, size_t n)
+{
+    if (server->ssl != NULL)
+        SSL_write(server->ssl, data, (int)n);
+    else if (send(server->fd, data, n, MSG_NOSIGNAL) < 0)
+        return; /* the client is gone: what it saw tells whether that was right */
+}
+
+static bool server_expect(struct server *server, size_t at)
+{
+    const struct step *step = &server->steps[at];
+    static char data[8192];
+    size_t n = 0;
+    while (n < step->n) {
+        if (!wait_readable(server, PATIENCE_MS))
+            return server_fail(server, at, "nothing more after", data, n);
+        ssize_t got = server_read(server, data + n, step->n - n);
+        if (got <= 0)
+            return server_fail(server, at, "the client closed after", data, n);
+        n += (size_t)got;
+    }
+    if (memcmp(data, step->text, n) != 0)
+        return server_fail(server, at, "got", data, n);
+    if (!wait_readable(server, MOMENT_MS))
+        return true;
+    ssize_t more = recv(server->fd, data, sizeof data, MSG_PEEK);
+    if (more > 0)
+        return server_fail(server, at, "and then came", data, (size_t)more);
+    return true;
+}
+
+static bool server_expect_much(struct server *server, size_t at)
+{
+    static char data[65536];
+    size_t left = server->steps[at].n;
+    while (left > 0) {
+        if (!wait_readable(server, PATIENCE_MS))
+            return server_fail(server, at, "nothing more", "", 0);
+        ssize_t got = server_read(server, data, left < sizeof data ? left : sizeof data);
+        if (got <= 0)
+            return server_fail(server, at, "the client closed", "", 0);
+        left -= (size_t)got;
+    }
+    return true;
+}
+
+static bool server_expect_end(struct server *server, size_t at)
+{
+    char data[512];
+    if (!wait_readable(server, PATIENCE_MS))
+        return server_fail(server, at, "the client did not close", "", 0);
+    ssize_t got = server_read(server, data, sizeof data);
+    return got <= 0 || server_fail(server, at, "instead of the end came", data, (size_t)got);
+}
+
+static void server_hang_up(struct server *server)
+{
+    SSL_free(server->ssl);
+    server->ssl = NULL;
+    if (server->fd >= 0)
+        close(server->fd);
+    server->fd = -1;
+}
+
+static bool server_accept(struct server *server, size_t at)
+{
+    server_hang_up(server);
+    struct pollfd fd = {.fd = server->listener, .events = POLLIN};
+    if (poll(&fd, 1, PATIENCE_MS) <= 0)
+        return server_fail(server, at, "nobody connected", "", 0);
+    server->fd = accept(server->listener, NULL, NULL);
+    int one = 1;
+    setsockopt(server->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return true;
+}
+
+static bool server_tls(struct server *server, size_t at)
+{
+    server->ssl = SSL_new(server->context);
+    SSL_set_fd(server->ssl, server->fd);
+    if (SSL_accept(server->ssl) != 1)
+        return server_fail(server, at, "handshake failed", "", 0);
+    server->resumed += (unsigned)SSL_session_reused(server->ssl);
+    return true;
+}
+
+static bool server_step(struct server *server, size_t at)
+{
+    const struct step *step = &server->steps[at];
+    static const char flood[4096] = "250-";
+    struct linger linger = {.l_onoff = 1};
+    switch (step->op) {
+    case OP_SEND:
+        server_write(server, step->text, step->n);
+        return true;
+    case OP_SLOWLY:
+        for (size_t i = 0; i < step->n; i++) {
+            server_write(server, step->text + i, 1);
+            usleep(2000);
+        }
+        return true;
+    case OP_EXPECT:
+        return server_expect(server, at);
+    case OP_EXPECT_MUCH:
+        return server_expect_much(server, at);
+    case OP_EXPECT_END:
+        return server_expect_end(server, at);
+    case OP_RESET:
+        setsockopt(server->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+        server_hang_up(server);
+        return true;
+    case OP_CLOSE:
+        server_hang_up(server);
+        return true;
+    case OP_TLS:
+        return server_tls(server, at);
+    case OP_BREAK_TLS:
+        wait_readable(server, PATIENCE_MS);
+        server_write(server, "220 what TLS?\r\n", 15);
+        return true;
+    case OP_ACCEPT:
+        return server_accept(server, at);
+    case OP_FLOOD:
+        for (size_t sent = 0; sent < step->n; sent += sizeof flood)
+            server_write(server, flood, sizeof flood);
+        return true;
+    case OP_WAIT:
+        usleep((useconds_t)step->n * 1000);
+        return true;
+    case OP_END:
+        break;
+    }
+    return false;
+}
+
+static void *server_run(void *argument)
+{
+    struct server *server = argument;
+    if (server->steps[0].op == OP_ACCEPT || server_accept(server, 0)) {
+        size_t at = 0;
+        while (server->steps[at].op != OP_END && server_step(server, at))
+            at++;
+    }
+    server_hang_up(server);
+    return NULL;
+}
+
+static void server_start(struct server *server, const struct step *steps, SSL_CTX *context)
+{
+    *server = (struct server){.steps = steps, .fd = -1, .context = context};
+    server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    server->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof server->address;
+    int small = 32 * 1024;
+    setsockopt(server->listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    assert_int_equal(bind(server->listener, (struct sockaddr *)&server->address, size), 0);
+    assert_int_equal(listen(server->listener, 4), 0);
+    assert_int_equal(getsockname(server->listener, (struct sockaddr *)&server->address, &size), 0);
+    assert_int_equal(pthread_create(&server->thread, NULL, server_run, server), 0);
+}
+
+static void server_stop(struct server *server)
+{
+    pthread_join(server->thread, NULL);
+    close(server->listener);
+}
+
+/* ---- the client ---- */
+
+/* What the owner hands out. Bodies are one letter a segment in `body`, cut at '|'. */
+struct order {
+    const char *from;
+    const char *to[RCPTS_MAX];
+    const char *body;
+    uint64_t size;
+    bool utf8, eight_bit;
+};
+
+struct client {
+    struct io *io;
+    struct wheel wheel;
+    struct now now;
+    struct tls *tls;
+    struct session_context context;
+    struct session_settings settings;
+    struct session *session;
+    const struct order *orders;
+    size_t order_count, order_next;
+    size_t hold_at; /* `next` gives NULL before this order until it is kicked; SIZE_MAX: never */
+    struct session_transaction *special; /* handed out first, once */
+    struct session_transaction *endless; /* handed out so often, not logged */
+    unsigned endless_left;
+    bool closed;
+    bool stop_in_done;
+    unsigned asked;
+    struct buf log;
+    struct session_transaction transactions[TRANSACTIONS_MAX];
+    struct session_rcpt rcpts[TRANSACTIONS_MAX][RCPTS_MAX];
+    struct iovec bodies[TRANSACTIONS_MAX][64];
+    char tls_text[64];
+};
+
+static void log_verdict(struct buf *log, const struct verdict *v)
+{
+    char status[STATUS_TEXT_MAX];
+    status_format(v->status, status);
+    if (v->outcome == VERDICT_NONE)
+        buf_printf(log, "none");
+    else
+        buf_printf(log, "%c%c %s%s%s", "-DTF"[v->outcome], "rtshp"[v->scope], status,
+                   v -> greylisted ? " grey" : "", v->again_now ? " again" : "");
+}
+
+static size_t body_split(struct iovec *segments, const char *body)
+{
+    size_t n = 0;
+    for (const char *at = body; *at != '\0' && n < 64;) {
+        size_t size = strcspn(at, "|");
+        segments[n++] = (struct iovec){(char *)(uintptr_t)at, size};
+        at += size + (at[size] == '|');
+    }
+    return n;
+}
+
+static struct session_transaction *on_next(struct session *session, struct now now)
+{
+    (void)now;
+    struct client *client = session_owner(session);
+    client->asked++;
+    if (client->endless_left > 0) {
+        client->endless_left--;
+        return client->endless;
+    }
+    struct session_transaction *special = client->special;
+    client->special = NULL;
+    if (special != NULL)
+        return special;
+    if (client->order_next == client->order_count || client->order_next == client->hold_at)
+        return NULL;
+    size_t at = client->order_next++;
+    const struct order *order = &client->orders[at];
+    struct session_transaction *t = &client->transactions[at];
+    *t = (struct session_transaction){.from = str_of(order->from),
+                                      .rcpts = client->rcpts[at],
+                                      .body = client->bodies[at],
+                                      .size = order->size,
+                                      .utf8 = order->utf8,
+                                      .eight_bit = order->eight_bit};
+    memset(client->rcpts[at], 0xee, sizeof client->rcpts[at]);
+    for (; t->rcpt_count < RCPTS_MAX && order->to[t->rcpt_count] != NULL; t->rcpt_count++) {
+        t->rcpts[t->rcpt_count].to = str_of(order->to[t->rcpt_count]);
+        t->rcpts[t->rcpt_count].notify = 0;
+        t->rcpts[t->rcpt_count].orcpt = STR("");
+    }
+    t->body_count = body_split(client->bodies[at], order->body);
+    return t;
+}
+
+static void on_done(struct session *session, struct session_transaction *t, struct now now)
+{
+    (void)now;
+    struct client *client = session_owner(session);
+    if (t == client->endless)
+        return;
+    if (t->rcpt_count > RCPTS_MAX) {
+        unsigned count[4] = {0};
+        for (size_t i = 0; i < t->rcpt_count; i++)
+            count[t->rcpts[i].verdict.outcome]++;
+        buf_printf(&client->log, "done[%u delivered, %u failed] ", count[VERDICT_DELIVERED],
+                   count[VERDICT_FAILED]);
+        return;
+    }
+    buf_printf(&client->log, "done %td[", t - client->transactions + 1);
+    for (size_t i = 0; i < t->rcpt_count; i++) {
+        buf_add_z(&client->log, i ? ", " : "");
+        log_verdict(&client->log, &t->rcpts[i].verdict);
+        assert_true(t->rcpts[i].verdict.outcome != VERDICT_NONE);
+        assert_true(t->rcpts[i].verdict.text_size > 0);
+    }
+    buf_add_z(&client->log, "] ");
+    /* The owner frees it now: nobody may look at it again. */
+    memset(client->rcpts[t - client->transactions], 0xdd, sizeof client->rcpts[0]);
+    memset(client->bodies[t - client->transactions], 0, sizeof client->bodies[0]);
+    if (client->stop_in_done)
+        session_stop(session, false);
+    session_kick(session);
+}
+
+static void on_ready(struct session *session, struct now now)
+{
+    (void)now;
+    struct client *client = session_owner(session);
+    buf_add_z(&client->log, "ready ");
+    snprintf(client->tls_text, sizeof client->tls_text, "%s", session_tls_text(session));
+}
+
+static void on_closed(struct session *session, const struct verdict *why, struct now now)
+{
+    (void)now;
+    struct client *client = session_owner(session);
+    buf_add_z(&client->log, "closed[");
+    log_verdict(&client->log, why);
+    buf_printf(&client->log, "]");
+    if (why->outcome != VERDICT_NONE)
+        buf_printf(&client->log, " %.*s", (int)why->text_size, why->text);
+    client->closed = true;
+    session_free(session);
+    client->session = NULL;
+}
+
+static const struct session_handlers handlers = {on_next, on_done, on_ready, on_closed};
+
+static struct client *client_new(const struct order *orders, size_t count)
+{
+    struct client *client = calloc(1, sizeof *client);
+    struct err err;
+    assert_non_null(client);
+    client->io = io_create(16, &err);
+    if (client->io == NULL)
+        fail_msg("%s", err.text);
+    client->tls = tls_create(&err);
+    assert_non_null(client->tls);
+    client->now = clock_now();
+    wheel_init(&client->wheel, client->now);
+    client->context = (struct session_context){client->io, &client->wheel, client->tls, &client->now};
+    client->settings = (struct session_settings){
+        .ehlo = "me.example",
+        .tls = TLS_POLICY_MAY,
+        .timeouts = {5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 2000, 60, 5000},
+    };
+    client->orders = orders;
+    client->order_count = count;
+    client->hold_at = SIZE_MAX;
+    buf_init(&client->log, 8192);
+    return client;
+}
+
+static void client_connect(struct client *client, const struct server *server, bool try_tls)
+{
+    struct err err;
+    client->closed = false;
+    client->now = clock_now();
+    client->session =
+        session_create(&client->context, &client->settings, &handlers, client, "mx.example", NULL, 0,
+                       (const struct sockaddr *)&server->address, sizeof server->address, try_tls, &err);
+    if (client->session == NULL)
+        fail_msg("%s", err.text);
+}
+
+static void client_step(struct client *client)
+{
+    io_step(client->io, NULL, 2 * NS_PER_MS);
+    client->now = clock_now();
+    wheel_run(&client->wheel, client->now);
+}
+
+static void client_run(struct client *client)
+{
+    int64_t end_ns = clock_now().mono_ns + 2 * PATIENCE_MS * NS_PER_MS;
+    while (!client->closed && client->now.mono_ns < end_ns)
+        client_step(client);
+    if (!client->closed) {
+        session_stop(client->session, true);
+        while (!client->closed)
+            client_step(client);
+        buf_add_z(&client->log, " (by force)");
+    }
+    assert_int_equal(client->wheel.count, 0);
+    buf_add_char(&client->log, '\0');
+}
+
+static void client_free(struct client *client)
+{
+    io_destroy(client->io);
+    tls_destroy(client->tls);
+    buf_free(&client->log);
+    free(client);
+}
+
+struct row {
+    const char *name;
+    const struct order *orders;
+    size_t order_count;
+    struct step steps[STEPS_MAX];
+    const char *log;
+};
+
+static void run_row(const struct row *row, void (*adjust)(struct client *client))
+{
+    struct server server;
+    server_start(&server, row->steps, NULL);
+    struct client *client = client_new(row->orders, row->order_count);
+    if (adjust != NULL)
+        adjust(client);
+    client_connect(client, &server, false);
+    client_run(client);
+    server_stop(&server);
+    if (server.failure[0] != '\0' || strcmp(client->log.data, row->log) != 0)
+        fail_msg("%s:\n  server: %s\n  owner saw: %s\n  expected:  %s", row->name, server.failure,
+                 client->log.data, row->log);
+    client_free(client);
+}
+
+static void run_rows(const struct row *rows, size_t n, void (*adjust)(struct client *client))
+{
+    for (size_t i = 0; i < n; i++)
+        run_row(&rows[i], adjust);
+}
+
+#define ROWS(rows) (rows), sizeof(rows) / sizeof *(rows)
+
+#define ONE                                                                                                  \
+    {                                                                                                        \
+        "s@a.example", {"ada@b.example"}, "Hi|\r\n", 4, false, false                                         \
+    }
+static const struct order one[] = {ONE}, three[] = {ONE, ONE, ONE},
+                          mixed[] = {{"s@a", {"1@b", "2@b", "3@b"}, "X\r\n", 3, false, false}, ONE};
+
+#define GREET       SEND("220 mx ready\r\n"), EXPECT("EHLO me.example\r\n")
+#define PIPED       GREET, SEND("250-mx\r\n250-PIPELINING\r\n250 SIZE 1000\r\n")
+#define PLAIN       GREET, SEND("250 mx\r\n")
+#define GROUP       "MAIL FROM:<s@a.example> SIZE=4\r\nRCPT TO:<ada@b.example>\r\nDATA\r\n"
+#define MIXED_MAIL  "MAIL FROM:<s@a> SIZE=3\r\n"
+#define MIXED_RCPTS "RCPT TO:<1@b>\r\nRCPT TO:<2@b>\r\nRCPT TO:<3@b>\r\nDATA\r\n"
+#define GO          "250 ok\r\n250 ok\r\n354 go\r\n"
+#define BYE         EXPECT("QUIT\r\n"), SEND("221 bye\r\n"), EXPECT_END
+
+/* ---- the dialogue ---- */
+
+static const struct row dialogues[] = {
+    {"pipelined, the end of one with the next",
+     three,
+     3,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), SEND("250 2.0.0 ok 1\r\n" GO),
+      EXPECT("Hi\r\n.\r\n" GROUP), SEND("250 2.0.0 ok 2\r\n" GO), EXPECT("Hi\r\n.\r\n"),
+      SEND("250 2.0.0 ok 3\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] done 3[Dr 2.0.0] closed[none]"},
+    {"lock-step",
+     three,
+     2,
+     {PLAIN, EXPECT("MAIL FROM:<s@a.example>\r\n"), SEND("250 ok\r\n"), EXPECT("RCPT TO:<ada@b.example>\r\n"),
+      SEND("250 ok\r\n"), EXPECT("DATA\r\n"), SEND("354 go\r\n"), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"),
+      EXPECT("MAIL FROM:<s@a.example>\r\n"), SEND("250 ok\r\n"), EXPECT("RCPT TO:<ada@b.example>\r\n"),
+      SEND("250 ok\r\n"), EXPECT("DATA\r\n"), SEND("354 go\r\n"), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"),
+      BYE},
+     "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] closed[none]"},
+    {"EHLO unknown, HELO taken",
+     one,
+     1,
+     {GREET, SEND("500 what?\r\n"), EXPECT("HELO me.example\r\n"), SEND("250 mx\r\n"),
+      EXPECT("MAIL FROM:<s@a.example>\r\n"), SEND("250 ok\r\n"), EXPECT("RCPT TO:<ada@b.example>\r\n"),
+      SEND("250 ok\r\n"), EXPECT("DATA\r\n"), SEND("354 go\r\n"), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"),
+      BYE},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"replies in slow pieces, many lines",
+     one,
+     1,
+     {SLOWLY("220-mx\r\n220 ready\r\n"), EXPECT("EHLO me.example\r\n"),
+      SLOWLY("250-mx\r\n250-PIPELINING\r\n250 SIZE\r\n"), EXPECT(GROUP), SLOWLY("250 ok\r\n250-2.1.5 a\r\n"),
+      SLOWLY("250 2.1.5 b\r\n354 go\r\n"), EXPECT("Hi\r\n.\r\n"), SLOWLY("250-2.0.0 a\r\n250 2.0.0 b\r\n"),
+      BYE},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"nothing to do", NULL, 0, {PIPED, BYE}, "ready closed[none]"},
+    {"QUIT without an answer", NULL, 0, {PIPED, EXPECT("QUIT\r\n"), CLOSE}, "ready closed[none]"},
+};
+
+static const struct row idles[] = {
+    {"nothing to do, and the peer hangs up first", NULL, 0, {PIPED, CLOSE}, "ready closed[none]"},
+    {"nothing to do, 421",
+     NULL,
+     0,
+     {PIPED, SEND("421 4.4.2 idle\r\n"), EXPECT_END},
+     "ready closed[Ts 4.4.2] 4.4.2 idle"},
+};
+
+static void patient(struct client *client)
+{
+    client->settings.timeouts.idle = 5000;
+}
+
+static void test_dialogues(void **state)
+{
+    (void)state;
+    run_rows(ROWS(dialogues), NULL);
+    run_rows(ROWS(idles), patient);
+}
+
+/* ---- refusals ---- */
+
+static const struct row refusals[] = {
+    {"greeting 554", one, 1, {SEND("554 no\r\n"), EXPECT_END}, "closed[Th 4.3.2] no"},
+    {"greeting 421", one, 1, {SEND("421 busy\r\n"), EXPECT_END}, "closed[Th 4.3.2] busy"},
+    {"greeting blocks us",
+     one,
+     1,
+     {SEND("554 5.7.1 blocked\r\n"), EXPECT_END},
+     "closed[Tp 4.7.1] 5.7.1 blocked"},
+    {"EHLO 451", one, 1, {GREET, SEND("451 later\r\n"), EXPECT_END}, "closed[Th 4.3.0] later"},
+    {"EHLO and HELO refused",
+     one,
+     1,
+     {GREET, SEND("550 no\r\n"), EXPECT("HELO me.example\r\n"), SEND("550 no\r\n"), EXPECT_END},
+     "closed[Th 4.0.0] no"},
+    {"MAIL 550, pipelined: the rest is read and ignored",
+     mixed,
+     2,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS),
+      SEND("550 5.7.1 no\r\n503 x\r\n503 x\r\n503 x\r\n503 no valid recipients\r\n"), EXPECT(GROUP), SEND(GO),
+      EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Ft 5.7.1, Ft 5.7.1, Ft 5.7.1] done 2[Dr 2.0.0] closed[none]"},
+    {"MAIL 451, pipelined, DATA goes ahead: a lone dot",
+     mixed,
+     2,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS), SEND("451 later\r\n250 x\r\n250 x\r\n250 x\r\n354 go\r\n"),
+      EXPECT(".\r\n" GROUP), SEND("554 nobody\r\n" GO), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Tt 4.3.0, Tt 4.3.0, Tt 4.3.0] done 2[Dr 2.0.0] closed[none]"},
+    {"MAIL 550, lock-step: no RSET needed",
+     mixed,
+     2,
+     {PLAIN, EXPECT("MAIL FROM:<s@a>\r\n"), SEND("550 5.1.8 no\r\n"), EXPECT("MAIL FROM:<s@a.example>\r\n"),
+      SEND("250 ok\r\n"), EXPECT("RCPT TO:<ada@b.example>\r\n"), SEND("250 ok\r\n"), EXPECT("DATA\r\n"),
+      SEND("354 go\r\n"), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Ft 5.1.8, Ft 5.1.8, Ft 5.1.8] done 2[Dr 2.0.0] closed[none]"},
+    {"some RCPT refused, pipelined",
+     mixed,
+     1,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS),
+      SEND("250 ok\r\n550 5.1.1 no\r\n250 ok\r\n450 4.2.0 greylisted\r\n354 go\r\n"), EXPECT("X\r\n.\r\n"),
+      SEND("250 ok\r\n"), BYE},
+     "ready done 1[Fr 5.1.1, Dr 2.0.0, Tr 4.2.0 grey] closed[none]"},
+    {"too many recipients",
+     mixed,
+     1,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS),
+      SEND("250 ok\r\n250 ok\r\n452 4.5.3 x\r\n452 4.5.3 x\r\n354 go\r\n"), EXPECT("X\r\n.\r\n"),
+      SEND("250 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0, Tr 4.5.3 again, Tr 4.5.3 again] closed[none]"},
+    {"the first recipient is too many: not at once again",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND("250 ok\r\n452 4.5.3 x\r\n503 x\r\n"), BYE},
+     "ready done 1[Tr 4.5.3] closed[none]"},
+    {"all RCPT refused, DATA too: RSET with the next",
+     mixed,
+     2,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS),
+      SEND("250 ok\r\n550 5.1.1 a\r\n550 5.1.1 b\r\n550 5.1.1 c\r\n554 5.5.1 nobody\r\n"),
+      EXPECT("RSET\r\n" GROUP), SEND("250 ok\r\n" GO), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Fr 5.1.1, Fr 5.1.1, Fr 5.1.1] done 2[Dr 2.0.0] closed[none]"},
+    {"all RCPT refused, DATA goes ahead: a lone dot, taken as mail by the server",
+     mixed,
+     2,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS),
+      SEND("250 ok\r\n550 5.1.1 a\r\n450 4.2.1 b\r\n550 5.1.1 c\r\n354 go\r\n"), EXPECT(".\r\n" GROUP),
+      SEND("250 2.0.0 queued\r\n" GO), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Fr 5.1.1, Tr 4.2.1, Fr 5.1.1] done 2[Dr 2.0.0] closed[none]"},
+    {"all RCPT refused, lock-step: no DATA, RSET",
+     three,
+     2,
+     {PLAIN, EXPECT("MAIL FROM:<s@a.example>\r\n"), SEND("250 ok\r\n"), EXPECT("RCPT TO:<ada@b.example>\r\n"),
+      SEND("550 5.1.1 no\r\n"), EXPECT("RSET\r\n"), SEND("250 ok\r\n"), EXPECT("MAIL FROM:<s@a.example>\r\n"),
+      SEND("250 ok\r\n"), EXPECT("RCPT TO:<ada@b.example>\r\n"), SEND("250 ok\r\n"), EXPECT("DATA\r\n"),
+      SEND("354 go\r\n"), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Fr 5.1.1] done 2[Dr 2.0.0] closed[none]"},
+    {"DATA 451: those accepted get it, then RSET",
+     mixed,
+     2,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS),
+      SEND("250 ok\r\n550 5.1.1 a\r\n250 b\r\n250 c\r\n451 4.3.0 later\r\n"), EXPECT("RSET\r\n" GROUP),
+      SEND("250 ok\r\n" GO), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Fr 5.1.1, Tt 4.3.0, Tt 4.3.0] done 2[Dr 2.0.0] closed[none]"},
+    {"end of data 554, the next goes on",
+     three,
+     2,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), SEND("554 5.6.0 no\r\n" GO),
+      EXPECT("Hi\r\n.\r\n"), SEND("451 4.7.1 slow down\r\n"), BYE},
+     "ready done 1[Ft 5.6.0] done 2[Tp 4.7.1] closed[none]"},
+    {"RSET refused: this connection is of no use",
+     mixed,
+     2,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS), SEND("250 ok\r\n250 a\r\n250 b\r\n250 c\r\n451 4.3.0 later\r\n"),
+      EXPECT("RSET\r\n" GROUP), SEND("500 what?\r\n"), EXPECT_END},
+     "ready done 1[Tt 4.3.0, Tt 4.3.0, Tt 4.3.0] done 2[Ts 4.5.2] closed[Ts 4.5.2] what?"},
+    {"421 to RCPT: what was decided stays",
+     mixed,
+     1,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS), SEND("250 ok\r\n550 5.1.1 a\r\n421 4.3.2 closing\r\n"),
+      EXPECT_END},
+     "ready done 1[Fr 5.1.1, Ts 4.3.2, Ts 4.3.2] closed[Ts 4.3.2] 4.3.2 closing"},
+    {"421 to the end of data: both are undecided",
+     three,
+     3,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), SEND("421 too many messages\r\n"),
+      EXPECT_END},
+     "ready done 1[Ts 4.3.2] done 2[Ts 4.3.2] closed[Ts 4.3.2] too many messages"},
+    {"the connection's limit by words: no more on it",
+     three,
+     3,
+     {PIPED, EXPECT(GROUP), SEND("450 4.7.0 too many messages on this connection\r\n503 x\r\n503 x\r\n"),
+      BYE},
+     "ready done 1[Ts 4.7.0] closed[none]"},
+    {"421 after a delivery",
+     three,
+     3,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), SEND("250 ok\r\n421 enough\r\n"),
+      EXPECT_END},
+     "ready done 1[Dr 2.0.0] done 2[Ts 4.3.2] closed[Ts 4.3.2] enough"},
+};
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    run_rows(ROWS(refusals), NULL);
+}
+
+/* ---- the connection lost ---- */
+
+#define LOST(what) "connection lost (closed by the peer) while " what " mx.example"
+
+static const struct row losses[] = {
+    {"at the greeting", one, 1, {CLOSE}, "closed[Th 4.4.2] " LOST("waiting for the greeting of")},
+    {"inside the greeting",
+     one,
+     1,
+     {SEND("220-x\r\n22"), CLOSE},
+     "closed[Th 4.4.2] " LOST("waiting for the greeting of")},
+    {"at EHLO", one, 1, {GREET, CLOSE}, "closed[Th 4.4.2] " LOST("waiting for the reply to EHLO of")},
+    {"at HELO",
+     one,
+     1,
+     {GREET, SEND("500 x\r\n"), EXPECT("HELO me.example\r\n"), CLOSE},
+     "closed[Th 4.4.2] " LOST("waiting for the reply to HELO of")},
+    {"at MAIL",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), CLOSE},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " LOST("waiting for the reply to MAIL of")},
+    {"at RCPT",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND("250 ok\r\n"), CLOSE},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " LOST("waiting for the reply to RCPT of")},
+    {"at DATA",
+     mixed,
+     1,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS), SEND("250 ok\r\n250 ok\r\n550 5.1.1 x\r\n250 ok\r\n"), CLOSE},
+     "ready done 1[Ts 4.4.2, Fr 5.1.1, Ts 4.4.2] closed[Ts 4.4.2] " LOST("waiting for the reply to DATA of")},
+    {"after the dot",
+     three,
+     3,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), CLOSE},
+     "ready done 1[Ts 4.4.2] done 2[Ts 4.4.2] closed[Ts 4.4.2] " LOST(
+         "waiting for the reply to the end of data of")},
+    {"inside the reply to the dot",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n"), SEND("250 2.0.0 ok"), CLOSE},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " LOST("waiting for the reply to the end of data of")},
+    {"after the first of two",
+     three,
+     3,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), SEND("250 ok\r\n"), CLOSE},
+     "ready done 1[Dr 2.0.0] done 2[Ts 4.4.2] closed[Ts 4.4.2] " LOST("waiting for the reply to MAIL of")},
+    {"at RSET",
+     mixed,
+     2,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS), SEND("250 ok\r\n250 a\r\n250 b\r\n250 c\r\n451 4.3.0 later\r\n"),
+      EXPECT("RSET\r\n" GROUP), CLOSE},
+     "ready done 1[Tt 4.3.0, Tt 4.3.0, Tt 4.3.0] done 2[Ts 4.4.2] closed[Ts 4.4.2] " LOST(
+         "waiting for the reply to RSET of")},
+    {"reset",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), RESET},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] connection lost (Connection reset by peer) while waiting for "
+     "the "
+     "reply to MAIL of mx.example"},
+};
+
+static void test_losses(void **state)
+{
+    (void)state;
+    run_rows(ROWS(losses), NULL);
+}
+
+static void test_no_listener(void **state)
+{
+    (void)state;
+    struct server server;
+    static const struct step steps[] = {CLOSE, {OP_END, "", 0}};
+    server_start(&server, steps, NULL);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&server.address, sizeof server.address), 0);
+    server_stop(&server);
+    close(fd);
+    struct client *client = client_new(one, 1);
+    client_connect(client, &server, false);
+    client_run(client);
+    assert_string_equal(client->log.data,
+                        "closed[Th 4.4.1] cannot connect to mx.example: Connection refused");
+    client_free(client);
+}
+
+static void test_bad_source(void **state)
+{
+    (void)state;
+    struct client *client = client_new(one, 1);
+    struct sockaddr_in source = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr("192.0.2.77")};
+    struct sockaddr_in peer = {
+        .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct err err;
+    struct session *session = session_create(&client->context, &client->settings, &handlers, client,
+                                             "mx.example", (struct sockaddr *)&source, sizeof source,
+                                             (struct sockaddr *)&peer, sizeof peer, false, &err);
+    assert_null(session);
+    assert_non_null(strstr(err.text, "192.0.2.77"));
+    client_free(client);
+}
+
+/* ---- servers that break the protocol ---- */
+
+#define PROTOCOL(what, doing) "protocol error: got " what " while " doing " mx.example"
+#define UNASKED               "a reply to nothing that was asked"
+
+static const struct row breaches[] = {
+    {"no SMTP at all",
+     one,
+     1,
+     {SEND("SSH-2.0-x\r\n"), EXPECT_END},
+     "closed[Th 4.5.0] " PROTOCOL("a line that is no SMTP reply", "waiting for the greeting of")},
+    {"greeting 354", one, 1, {SEND("354 x\r\n"), EXPECT_END}, "closed[Th 4.5.0] x"},
+    {"codes that differ",
+     one,
+     1,
+     {GREET, SEND("250-mx\r\n220 x\r\n"), EXPECT_END},
+     "closed[Th 4.5.0] " PROTOCOL("a reply whose lines have different codes",
+                                  "waiting for the reply to EHLO of")},
+    {"an endless line",
+     one,
+     1,
+     {FLOOD(200000), EXPECT_END},
+     "closed[Th 4.5.0] " PROTOCOL("a line that does not end", "waiting for the greeting of")},
+    {"a reply too many after the greeting",
+     one,
+     1,
+     {SEND("220 x\r\n250 mx\r\n250 y\r\n"), EXPECT_END},
+     "closed[Th 4.5.0] " PROTOCOL(UNASKED, "waiting for the reply to EHLO of")},
+    {"a reply too many after EHLO",
+     one,
+     1,
+     {GREET, SEND("250 mx\r\n250 x\r\n"), EXPECT_END},
+     "ready closed[Ts 4.5.0] " PROTOCOL(UNASKED, "idle with")},
+    {"DATA 250",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND("250 ok\r\n250 ok\r\n250 ok\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " PROTOCOL("a reply that does not fit the command",
+                                                         "waiting for the reply to DATA of")},
+    {"RCPT 354",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND("250 ok\r\n354 go\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " PROTOCOL("a reply that does not fit the command",
+                                                         "waiting for the reply to RCPT of")},
+    {"a delivery that nobody asked for",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND(GO "250 2.0.0 delivered\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " PROTOCOL(UNASKED, "sending the message to")},
+    {"one reply too many after the dot",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n250 ok\r\n"), EXPECT_END},
+     "ready done 1[Dr 2.0.0] closed[Ts 4.5.0] " PROTOCOL(UNASKED, "idle with")},
+    {"early in lock-step",
+     one,
+     1,
+     {PLAIN, EXPECT("MAIL FROM:<s@a.example>\r\n"), SEND("250 ok\r\n250 ok\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " PROTOCOL(UNASKED, "waiting for the reply to RCPT of")},
+};
+
+static void test_breaches(void **state)
+{
+    (void)state;
+    run_rows(ROWS(breaches), NULL);
+}
+
+/* ---- what is refused without asking ---- */
+
+static const struct order local_orders[] = {
+    {"s@a", {"1@b"}, "X\r\n", 1001, false, false},
+    {"s@a", {"1@b"}, "X\r\n", 3, true, false},
+    {"s@a\r\nRCPT TO:<x@y>", {"1@b"}, "X\r\n", 3, false, false},
+    {"s@a", {"1@b", "2@b> \r\nDATA", "", "j\xc3\xb6@b", "3@b"}, "X\r\n", 3, false, false},
+    {"s@a", {"\r\n"}, "X\r\n", 3, false, false},
+};
+
+static const struct row locals[] = {
+    {"size, UTF-8, malformed addresses",
+     local_orders,
+     5,
+     {PIPED, EXPECT("MAIL FROM:<s@a> SIZE=3\r\nRCPT TO:<1@b>\r\nRCPT TO:<3@b>\r\nDATA\r\n"),
+      SEND("250 ok\r\n550 5.1.1 x\r\n250 ok\r\n354 go\r\n"), EXPECT("X\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Ft 5.3.4] done 2[Ft 5.6.7] done 3[Ft 5.1.7] done 5[Fr 5.1.3] "
+     "done 4[Fr 5.1.1, Fr 5.1.3, Fr 5.1.3, Fr 5.6.7, Dr 2.0.0] closed[none]"},
+};
+
+static const struct order utf8_orders[] = {{"s@a", {"j\xc3\xb6@b"}, "X\r\n", 3, true, true}};
+
+static const struct row extensions[] = {
+    {"SMTPUTF8 and 8BITMIME offered",
+     utf8_orders,
+     1,
+     {GREET, SEND("250-mx\r\n250-8bitmime\r\n250-SMTPUTF8\r\n250 pipelining\r\n"),
+      EXPECT("MAIL FROM:<s@a> BODY=8BITMIME SMTPUTF8\r\nRCPT TO:<j\xc3\xb6@b>\r\nDATA\r\n"), SEND(GO),
+      EXPECT("X\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+};
+
+static void test_local(void **state)
+{
+    (void)state;
+    run_rows(ROWS(locals), NULL);
+    run_rows(ROWS(extensions), NULL);
+}
+
+/* ---- limits, stops, kicks, times ---- */
+
+static void limit_two(struct client *client)
+{
+    client->settings.messages_max = 2;
+}
+
+static const struct row limits[] = {
+    {"two messages a connection",
+     three,
+     3,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), SEND("250 ok\r\n" GO),
+      EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] closed[none]"},
+};
+
+static void stop_softly(struct client *client)
+{
+    client->stop_in_done = true;
+}
+
+static const struct row stops[] = {
+    {"stopped in `done`: what is under way finishes",
+     three,
+     3,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), SEND("250 ok\r\n" GO),
+      EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] closed[none]"},
+};
+
+static void test_limits(void **state)
+{
+    (void)state;
+    run_rows(ROWS(limits), limit_two);
+    run_rows(ROWS(stops), stop_softly);
+}
+
+/* Only the time-out that a row is about is short, so that a busy machine does not hit another one first. */
+#define SHORT_MS 150
+static size_t short_one;
+
+static void impatient(struct client *client)
+{
+    *(int64_t *)((char *)&client->settings.timeouts + short_one) = SHORT_MS;
+}
+
+#define TIMED_OUT(what)                                                                                      \
+    "connection lost (timed out after 0.15 s) while waiting for the " what " of mx.example"
+
+static const struct row times[] = {
+    {"greeting", one, 1, {EXPECT_END}, "closed[Th 4.4.2] " TIMED_OUT("greeting")},
+    {"a greeting that trickles",
+     one,
+     1,
+     {SLOWLY("220-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), EXPECT_END},
+     "closed[Th 4.4.2] " TIMED_OUT("greeting")},
+    {"EHLO", one, 1, {GREET, EXPECT_END}, "closed[Th 4.4.2] " TIMED_OUT("reply to EHLO")},
+    {"MAIL",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), EXPECT_END},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("reply to MAIL")},
+    {"RCPT",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND("250 ok\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("reply to RCPT")},
+    {"DATA",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND("250 ok\r\n250 ok\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("reply to DATA")},
+    {"end of data",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " TIMED_OUT("reply to the end of data")},
+    {"QUIT", NULL, 0, {PIPED, EXPECT("QUIT\r\n"), EXPECT_END}, "ready closed[none]"},
+};
+
+static const size_t short_ones[] = {
+    offsetof(struct session_timeouts, greeting), offsetof(struct session_timeouts, greeting),
+    offsetof(struct session_timeouts, ehlo),     offsetof(struct session_timeouts, mail),
+    offsetof(struct session_timeouts, rcpt),     offsetof(struct session_timeouts, data_start),
+    offsetof(struct session_timeouts, data_end), offsetof(struct session_timeouts, quit),
+};
+_Static_assert(sizeof short_ones / sizeof *short_ones == sizeof times / sizeof *times, "one a row");
+
+static void test_times(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        short_one = short_ones[i];
+        run_row(&times[i], impatient);
+    }
+}
+
+/* Runs until the session is idle. */
+static void client_until_idle(struct client *client)
+{
+    for (int i = 0; i < 2000 && !client->closed && !session_is_idle(client->session); i++)
+        client_step(client);
+    assert_false(client->closed);
+    assert_true(session_is_idle(client->session));
+}
+
+static void test_kick(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {PIPED,
+                                        EXPECT(GROUP),
+                                        SEND(GO),
+                                        EXPECT("Hi\r\n.\r\n"),
+                                        SEND("250 ok\r\n"),
+                                        EXPECT(GROUP),
+                                        SEND(GO),
+                                        EXPECT("Hi\r\n.\r\n"),
+                                        SEND("250 ok\r\n"),
+                                        BYE,
+                                        {OP_END, "", 0}};
+    struct server server;
+    server_start(&server, steps, NULL);
+    struct client *client = client_new(three, 2);
+    client->settings.timeouts.idle = 500;
+    client->hold_at = 1;
+    client_connect(client, &server, false);
+    while (client->order_next == 0)
+        client_step(client);
+    client_until_idle(client);
+    assert_string_equal(session_doing(client->session), "idle");
+    assert_int_equal(session_carried(client->session), 1);
+    unsigned asked = client->asked;
+    for (int i = 0; i < 5; i++)
+        client_step(client);
+    assert_int_equal(client->asked, asked); /* not asked again without a kick */
+    session_kick(client->session);
+    assert_int_equal(client->asked, asked + 1);
+    client->hold_at = SIZE_MAX;
+    session_kick(client->session);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_string_equal(client->log.data, "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] closed[none]");
+    client_free(client);
+}
+
+/* A kick while the reply to the end of data is awaited puts the next group on its way. */
+static void test_kick_while_waiting(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {PIPED,
+                                        EXPECT(GROUP),
+                                        SEND(GO),
+                                        EXPECT("Hi\r\n.\r\n"),
+                                        EXPECT(GROUP),
+                                        SEND("250 ok\r\n" GO),
+                                        EXPECT("Hi\r\n.\r\n"),
+                                        SEND("250 ok\r\n"),
+                                        BYE,
+                                        {OP_END, "", 0}};
+    struct server server;
+    server_start(&server, steps, NULL);
+    struct client *client = client_new(three, 2);
+    client->hold_at = 1;
+    client_connect(client, &server, false);
+    for (int i = 0; i < 2000 && client->asked < 2; i++)
+        client_step(client);
+    for (int i = 0; i < 4 * MOMENT_MS; i++)
+        client_step(client);
+    assert_string_equal(session_doing(client->session), "waiting for the reply to the end of data");
+    client->hold_at = SIZE_MAX;
+    session_kick(client->session);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_string_equal(client->log.data, "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] closed[none]");
+    client_free(client);
+}
+
+/* An owner whose messages are all too large: the session refuses some, yields, goes on, and is stopped by
+ * nothing but their end. */
+static void test_many_refused(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {PIPED, BYE, {OP_END, "", 0}};
+    struct server server;
+    server_start(&server, steps, NULL);
+    struct client *client = client_new(NULL, 0);
+    struct session_rcpt rcpt = {.to = STR("1@b")};
+    struct session_transaction huge = {.from = STR("s@a"),
+                                       .rcpts = &rcpt,
+                                       .rcpt_count = 1,
+                                       .size = 1001,
+                                       .started_ns = 1,
+                                       .body_sent = true};
+    client->endless = &huge;
+    client->endless_left = 3 * REFUSALS_MAX + 1;
+    client_connect(client, &server, false);
+    unsigned most = 0;
+    while (!client->closed) {
+        unsigned before = client->endless_left;
+        client_step(client);
+        if (before - client->endless_left > most)
+            most = before - client->endless_left;
+    }
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_int_equal(client->endless_left, 0);
+    assert_in_range(most, 1, 2 * REFUSALS_MAX);
+    assert_int_equal(rcpt.verdict.outcome, VERDICT_FAILED);
+    assert_int_equal(huge.started_ns, 0);
+    assert_false(huge.body_sent);
+    client_free(client);
+}
+
+static void test_stop_hard(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {PIPED, EXPECT(GROUP), EXPECT_END, {OP_END, "", 0}};
+    struct server server;
+    server_start(&server, steps, NULL);
+    struct client *client = client_new(three, 3);
+    client_connect(client, &server, false);
+    for (int i = 0; i < 2000 && client->order_next == 0; i++)
+        client_step(client);
+    for (int i = 0; i < 20; i++)
+        client_step(client);
+    session_stop(client->session, true);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_string_equal(client->log.data, "ready done 1[Ts 4.4.2] closed[none]");
+    client_free(client);
+}
+
+static void test_stop_before_ready(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {EXPECT_END, {OP_END, "", 0}};
+    struct server server;
+    server_start(&server, steps, NULL);
+    struct client *client = client_new(three, 3);
+    client_connect(client, &server, false);
+    for (int i = 0; i < 10; i++)
+        client_step(client);
+    assert_false(session_is_ready(client->session));
+    session_stop(client->session, false);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(client->log.data, "closed[none]");
+    client_free(client);
+}
+
+static void test_stop_idle(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {PIPED, BYE, {OP_END, "", 0}};
+    struct server server;
+    server_start(&server, steps, NULL);
+    struct client *client = client_new(NULL, 0);
+    client->settings.timeouts.idle = 60000;
+    client_connect(client, &server, false);
+    client_until_idle(client);
+    session_stop(client->session, false);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_string_equal(client->log.data, "ready closed[none]");
+    client_free(client);
+}
+
+/* ---- large things ---- */
+
+/* More than the kernel keeps between two sockets of which one has a small buffer. */
+#define LARGE_BODY (8 * 1024 * 1024)
+
+/* A body of many segments and several sends; the server reads late, and talks while it is being sent to. */
+/* `log` may hold stars: how a broken connection shows depends on who notices first. */
+static void run_large(const struct step *steps, const char *log, size_t segments, SSL_CTX *context)
+{
+    char *memory = malloc(LARGE_BODY);
+    assert_non_null(memory);
+    memset(memory, 'x', LARGE_BODY);
+    memcpy(memory + LARGE_BODY - 2, "\r\n", 2);
+    struct server server;
+    server_start(&server, steps, context);
+    struct client *client = client_new(one, 1);
+    client_connect(client, &server, context != NULL);
+    while (client->order_next == 0 && !client->closed)
+        client_step(client);
+    /* MAIL is on its way, the body not yet: put the large one in its place. */
+    struct session_transaction *t = &client->transactions[0];
+    assert_true(segments <= 64);
+    size_t part = LARGE_BODY / segments;
+    for (size_t i = 0; i < segments; i++)
+        t->body[i] = (struct iovec){memory + i * part, i + 1 < segments ? part : LARGE_BODY - i * part};
+    t->body_count = segments;
+    client_run(client);
+    server_stop(&server);
+    if (server.failure[0] != '\0')
+        fail_msg("%s", server.failure);
+    if (!str_glob_nocase(str_of(log), str_of(client->log.data)))
+        fail_msg("owner saw: %s\n  expected:  %s", client->log.data, log);
+    client_free(client);
+    free(memory);
+}
+
+static void test_large(void **state)
+{
+    (void)state;
+    static const struct step good[] = {
+        PIPED,           EXPECT(GROUP),      WAIT(30), SEND(GO),       WAIT(100), EXPECT_MUCH(LARGE_BODY),
+        EXPECT(".\r\n"), SEND("250 ok\r\n"), BYE,      {OP_END, "", 0}};
+    run_large(good, "ready done 1[Dr 2.0.0] closed[none]", 1, NULL);
+    run_large(good, "ready done 1[Dr 2.0.0] closed[none]", 63, NULL);
+    static const struct step refused[] = {PIPED,
+                                          EXPECT(GROUP),
+                                          WAIT(30),
+                                          SEND(GO),
+                                          EXPECT_MUCH(100000),
+                                          SEND("552 5.3.4 too big\r\n"),
+                                          EXPECT_MUCH(1),
+                                          WAIT(50),
+                                          {OP_END, "", 0}};
+    run_large(refused, "ready done 1[Ft 5.3.4] closed[Ts 4.5.0] mx.example refused a message before its end",
+              1, NULL);
+    static const struct step forged[] = {PIPED,
+                                         EXPECT(GROUP),
+                                         WAIT(30),
+                                         SEND(GO),
+                                         EXPECT_MUCH(100000),
+                                         SEND("250 2.0.0 yes\r\n"),
+                                         EXPECT_MUCH(1),
+                                         WAIT(50),
+                                         {OP_END, "", 0}};
+    run_large(forged, "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " PROTOCOL(UNASKED, "sending the message to"),
+              1, NULL);
+    static const struct step lost[] = {PIPED, EXPECT(GROUP),  WAIT(30), SEND(GO), EXPECT_MUCH(100000),
+                                       RESET, {OP_END, "", 0}};
+    run_large(lost,
+              "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] connection lost (*) while "
+              "sending the "
+              "message to mx.example",
+              1, NULL);
+}
+
+/* Many recipients go out in several sends, and the server answers while they do. */
+static void test_many_recipients(void **state)
+{
+    (void)state;
+    enum { MANY = 1000 };
+    struct session_rcpt *rcpts = calloc(MANY, sizeof *rcpts);
+    char(*names)[24] = calloc(MANY, sizeof *names);
+    struct buf commands, replies;
+    buf_init(&commands, 1 << 20);
+    buf_init(&replies, 1 << 20);
+    assert_non_null(rcpts);
+    assert_non_null(names);
+    buf_add_z(&replies, "250 ok\r\n");
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "r%zu@b.example", i);
+        rcpts[i].to = str_of(names[i]);
+        buf_printf(&commands, "RCPT TO:<%s>\r\n", names[i]);
+        buf_add_z(&replies, i % 2 ? "250 2.1.5 ok\r\n" : "550 5.1.1 no\r\n");
+    }
+    buf_add_z(&commands, "DATA\r\n");
+    buf_add_z(&replies, "354 go\r\n");
+    const struct step steps[] = {PIPED,
+                                 EXPECT_MUCH(sizeof(MIXED_MAIL) - 1 + commands.len),
+                                 {OP_SEND, replies.data, replies.len},
+                                 EXPECT("X\r\n.\r\n"),
+                                 SEND("250 2.0.0 ok\r\n"),
+                                 BYE,
+                                 {OP_END, "", 0}};
+    struct session_transaction t = {.from = STR("s@a"), .rcpts = rcpts, .rcpt_count = MANY, .size = 3};
+    struct iovec body = {(char[]){"X\r\n"}, 3};
+    t.body = &body;
+    t.body_count = 1;
+    struct server server;
+    server_start(&server, steps, NULL);
+    struct client *client = client_new(NULL, 0);
+    client->special = &t;
+    client_connect(client, &server, false);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_string_equal(client->log.data, "ready done[500 delivered, 500 failed] closed[none]");
+    for (size_t i = 0; i < MANY; i++)
+        assert_int_equal(rcpts[i].verdict.outcome, i % 2 ? VERDICT_DELIVERED : VERDICT_FAILED);
+    client_free(client);
+    buf_free(&commands);
+    buf_free(&replies);
+    free(names);
+    free(rcpts);
+}
+
+/* ---- TLS ---- */
+
+/* A server's context with a certificate made here, for a name that is not the host's: nobody checks. */
+static SSL_CTX *server_context(void)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *certificate = X509_new();
+    assert_non_null(key);
+    assert_non_null(certificate);
+    X509_gmtime_adj(X509_getm_notBefore(certificate), 0);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+    X509_set_pubkey(certificate, key);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC,
+                               (const unsigned char *)"other.example", -1, -1, 0);
+    X509_set_issuer_name(certificate, X509_get_subject_name(certificate));
+    assert_true(X509_sign(certificate, key, EVP_sha256()) > 0);
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    assert_non_null(context);
+    assert_int_equal(SSL_CTX_use_certificate(context, certificate), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(context, key), 1);
+    SSL_CTX_set_session_id_context(context, (const unsigned char *)"test", 4);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    return context;
+}
+
+#define OFFER   GREET, SEND("250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 STARTTLS\r\n")
+#define SECURE  OFFER, EXPECT("STARTTLS\r\n"), SEND("220 go\r\n"), START_TLS, EXPECT("EHLO me.example\r\n")
+#define SECURED SECURE, SEND("250-mx\r\n250-PIPELINING\r\n250 SIZE 1000\r\n")
+#define DELIVER EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE
+
+static const struct row secure[] = {
+    {"delivered", one, 1, {SECURED, DELIVER}, "ready done 1[Dr 2.0.0] closed[none]"},
+    {"what was offered in the clear is forgotten",
+     one,
+     1,
+     {SECURE, SEND("250 mx\r\n"), EXPECT("MAIL FROM:<s@a.example>\r\n"), SEND("250 ok\r\n"),
+      EXPECT("RCPT TO:<ada@b.example>\r\n"), SEND("250 ok\r\n"), EXPECT("DATA\r\n"), SEND("354 go\r\n"),
+      EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"grouped",
+     three,
+     2,
+     {SECURED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n" GROUP), SEND("250 ok\r\n" GO),
+      EXPECT("Hi\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] closed[none]"},
+    {"offered again after TLS: not taken twice",
+     one,
+     1,
+     {SECURE, SEND("250-mx\r\n250-PIPELINING\r\n250-SIZE\r\n250 STARTTLS\r\n"), DELIVER},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"refused with 454: in the clear",
+     one,
+     1,
+     {OFFER, EXPECT("STARTTLS\r\n"), SEND("454 4.7.0 no\r\n"), DELIVER},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"refused with 421",
+     one,
+     1,
+     {OFFER, EXPECT("STARTTLS\r\n"), SEND("421 4.7.0 no\r\n"), EXPECT_END},
+     "closed[Th 4.7.0] 4.7.0 no"},
+    {"closed at STARTTLS",
+     one,
+     1,
+     {OFFER, EXPECT("STARTTLS\r\n"), CLOSE},
+     "closed[Th 4.7.5] " LOST("waiting for the reply to STARTTLS of")},
+    {"closed in the handshake",
+     one,
+     1,
+     {OFFER, EXPECT("STARTTLS\r\n"), SEND("220 go\r\n"), EXPECT_MUCH(10), CLOSE},
+     NULL},
+    {"plaintext behind the 220",
+     one,
+     1,
+     {OFFER, EXPECT("STARTTLS\r\n"), SEND("220 go\r\n250-mx\r\n"), EXPECT_END},
+     "closed[Th 4.7.0] mx.example sent plaintext behind its reply to STARTTLS: somebody may be tampering "
+     "with the "
+     "connection"},
+    {"plaintext in its place",
+     one,
+     1,
+     {OFFER, EXPECT("STARTTLS\r\n"), SEND("220 go\r\n"), BREAK_TLS, WAIT(50)},
+     "closed[Th 4.7.5] TLS handshake failed: wrong version number while negotiating TLS with mx.example"},
+    {"lost after the dot",
+     one,
+     1,
+     {SECURED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n"), CLOSE},
+     "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " LOST("waiting for the reply to the end of data of")},
+};
+
+static void run_secure(const struct row *row, SSL_CTX *context, int64_t tls_ms)
+{
+    struct server server;
+    server_start(&server, row->steps, context);
+    struct client *client = client_new(row->orders, row->order_count);
+    client->settings.timeouts.tls = tls_ms;
+    client_connect(client, &server, true);
+    client_run(client);
+    server_stop(&server);
+    bool right = row->log == NULL ? strncmp(client->log.data, "closed[Th 4.7.5] ", 17) == 0
+                                  : strcmp(client->log.data, row->log) == 0;
+    if (server.failure[0] != '\0' || !right)
+        fail_msg("%s:\n  server: %s\n  owner saw: %s\n  expected:  %s", row->name, server.failure,
+                 client->log.data, row->log ? row->log : "4.7.5");
+    client_free(client);
+}
+
+static void test_tls(void **state)
+{
+    (void)state;
+    SSL_CTX *context = server_context();
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        SSL_CTX_set_max_proto_version(context, version);
+        for (size_t i = 0; i < sizeof secure / sizeof *secure; i++)
+            run_secure(&secure[i], context, 5000);
+    }
+    SSL_CTX_free(context);
+}
+
+static const struct row silence = {
+    "silence in the handshake",
+    one,
+    1,
+    {OFFER, EXPECT("STARTTLS\r\n"), SEND("220 go\r\n"), WAIT(1200)},
+    "closed[Th 4.7.5] connection lost (timed out after 0.4 s) while negotiating TLS with mx.example"};
+
+static void test_tls_silence(void **state)
+{
+    (void)state;
+    run_secure(&silence, NULL, 400);
+}
+
+/* A server that speaks only what is too old: the owner may then come back in the clear. */
+static void test_tls_too_old(void **state)
+{
+    (void)state;
+    SSL_CTX *context = server_context();
+    SSL_CTX_set_max_proto_version(context, TLS1_1_VERSION);
+    SSL_CTX_set_min_proto_version(context, TLS1_VERSION);
+    static const struct step steps[] = {
+        OFFER, EXPECT("STARTTLS\r\n"), SEND("220 go\r\n"), START_TLS, {OP_END, "", 0}};
+    struct server server;
+    server_start(&server, steps, context);
+    struct client *client = client_new(one, 1);
+    client_connect(client, &server, true);
+    client_run(client);
+    server_stop(&server);
+    assert_memory_equal(client->log.data, "closed[Th 4.7.5] TLS handshake failed: ", 39);
+    client_free(client);
+    SSL_CTX_free(context);
+}
+
+static void test_tls_not_wanted(void **state)
+{
+    (void)state;
+    static const struct row row = {
+        "policy none", one, 1, {OFFER, DELIVER}, "ready done 1[Dr 2.0.0] closed[none]"};
+    run_row(&row, NULL); /* the owner passes try_tls = false */
+    struct server server;
+    server_start(&server, row.steps, NULL);
+    struct client *client = client_new(one, 1);
+    client->settings.tls = TLS_POLICY_NONE;
+    client_connect(client, &server, true);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_string_equal(client->log.data, row.log);
+    client_free(client);
+}
+
+/* The second connection of the same worker to the same host resumes, the one of another worker does not. */
+static void test_tls_resumed(void **state)
+{
+    (void)state;
+    SSL_CTX *context = server_context();
+    static const struct step steps[] = {SECURED, DELIVER, ACCEPT, SECURED, DELIVER, {OP_END, "", 0}};
+    static const struct order twice[] = {ONE, ONE};
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        SSL_CTX_set_max_proto_version(context, version);
+        struct server server;
+        server_start(&server, steps, context);
+        struct client *client = client_new(twice, 1);
+        client_connect(client, &server, true);
+        client_run(client);
+        assert_memory_equal(client->tls_text, version == TLS1_2_VERSION ? "TLSv1.2 ECDHE" : "TLSv1.3 TLS_A",
+                            13);
+        buf_clear(&client->log);
+        client->order_count = 2;
+        client_connect(client, &server, true);
+        client_run(client);
+        server_stop(&server);
+        assert_string_equal(server.failure, "");
+        assert_string_equal(client->log.data, "ready done 2[Dr 2.0.0] closed[none]");
+        assert_int_equal(server.resumed, 1);
+        client_free(client);
+    }
+    SSL_CTX_free(context);
+}
+
+static void test_tls_large(void **state)
+{
+    (void)state;
+    SSL_CTX *context = server_context();
+    static const struct step steps[] = {
+        SECURED,         EXPECT(GROUP),      WAIT(30), SEND(GO),       WAIT(50), EXPECT_MUCH(LARGE_BODY),
+        EXPECT(".\r\n"), SEND("250 ok\r\n"), BYE,      {OP_END, "", 0}};
+    run_large(steps, "ready done 1[Dr 2.0.0] closed[none]", 1, context);
+    run_large(steps, "ready done 1[Dr 2.0.0] closed[none]", 63, context);
+    SSL_CTX_free(context);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_dialogues),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_no_listener),
+        cmocka_unit_test(test_bad_source),
+        cmocka_unit_test(test_breaches),
+        cmocka_unit_test(test_local),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_kick),
+        cmocka_unit_test(test_kick_while_waiting),
+        cmocka_unit_test(test_many_refused),
+        cmocka_unit_test(test_stop_hard),
+        cmocka_unit_test(test_stop_before_ready),
+        cmocka_unit_test(test_stop_idle),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_many_recipients),
+        cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_tls_silence),
+        cmocka_unit_test(test_tls_too_old),
+        cmocka_unit_test(test_tls_not_wanted),
+        cmocka_unit_test(test_tls_resumed),
+        cmocka_unit_test(test_tls_large),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

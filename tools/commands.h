@@ -1,0 +1,19 @@
+/* commands.h - the commands, each beside its code; commands.c puts them in order. */
+#ifndef POSTRIDER_TOOLS_COMMANDS_H
+#define POSTRIDER_TOOLS_COMMANDS_H
+
+#include "tools/cli.h"
+
+extern const struct command command_submit;                                /* submit.c */
+extern const struct command command_jobs, command_job;                     /* jobs.c */
+extern const struct command command_status, command_queue, command_sites;  /* queue.c */
+extern const struct command command_explain, command_retry;                /* queue.c */
+extern const struct command command_events;                                /* events.c */
+extern const struct command command_resolve;                               /* resolve.c */
+extern const struct command command_config, command_version, command_help; /* local.c */
+
+extern const struct command command_roff; /* man.c */
+
+#define OPTIONS(list) .options = list, .option_count = sizeof list / sizeof *list
+
+#endif

@@ -1,0 +1,372 @@
+/* jobs.c - jobs, and what can be done with one: look, pause, resume, cancel, retry, its recipients, its
+ * bounces. */
+#include "tools/commands.h"
+#include "tools/http.h"
+#include "tools/table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE_ROWS 1000
+
+static const char *const count_names[] = {"ready",   "deferred",  "delivered", "bounced",
+                                          "expired", "cancelled", "suppressed"};
+#define COUNTS (sizeof count_names / sizeof *count_names)
+
+static const char *or_dash(const char *text)
+{
+    return text[0] ? text : "-";
+}
+
+static const char *eta_text(char text[FIGURE_MAX], const json_t *job)
+{
+    text[0] = '\0';
+    return json_is_number(json_object_get(job, "eta_s")) ? figure_span(text, member_number(job, "eta_s"))
+                                                         : text;
+}
+
+/* ---- jobs ---- */
+
+static void jobs_row(struct table *table, const json_t *job)
+{
+    const json_t *counts = json_object_get(job, "counts");
+    char text[FIGURE_MAX];
+    table_text(table, member_text(job, "job"));
+    table_text(table, member_text(job, "state"));
+    table_text(table, or_dash(member_text(job, "tenant")));
+    table_text(table, or_dash(member_text(job, "campaign")));
+    table_number(table, member_number(job, "total"));
+    table_number(table, member_number(job, "queued"));
+    table_number(table, member_number(counts, "delivered"));
+    table_number(table, member_number(counts, "bounced"));
+    table_number(table, member_number(counts, "expired"));
+    table_printf(table, "%.0f", json_number_value(json_object_get(job, "rate")));
+    table_text(table, eta_text(text, job));
+    table_text(table, figure_time(text, member_text(job, "created")));
+}
+
+static void print_jobs(struct cli *cli, json_t *answer)
+{
+    static const char *const heads[] = {"JOB",       "-STATE",  "-TENANT", "-CAMPAIGN", "TOTAL", "QUEUED",
+                                        "DELIVERED", "BOUNCED", "EXPIRED", "RATE/S",    "ETA",   "-CREATED"};
+    const json_t *jobs = json_object_get(answer, "jobs"), *job;
+    struct table table;
+    size_t i;
+    (void)cli;
+    table_init(&table, 12, heads);
+    json_array_foreach(jobs, i, job) jobs_row(&table, job);
+    table_print(&table, stdout, true);
+    table_free(&table);
+    if (json_array_size(jobs) == 0)
+        puts("No jobs. Hand one in with 'postrider submit FILE'.");
+    if (json_is_string(json_object_get(answer, "before")))
+        printf("older ones: postrider jobs --before %s\n", member_text(answer, "before"));
+}
+
+static const struct cli_option jobs_options[] = {
+    {"tenant", "NAME", "of this tenant"},
+    {"campaign", "NAME", "of this campaign"},
+    {"state", "STATE", "uploading, active, paused, cancelled or ended"},
+    {"limit", "N", "so many, newest first (default 100)"},
+    {"before", "JOB", "older than this one"},
+};
+
+static int run_jobs(struct cli *cli)
+{
+    struct buf path;
+    path_start(&path, "/v1/jobs", NULL, "");
+    for (size_t i = 0; i < cli->command->option_count; i++)
+        path_add(&path, jobs_options[i].name, cli->values[i]);
+    int code = http_show(cli, NULL, path_done(&path), print_jobs);
+    buf_free(&path);
+    return code;
+}
+
+const struct command command_jobs = {
+    .name = "jobs",
+    .args = "",
+    .help = "Jobs, newest first, with their counts.",
+    .run = run_jobs,
+    .json = true,
+    OPTIONS(jobs_options),
+};
+
+/* ---- one job ---- */
+
+static void line(struct table *table, const char *name, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    table_text(table, name);
+    table_text(table, value);
+}
+
+static void print_statuses(const json_t *statuses)
+{
+    static const char *const heads[] = {"-STATUS", "COUNT", "-MEANING"};
+    const json_t *status;
+    struct table table;
+    size_t i;
+    table_init(&table, 3, heads);
+    json_array_foreach(statuses, i, status)
+    {
+        table_text(&table, or_dash(member_text(status, "status")));
+        table_number(&table, member_number(status, "count"));
+        table_text(&table, member_text(status, "phrase"));
+    }
+    if (table.rows > 0)
+        putchar('\n');
+    table_print(&table, stdout, true);
+    table_free(&table);
+}
+
+static void print_job(struct cli *cli, json_t *job)
+{
+    static const char *const heads[] = {"-", "-"};
+    static const char *const texts[] = {"job",  "state", "tenant", "campaign", "class",
+                                        "pool", "from",  "envid",  "bounces"};
+    static const char *const times[] = {"created", "not_before", "expires", "ended"};
+    const json_t *counts = json_object_get(job, "counts");
+    char text[FIGURE_MAX];
+    struct table table;
+    (void)cli;
+    table_init(&table, 2, heads);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        line(&table, texts[i], member_text(job, texts[i]));
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+        if (member_text(job, times[i])[0])
+            line(&table, times[i], figure_time(text, member_text(job, times[i])));
+    line(&table, "size", figure_bytes(text, member_number(job, "message_size")));
+    table_text(&table, "total");
+    table_number(&table, member_number(job, "total"));
+    for (size_t i = 0; i < COUNTS; i++) {
+        table_printf(&table, "  %s", count_names[i]);
+        table_number(&table, member_number(counts, count_names[i]));
+    }
+    table_text(&table, "rate");
+    table_printf(&table, "%.1f/s", json_number_value(json_object_get(job, "rate")));
+    line(&table, "ETA", eta_text(text, job));
+    table_print(&table, stdout, false);
+    table_free(&table);
+    print_statuses(json_object_get(job, "statuses"));
+}
+
+static void print_steered(struct cli *cli, json_t *answer)
+{
+    const char *what = cli->args[1];
+    printf("job %s is %s", member_text(answer, "job"), member_text(answer, "state"));
+    if (!member_true(answer, "done")) {
+        printf(": %s goes on as operation %s, %lld recipients so far\n", what, member_text(answer, "op"),
+               member_number(answer, "changed"));
+        return;
+    }
+    printf(": %lld recipients changed", member_number(answer, "changed"));
+    if (member_number(answer, "in_flight") > 0)
+        printf(", %lld in flight end as they are", member_number(answer, "in_flight"));
+    putchar('\n');
+}
+
+/* ---- recipients ---- */
+
+struct recipients {
+    struct table table;
+    bool json, failed;
+    long long seen, left; /* of this page; still wanted */
+    bool headed;
+    char last[64];
+};
+
+static void recipient_row(struct recipients *list, const json_t *rcpt)
+{
+    struct table *table = &list->table;
+    char text[FIGURE_MAX];
+    table_text(table, member_text(rcpt, "rid"));
+    table_text(table, member_text(rcpt, "to"));
+    table_text(table, member_true(rcpt, "in_flight") ? "in flight" : member_text(rcpt, "state"));
+    table_number(table, member_number(rcpt, "attempts"));
+    table_text(table, figure_until(text, member_text(rcpt, "next")));
+    table_text(table, or_dash(member_text(rcpt, "status")));
+    table_text(table, member_text(rcpt, "reply"));
+}
+
+static bool on_recipient(void *user, struct str text)
+{
+    struct recipients *list = user;
+    json_t *rcpt = json_loadb(text.p, text.n, 0, NULL);
+    list->seen++;
+    snprintf(list->last, sizeof list->last, "%s", member_text(rcpt, "rid"));
+    if (list->json) {
+        fwrite(text.p, 1, text.n, stdout);
+        putchar('\n');
+    } else {
+        recipient_row(list, rcpt);
+    }
+    list->failed |= rcpt == NULL;
+    json_decref(rcpt);
+    return !list->failed;
+}
+
+static const struct cli_option job_options[] = {
+    {"state", "STATE", "recipients: ready, deferred, delivered, bounced, expired, cancelled or suppressed"},
+    {"status", "PATTERN", "recipients: with this enhanced status, such as 4.7.*"},
+    {"to", "ADDRESS", "recipients: this address"},
+    {"after", "RID", "recipients: from behind this one"},
+    {"limit", "N", "recipients: at most so many (default: all)"},
+    {"csv", NULL, "bounces: a row a recipient, as CSV"},
+};
+
+/* One page: code, and whether another one follows. */
+static int recipients_page(struct cli *cli, struct recipients *list, bool *more)
+{
+    static const char *const filters[] = {"state", "status", "to"};
+    long long wanted = list->left < PAGE_ROWS ? list->left : PAGE_ROWS;
+    struct buf path;
+    char limit[32];
+    snprintf(limit, sizeof limit, "%lld", wanted);
+    path_start(&path, "/v1/jobs/", cli->args[0], "/recipients");
+    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
+        path_add(&path, filters[i], cli_value(cli, filters[i]));
+    path_add(&path, "after", list->last[0] ? list->last : NULL);
+    path_add(&path, "limit", limit);
+    list->seen = 0;
+    int code = http_lines(cli, path_done(&path), false, on_recipient, list);
+    buf_free(&path);
+    list->left -= list->seen;
+    *more = code == 0 && !list->failed && list->seen == wanted && list->left > 0;
+    if (list->failed)
+        return cli_fail("the daemon's answer is not JSON; are daemon and command of the same version?");
+    return code;
+}
+
+static int run_recipients(struct cli *cli)
+{
+    static const char *const heads[] = {"-RID", "-TO", "-STATE", "ATTEMPTS", "NEXT", "-STATUS", "-REPLY"};
+    struct recipients list = {.json = cli->json, .left = INT64_MAX};
+    const char *limit = cli_value(cli, "limit"), *after = cli_value(cli, "after");
+    uint64_t number;
+    if (limit != NULL && (!str_u64(str_of(limit), INT64_MAX, &number) || number == 0))
+        return cli_usage("job: --limit takes a number, not '%s'", limit);
+    if (limit != NULL)
+        list.left = (long long)number;
+    snprintf(list.last, sizeof list.last, "%s", after ? after : "");
+    table_init(&list.table, 7, heads);
+    int code;
+    bool more;
+    do {
+        code = recipients_page(cli, &list, &more);
+        table_print(&list.table, stdout, !list.headed);
+        list.headed = true;
+    } while (more);
+    table_free(&list.table);
+    return code;
+}
+
+/* ---- bounces ---- */
+
+static void print_counts(const json_t *rows, const char *head, const char *key, const char *second_head,
+                         const char *second)
+{
+    const char *const heads[] = {head, "COUNT", second_head};
+    const json_t *row;
+    struct table table;
+    size_t i;
+    table_init(&table, second ? 3 : 2, heads);
+    json_array_foreach(rows, i, row)
+    {
+        const json_t *count = json_object_get(row, "count");
+        table_text(&table, or_dash(member_text(row, key)));
+        table_number(&table, member_number(row, count ? "count" : "failed"));
+        if (second != NULL)
+            table_text(&table, member_text(row, second));
+    }
+    if (table.rows > 0)
+        putchar('\n');
+    table_print(&table, stdout, true);
+    table_free(&table);
+}
+
+static void print_examples(const json_t *statuses)
+{
+    const json_t *status, *example;
+    size_t i, j;
+    if (json_array_size(statuses) > 0)
+        puts("\nWhat receivers said:");
+    json_array_foreach(statuses, i, status)
+    {
+        json_array_foreach(json_object_get(status, "examples"), j, example)
+        {
+            printf("  %s ", or_dash(member_text(status, "status")));
+            print_safe(stdout, member_text(example, "to"));
+            fputs(": ", stdout);
+            if (member_number(example, "code") > 0)
+                printf("%lld ", member_number(example, "code"));
+            print_safe(stdout, member_text(example, "reply"));
+            putchar('\n');
+        }
+    }
+}
+
+static void print_bounces(struct cli *cli, json_t *answer)
+{
+    const json_t *statuses = json_object_get(answer, "statuses");
+    (void)cli;
+    printf("job %s: %lld of %lld failed (%lld bounced, %lld expired), %lld delivered, %lld queued\n",
+           member_text(answer, "job"), member_number(answer, "failed"), member_number(answer, "total"),
+           member_number(answer, "bounced"), member_number(answer, "expired"),
+           member_number(answer, "delivered"), member_number(answer, "queued"));
+    print_counts(json_object_get(answer, "categories"), "-CATEGORY", "category", NULL, NULL);
+    print_counts(statuses, "-STATUS", "status", "-MEANING", "phrase");
+    print_counts(json_object_get(answer, "domains"), "-DOMAIN", "domain", NULL, NULL);
+    if (member_number(answer, "other_domains") > 0)
+        printf("and %lld at other domains\n", member_number(answer, "other_domains"));
+    print_examples(statuses);
+}
+
+static int run_bounces(struct cli *cli)
+{
+    bool csv = cli_value(cli, "csv") != NULL;
+    struct buf path;
+    if (csv && cli->json)
+        return cli_usage("job: --csv and --json exclude each other");
+    path_start(&path, "/v1/jobs/", cli->args[0], "/bounces");
+    path_add(&path, "format", csv ? "csv" : "json");
+    int code = csv ? http_copy(cli, path_done(&path)) : http_show(cli, NULL, path_done(&path), print_bounces);
+    buf_free(&path);
+    return code;
+}
+
+/* ---- job ---- */
+
+static int run_job(struct cli *cli)
+{
+    static const char *const actions[] = {"pause", "resume", "cancel", "retry"};
+    const char *action = cli->arg_count > 1 ? cli->args[1] : NULL;
+    struct buf path;
+    bool post = false;
+    int code;
+    if (action != NULL && strcmp(action, "recipients") == 0)
+        return run_recipients(cli);
+    if (action != NULL && strcmp(action, "bounces") == 0)
+        return run_bounces(cli);
+    for (size_t i = 0; action != NULL && i < sizeof actions / sizeof *actions; i++)
+        post |= strcmp(action, actions[i]) == 0;
+    if (action != NULL && !post)
+        return cli_usage("job: unknown action '%s'; usage: postrider job %s", action, cli->command->args);
+    path_start(&path, "/v1/jobs/", cli->args[0], "");
+    if (post)
+        buf_printf(&path, "/%s", action);
+    code = http_show(cli, post ? "POST" : NULL, path_done(&path), post ? print_steered : print_job);
+    buf_free(&path);
+    return code;
+}
+
+const struct command command_job = {
+    .name = "job",
+    .args = "JOB [pause|resume|cancel|retry|bounces|recipients]",
+    .help = "One job: its counts, steering it, its bounce report, its recipients.",
+    .run = run_job,
+    .min_args = 1,
+    .max_args = 2,
+    .json = true,
+    OPTIONS(job_options),
+};
