@@ -44,14 +44,15 @@ static bool claim(struct change *c, struct rid rid)
     return ok;
 }
 
-/* Marks in `mine` which of the open slots this change may end. */
-static void claim_open(struct change *c, const struct slots *slots, unsigned first, unsigned end, bool *mine,
-                       struct close_counts *counts)
+/* Marks in `mine` which of the open slots this change may end. A bounce has gone through the deferred ones
+ * before, and counted those that workers hold. */
+static void claim_open(struct change *c, const struct slots *slots, unsigned first, unsigned end,
+                       enum rcpt_state to, bool *mine, struct close_counts *counts)
 {
     pthread_mutex_lock(&c->store->lock);
     for (unsigned slot = first; slot < end; slot++) {
         mine[slot] = false;
-        if (slots->state[slot] != RCPT_READY && slots->state[slot] != RCPT_DEFERRED)
+        if (slots->state[slot] != RCPT_READY && (slots->state[slot] != RCPT_DEFERRED || to == RCPT_BOUNCED))
             continue;
         mine[slot] = claim(c, (struct rid){slots->job, slots->batch, (uint16_t)slot});
         counts->matched++;
@@ -111,7 +112,7 @@ void close_batch(struct change *c, uint64_t job_id, uint32_t batch, unsigned fir
     if (to == RCPT_CANCELLED)
         range.status = (struct status){0};
     unsigned end = first + count < slots.n ? first + count : slots.n;
-    claim_open(c, &slots, first, end, mine, counts);
+    claim_open(c, &slots, first, end, to, mine, counts);
     for (unsigned n = 0; n < layout.groups; n++) {
         struct batch_group group = layout.group[n];
         bool left_ready = false;

@@ -434,14 +434,33 @@ static struct model_progress operate_all(struct model *model, enum op_kind kind,
     return progress;
 }
 
+static void job_remove(struct model *model, struct model_job *job)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < model->count; i++)
+        if (model->jobs[i] != job)
+            model->jobs[kept++] = model->jobs[i];
+    model->count = kept;
+    model_job_free(job);
+}
+
 struct model_progress model_operate(struct model *model, enum op_kind kind, const struct store_filter *filter,
                                     int64_t now_ms)
 {
     struct model_job *one = filter->job ? model_job(model, filter->job) : NULL;
-    if (filter->job && !one)
+    if (filter->job && (!one || (filter->tenant.n && !str_eq(filter->tenant, str_of(one->tenant))) ||
+                        (filter->campaign.n && !str_eq(filter->campaign, str_of(one->campaign)))))
         return (struct model_progress){0};
-    if (one && one->ended_ms)
-        return (struct model_progress){.found = true};
+    if (one && one->ended_ms) {
+        struct model_progress gone = {.found = true};
+        if (kind == OP_PURGE) {
+            gone.matched = gone.changed = one->count;
+            job_remove(model, one);
+        }
+        return gone;
+    }
+    if (kind == OP_PURGE)
+        return (struct model_progress){.found = true}; /* to be cancelled first */
     if (kind == OP_CANCEL)
         one->state = JOB_CANCELLED;
     struct model_progress progress = operate_all(model, kind, filter, now_ms);
@@ -461,6 +480,11 @@ struct model_progress model_operate(struct model *model, enum op_kind kind, cons
             one->state = JOB_ACTIVE;
     }
     return progress;
+}
+
+void model_bounce(struct model *model, struct rid rid, int64_t now_ms)
+{
+    bounce_one(model, model_job(model, rid.job), model_rcpt(model, rid), now_ms);
 }
 
 void model_time(struct model *model, int64_t now_ms)

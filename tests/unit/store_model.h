@@ -110,6 +110,8 @@ struct model_progress {
 };
 struct model_progress model_operate(struct model *model, enum op_kind kind, const struct store_filter *filter,
                                     int64_t now_ms);
+/* A bounce reached this one too, for its claim was lost in a crash meanwhile. */
+void model_bounce(struct model *model, struct rid rid, int64_t now_ms);
 /* The clock says now_ms: jobs start, recipients expire, old jobs go. */
 void model_time(struct model *model, int64_t now_ms);
 /* The claims are lost. */

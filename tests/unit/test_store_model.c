@@ -268,24 +268,39 @@ static void take_model(struct rig *rig, struct model *from)
     free(from);
 }
 
+/* Those that a worker had when the bounce passed were nobody's when it went on after the restart: each may
+ * have been reached or not. */
+static void adopt_bounces(struct rig *rig, const struct rid *held, size_t n)
+{
+    struct rcpt_info info;
+    rcpt_info_init(&info);
+    for (size_t i = 0; i < n; i++) {
+        const struct model_rcpt *rcpt = model_rcpt(&rig->model, held[i]);
+        if (rcpt && !model_ended(rcpt->state) && query_rcpt(rig->store, held[i], &info) &&
+            info.state == RCPT_BOUNCED)
+            model_bounce(&rig->model, held[i], rig->second_ms);
+    }
+    rcpt_info_free(&info);
+}
+
 /* An operation happens whole or not at all, in slices after the restart if need be. */
 static void crash_operating(struct world *world)
 {
+    static struct rid held[RIG_HELD_MAX];
     struct rig *rig = &world->rig;
     struct store_filter filter;
     struct answer answer = {0};
     enum op_kind kind = act_random_operation(rig, &filter);
     unsigned rounds = (unsigned)act_below(rig, 4);
+    size_t n = rig->held_count;
+    for (size_t i = 0; i < n; i++)
+        held[i] = rig->held[i]->rid;
     act_note_operation(rig, kind, &filter);
     rig_note(rig, "%u rounds, crash", rounds);
     store_operate(rig->store, kind, &filter, 3600 * MS_PER_S, act_on_operation, &answer);
     rig_steps(rig, rounds);
     bool answered = answer.done != 0;
     struct model *with = model_copy(&rig->model);
-    /* What a worker had when the operation passed may have been nobody's when it went on after the restart.
-     */
-    if (!answered)
-        model_crash(with, rig->second_ms);
     rig_crash(rig);
     (void)model_operate(with, kind, &filter, rig->second_ms);
     after_crash(rig);
@@ -295,6 +310,8 @@ static void crash_operating(struct world *world)
     }
     take_model(rig, with);
     model_crash(&rig->model, rig->second_ms);
+    if (!answered && kind == OP_BOUNCE)
+        adopt_bounces(rig, held, n);
     model_time(&rig->model, rig->second_ms);
     act_must(rig, compare_all(rig));
 }
