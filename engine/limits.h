@@ -120,6 +120,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define SESSIONS_MAX         65536   /* of all workers together */
 #define DNS_CACHE_MAX        200000  /* answers kept by one worker */
 #define BULK_SHARE           10      /* one bulk message at least for so many transactional ones */
+#define TURN_MESSAGES       20 /* that a connection carries at least before it makes room for another pool */
 #define REQUEUE_MAX          3       /* times that a lost connection gives a recipient back at once */
 #define WINDOW_START         8       /* connections that a new path may open before it knows more */
 #define POOL_LINGER_MS       60000   /* how long what is known of a pool's hosts is used */

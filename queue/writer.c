@@ -305,7 +305,7 @@ int64_t store_write_step(struct store *store, struct now now)
 
 bool writer_idle(struct store *store)
 {
-    return store->writer.admits == NULL && store->writer.settles.head == NULL;
+    return store->writer.admits == NULL && store->writer.settles.head == NULL && ops_safe(store);
 }
 
 void writer_free(struct store *store)
