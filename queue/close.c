@@ -285,7 +285,7 @@ static bool dsns_delete(struct change *c, uint64_t job)
 
 bool job_delete(struct change *c, uint64_t id)
 {
-    uint8_t prefix[1 + KEY_JOB], *key = prefix + 1, hash[32];
+    uint8_t prefix[1 + KEY_JOB], *key = prefix + 1, name[32];
     struct change_job *job = change_job(c, id);
     prefix[0] = COUNT_JOB;
     key_job(id, key);
@@ -294,13 +294,14 @@ bool job_delete(struct change *c, uint64_t id)
     if (!batches_delete(c, id, !job->row.uploaded) || !prefix_delete(c, T_ENDED, key, KEY_JOB) ||
         !prefix_delete(c, T_COUNTS, prefix, sizeof prefix) || !dsns_delete(c, id))
         return false;
-    memcpy(hash, job->row.content_hash, sizeof hash);
+    job_content_key(&job->row, id, name);
     change_del(c, T_UPLOADS, key, KEY_JOB);
     change_del(c, T_JOBS, key, KEY_JOB);
     job->found = job->dirty = false;
-    content_release(c, hash);
-    if (!content_delete(c, hash))
-        change_timer(c, c->now.wall_ms, TIMER_CONTENT, get_be64(hash),
-                     str_make((const char *)hash, sizeof hash));
+    if (!job->row.own_content)
+        content_release(c, name);
+    if (!content_delete(c, name))
+        change_timer(c, c->now.wall_ms, TIMER_CONTENT, get_be64(name),
+                     str_make((const char *)name, sizeof name));
     return c->rc == 0;
 }
