@@ -95,7 +95,7 @@ def bulk(sites):
         scenario = {"hosts": [{"name": "mx.big.test", "address": "127.0.9.1"}],
                     "domains": [{"name": "d{0..999}.test", "mx": [[10, "mx.big.test"]]}]}
     else:
-        scenario = {"hosts": [{"name": "mx.h{0..999}.test", "addresses": "127.0.9.1..200"}],
+        scenario = {"hosts": [{"name": "mx.h{0..999}.test", "addresses": "127.0.9.1..1000"}],
                     "domains": [{"name": "d{0..999}.test", "mx": [[10, "mx.h{0..999}.test"]]}]}
 
     def run(directory, job):

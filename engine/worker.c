@@ -54,6 +54,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->worker_count = settings->worker_count;
     router->inboxes = settings->inboxes;
     router->sessions_max = settings->sessions_max;
+    router->sessions_all = settings->sessions_all;
     router->prng.state = settings->seed;
     router->now = now;
     router->starved_tail = &router->starved;
@@ -185,7 +186,9 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         wait_ns = STEP_WAIT_MAX_NS;
     if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL)
         wait_ns = 0;
+    uint64_t before = io_stats(router->io)->completions;
     io_step(router->io, worker->inbox, wait_ns);
+    router->behind = io_stats(router->io)->completions - before >= IO_BATCH_MAX / 2;
     return true;
 }
 

@@ -179,8 +179,10 @@ struct router {
     unsigned index, worker_count;
     struct inbox *const *inboxes; /* of all workers */
     struct session_context session_context;
-    unsigned sessions_max;
+    unsigned sessions_max;          /* of all workers together, as descriptors allow */
+    _Atomic unsigned *sessions_all; /* how many all of them have */
     bool stopping;
+    bool behind; /* the last step had its hands full: more connections would only make all of them slower */
 
     struct lane *lanes;
     struct path *paths;
