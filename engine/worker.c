@@ -186,9 +186,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         wait_ns = STEP_WAIT_MAX_NS;
     if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL)
         wait_ns = 0;
-    uint64_t before = io_stats(router->io)->completions;
     io_step(router->io, worker->inbox, wait_ns);
-    router->behind = io_stats(router->io)->completions - before >= IO_BATCH_MAX / 2;
     return true;
 }
 

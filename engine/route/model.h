@@ -182,7 +182,6 @@ struct router {
     unsigned sessions_max;          /* of all workers together, as descriptors allow */
     _Atomic unsigned *sessions_all; /* how many all of them have */
     bool stopping;
-    bool behind; /* the last step had its hands full: more connections would only make all of them slower */
 
     struct lane *lanes;
     struct path *paths;

@@ -143,8 +143,6 @@ struct path_answer path_check(const struct path *path, enum path_use use)
             return path_no("max_connection_rate", when_ns);
         if (path_sessions_used_up(path->router))
             return path_no("sessions", INT64_MAX);
-        if (path->router->behind && path->connections >= path->connecting + WINDOW_START)
-            return path_no("busy", now_ns + LINE_LOOK_MS * NS_PER_MS);
     }
     return (struct path_answer){true, "", 0};
 }
