@@ -63,6 +63,7 @@ retry:                                  # hours and minutes in real life, second
   - { status: "4.3", schedule: [3s] }
   - { status: "4.4", schedule: [3s] }
   - { status: "4.7.1", schedule: [6s] }
+  - { status: "4.2.2", schedule: [3s], give_up: 9s }   # full mailboxes
 EOF
 sed 's/^/    /' "$dir/postrider.yaml"
 "$build/postriderd" -c "$dir/postrider.yaml" 2>"$dir/postriderd.log" &

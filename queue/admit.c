@@ -28,17 +28,22 @@ static void begin(struct admit *admit, struct change *c)
 {
     uint32_t batches = admit->row.batches;
     admit->row.batches = 0; /* counted as they are written */
+    bool small = admit->final && admit_rows(admit) <= SMALL_ADMIT_ROWS;
+    admit->row.own_content = small && !content_is_shared(c, admit->row.content_hash);
     change_job_new(c, admit->job, &admit->row);
     admit->row.batches = batches;
-    admit->trying.content_done = content_reference(c, admit->row.content_hash, admit->row.content_size);
+    admit->trying.content_done =
+        !admit->row.own_content && content_reference(c, admit->row.content_hash, admit->row.content_size);
     admit->trying.begun = true;
 }
 
 static bool content_more(struct admit *admit, struct change *c)
 {
+    uint8_t name[32];
+    job_content_key(&admit->row, admit->job, name);
     if (!admit->trying.content_done)
-        admit->trying.content_done = content_write(c, admit->row.content_hash, admit->content,
-                                                   admit->row.content_size, &admit->trying.content_part);
+        admit->trying.content_done =
+            content_write(c, name, admit->content, admit->row.content_size, &admit->trying.content_part);
     return admit->trying.content_done;
 }
 

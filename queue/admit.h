@@ -6,7 +6,8 @@
 
 #include "queue/store_internal.h"
 
-#define RCPT_RECORD_MAX RCPT_LINE_MAX /* bytes of one stored recipient */
+#define SMALL_ADMIT_ROWS 64 /* admits up to this size pass bigger ones, and may have a message of their own */
+#define RCPT_RECORD_MAX  RCPT_LINE_MAX /* bytes of one stored recipient */
 
 struct window_domain {
     struct str name;      /* in window.bytes, by offset until packed */

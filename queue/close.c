@@ -44,14 +44,15 @@ static bool claim(struct change *c, struct rid rid)
     return ok;
 }
 
-/* Marks in `mine` which of the open slots this change may end. */
-static void claim_open(struct change *c, const struct slots *slots, unsigned first, unsigned end, bool *mine,
-                       struct close_counts *counts)
+/* Marks in `mine` which of the open slots this change may end. A bounce has gone through the deferred ones
+ * before, and counted those that workers hold. */
+static void claim_open(struct change *c, const struct slots *slots, unsigned first, unsigned end,
+                       enum rcpt_state to, bool *mine, struct close_counts *counts)
 {
     pthread_mutex_lock(&c->store->lock);
     for (unsigned slot = first; slot < end; slot++) {
         mine[slot] = false;
-        if (slots->state[slot] != RCPT_READY && slots->state[slot] != RCPT_DEFERRED)
+        if (slots->state[slot] != RCPT_READY && (slots->state[slot] != RCPT_DEFERRED || to == RCPT_BOUNCED))
             continue;
         mine[slot] = claim(c, (struct rid){slots->job, slots->batch, (uint16_t)slot});
         counts->matched++;
@@ -111,7 +112,7 @@ void close_batch(struct change *c, uint64_t job_id, uint32_t batch, unsigned fir
     if (to == RCPT_CANCELLED)
         range.status = (struct status){0};
     unsigned end = first + count < slots.n ? first + count : slots.n;
-    claim_open(c, &slots, first, end, mine, counts);
+    claim_open(c, &slots, first, end, to, mine, counts);
     for (unsigned n = 0; n < layout.groups; n++) {
         struct batch_group group = layout.group[n];
         bool left_ready = false;
@@ -284,7 +285,7 @@ static bool dsns_delete(struct change *c, uint64_t job)
 
 bool job_delete(struct change *c, uint64_t id)
 {
-    uint8_t prefix[1 + KEY_JOB], *key = prefix + 1, hash[32];
+    uint8_t prefix[1 + KEY_JOB], *key = prefix + 1, name[32];
     struct change_job *job = change_job(c, id);
     prefix[0] = COUNT_JOB;
     key_job(id, key);
@@ -293,13 +294,14 @@ bool job_delete(struct change *c, uint64_t id)
     if (!batches_delete(c, id, !job->row.uploaded) || !prefix_delete(c, T_ENDED, key, KEY_JOB) ||
         !prefix_delete(c, T_COUNTS, prefix, sizeof prefix) || !dsns_delete(c, id))
         return false;
-    memcpy(hash, job->row.content_hash, sizeof hash);
+    job_content_key(&job->row, id, name);
     change_del(c, T_UPLOADS, key, KEY_JOB);
     change_del(c, T_JOBS, key, KEY_JOB);
     job->found = job->dirty = false;
-    content_release(c, hash);
-    if (!content_delete(c, hash))
-        change_timer(c, c->now.wall_ms, TIMER_CONTENT, get_be64(hash),
-                     str_make((const char *)hash, sizeof hash));
+    if (!job->row.own_content)
+        content_release(c, name);
+    if (!content_delete(c, name))
+        change_timer(c, c->now.wall_ms, TIMER_CONTENT, get_be64(name),
+                     str_make((const char *)name, sizeof name));
     return c->rc == 0;
 }

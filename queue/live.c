@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 struct live_content {
-    uint8_t hash[32];
+    uint8_t name[32]; /* job_content_key */
     uint64_t jobs;
     size_t size;
     bool loaded, damaged;
@@ -40,11 +40,13 @@ void store_job_unref(struct store_job *job)
     QUEUE_ASSERT(before > 1);
 }
 
-static struct live_content *content_get(struct store *store, const struct job_row *row)
+static struct live_content *content_get(struct store *store, uint64_t job, const struct job_row *row)
 {
     struct taker *taker = &store->taker;
     struct live_content *content;
-    HASH_FIND(hh, taker->contents, row->content_hash, sizeof row->content_hash, content);
+    uint8_t name[32];
+    job_content_key(row, job, name);
+    HASH_FIND(hh, taker->contents, name, sizeof name, content);
     if (content != NULL)
         return content;
     if (taker->content_bytes > 0 && taker->content_bytes + row->content_size > CONTENT_LIVE_MAX) {
@@ -58,8 +60,8 @@ static struct live_content *content_get(struct store *store, const struct job_ro
         free(content);
         return NULL;
     }
-    memcpy(content->hash, row->content_hash, sizeof content->hash);
-    HASH_ADD(hh, taker->contents, hash, sizeof content->hash, content);
+    memcpy(content->name, name, sizeof content->name);
+    HASH_ADD(hh, taker->contents, name, sizeof content->name, content);
     taker->content_bytes += content->size;
     content->next_load = taker->to_load;
     taker->to_load = content;
@@ -144,7 +146,7 @@ struct store_job *live_get(struct store *store, uint64_t id, const struct job_ro
     HASH_FIND(hh, store->taker.jobs, &id, sizeof id, job);
     if (job == NULL) {
         live_sweep(store, 2, false); /* two looked at for each one made bounds those that lie idle */
-        struct live_content *content = content_get(store, row);
+        struct live_content *content = content_get(store, id, row);
         if (content == NULL)
             return NULL;
         job = job_make(store, id, row, content);
@@ -160,7 +162,7 @@ static void content_load(struct store *store, MDB_txn *txn, struct live_content 
     for (uint32_t part = 1; at < content->size; part++) {
         uint8_t key[KEY_CONTENT];
         struct str row;
-        key_content(content->hash, part, key);
+        key_content(content->name, part, key);
         if (!env_get(&store->env, txn, T_CONTENT, key, sizeof key, &row) || row.n == 0 ||
             row.n > content->size - at)
             break;

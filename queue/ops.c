@@ -244,6 +244,14 @@ void ops_load(struct store *store)
     env_read_end(txn);
 }
 
+bool ops_safe(const struct store *store)
+{
+    for (const struct op *op = store->writer.ops; op != NULL; op = op->next)
+        if (!op->unlisted && !op->at.listed)
+            return false;
+    return true;
+}
+
 void ops_free(struct store *store)
 {
     for (struct op *op = store->writer.ops, *next; op != NULL; op = next) {

@@ -100,14 +100,14 @@ size_t query_queue_statuses(struct store *store, struct status_count *list, size
 
 /* ---- content ---- */
 
-static void *content_join(struct read *read, const uint8_t hash[32], size_t size)
+static void *content_join(struct read *read, const uint8_t name[32], size_t size)
 {
     uint8_t key[KEY_CONTENT];
     char *content = malloc(size ? size : 1);
     size_t done = 0;
     for (uint32_t part = 1; content && done < size; part++) {
         struct str bytes;
-        key_content(hash, part, key);
+        key_content(name, part, key);
         if (!read_get(read, T_CONTENT, key, sizeof key, &bytes) || bytes.n == 0 || bytes.n > size - done) {
             free(content);
             return NULL;
@@ -124,17 +124,12 @@ void *query_content(struct store *store, uint64_t job, size_t *size)
     if (!read_begin(&read, store))
         return NULL;
     const struct job_row *row = read_job(&read, job);
-    uint8_t key[KEY_CONTENT];
-    struct str first;
-    struct content_row head;
+    uint8_t name[32];
     void *content = NULL;
-    if (row) {
-        key_content(row->content_hash, 0, key);
-        if (read_get(&read, T_CONTENT, key, sizeof key, &first) && content_row_decode(first, &head) &&
-            head.complete && head.size <= CONTENT_MAX) {
-            *size = (size_t)head.size;
-            content = content_join(&read, row->content_hash, *size);
-        }
+    if (row && row->content_size <= CONTENT_MAX) {
+        *size = (size_t)row->content_size;
+        job_content_key(row, job, name);
+        content = content_join(&read, name, *size);
     }
     read_end(&read);
     return content;

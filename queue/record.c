@@ -140,13 +140,13 @@ bool meta_decode(struct str row, struct meta *meta)
     return row_end(&r);
 }
 
-enum { JOB_EXPIRED = 1, JOB_UPLOADED = 2, JOB_SAME = 4, JOB_TLS = 8, JOB_DSN = 16 };
+enum { JOB_EXPIRED = 1, JOB_UPLOADED = 2, JOB_SAME = 4, JOB_TLS = 8, JOB_DSN = 16, JOB_OWN = 32 };
 
 bool job_row_encode(const struct job_row *job, struct buf *out)
 {
     unsigned flags = (job->expired ? JOB_EXPIRED : 0U) | (job->uploaded ? JOB_UPLOADED : 0U) |
                      (job->same_for_all ? JOB_SAME : 0U) | (job->require_tls ? JOB_TLS : 0U) |
-                     (job->is_dsn ? JOB_DSN : 0U);
+                     (job->is_dsn ? JOB_DSN : 0U) | (job->own_content ? JOB_OWN : 0U);
     add_u8(out, ROW_VERSION);
     add_u8(out, job->state);
     add_u8(out, flags);
@@ -185,6 +185,7 @@ bool job_row_decode(struct str row, struct job_row *job)
     job->same_for_all = flags & JOB_SAME;
     job->require_tls = flags & JOB_TLS;
     job->is_dsn = flags & JOB_DSN;
+    job->own_content = flags & JOB_OWN;
     job->class_ = (enum job_class)read_enum(&r, CLASS_TRANSACTIONAL + 1);
     job->bounces = (enum job_bounces)read_enum(&r, BOUNCES_NONE + 1);
     job->ret = (enum dsn_ret)read_enum(&r, RET_FULL + 1);
@@ -210,6 +211,15 @@ bool job_row_decode(struct str row, struct job_row *job)
     job->envid = read_field(&r);
     job->metadata = read_field(&r);
     return row_end(&r);
+}
+
+void job_content_key(const struct job_row *job, uint64_t id, uint8_t name[32])
+{
+    memcpy(name, job->content_hash, 32);
+    if (job->own_content) { /* no digest begins with 24 zero bytes */
+        memset(name, 0, 24);
+        put_be64(name + 24, id);
+    }
 }
 
 bool content_row_encode(const struct content_row *content, struct buf *out)

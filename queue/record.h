@@ -32,7 +32,8 @@ struct job_row {
     enum dsn_ret ret;
     uint8_t notify;
     bool same_for_all, require_tls, is_dsn;
-    uint32_t batches;                                        /* numbered from 0 */
+    bool own_content; /* its message is this job's alone: see job_content_key */
+    uint32_t batches; /* numbered from 0 */
     int64_t created_ms, not_before_ms, expires_ms, ended_ms; /* ended_ms 0: not ended */
     uint64_t message_size, content_size;
     uint64_t total, by_state[RCPT_STATES];
@@ -48,13 +49,16 @@ static inline uint64_t job_row_open(const struct job_row *job)
     return job->by_state[RCPT_READY] + job->by_state[RCPT_DEFERRED];
 }
 
-/* T_CONTENT part 0. */
+/* T_CONTENT part 0 of a message that jobs share. A message seen for the first time in a small job has no part 0 and
+ * stands under its job's number instead of its hash: next to its neighbours, not on a page of its own. */
 struct content_row {
     uint32_t references; /* jobs on disk that name it */
     uint64_t size;
     bool complete; /* all parts are there */
 };
 #define CONTENT_PART_SIZE VALUE_MAX
+/* What stands for the hash in the keys of T_CONTENT. */
+void job_content_key(const struct job_row *job, uint64_t id, uint8_t name[32]);
 bool content_row_encode(const struct content_row *content, struct buf *out);
 bool content_row_decode(struct str row, struct content_row *content);
 

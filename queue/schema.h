@@ -20,7 +20,7 @@
 enum table {
     T_META,    /* "state" -> struct meta */
     T_JOBS,    /* job -> struct job_row */
-    T_CONTENT, /* hash, part -> part 0: struct content_row; from 1 on the bytes, VALUE_MAX each but the last
+    T_CONTENT, /* hash (job_content_key), part -> part 0: struct content_row; from 1 on the bytes, VALUE_MAX each but the last
                 */
     T_BATCHES, /* job, batch, part -> batch (record.h); parts > 0 only for one recipient too long for a value
                 */

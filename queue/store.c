@@ -139,6 +139,7 @@ static void *writer_main(void *arg)
             break;
         writer_wait(store, next_ns);
     }
+    ops_free(store);
     return NULL;
 }
 

@@ -80,6 +80,7 @@ struct lane_name { /* cache of names, to spare look-ups; emptied when full */
     UT_hash_handle hh;
     char key[]; /* class, tenant, 0, pool, 0, domain */
 };
+#define CONTENTS_SEEN 4096
 struct writer {
     struct meta meta; /* as committed */
     struct change change;
@@ -89,6 +90,7 @@ struct writer {
     size_t slice_cap, slice_n;
     struct op *ops; /* in turn: the first is next */
     struct lane_name *lane_names;
+    uint64_t contents_seen[CONTENTS_SEEN]; /* by their hash: what came not long ago */
     unsigned lane_name_count;
     int64_t next_check_ns; /* of space */
     int64_t retry_ns;      /* no change before this, for there was no space */

@@ -231,7 +231,9 @@ static bool look(struct serve *s)
     pick_fresh(s);
     pick_due(s, want);
     atomic_store(&store->figures.claimed, store->shared.claims.count);
-    if (!s->due_done || !s->take->fresh_done || s->blocked)
+    if (s->blocked) /* passed over for want of memory: the next try looks at all again */
+        s->take->round_begun = s->take->fresh_done = false;
+    if (!s->due_done || !s->take->fresh_done)
         return false;
     if (s->next_due_ms != 0 && (s->live->due_ms != 0 || s->next_due_ms <= store->shared.wake_ms))
         find_recheck(store, s->take->lane, s->next_due_ms);

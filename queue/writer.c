@@ -16,9 +16,8 @@
 
 #include <stdlib.h>
 
-#define SMALL_ADMIT_ROWS 64 /* admits up to this size pass bigger ones */
-#define CHECK_EVERY_NS   NS_PER_S
-#define RETRY_AFTER_NS   (100 * NS_PER_MS) /* after a change that found no space */
+#define CHECK_EVERY_NS NS_PER_S
+#define RETRY_AFTER_NS (100 * NS_PER_MS) /* after a change that found no space */
 
 void writer_init(struct store *store)
 {
@@ -305,7 +304,7 @@ int64_t store_write_step(struct store *store, struct now now)
 
 bool writer_idle(struct store *store)
 {
-    return store->writer.admits == NULL && store->writer.settles.head == NULL;
+    return store->writer.admits == NULL && store->writer.settles.head == NULL && ops_safe(store);
 }
 
 void writer_free(struct store *store)

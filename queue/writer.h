@@ -7,7 +7,7 @@
 void writer_init(struct store *store);
 /* Refuses what is still posted, gives up what is under way. After the thread has ended. */
 void writer_free(struct store *store);
-/* True when nothing is posted or under way but operations, which go on at the next start. */
+/* True when nothing that was posted waits, but for operations that go on at the next start. */
 bool writer_idle(struct store *store);
 
 #endif

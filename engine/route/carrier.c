@@ -45,13 +45,31 @@ static void carrier_set_idle(struct carrier *carrier, bool idle)
     }
 }
 
+/* Another pool waits for the place of this connection: an idle one gives it up at once, a busy one when it has had its
+ * turn, so that a domain with a million recipients does not keep a small one of the same site waiting. */
+static bool carrier_should_yield(const struct carrier *carrier, bool idle)
+{
+    const struct pool *pool = carrier->pool;
+    const struct path *path = pool->path;
+    bool wanted = path->router->line != NULL;
+    if (path->wait_head != NULL && (path->wait_head != pool || pool->wait_next != NULL))
+        wanted |=
+            path->connections >= path->settings->max_connections || (double)path->connections >= path->window;
+    return wanted && (idle || session_carried(carrier->session) >= TURN_MESSAGES);
+}
+
 static struct session_transaction *carrier_pull(struct session *session, struct now now)
 {
     struct carrier *carrier = session_owner(session);
     struct pool *pool = carrier->pool;
     (void)now; /* the router's, as fresh */
-    struct session_transaction *transaction =
-        carrier->stopping ? NULL : shipment_next(pool, carrier->host, session_tls_text(session));
+    struct session_transaction *transaction = NULL;
+    if (!carrier->stopping && carrier_should_yield(carrier, false))
+        carrier_stop(carrier, false);
+    if (!carrier->stopping)
+        transaction = shipment_next(pool, carrier->host, session_tls_text(session));
+    if (transaction == NULL && !carrier->stopping && carrier_should_yield(carrier, true))
+        carrier_stop(carrier, false);
     carrier_set_idle(carrier, transaction == NULL && !carrier->stopping);
     return transaction;
 }

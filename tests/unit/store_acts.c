@@ -303,15 +303,11 @@ void act_on_operation(const struct op_progress *progress, void *user)
     answer->progress = *progress;
 }
 
-enum op_kind act_random_operation(struct rig *rig, struct store_filter *filter)
+/* Some of the filter's fields; the strings are constants. */
+static void random_filter(struct rig *rig, struct store_filter *filter)
 {
-    static const enum op_kind on_job[] = {OP_PAUSE, OP_PAUSE, OP_RESUME, OP_RESUME, OP_CANCEL, OP_RETRY};
     static const char *const patterns[] = {"4.2.2", "4.7", "4", "*", "4.7.28"};
-    *filter = (struct store_filter){0};
-    if (rig->model.count && act_below(rig, 2)) {
-        filter->job = rig->model.jobs[act_below(rig, rig->model.count)]->id;
-        return on_job[act_below(rig, 6)];
-    }
+    static struct str list[3];
     if (act_below(rig, 2)) {
         filter->has_status = true;
         if (!status_pattern_parse(str_of(PICK(rig, patterns)), &filter->status))
@@ -321,9 +317,31 @@ enum op_kind act_random_operation(struct rig *rig, struct store_filter *filter)
         filter->tenant = str_of(PICK(rig, tenants));
     if (act_below(rig, 3) == 0)
         filter->campaign = str_of(campaigns[1 + act_below(rig, 2)]);
-    if (act_below(rig, 3) == 0)
+    if (act_below(rig, 3) == 0) {
         filter->domain = str_of(PICK(rig, domains));
-    return filter->has_status && act_below(rig, 3) == 0 ? OP_BOUNCE : OP_RETRY;
+    } else if (act_below(rig, 3) == 0) {
+        for (unsigned i = 0; i < 3; i++)
+            list[i] = str_of(PICK(rig, domains));
+        filter->domains = list;
+        filter->domain_count = 3;
+    }
+}
+
+enum op_kind act_random_operation(struct rig *rig, struct store_filter *filter)
+{
+    static const enum op_kind on_job[] = {OP_PAUSE,  OP_PAUSE, OP_RESUME, OP_RESUME,
+                                          OP_CANCEL, OP_RETRY, OP_BOUNCE, OP_PURGE};
+    *filter = (struct store_filter){0};
+    if (rig->model.count && act_below(rig, 2)) {
+        filter->job = rig->model.jobs[act_below(rig, rig->model.count)]->id;
+        enum op_kind kind = on_job[act_below(rig, 8)];
+        if ((kind == OP_RETRY || kind == OP_BOUNCE) && act_below(rig, 2))
+            random_filter(rig, filter);
+        return kind;
+    }
+    random_filter(rig, filter);
+    bool narrow = filter->has_status || (filter->domain.n && filter->tenant.n);
+    return narrow && act_below(rig, 3) == 0 ? OP_BOUNCE : OP_RETRY;
 }
 
 void act_note_operation(struct rig *rig, enum op_kind kind, const struct store_filter *filter)

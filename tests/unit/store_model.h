@@ -110,6 +110,8 @@ struct model_progress {
 };
 struct model_progress model_operate(struct model *model, enum op_kind kind, const struct store_filter *filter,
                                     int64_t now_ms);
+/* A bounce reached this one too, for its claim was lost in a crash meanwhile. */
+void model_bounce(struct model *model, struct rid rid, int64_t now_ms);
 /* The clock says now_ms: jobs start, recipients expire, old jobs go. */
 void model_time(struct model *model, int64_t now_ms);
 /* The claims are lost. */
@@ -137,6 +139,9 @@ bool model_matches(const struct model_job *job, const struct model_rcpt *rcpt,
                    const struct store_filter *filter);
 /* The envelope sender with {{rid}} replaced; what a report goes to. */
 void model_return_path(const struct model_job *job, const struct model_rcpt *rcpt, char path[MODEL_TEXT]);
+void model_text(char text[MODEL_TEXT], struct str s);
+/* Adds what the recipient is now to its events. */
+void model_event_add(struct model_rcpt *rcpt, enum event_type type);
 char model_vars_byte(uint64_t job, uint32_t number);
 
 #endif
