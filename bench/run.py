@@ -5,8 +5,8 @@ usage: bench/run.py [--build build] [--runs 3] [--json FILE] [SCENARIO…]   (de
 
 State is on a real disk (tmpfs is refused), every commit synced, as always. Receivers read and digest every byte. Each
 scenario runs several times on a fresh state directory; the table gives the median and, in brackets, lowest and highest.
-  one-site       1,000,000 recipients of one job, merged 4 KiB, all domains at one site: accept and delivery
-  thousand-sites the same with 1,000 domains at 1,000 sites
+  one-site       1,000,000 recipients of one job, merged 4 KiB, 1,000 domains at one site, 100 connections to it
+  thousand-sites the same with 1,000 domains at 1,000 sites, 10 connections to each
   slow           10,000 sessions at once to hosts that take 200 ms a reply: held how steadily, memory a session
   restart        1,000,000 queued, kill -9, start: time to the first delivery"""
 import argparse
@@ -95,12 +95,12 @@ def bulk(sites):
         scenario = {"hosts": [{"name": "mx.big.test", "address": "127.0.9.1"}],
                     "domains": [{"name": "d{0..999}.test", "mx": [[10, "mx.big.test"]]}]}
     else:
-        scenario = {"hosts": [{"name": "mx.h{0..999}.test", "addresses": "127.0.9.1..200"}],
+        scenario = {"hosts": [{"name": "mx.h{0..999}.test", "addresses": "127.0.9.1..1000"}],
                     "domains": [{"name": "d{0..999}.test", "mx": [[10, "mx.h{0..999}.test"]]}]}
 
     def run(directory, job):
         world = World.start(scenario)
-        daemon = Daemon(config(world), directory=directory).start()
+        daemon = Daemon(config(world, connections=100 if sites == 1 else 10), directory=directory).start()
         memory = Memory(daemon.process.pid)
         memory.start()
         try:

@@ -31,12 +31,13 @@ struct fleet {
     struct retry_table *retry;
     struct shared_limit *tenant_limits;
     unsigned count, sessions_max;
+    _Atomic unsigned sessions_all;
     struct inbox **inboxes;
     struct member *members;
 };
 
-/* As many sessions as descriptors allow, shared out; a session needs one. */
-static unsigned fleet_sessions_max(unsigned workers)
+/* As many sessions as descriptors allow; a session needs one. */
+static unsigned fleet_sessions_max(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -47,8 +48,7 @@ static unsigned fleet_sessions_max(unsigned workers)
             log_warn("cannot raise the limit of open files: %s", strerror(errno));
     }
     uint64_t files = limit.rlim_cur > SESSIONS_MAX ? SESSIONS_MAX : (uint64_t)limit.rlim_cur;
-    uint64_t each = (files > 2 * FILES_KEPT ? files - FILES_KEPT : files / 2) / workers;
-    return each > 0 ? (unsigned)each : 1;
+    return (unsigned)(files > 2 * FILES_KEPT ? files - FILES_KEPT : files / 2);
 }
 
 static void *member_run(void *arg)
@@ -64,6 +64,7 @@ static void *member_run(void *arg)
         .worker_count = fleet->count,
         .inboxes = fleet->inboxes,
         .sessions_max = fleet->sessions_max,
+        .sessions_all = &fleet->sessions_all,
         .seed = prng_seed(),
     };
     struct worker *worker = worker_create(&settings, clock_now(), &member->err);
@@ -113,7 +114,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
     for (size_t i = 0; i < config->tenant_count; i++)
         shared_limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
                          config->tenants[i].max_rate.per_ms);
-    fleet->sessions_max = fleet_sessions_max(workers);
+    fleet->sessions_max = fleet_sessions_max();
     store_set_job_closer(store, shipment_close_template);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);

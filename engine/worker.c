@@ -54,6 +54,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->worker_count = settings->worker_count;
     router->inboxes = settings->inboxes;
     router->sessions_max = settings->sessions_max;
+    router->sessions_all = settings->sessions_all;
     router->prng.state = settings->seed;
     router->now = now;
     router->starved_tail = &router->starved;

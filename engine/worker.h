@@ -16,8 +16,9 @@ struct worker_settings {
     const struct retry_table *retry;
     struct shared_limit *tenant_limits; /* one for each of config->tenants */
     unsigned index, worker_count;
-    struct inbox *const *inboxes; /* of all workers; [index] is this one's */
-    unsigned sessions_max;
+    struct inbox *const *inboxes;   /* of all workers; [index] is this one's */
+    unsigned sessions_max;          /* of all workers together */
+    _Atomic unsigned *sessions_all; /* shared by them */
     uint64_t seed;
 };
 

@@ -46,7 +46,7 @@ struct status_count {
 };
 size_t query_job_statuses(struct store *store, uint64_t job, struct status_count *list, size_t n);
 
-struct rcpt_info {
+struct rcpt_info { /* attempts to status, and reply to site: of who is deferred, bounced or expired, else 0 */
     struct rid rid;
     enum rcpt_state state;
     bool claimed; /* with a worker now */
@@ -67,7 +67,7 @@ bool query_rcpt(struct store *store, struct rid rid, struct rcpt_info *info);
  * else sets *after for the next page. states: a bit a state (1 << RCPT_…), 0: all. */
 struct rcpt_filter {
     unsigned states;
-    bool has_status;
+    bool has_status; /* who has no status known matches no pattern */
     struct status_pattern status;
     struct str to; /* exactly this address, or empty */
 };
@@ -81,7 +81,7 @@ bool query_job_failures(struct store *store, uint64_t job, struct rid *after, rc
 bool query_deferred(struct store *store, const struct store_filter *filter, struct buf *after,
                     rcpt_visit *visit, void *user);
 /* Recipients with this address that are queued, of any active job: for explain. At most n. Reads lanes of its
- * domain only. */
+ * domain only: `to` has it as an A-label, in any case. Looks at some tens of thousands of rows at most. */
 size_t query_address(struct store *store, struct str to, struct rid *list, size_t n);
 
 /* Lanes with their exact counters. */

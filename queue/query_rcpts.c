@@ -113,10 +113,8 @@ bool query_job_rcpts(struct store *store, uint64_t job, const struct rcpt_filter
     bool more = read_job(&walk.read, job) && read_cursor(&walk.read, T_SLOTS, &cursor) &&
                 read_seek(&walk.read, cursor, from, sizeof from, &key, &slots);
     for (; more && goes_on; more = read_move(&walk.read, cursor, MDB_NEXT, &key, &slots)) {
-        if (key.n != KEY_SLOTS || get_be64((const uint8_t *)key.p) != job) {
-            more = false;
+        if (key.n != KEY_SLOTS || get_be64((const uint8_t *)key.p) != job)
             break;
-        }
         uint32_t batch = get_be32((const uint8_t *)key.p + 8);
         unsigned first = begun && batch == start.batch ? start.slot + 1u : 0;
         goes_on = walk_batch(&walk, batch, slots, first);

@@ -223,8 +223,8 @@ struct store_drop_msg { /* STORE_DROP_JOB: release what is taken of this job but
 /* Names the inbox of each worker before store_start. */
 void store_attach_worker(struct store *store, unsigned worker, struct inbox *inbox);
 /* Wants up to `want` (<= LANE_TAKE_MAX) recipients of the lane, answered by one STORE_TAKEN to worker `to`.
- * One request a lane under way. Due retries come before what was never tried; jobs take turns. Workers only.
- */
+ * One request a lane under way. Due retries come first, but leave half to what was never tried; jobs take
+ * turns. Workers only. */
 void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to);
 /* Settles a list (through `next`), any outcomes. Never blocks; durable within TXN_WORK_MAX_MS + a sync. */
 void store_settle(struct store *store, struct taken *list);

@@ -250,7 +250,9 @@ static bool read_rules(struct character *character, const struct yaml *list, str
         return false;
     struct rule *rules = calloc(WORLD_RULES_MAX, sizeof *rules);
     uint32_t used = 0;
-    bool ok = rules ? true : yaml_error(list, err, "out of memory");
+    bool ok = true;
+    if (rules == NULL)
+        return yaml_error(list, err, "out of memory");
     for (const struct yaml *node = list->first; ok && node; node = node->next) {
         if (used == WORLD_RULES_MAX)
             ok = yaml_error(node, err, "more than %d replies", WORLD_RULES_MAX);

@@ -4,6 +4,7 @@
 
 #include "engine/base/codec.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #define HEADER       12
@@ -176,6 +177,7 @@ static void target_name(const struct name *target, uint32_t index, struct name_t
 static void put_domain_mx(struct writer *w, struct str owner, const struct found *found, uint32_t ttl)
 {
     const struct domain *domain = found->domain;
+    assert(domain != NULL);
     if (domain->null_mx)
         put_mx(w, owner, ttl, 0, STR(""));
     for (uint32_t i = 0; i < domain->mx_used; i++) {
@@ -213,6 +215,7 @@ static void put_domain_addresses(struct writer *w, struct str owner, uint32_t tt
                                  const struct zone *zone, const struct found *found)
 {
     const struct domain *domain = found->domain;
+    assert(domain != NULL);
     if (domain->host_name.prefix)
         put_target_addresses(w, owner, ttl, type, zone, &domain->host_name, found->index);
     for (uint32_t i = 0; i < domain->addresses_used; i++)
@@ -228,6 +231,7 @@ static void put_records(struct writer *w, struct str owner, unsigned type, const
         put_host_addresses(w, owner, ttl, type, found->host);
         return;
     }
+    assert(domain != NULL); /* every other kind has one */
     if (found->kind == FOUND_OWN_MX) {
         put_target_addresses(w, owner, ttl, type, zone, &domain->mx[found->mx].name, found->index);
         return;
@@ -279,6 +283,18 @@ static void put_negative(struct writer *w, struct str name, struct dns_defaults 
     w->authority++;
 }
 
+/* What the domain does instead of answering; false then. */
+static bool domain_answers(const struct domain *domain, struct dns_answer *answer)
+{
+    uint32_t bit = zone_type_bit(answer->type);
+    answer->timed_out = answer->timed_out || (domain->silent & bit);
+    if (domain->nxdomain)
+        answer->rcode = DNS_NXDOMAIN;
+    else if (domain->servfail & bit)
+        answer->rcode = DNS_SERVFAIL;
+    return answer->rcode == DNS_NOERROR;
+}
+
 /* Follows CNAMEs and fills the sections. */
 static void resolve(struct writer *w, const struct zone *zone, struct dns_defaults defaults,
                     struct dns_answer *answer)
@@ -288,40 +304,26 @@ static void resolve(struct writer *w, const struct zone *zone, struct dns_defaul
     for (int hops = 0; hops < CNAMES_MAX; hops++) {
         struct str text = str_make(name.text, name.n);
         struct found found = zone_find(zone, text);
-        const struct domain *domain = found.domain;
-        uint32_t bit = zone_type_bit(answer->type);
-        uint32_t ttl = domain && domain->has_ttl ? domain->ttl : defaults.ttl;
-        if (found.kind == FOUND_NONE || (domain && domain->nxdomain)) {
+        const struct domain *domain = found.kind == FOUND_DOMAIN ? found.domain : NULL;
+        uint32_t ttl = found.domain && found.domain->has_ttl ? found.domain->ttl : defaults.ttl;
+        unsigned before = w->answers;
+        bool alias = domain && domain->cname;
+        if (found.kind == FOUND_NONE)
             answer->rcode = DNS_NXDOMAIN;
-            put_negative(w, text, defaults);
-            return;
-        }
-        if (domain && found.kind == FOUND_DOMAIN) {
-            if (hops == 0)
-                answer->delay_ms = domain->delay_ms;
-            answer->timed_out = answer->timed_out || (domain->silent & bit);
-            if (domain->servfail & bit) {
-                answer->rcode = DNS_SERVFAIL;
-                return;
+        else if (domain && hops == 0)
+            answer->delay_ms = domain->delay_ms;
+        if (answer->rcode == DNS_NOERROR && (domain == NULL || domain_answers(domain, answer))) {
+            if (alias) {
+                target_name(&domain->cname_name, found.index, &name);
+                put_named(w, owner, ttl, DNS_CNAME, str_make(name.text, name.n));
+                owner = str_make(name.text, name.n);
+                if (answer->type != DNS_CNAME)
+                    continue;
+            } else {
+                put_records(w, owner, answer->type, zone, &found, ttl);
             }
         }
-        if (found.kind == FOUND_DOMAIN && domain->cname && answer->type != DNS_CNAME) {
-            struct name_text target;
-            target_name(&domain->cname_name, found.index, &target);
-            put_named(w, owner, ttl, DNS_CNAME, str_make(target.text, target.n));
-            name = target;
-            owner = str_make(name.text, name.n);
-            continue;
-        }
-        unsigned before = w->answers;
-        if (found.kind == FOUND_DOMAIN && domain->cname) {
-            struct name_text target;
-            target_name(&domain->cname_name, found.index, &target);
-            put_named(w, owner, ttl, DNS_CNAME, str_make(target.text, target.n));
-        } else {
-            put_records(w, owner, answer->type, zone, &found, ttl);
-        }
-        if (w->answers == before)
+        if (w->answers == before && answer->rcode != DNS_SERVFAIL)
             put_negative(w, text, defaults);
         return;
     }

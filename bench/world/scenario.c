@@ -184,14 +184,16 @@ static bool read_host(struct scenario *scenario, const struct yaml *node, struct
     if (!yaml_want(node, YAML_MAP, err))
         return false;
     struct character *character = character_create();
-    bool ok = character ? true : yaml_error(node, err, "out of memory");
+    struct name name = {0};
+    struct err why;
+    bool ok = true;
+    if (character == NULL)
+        return yaml_error(node, err, "out of memory");
     for (const struct yaml *key = node->first; ok && key; key = key->next)
         ok = read_host_key(&spec, character, key, err);
     if (ok && spec.name == NULL)
         ok = yaml_error(node, err, "a host wants a name");
-    struct name name = {0};
-    struct err why;
-    if (ok && !name_parse(&name, str_of(spec.name->text), &why))
+    else if (ok && !name_parse(&name, str_of(spec.name->text), &why))
         ok = yaml_error(spec.name, err, "%s", why.text);
     if (ok && name.kind == NAME_WILDCARD)
         ok = yaml_error(spec.name, err, "a host has a name of its own, no wildcard");

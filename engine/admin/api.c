@@ -87,6 +87,7 @@ static void free_api(struct api *api)
         intake_destroy(api->intake);
     if (api->rates != NULL)
         rates_destroy(api->rates);
+    pthread_mutex_destroy(&api->held_lock);
     free(api->routes);
     free(api);
 }
@@ -99,6 +100,7 @@ struct api *api_create(const struct api_context *context, struct err *err)
         return NULL;
     }
     json_object_seed(0); /* before threads race for it */
+    pthread_mutex_init(&api->held_lock, NULL);
     api->context = *context;
     api->intake = intake_create(context->store, context->config);
     api->rates = rates_create();

@@ -7,6 +7,8 @@
 #include "engine/base/js.h"
 #include "engine/inspect.h"
 
+#include <pthread.h>
+
 struct rates;
 struct intake;
 
@@ -17,6 +19,10 @@ struct api {
     struct rates *rates;
     struct http_listener listeners[2];
     struct http_route *routes; /* a copy, with the listeners that are there */
+    /* What held_by_jobs found last, kept for a while when it took long. */
+    pthread_mutex_t held_lock;
+    uint64_t held;
+    int64_t held_until_ns;
 };
 
 #define JOBS_LISTENER 0
@@ -49,8 +55,12 @@ const char *job_state_name(enum job_state state);
  * in front (taken over, may be NULL). */
 void operate(struct api *api, struct http_request *request, enum op_kind kind,
              const struct store_filter *filter, json_t *extra);
-/* Every visit of the store's lanes. */
+/* All lanes. */
 void visit_lanes(struct store *store, lane_visit *visit, void *user);
+/* All jobs that have not ended, newest first. Returns how many rows that took: ended ones lie between them, as
+ * long as they are retained. */
+typedef void job_visit(const struct job_info *job, void *user);
+uint64_t visit_open_jobs(struct store *store, job_visit *visit, void *user);
 
 /* ---- the calls ---- */
 http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_cancel, call_job_retry;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define JOBS_PAGE       64
 #define OPERATE_WAIT_MS 1000 /* then 202 */
 #define OPERATE_LAST_S  10   /* the store always answers; a guard all the same */
 
@@ -127,6 +128,28 @@ void visit_lanes(struct store *store, lane_visit *visit, void *user)
     uint32_t after = 0;
     while (query_lanes(store, &after, visit, user))
         continue;
+}
+
+uint64_t visit_open_jobs(struct store *store, job_visit *visit, void *user)
+{
+    struct store_figures figures;
+    struct job_info *jobs = malloc(JOBS_PAGE * sizeof *jobs);
+    size_t n = jobs != NULL ? JOBS_PAGE : 0;
+    uint64_t before = 0, rows = 0, open = 0;
+    store_figures(store, &figures);
+    while (n == JOBS_PAGE && open < figures.jobs) {
+        n = query_jobs(store, before, jobs, JOBS_PAGE);
+        for (size_t i = 0; i < n; i++) {
+            before = jobs[i].id;
+            if (jobs[i].state == JOB_ENDED || jobs[i].state == JOB_UPLOADING)
+                continue;
+            visit(&jobs[i], user);
+            open++;
+        }
+        rows += n;
+    }
+    free(jobs);
+    return rows;
 }
 
 /* ---- JSON ---- */

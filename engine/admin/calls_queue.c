@@ -190,38 +190,39 @@ static json_t *summary_by_status(struct store *store, size_t limit, uint64_t *mo
 }
 
 /* Age is that of the job: its recipients were accepted together. */
+static const struct {
+    const char *name;
+    int64_t below_ms;
+} bands[] = {{"<5m", 300000},   {"<1h", 3600000},   {"<4h", 14400000},
+             {"<1d", 86400000}, {"<4d", 345600000}, {">=4d", INT64_MAX}};
+#define BANDS (sizeof bands / sizeof *bands)
+
+struct ages {
+    int64_t now_ms;
+    uint64_t ready[BANDS], deferred[BANDS];
+};
+
+static void add_age(const struct job_info *job, void *user)
+{
+    struct ages *ages = user;
+    unsigned band = 0;
+    while (ages->now_ms - job->created_ms >= bands[band].below_ms)
+        band++;
+    ages->ready[band] += job->by_state[RCPT_READY];
+    ages->deferred[band] += job->by_state[RCPT_DEFERRED];
+}
+
 static json_t *summary_by_age(struct store *store, struct now now)
 {
-    static const struct {
-        const char *name;
-        int64_t below_ms;
-    } bands[] = {{"<5m", 300000},   {"<1h", 3600000},   {"<4h", 14400000},
-                 {"<1d", 86400000}, {"<4d", 345600000}, {">=4d", INT64_MAX}};
-    enum { BANDS = sizeof bands / sizeof *bands, PAGE = 64 };
-    uint64_t ready[BANDS] = {0}, deferred[BANDS] = {0}, before = 0;
-    struct job_info *jobs = malloc(PAGE * sizeof *jobs);
-    size_t n = jobs != NULL ? PAGE : 0;
-    while (n == PAGE) {
-        n = query_jobs(store, before, jobs, PAGE);
-        for (size_t i = 0; i < n; i++) {
-            unsigned band = 0;
-            while (now.wall_ms - jobs[i].created_ms >= bands[band].below_ms)
-                band++;
-            before = jobs[i].id;
-            if (jobs[i].state == JOB_UPLOADING)
-                continue;
-            ready[band] += jobs[i].by_state[RCPT_READY];
-            deferred[band] += jobs[i].by_state[RCPT_DEFERRED];
-        }
-    }
-    free(jobs);
+    struct ages ages = {.now_ms = now.wall_ms};
+    visit_open_jobs(store, add_age, &ages);
     json_t *list = json_array();
     for (unsigned i = 0; i < BANDS; i++) {
         json_t *item = json_object();
         js_set(item, "age", json_string(bands[i].name));
-        js_set_int(item, "queued", ready[i] + deferred[i]);
-        js_set_int(item, "ready", ready[i]);
-        js_set_int(item, "deferred", deferred[i]);
+        js_set_int(item, "queued", ages.ready[i] + ages.deferred[i]);
+        js_set_int(item, "ready", ages.ready[i]);
+        js_set_int(item, "deferred", ages.deferred[i]);
         json_array_append_new(list, item);
     }
     return list;

@@ -6,26 +6,35 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define METRICS_SITES_MAX 100 /* with gauges of their own: the busiest */
-#define JOBS_PAGE         64
+#define METRICS_SITES_MAX 100            /* with gauges of their own: the busiest */
+#define HELD_ROWS         5000           /* from so many rows of jobs on, their sum */
+#define HELD_KEPT_NS      (5 * NS_PER_S) /* is good for so long */
+
+struct held {
+    int64_t now_ms;
+    uint64_t count;
+};
+
+static void add_held(const struct job_info *job, void *user)
+{
+    struct held *held = user;
+    if (job->state == JOB_PAUSED || (job->state == JOB_ACTIVE && job->not_before_ms > held->now_ms))
+        held->count += job->by_state[RCPT_READY];
+}
 
 /* Recipients that a paused or later job holds. They are ready for the store's counters. */
-static uint64_t held_by_jobs(struct store *store, struct now now)
+static uint64_t held_by_jobs(struct api *api, struct now now)
 {
-    struct job_info *jobs = malloc(JOBS_PAGE * sizeof *jobs);
-    size_t n = jobs != NULL ? JOBS_PAGE : 0;
-    uint64_t held = 0, before = 0;
-    while (n == JOBS_PAGE) {
-        n = query_jobs(store, before, jobs, JOBS_PAGE);
-        for (size_t i = 0; i < n; i++) {
-            before = jobs[i].id;
-            if (jobs[i].state == JOB_PAUSED ||
-                (jobs[i].state == JOB_ACTIVE && jobs[i].not_before_ms > now.wall_ms))
-                held += jobs[i].by_state[RCPT_READY];
-        }
+    struct held held = {now.wall_ms, 0};
+    pthread_mutex_lock(&api->held_lock);
+    if (now.mono_ns >= api->held_until_ns) {
+        uint64_t rows = visit_open_jobs(api->context.store, add_held, &held);
+        api->held = held.count;
+        api->held_until_ns = rows > HELD_ROWS ? now.mono_ns + HELD_KEPT_NS : 0;
     }
-    free(jobs);
-    return held;
+    held.count = api->held;
+    pthread_mutex_unlock(&api->held_lock);
+    return held.count;
 }
 
 /* All figures together. queued = ready + in_flight + deferred + held; as they are read one after the other,
@@ -53,7 +62,7 @@ static void collect_figures(struct api *api, struct now now, struct figures *f)
     uint64_t rest = f->store.queued - at_most(f->store.deferred, f->store.queued);
     f->fleet.in_flight = at_most(f->fleet.in_flight, rest);
     rest -= f->fleet.in_flight;
-    f->held = rest > 0 ? at_most(held_by_jobs(api->context.store, now), rest) : 0;
+    f->held = rest > 0 ? at_most(held_by_jobs(api, now), rest) : 0;
     f->ready = rest - f->held;
     f->memory = process_memory();
     f->disk_free = process_disk_free(api->context.config->state_directory);

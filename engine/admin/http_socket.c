@@ -10,6 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define GROUP_MEMORY 65536 /* for a group's entry with all its members */
+
 /* Is the file there nobody's? True also when there is none. */
 static bool clear_stale(const struct sockaddr_un *address, struct err *err)
 {
@@ -40,14 +42,27 @@ static bool clear_stale(const struct sockaddr_un *address, struct err *err)
     return true;
 }
 
+/* The number of a group by name. */
+static bool find_group(const struct http_listener *listener, gid_t *gid, struct err *err)
+{
+    char memory[GROUP_MEMORY];
+    struct group group, *found = NULL;
+    int failed = getgrnam_r(listener->group, &group, memory, sizeof memory, &found);
+    if (found == NULL)
+        return err_set(err, failed ? failed : ENOENT,
+                       "there is no group %s for the socket %s: create it, or name another", listener->group,
+                       listener->path);
+    *gid = found->gr_gid;
+    return true;
+}
+
 static bool protect(const struct http_listener *listener, struct err *err)
 {
     if (listener->group != NULL && listener->group[0] != '\0') {
-        struct group *group = getgrnam(listener->group);
-        if (group == NULL)
-            return err_set(err, ENOENT, "there is no group %s for the socket %s: create it, or name another",
-                           listener->group, listener->path);
-        if (chown(listener->path, (uid_t)-1, group->gr_gid) != 0)
+        gid_t gid = 0;
+        if (!find_group(listener, &gid, err))
+            return false;
+        if (chown(listener->path, (uid_t)-1, gid) != 0)
             return err_set(err, errno, "cannot give the socket %s to the group %s: %s", listener->path,
                            listener->group, strerror(errno));
     }

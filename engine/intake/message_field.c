@@ -5,6 +5,7 @@
 #include "engine/message/decode.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #define NOT_YET(name)                                                                                        \
@@ -14,23 +15,19 @@
 /* The field of *out that a member fills, or NULL. */
 static struct str *member_of(struct message_spec *out, const char *name)
 {
-    const struct {
+#define MEMBER(field)                                                                                        \
+    {                                                                                                        \
+#field, offsetof(struct message_spec, field)                                                         \
+    }
+    static const struct {
         const char *name;
-        struct str *field;
-    } members[] = {{"raw", &out->raw},
-                   {"from", &out->from},
-                   {"sender", &out->sender},
-                   {"to", &out->to},
-                   {"cc", &out->cc},
-                   {"reply_to", &out->reply_to},
-                   {"in_reply_to", &out->in_reply_to},
-                   {"references", &out->references},
-                   {"subject", &out->subject},
-                   {"text", &out->text},
-                   {"html", &out->html}};
+        size_t offset;
+    } members[] = {MEMBER(raw),     MEMBER(from),     MEMBER(sender),      MEMBER(to),
+                   MEMBER(cc),      MEMBER(reply_to), MEMBER(in_reply_to), MEMBER(references),
+                   MEMBER(subject), MEMBER(text),     MEMBER(html)};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         if (strcmp(members[i].name, name) == 0)
-            return members[i].field;
+            return (struct str *)(void *)((char *)out + members[i].offset);
     }
     return NULL;
 }
@@ -122,13 +119,6 @@ static bool read_member(const char *name, const json_t *value, struct message_sp
                         struct message_header **headers, struct buf *raw, struct buf *texts,
                         struct joined *joined, size_t *joined_count, struct err *err)
 {
-    struct str *field = member_of(out, name);
-    if (field != NULL && json_is_array(value) && takes_list(name)) {
-        joined[*joined_count].field = field;
-        return join_list(name, value, texts, &joined[(*joined_count)++], err);
-    }
-    if (field != NULL)
-        return member_text(name, value, CONTENT_MAX, field, err);
     if (strcmp(name, "headers") == 0)
         return read_headers(value, out, headers, err);
     if (strcmp(name, "raw_base64") == 0)
@@ -136,7 +126,13 @@ static bool read_member(const char *name, const json_t *value, struct message_sp
     if (NOT_YET(name))
         return err_set(
             err, 0, "\"%s\" is not available yet: build the message yourself and give it as \"raw\"", name);
-    return err_set(err, 0, "unknown field \"%.100s\"", name);
+    struct str *field = member_of(out, name);
+    if (field == NULL)
+        return err_set(err, 0, "unknown field \"%.100s\"", name);
+    if (!json_is_array(value) || !takes_list(name))
+        return member_text(name, value, CONTENT_MAX, field, err);
+    joined[*joined_count].field = field;
+    return join_list(name, value, texts, &joined[(*joined_count)++], err);
 }
 
 bool message_field_read(const json_t *object, struct message_spec *out, struct message_header **headers,

@@ -163,6 +163,7 @@ void lane_want(struct lane *lane)
         return;
     }
     lane->taking = true;
+    lane->renewed = false;
     lane->asked = lane->want < room ? lane->want : room;
     router->asked += lane->asked;
     store_take(router->store, lane->id, lane->asked, router->index);
@@ -264,7 +265,9 @@ void lane_filled(struct router *router, struct store_taken_msg *msg)
         lane->want *= 2;
     lane->asked = 0;
     lane->taking = false;
-    lane->idle = msg->idle;
+    /* Handed over meanwhile: it is another worker's now. */
+    bool gone = lane->state == LANE_RESOLVING && !lane->asking;
+    lane->idle = gone || (msg->idle && !lane->renewed);
     if (lane->state == LANE_HELD && msg->count > 0)
         lane->sampled = true;
     while (list != NULL) {
@@ -535,6 +538,7 @@ void lane_announced(struct router *router, const struct store_lane_msg *msg, str
         return;
     }
     lane->idle = false;
+    lane->renewed = lane->taking;
     if (mx != NULL)
         lane_route(lane, mx, config_route_of(router->config, str_of(lane->domain)));
     else if (lane->state == LANE_RESOLVING && !lane->asking) /* new, or handed over before */

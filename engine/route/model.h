@@ -60,8 +60,10 @@ struct lane {
     uint32_t id;
     enum job_class class_;
     enum lane_state state;
-    bool idle;    /* the store said that it has nothing more */
-    bool taking;  /* a store_take is under way */
+    bool idle;   /* the store said that it has nothing more */
+    bool taking; /* a store_take is under way */
+    bool
+        renewed; /* announced again meanwhile: the store's "idle" in the answer to come is already out of date */
     bool starved; /* in the router's list of lanes that wait for credit */
     bool asking;  /* a DNS question is under way */
     bool sampled; /* held: one batch was taken and deferred */
@@ -177,7 +179,8 @@ struct router {
     unsigned index, worker_count;
     struct inbox *const *inboxes; /* of all workers */
     struct session_context session_context;
-    unsigned sessions_max;
+    unsigned sessions_max;          /* of all workers together, as descriptors allow */
+    _Atomic unsigned *sessions_all; /* how many all of them have */
     bool stopping;
 
     struct lane *lanes;

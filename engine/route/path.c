@@ -9,6 +9,7 @@
 
 #include "engine/route/pool.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -119,6 +120,11 @@ static struct path_answer path_no(const char *limit, int64_t until_ns)
     return (struct path_answer){false, limit, until_ns};
 }
 
+bool path_sessions_used_up(const struct router *router)
+{
+    return atomic_load_explicit(router->sessions_all, memory_order_relaxed) >= router->sessions_max;
+}
+
 struct path_answer path_check(const struct path *path, enum path_use use)
 {
     int64_t now_ns = path->router->now.mono_ns;
@@ -135,7 +141,7 @@ struct path_answer path_check(const struct path *path, enum path_use use)
         when_ns = limit_when_ns(&path->connects, now_ns);
         if (when_ns > now_ns)
             return path_no("max_connection_rate", when_ns);
-        if (path->router->sessions >= path->router->sessions_max)
+        if (path_sessions_used_up(path->router))
             return path_no("sessions", INT64_MAX);
     }
     return (struct path_answer){true, "", 0};
@@ -146,20 +152,27 @@ void path_connecting(struct path *path)
     path->connections++;
     path->connecting++;
     path->router->sessions++;
+    atomic_fetch_add_explicit(path->router->sessions_all, 1, memory_order_relaxed);
     limit_use(&path->connects, 1, path->router->now.mono_ns);
+}
+
+static void path_grow(struct path *path)
+{
+    if (path->window < (double)path->settings->max_connections)
+        path->window += 1;
 }
 
 void path_connected(struct path *path)
 {
     path->connecting--;
-    if (path->window < (double)path->settings->max_connections)
-        path->window += 1;
+    path_grow(path);
 }
 
 void path_connection_over(struct path *path, bool was_ready, enum path_end end)
 {
     path->connections--;
     path->router->sessions--;
+    atomic_fetch_sub_explicit(path->router->sessions_all, 1, memory_order_relaxed);
     if (!was_ready)
         path->connecting--;
     if (end == PATH_END_FINE)
@@ -171,6 +184,14 @@ void path_connection_over(struct path *path, bool was_ready, enum path_end end)
         path->window -= path->window / 4;
     if (path->window < 1)
         path->window = 1;
+}
+
+void path_worked(struct path *path)
+{
+    if (path->wait_head == NULL)
+        return;
+    path_grow(path);
+    path_serve(path);
 }
 
 void path_sent(struct path *path)
@@ -280,6 +301,8 @@ static void path_line_up(struct path *path)
     path->line_next = NULL;
     *path->router->line_tail = path;
     path->router->line_tail = &path->line_next;
+    /* Another worker's session may end without our hearing of it. */
+    path_wake_at(path, path->router->now.mono_ns + LINE_LOOK_MS * NS_PER_MS);
 }
 
 static void path_leave_line(struct path *path)
@@ -298,7 +321,7 @@ static void path_leave_line(struct path *path)
 
 void path_serve_line(struct router *router)
 {
-    if (router->line == NULL || router->sessions >= router->sessions_max)
+    if (router->line == NULL || path_sessions_used_up(router))
         return;
     struct path *path = router->line;
     path_leave_line(path);
@@ -314,7 +337,7 @@ void path_serve(struct path *path)
         struct path_answer answer = path_check(path, PATH_CONNECT);
         if (!answer.yes) {
             path_wake_at(path, answer.until_ns);
-            if (path->router->sessions >= path->router->sessions_max)
+            if (path_sessions_used_up(path->router))
                 path_line_up(path);
             return;
         }

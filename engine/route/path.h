@@ -24,6 +24,8 @@ void path_free(struct path *path); /* has no pools any more */
 /* Frees the paths that a new one would not differ from; once a minute. */
 void path_sweep(struct router *router);
 
+/* All the sessions that the process may have are in use. */
+bool path_sessions_used_up(const struct router *router);
 struct path_answer path_check(const struct path *path, enum path_use use);
 
 /* Accounting: a connection begins, is through to EHLO, ends. */
@@ -35,6 +37,8 @@ enum path_end {
     PATH_END_REFUSED, /* one too many, others are open: the window becomes what is open */
 };
 void path_connection_over(struct path *path, bool was_ready, enum path_end end);
+/* A message was delivered: the window grows if it is what holds a pool up. */
+void path_worked(struct path *path);
 /* A message was handed to a session. */
 void path_sent(struct path *path);
 void path_count(struct path *path, enum verdict_outcome outcome);

@@ -272,7 +272,7 @@ static void pool_pump(struct pool *pool)
             path_serve(path); /* sets the timer, or lines the path up */
             if (path->connections >= path->settings->max_connections)
                 pool_make_room(pool, true);
-            else if (path->router->sessions >= path->router->sessions_max)
+            else if (path_sessions_used_up(path->router))
                 pool_make_room(pool, false);
             return;
         }

@@ -275,4 +275,6 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
             settle_verdict(router, taken, &rcpt->verdict, &where);
     }
     shipment_release(router, shipment);
+    if (delivered)
+        path_worked(pool->path);
 }

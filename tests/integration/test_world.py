@@ -777,6 +777,15 @@ def test_ten_thousand_slow_sessions():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_postfix_smtp_source_finds_a_good_receiver(world):
+    world.reset()
+    target = f"inet:[{world.address('prompt')}]:{world.port('prompt')}"
+    subprocess.run(["smtp-source", "-s", "10", "-m", "500", "-l", "4096", "-f", "a@b.test", "-t", "c@d.test", target],
+                   check=True, capture_output=True, timeout=20)
+    counts = world.wait(lambda s: s["hosts"]["prompt"]["messages"] == 500)["hosts"]["prompt"]
+    assert counts["violations"]["total"] == 0 and counts["bytes"] > 500 * 4000
+
+
 def test_sessions_in_parallel_are_counted_exactly(world):
     world.reset()
 

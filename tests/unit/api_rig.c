@@ -3,7 +3,7 @@
 
 #include "engine/inspect.h"
 
-#include <dirent.h>
+#include <ftw.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -185,18 +185,12 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
         fail_msg("%s", err.text);
 }
 
-static void remove_directory(const char *directory)
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
 {
-    char path[512];
-    struct dirent *entry;
-    DIR *dir = opendir(directory);
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        (void)snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-        (void)unlink(path);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    (void)rmdir(directory);
+    (void)info;
+    (void)type;
+    (void)where;
+    return remove(path);
 }
 
 void api_rig_close(struct api_rig *rig)
@@ -217,7 +211,7 @@ void api_rig_close(struct api_rig *rig)
     store_close(rig->store);
     inbox_destroy(rig->inbox);
     config_free(rig->config);
-    remove_directory(rig->directory);
+    (void)nftw(rig->directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 /* ---- calls ---- */

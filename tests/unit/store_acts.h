@@ -63,4 +63,7 @@ enum op_kind act_random_operation(struct rig *rig, struct store_filter *filter);
 void act_note_operation(struct rig *rig, enum op_kind kind, const struct store_filter *filter);
 void act_operate(struct world *world);
 
+/* Reports all that is due, and checks that nothing else is. */
+void act_report(struct world *world);
+
 #endif

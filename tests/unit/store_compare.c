@@ -340,7 +340,8 @@ static bool compare_deferred(struct rig *rig)
     const struct model *model = &rig->model;
     struct store_filter filter = {0};
     struct str domains[2];
-    struct set set = {.rig = rig, .filter = &filter, .good = true, .page = compare_page(rig), .mark = ++mark};
+    mark++;
+    struct set set = {.rig = rig, .filter = &filter, .good = true, .page = compare_page(rig), .mark = mark};
     struct buf after;
     size_t want = 0;
     if (prng_below(&rig->prng, 2)) {

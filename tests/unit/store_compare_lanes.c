@@ -98,7 +98,7 @@ bool compare_lanes(struct rig *rig)
         return false;
     CHECK(list.seen == rig->model.lane_count, "%zu lanes are listed, not %zu", list.seen,
           rig->model.lane_count);
-    if (rig->model.lane_count) {
+    if (rig->model.lanes && rig->model.lane_count) {
         const struct model_lane *lane = &rig->model.lanes[prng_below(&rig->prng, rig->model.lane_count)];
         size_t n = query_domain_lanes(rig->store, str_of(lane->domain), lanes, 64);
         CHECK(n > 0, "%s has no lane", lane->domain);

@@ -139,6 +139,9 @@ bool model_matches(const struct model_job *job, const struct model_rcpt *rcpt,
                    const struct store_filter *filter);
 /* The envelope sender with {{rid}} replaced; what a report goes to. */
 void model_return_path(const struct model_job *job, const struct model_rcpt *rcpt, char path[MODEL_TEXT]);
+void model_text(char text[MODEL_TEXT], struct str s);
+/* Adds what the recipient is now to its events. */
+void model_event_add(struct model_rcpt *rcpt, enum event_type type);
 char model_vars_byte(uint64_t job, uint32_t number);
 
 #endif

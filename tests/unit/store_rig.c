@@ -1,8 +1,8 @@
 /* store_rig.c - see store_rig.h. */
 #include "tests/unit/store_rig.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,51 +61,27 @@ static void directory_make(struct rig *rig)
         rig_fail(rig, "no temporary directory");
 }
 
-static void directory_walk(const char *directory,
-                           void (*each)(const char *path, const char *name, void *user), void *user)
+static int file_remove(const char *path, const struct stat *st, int kind, struct FTW *place)
 {
-    DIR *dir = opendir(directory);
-    struct dirent *entry;
-    while (dir && (entry = readdir(dir))) {
-        char path[600];
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        (void)snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-        each(path, entry->d_name, user);
-    }
-    if (dir)
-        closedir(dir);
+    (void)st;
+    (void)kind;
+    (void)place;
+    return remove(path);
 }
 
-static void file_remove(const char *path, const char *name, void *user)
+void rig_remove(const char *directory)
 {
-    (void)name;
-    (void)user;
-    struct stat st;
-    if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        directory_walk(path, file_remove, NULL);
-        (void)rmdir(path);
-    } else {
-        (void)unlink(path);
-    }
+    (void)nftw(directory, file_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static void directory_remove(const char *directory)
+/* The database alone: a lock file is worth nothing after a power cut, and the reserve can be taken again. */
+static void database_copy(const char *from, const char *to)
 {
-    directory_walk(directory, file_remove, NULL);
-    (void)rmdir(directory);
-}
-
-/* Lock files are left behind, as after a power cut; closing one would also drop the locks of this process. */
-static void file_copy(const char *path, const char *name, void *user)
-{
-    char to[600];
-    char block[65536];
-    if (strstr(name, "lock"))
-        return;
-    (void)snprintf(to, sizeof to, "%s/%s", (const char *)user, name);
+    char path[600], block[65536];
+    (void)snprintf(path, sizeof path, "%s/data.mdb", from);
     int in = open(path, O_RDONLY | O_CLOEXEC);
-    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    (void)snprintf(path, sizeof path, "%s/data.mdb", to);
+    int out = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     ssize_t n = -1;
     while (in >= 0 && out >= 0 && (n = read(in, block, sizeof block)) > 0)
         if (write(out, block, (size_t)n) != n)
@@ -319,7 +295,7 @@ void rig_abandon(struct rig *rig)
     model_free(&rig->model);
     free(rig->lanes);
     free(rig->answer);
-    directory_remove(rig->directory);
+    rig_remove(rig->directory);
 }
 
 void rig_close(struct rig *rig)
@@ -335,11 +311,11 @@ void rig_crash_with(struct rig *rig, struct admit *admit)
     (void)snprintf(old, sizeof old, "%s", rig->directory);
     directory_make(rig);
     /* What the file holds now is what a restart would find: commits are written through, not mapped. */
-    directory_walk(old, file_copy, rig->directory);
+    database_copy(old, rig->directory);
     rig->deaf = true;
     store_down(rig, admit);
     rig->deaf = false;
-    directory_remove(old);
+    rig_remove(old);
     for (size_t i = 0; i < rig->lane_count; i++)
         rig->lanes[i].ready = false;
     rig->now = now;

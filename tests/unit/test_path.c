@@ -15,6 +15,7 @@
 struct fixture {
     struct config *config;
     struct router router;
+    _Atomic unsigned sessions_all;
 };
 
 static void fixture_make(struct fixture *f, const char *yaml)
@@ -34,6 +35,7 @@ static void fixture_make(struct fixture *f, const char *yaml)
     buf_free(&errors);
     f->router.config = f->config;
     f->router.sessions_max = 100;
+    f->router.sessions_all = &f->sessions_all;
     f->router.now = (struct now){.mono_ns = 1000 * NS_PER_S, .wall_ms = INT64_C(1700000000000)};
     f->router.line_tail = &f->router.line;
     f->router.prng.state = 3;
@@ -142,10 +144,10 @@ static void test_all_sessions_of_the_worker_in_use(void **state)
     struct fixture f;
     fixture_make(&f, "");
     struct path *path = fixture_path(&f);
-    f.router.sessions = f.router.sessions_max;
+    f.sessions_all = f.router.sessions_max;
     says(path, PATH_CONNECT, "sessions");
     says(path, PATH_SEND, "");
-    f.router.sessions = 0;
+    f.sessions_all = 0;
     fixture_free(&f);
 }
 

@@ -1,9 +1,8 @@
 /* Queries on threads of their own while the store's threads, an uploader and a worker are at it: what is read
  * is whole and in order, and in the end every recipient has been seen to be accepted once and to end once.
  * Meant for the thread sanitizer too. */
-#include "queue/query.h"
+#include "tests/unit/store_rig.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -204,20 +203,6 @@ static void work(struct place *place)
     }
 }
 
-static void directory_remove(const char *directory)
-{
-    DIR *dir = opendir(directory);
-    struct dirent *entry;
-    while (dir && (entry = readdir(dir))) {
-        char path[512];
-        (void)snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-        (void)unlink(path);
-    }
-    if (dir)
-        closedir(dir);
-    (void)rmdir(directory);
-}
-
 static void readers_beside_the_writer(void **state)
 {
     struct place place = {.directory = "/tmp/postrider-threads-XXXXXX"};
@@ -269,7 +254,7 @@ static void readers_beside_the_writer(void **state)
         left = next;
     }
     inbox_destroy(place.inbox);
-    directory_remove(place.directory);
+    rig_remove(place.directory);
 }
 
 int main(void)

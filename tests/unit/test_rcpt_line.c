@@ -60,7 +60,7 @@ static void test_bad(void **state)
         {"{\"to\":\"a@example.com\"", "json:"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct rcpt_spec out;
+        struct rcpt_spec out = {0};
         struct err err = {0};
         json_t *root;
         if (read_line(cases[i].line, &root, &out, &err))
@@ -81,7 +81,7 @@ static void expect_var(struct str blob, const char *name, const char *value)
 static void test_good(void **state)
 {
     (void)state;
-    struct rcpt_spec out;
+    struct rcpt_spec out = {0};
     struct err err;
     json_t *root;
     assert_true(read_line("{\"to\":\"Ada.L+x@Example.COM\"}", &root, &out, &err));
@@ -124,7 +124,7 @@ static void test_good(void **state)
 static void test_bounds(void **state)
 {
     (void)state;
-    struct rcpt_spec out;
+    struct rcpt_spec out = {0};
     struct err err;
     json_t *root;
     char line[2048], text[1024];
