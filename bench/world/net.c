@@ -1,6 +1,8 @@
 /* net.c - see net.h. */
 #include "bench/world/net.h"
 
+#include "engine/limits.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -84,6 +86,9 @@ static void use_reno(int fd)
 static bool prepare(int fd, union address *address, int type)
 {
     const int on = 1;
+    int room = DNS_SOCKET_BYTES; /* a burst of questions waits while SMTP is served; best effort */
+    if (type == SOCK_DGRAM)
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
     if (type == SOCK_STREAM && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
                                 setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0))
         return false;
