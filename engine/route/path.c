@@ -1,10 +1,9 @@
 /* path.c - see path.h.
  *
  * The window starts at WINDOW_START, grows by one with each connection that gets through to EHLO (so it
- * doubles while all goes well) up to max_connections, and shrinks by a quarter with each one that fails; one that is refused while others
- * are open tells how many the receiver wants.
- * Fractions, not steps of one: a path of 500 connections that lost its host would need 500 failures to come
- * down. */
+ * doubles while all goes well) up to max_connections, and shrinks by a quarter with each one that fails; one
+ * that is refused while others are open tells how many the receiver wants. Fractions, not steps of one: a
+ * path of 500 connections that lost its host would need 500 failures to come down. */
 #include "engine/route/path.h"
 
 #include "engine/route/pool.h"
