@@ -189,6 +189,7 @@ static void transfer_begin(struct session *session, struct session_transaction *
 static void transfer_finish(struct session *session)
 {
     struct session_transaction *t = session->receive.transaction;
+    assert(t != NULL);
     if (session->send.transaction == t)
         session->send.transaction = NULL;
     receive_begin(session, t->link, STEP_MAIL);
