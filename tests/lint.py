@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Style as a test: include direction, foreign headers in their rooms, banned calls, lengths, opening comments,
-headers that compile alone, functions that nobody calls, formatting, clang-tidy and cppcheck.
+"""Style as a test: include direction, foreign headers in their rooms, banned calls, lengths, opening
+comments, headers that compile alone, functions that nobody calls, formatting, clang-tidy and cppcheck.
 usage: tests/lint.py [FILE…]  (default: every file git knows)"""
 import collections
 import concurrent.futures
@@ -47,8 +47,8 @@ WARN = "-std=c17 -D_GNU_SOURCE -I. -Wall -Wextra -Wpedantic -Wshadow -Wconversio
 CONTRACTS = {"queue/store.h", "queue/query.h"}
 
 
-def sh(command):
-    return subprocess.run(command, capture_output=True, text=True)
+def sh(command, **kw):
+    return subprocess.run(command, capture_output=True, text=True, **kw)
 
 
 def read(path):
@@ -62,8 +62,8 @@ def place(path):
 
 def without_comments(text):
     """The code alone: comments and strings become blanks, lines stay where they are."""
-    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', lambda m: re.sub(r"[^\n]", " ", m.group(0)), text,
-                  flags=re.S)
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', lambda m: re.sub(r"[^\n]", " ", m.group(0)),
+                  text, flags=re.S)
 
 
 def check_include(path, number, kind, name):
@@ -148,8 +148,8 @@ def check_callers():
 
 
 def check_header(path):
-    run = subprocess.run(["gcc", *WARN, "-Werror", "-fsyntax-only", "-x", "c", "-"], capture_output=True, text=True,
-                         input=f'#include "{path}"\ntypedef int not_empty;\n')
+    run = sh(["gcc", *WARN, "-Werror", "-fsyntax-only", "-x", "c", "-"],
+             input=f'#include "{path}"\ntypedef int not_empty;\n')
     return [f"{path}: does not compile alone:\n{run.stderr}"] if run.returncode else []
 
 
@@ -159,23 +159,26 @@ def check_format(paths):
 
 
 def check_tidy(path):
-    # The analyzer gives a function up after so many nodes. At its default of 225,000 this takes more than twice as
-    # long and finds no more (measured on bench/world/zone.c, engine/config_read.c, engine/report/bounces.c).
+    # The analyzer gives a function up after so many nodes. At its default of 225,000 this takes more than
+    # twice as long (bench/world/zone.c: 8.2 s, and 3.5 s like this) and found nothing more in the whole tree.
     budget = ["-Xclang", "-analyzer-config", "-Xclang", "max-nodes=100000"]
     cmocka = ["-include", "tests/lint_cmocka.h"] if path.startswith("tests/unit/") else []
-    run = sh(["clang-tidy", "--quiet", path, "--", "-std=c17", "-D_GNU_SOURCE", "-I.", '-DPOSTRIDER_VERSION="lint"',
-              *budget, *cmocka])
+    run = sh(["clang-tidy", "--quiet", path, "--", "-std=c17", "-D_GNU_SOURCE", "-I.",
+              '-DPOSTRIDER_VERSION="lint"', *budget, *cmocka])
     lines = run.stdout.replace(os.getcwd() + "/", "").split("\n")
     return [line for line in lines if ": warning:" in line or ": error:" in line]
 
 
 def check_cppcheck(paths):
-    run = sh(["cppcheck", "--quiet", "--std=c11", "--enable=warning,portability,performance", "--inline-suppr", "-I.",
-              "--suppress=missingIncludeSystem", "--suppress=unknownMacro", "--suppress=preprocessorErrorDirective",
-              # wrong about uthash's and queue.h's loops, and about mmap's descriptor; gcc and clang look at these too
+    run = sh(["cppcheck", "--quiet", "--std=c11", "--enable=warning,portability,performance",
+              "--inline-suppr", "-I.", "--suppress=missingIncludeSystem", "--suppress=unknownMacro",
+              "--suppress=preprocessorErrorDirective",
+              # Wrong about uthash's and queue.h's loops, and about mmap's descriptor; gcc and clang look at
+              # these too.
               "--suppress=uninitvar", "--suppress=invalidFunctionArg", "--template=gcc",
-              "--library=posix", "--max-configs=1", "-D__GNUC__", "-j2", "--error-exitcode=1", *paths])
-    return [line for line in run.stderr.split("\n") if re.search(r": (warning|error|portability|performance):", line)]
+              "--library=posix", "--max-configs=1", "-D__GNUC__", f"-j{os.cpu_count()}", *paths])
+    kinds = re.compile(r": (error|warning|portability|performance):")
+    return [line for line in run.stderr.split("\n") if kinds.search(line)]
 
 
 def main():

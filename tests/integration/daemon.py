@@ -56,7 +56,8 @@ class Daemon:
 
     def __init__(self, config="", directory=None):
         self.own = directory is None
-        self.directory = directory or tempfile.mkdtemp(prefix="postrider-test-", dir=os.environ.get("TMPDIR", "/var/tmp"))
+        above = os.environ.get("TMPDIR", "/var/tmp")
+        self.directory = directory or tempfile.mkdtemp(prefix="postrider-test-", dir=above)
         self.state = os.path.join(self.directory, "state")
         self.socket = os.path.join(self.directory, "jobs.sock")
         self.log = os.path.join(self.directory, "log")
@@ -71,8 +72,8 @@ class Daemon:
 
     def start(self, wait=True):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([os.path.join(BUILD, "postriderd"), "-c", self.config], stderr=log,
-                                            stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen([os.path.join(BUILD, "postriderd"), "-c", self.config],
+                                            stderr=log, stdin=subprocess.DEVNULL)
         if wait:
             wait_for(self.is_up, 20, "the daemon to come up; its log:\n" + self.read_log())
         return self
@@ -128,11 +129,12 @@ class Daemon:
         try:
             wait_for(reached, seconds, f"job {job} to have {counts}")
         except AssertionError as e:
-            raise AssertionError(f"{e}; it has {self.job(job)['counts']}\nlog:\n{self.read_log()[-3000:]}") from None
+            raise AssertionError(
+                f"{e}; it has {self.job(job)['counts']}\nlog:\n{self.read_log()[-3000:]}") from None
 
     def cli(self, *args, stdin=None, timeout=60):
-        return subprocess.run([os.path.join(BUILD, "postrider"), "-s", self.socket, *args], input=stdin, text=True,
-                              capture_output=True, timeout=timeout)
+        return subprocess.run([os.path.join(BUILD, "postrider"), "-s", self.socket, *args], input=stdin,
+                              text=True, capture_output=True, timeout=timeout)
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -160,7 +162,8 @@ class Daemon:
                 shutil.rmtree(self.directory, ignore_errors=True)
 
 
-RAW = "From: News <news@sender.test>\r\nTo: {{to}}\r\nSubject: Hi {{name|there}}\r\n\r\nHello {{name|there}}\r\n.dot\r\n"
+RAW = ("From: News <news@sender.test>\r\nTo: {{to}}\r\nSubject: Hi {{name|there}}\r\n\r\n"
+       "Hello {{name|there}}\r\n.dot\r\n")
 PLAIN = "From: News <news@sender.test>\r\nTo: list@sender.test\r\nSubject: Hi\r\n\r\nHello all\r\n.dot\r\n"
 
 

@@ -1,5 +1,5 @@
-"""The resolver against DNS servers that this project did not write: Knot alone, which is authoritative and does
-not follow a CNAME out of its zone, and dnsmasq in front of it, as a local resolver would be."""
+"""The resolver against DNS servers that this project did not write: Knot alone, which is authoritative and
+does not follow a CNAME out of its zone, and dnsmasq in front of it, as a local resolver would be."""
 import os
 import shutil
 import signal
@@ -94,7 +94,8 @@ def stop(process):
 def servers(tmp_path_factory):
     directory = tmp_path_factory.mktemp("dns")
     port, front = free_port(), free_port()
-    (directory / "example.zone").write_text(ZONE.replace('bad          MX  10 "a host"', r"bad MX 10 a\032host"))
+    (directory / "example.zone").write_text(
+        ZONE.replace('bad          MX  10 "a host"', r"bad MX 10 a\032host"))
     (directory / "other.zone").write_text(OTHER)
     (directory / "knot.conf").write_text(KNOT.format(dir=directory, port=port))
     knotd = shutil.which("knotd") or "/usr/sbin/knotd"
@@ -102,9 +103,9 @@ def servers(tmp_path_factory):
     with open(directory / "log", "w") as log:
         running = [start([knotd, "-c", str(directory / "knot.conf")], port, log)]
         try:
-            running.append(start([dnsmasq, "-k", "-C", "/dev/null", "-p", str(front), "--listen-address=127.0.0.1",
-                                  "--bind-interfaces", "-R", "-h", f"--server=127.0.0.1#{port}", "--pid-file",
-                                  "--cache-size=0", "--user="], front, log))
+            running.append(start([dnsmasq, "-k", "-C", "/dev/null", "-p", str(front), "-R", "-h",
+                                  "--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file",
+                                  f"--server=127.0.0.1#{port}", "--cache-size=0", "--user="], front, log))
             yield {"knot": f"127.0.0.1:{port}", "dnsmasq": f"127.0.0.1:{front}"}
         finally:
             for process in running:
@@ -120,7 +121,8 @@ class Resolved:
 
 def resolve(server, *questions):
     """Each question is "mx:NAME" or "a:NAME"; all in one process, so that its cache is used."""
-    run = subprocess.run([os.path.join(BUILD, "unit/test_dns_ares")], capture_output=True, text=True, timeout=60,
+    run = subprocess.run([os.path.join(BUILD, "unit/test_dns_ares")], capture_output=True, text=True,
+                         timeout=60,
                          env={**os.environ, "DNS_TEST_SERVER": server, "DNS_TEST_NAMES": " ".join(questions)})
     assert run.returncode == 0, run.stderr
     lines = [Resolved(line) for line in run.stdout.splitlines()]
@@ -146,9 +148,9 @@ def test_mail_hosts(servers, which):
 
 @both
 def test_no_mx(servers, which):
-    implicit, text, gone, short, bad = resolve(servers[which], "mx:implicit.example.test", "mx:text.example.test",
-                                               "mx:gone.example.test", "mx:short.example.test",
-                                               "mx:bad.example.test")
+    implicit, text, gone, short, bad = resolve(servers[which], "mx:implicit.example.test",
+                                               "mx:text.example.test", "mx:gone.example.test",
+                                               "mx:short.example.test", "mx:bad.example.test")
     assert implicit.answer == ["0 implicit.example.test implicit"] and implicit.ttl == 120
     assert text.status == "no-mail" and text.ttl == 120
     assert gone.status == "no-domain" and gone.reason == "no such domain" and gone.ttl == 120

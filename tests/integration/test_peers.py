@@ -38,9 +38,11 @@ class Process:
 class Dnsmasq(Process):
     def __init__(self, records):
         self.port = free_port(socket.SOCK_DGRAM)
-        super().__init__(["/usr/sbin/dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null",
-                          "--listen-address=127.0.0.1", "--bind-interfaces", f"--port={self.port}", "--user=root",
-                          "--local=/test/", *records])
+        super().__init__([
+            "/usr/sbin/dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null",
+            "--listen-address=127.0.0.1", "--bind-interfaces", f"--port={self.port}", "--user=root",
+            "--local=/test/", *records
+        ])
         self.server = f"127.0.0.1:{self.port}"
 
 
@@ -67,8 +69,9 @@ class Knot(Process):
             f.write(ZONE)
         conf = os.path.join(self.directory, "knot.conf")
         with open(conf, "w") as f:
-            f.write(f"server:\n    rundir: {self.directory}\n    listen: 127.0.0.1@{self.port}\n    user: root:root\n"
-                    f"database:\n    storage: {self.directory}\nzone:\n  - domain: test\n    storage: {self.directory}\n"
+            f.write(f"server:\n    rundir: {self.directory}\n    listen: 127.0.0.1@{self.port}\n"
+                    f"    user: root:root\ndatabase:\n    storage: {self.directory}\n"
+                    f"zone:\n  - domain: test\n    storage: {self.directory}\n"
                     f"    file: test.zone\n    zonefile-sync: -1\n    journal-content: none\n")
         super().__init__(["/usr/sbin/knotd", "-c", conf])
         self.server = f"127.0.0.1:{self.port}"
@@ -116,7 +119,10 @@ class Aiosmtpd:
         self.thread.start()
 
         async def serve():
-            return await self.loop.create_server(lambda: SMTP(Handler(), hostname="mx.a.test", enable_SMTPUTF8=utf8), address, 0)
+            def session():
+                return SMTP(Handler(), hostname="mx.a.test", enable_SMTPUTF8=utf8)
+
+            return await self.loop.create_server(session, address, 0)
         self.server = asyncio.run_coroutine_threadsafe(serve(), self.loop).result(10)
         self.port = self.server.sockets[0].getsockname()[1]
 
@@ -136,8 +142,10 @@ def test_aiosmtpd_gets_exactly_what_was_meant():
     with Dnsmasq(RECORDS) as dns, Aiosmtpd() as peer:
         wait_dns(dns.server)
         with daemon(dns.server, peer.port) as d:
-            raw = "From: a@sender.test\nTo: {{to}}\nSubject: =?utf-8?q?x?= {{name}}\n\n.\n..two\n" + "é" * 600 + "\n" + "{{name}}\n.\n"
-            answer = d.submit(job(message={"raw": raw}), [{"to": f"u{i}@a.test", "vars": {"name": f"N {i}"}} for i in range(50)])
+            raw = ("From: a@sender.test\nTo: {{to}}\nSubject: =?utf-8?q?x?= {{name}}\n\n"
+                   ".\n..two\n" + "é" * 600 + "\n{{name}}\n.\n")
+            people = [{"to": f"u{i}@a.test", "vars": {"name": f"N {i}"}} for i in range(50)]
+            answer = d.submit(job(message={"raw": raw}), people)
             ident = answer.json["jobs"][0]["job"]
             d.wait_counts(ident, delivered=50)
             kept = {e.rcpt_tos[0]: e for e in peer.envelopes}
@@ -171,7 +179,8 @@ def test_rejections_by_aiosmtpd():
 def test_smtp_sink(flags):
     """-p: no PIPELINING; -e: no ESMTP; -8: no 8BITMIME."""
     port = free_port()
-    with Dnsmasq(RECORDS) as dns, Process(["/usr/sbin/smtp-sink", "-u", "nobody", *flags, f"inet:127.0.7.1:{port}", "200"]) as sink:
+    command = ["/usr/sbin/smtp-sink", "-u", "nobody", *flags, f"inet:127.0.7.1:{port}", "200"]
+    with Dnsmasq(RECORDS) as dns, Process(command) as sink:
         wait_dns(dns.server)
         assert sink.process.poll() is None
         with daemon(dns.server, port) as d:
