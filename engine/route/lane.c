@@ -283,7 +283,6 @@ void lane_filled(struct router *router, struct store_taken_msg *msg)
 void lane_arrived(struct lane *lane, unsigned n)
 {
     lane->in_flight -= n;
-    lane->router->in_flight -= n;
     lane_check(lane);
 }
 

@@ -17,7 +17,7 @@ void lane_drop_job(struct router *router, uint64_t job);
 
 /* Asks the store for more if the lane can use it now. */
 void lane_want(struct lane *lane);
-/* n of its recipients are no longer in flight. */
+/* n of its recipients are no longer in flight: for pool_arrived. */
 void lane_arrived(struct lane *lane, unsigned n);
 /* One of them waits again, at the front. */
 void lane_put_back(struct lane *lane, struct taken *taken);

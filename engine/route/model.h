@@ -122,6 +122,7 @@ struct pool {
     struct flow *flows;              /* all */
     struct flow *turn[2];            /* by class: the ring's current one */
     unsigned transactional_in_a_row; /* so that bulk keeps its share */
+    unsigned in_flight;              /* recipients in its sessions' transactions */
     uint64_t backlog;                /* recipients in its strands */
     struct carrier_list carriers;    /* all */
     struct carrier_list idlers;      /* of them, those with nothing to do, the last to become so first */

@@ -151,6 +151,7 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **o
     strand->lane->buffered -= count;
     strand->lane->in_flight += count;
     pool->backlog -= count;
+    pool->in_flight += count;
     path->router->in_flight += count;
     if (strand->buffered == 0)
         flow_leave_turns(strand);
@@ -158,6 +159,13 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **o
     lane_want(strand->lane);
     *out = strand;
     return list;
+}
+
+void pool_arrived(struct pool *pool, struct lane *lane, unsigned n)
+{
+    pool->in_flight -= n;
+    pool->path->router->in_flight -= n;
+    lane_arrived(lane, n);
 }
 
 void pool_give_back(struct pool *pool, const struct verdict *why)
