@@ -78,7 +78,7 @@ test-unit: units
 	@failed=; for t in $(UNIT); do echo "== $$t"; timeout 300 $$t || failed="$$failed $$t"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 test-integration:
-	BUILD=$B $(PY) -m pytest -q -x --durations=5 -p no:cacheprovider tests/integration $(PYTEST)
+	BUILD=$B $(PY) -m pytest -q --durations=5 -p no:cacheprovider tests/integration $(PYTEST)
 test-all: test
 	@$(MAKE) --no-print-directory -j2 SANITIZER=address,undefined programs units
 	@$(MAKE) --no-print-directory SANITIZER=address,undefined test-unit test-integration

@@ -20,7 +20,7 @@ struct carrier {
     struct dns_mx *hosts; /* keeps the host's name */
     const char *host;
     struct sockaddr_storage address;
-    bool ready, worked, is_idle, try_tls, stopping;
+    bool ready, worked, is_idle, try_tls, stopping, over;
 };
 
 #define IDLERS_LOOKED_AT 64 /* of the longest idle, to find one of a path */
@@ -92,7 +92,6 @@ static void carrier_ready(struct session *session, struct now now)
     (void)now;
     carrier->ready = true;
     pool->connecting--;
-    pool->failures = 0;
     path_connected(pool->path);
     pool_touch(pool); /* the window has grown */
 }
@@ -118,7 +117,7 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         host_lost(router, &carrier->address, path->settings);
     else
         host_failed(router, &carrier->address, path->settings);
-    pool_target_failed(pool, &carrier->address, why);
+    pool_target_failed(pool, why);
     return PATH_END_FAILED;
 }
 
@@ -131,6 +130,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     bool of_use = carrier->ready && session_carried(session) > 0;
     enum path_end end = PATH_END_FINE;
     carrier_set_idle(carrier, false);
+    carrier->over = true;
     if (why->outcome != VERDICT_NONE && !of_use)
         end = carrier_failed(carrier, why);
     path_connection_over(path, carrier->ready, end);
@@ -175,7 +175,7 @@ bool carrier_open(struct pool *pool, const struct target *target)
         struct verdict why;
         verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "%s", err.text);
         host_failed(router, &carrier->address, path->settings);
-        pool_target_failed(pool, &carrier->address, &why);
+        pool_target_failed(pool, &why);
         dns_mx_unref(carrier->hosts);
         free(carrier);
         return false;
@@ -194,6 +194,8 @@ struct carrier *carrier_next(struct carrier *carrier)
 
 void carrier_stop(struct carrier *carrier, bool hard)
 {
+    if (carrier->over)
+        return;
     carrier->stopping = true;
     carrier_set_idle(carrier, false);
     session_stop(carrier->session, hard);

@@ -130,7 +130,6 @@ struct pool {
     struct targets *targets;         /* addresses of the hosts: targets.c */
     int64_t hold_until_ns;           /* unreachable: no host answers; 0: not held */
     bool held;                       /* it was, or its path was paused: lanes must be asked again */
-    unsigned failures;               /* times unreachable in a row */
     struct verdict *last_failure;
     struct wheel_timer timer;
     bool waiting; /* in the path's list of pools that want a connection */

@@ -213,7 +213,9 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
     struct verdict none;
     verdict_local(&none, SCOPE_HOST, STATUS(4, 4, 1), "no mail host of this domain can be reached");
     const struct verdict *why = pool->last_failure ? pool->last_failure : &none;
-    pool->failures++;
+    if (why->outcome ==
+        VERDICT_FAILED) /* there is nothing to wait for: the rest fails as fast as it is taken */
+        until_ns = router->now.mono_ns + NS_PER_S;
     pool->hold_until_ns = until_ns;
     pool->held = true;
     path_note(pool->path, why);
@@ -222,12 +224,14 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
     wheel_set(&router->wheel, &pool->timer, until_ns, pool_fire);
 }
 
-void pool_target_failed(struct pool *pool, const struct sockaddr_storage *address, const struct verdict *why)
+void pool_target_failed(struct pool *pool, const struct verdict *why)
 {
-    (void)address;
+    /* That one host has no address is final only if none is merely down. */
+    bool milder = pool->last_failure == NULL || pool->last_failure->outcome != VERDICT_DEFERRED ||
+                  why->outcome == VERDICT_DEFERRED;
     if (pool->last_failure == NULL)
         pool->last_failure = malloc(sizeof *pool->last_failure);
-    if (pool->last_failure != NULL)
+    if (pool->last_failure != NULL && milder)
         *pool->last_failure = *why;
     pool_touch(pool);
 }
@@ -295,6 +299,8 @@ static void pool_pump(struct pool *pool)
 static void pool_reopen(struct pool *pool)
 {
     pool->hold_until_ns = 0;
+    free(pool->last_failure);
+    pool->last_failure = NULL;
     for (struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
         lane_want(strand->lane);
 }

@@ -33,7 +33,7 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **s
 /* n recipients of the lane, pulled before, are no longer in flight. */
 void pool_arrived(struct pool *pool, struct lane *lane, unsigned n);
 /* A connection to the target failed before it was of use. */
-void pool_target_failed(struct pool *pool, const struct sockaddr_storage *address, const struct verdict *why);
+void pool_target_failed(struct pool *pool, const struct verdict *why);
 /* Everything waiting in memory is settled as `why` says (deferred by schedule, or released when why is NULL).
  */
 void pool_give_back(struct pool *pool, const struct verdict *why);

@@ -217,6 +217,17 @@ def test_a_host_that_refuses_is_deferred_then_delivered(scene):
     s.daemon.wait_counts(ident, delivered=50)
 
 
+def test_hosts_without_an_address(scene):
+    """Final when no host has one; not when another host is merely down."""
+    s = scene(host(refuse=True), [{"name": "lost.test", "mx": [[10, "no.such.test"], [20, "nor.this.test"]]},
+                                  {"name": "down.test", "mx": [[10, "mx.a.test"], [20, "no.such.test"]]},
+                                  {"name": "no.such.test", "nxdomain": True}, {"name": "nor.this.test", "nxdomain": True}])
+    ident = submit(s, [f"u{i}@lost.test" for i in range(40)] + ["u@down.test"])["job"]
+    s.daemon.wait_counts(ident, bounced=40, deferred=1)
+    said = {r["domain"]: (r["status"], r["reply"]) for r in s.daemon.recipients(ident)}
+    assert said["lost.test"][0] == "5.4.4" and said["down.test"][0] == "4.4.1", said
+
+
 def test_a_silent_host_times_out(scene):
     s = scene(host(silent_at="connect"), ONE_DOMAIN, site="greeting_timeout: 1s")
     ident = submit(s, ["u@a.test"])["job"]
