@@ -58,6 +58,8 @@ $B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/libunit.a: $(call obj,$(UNIT_PARTS))
 	@rm -f $@ && ar rcs $@ $^
 $B/unit/%: $B/obj/tests/unit/%.o $B/libunit.a $B/libpostrider.a
