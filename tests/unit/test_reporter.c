@@ -76,7 +76,7 @@ static char *read_report(const json_t *report, char to[ADDRESS_MAX])
 
 static void expect(const char *text, const char *part)
 {
-    if (strstr(text, part) == NULL)
+    if (text == NULL || strstr(text, part) == NULL)
         fail_msg("no \"%s\" in\n%s", part, text ? text : "");
 }
 
