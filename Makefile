@@ -8,7 +8,7 @@ B := build$(if $(SANITIZER),-$(subst $(comma),-,$(SANITIZER)))$(if $(filter clan
 VERSION := 0.1.0
 PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
+HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-sanitize-recover=undefined -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
 OPT ?= -O2 -g
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(HARDEN) \

@@ -9,13 +9,13 @@ import subprocess
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
+import sanitizer
+from sanitizer import BUILD, PATIENCE, ROOT  # noqa: F401: tests take them from here
 
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout=30):
-        super().__init__("postrider", timeout=timeout)
+        super().__init__("postrider", timeout=timeout * PATIENCE)
         self.path = path
 
     def connect(self):
@@ -41,7 +41,8 @@ class Answer:
 
 
 def wait_for(condition, seconds=20, what="the condition"):
-    """Polls until condition() is true (its value is returned); fails with what after so many seconds."""
+    """Polls until condition() is true (its value is returned); fails with what after so many seconds, more under a sanitizer."""
+    seconds *= PATIENCE
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -132,17 +133,22 @@ class Daemon:
 
     def cli(self, *args, stdin=None, timeout=60):
         return subprocess.run([os.path.join(BUILD, "postrider"), "-s", self.socket, *args], input=stdin, text=True,
-                              capture_output=True, timeout=timeout)
+                              capture_output=True, timeout=timeout * PATIENCE)
+
+    def check_log(self):
+        sanitizer.check(self.read_log(), "the daemon's log")
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(30)
+        self.check_log()
 
     def stop(self, seconds=30):
-        """Stops cleanly and asserts that it was."""
+        """Stops cleanly and asserts that it was, and that no sanitizer had anything to say, leaks included."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(seconds)
+            self.process.wait(seconds * PATIENCE)
+        self.check_log()
         assert self.process.returncode == 0, f"exit {self.process.returncode}:\n{self.read_log()[-4000:]}"
 
     def __enter__(self):
@@ -152,9 +158,11 @@ class Daemon:
         try:
             if kind is None:
                 self.stop()
-            elif self.process and self.process.poll() is None:
-                self.process.kill()
-                self.process.wait(30)
+            else:
+                if self.process and self.process.poll() is None:
+                    self.process.kill()
+                    self.process.wait(30)
+                self.check_log()
         finally:
             if self.own and kind is None:
                 shutil.rmtree(self.directory, ignore_errors=True)
