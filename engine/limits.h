@@ -124,6 +124,8 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define LINE_LOOK_MS         200   /* how often who waits for any session looks whether one is free */
 #define REQUEUE_MAX          3     /* times that a lost connection gives a recipient back at once */
 #define WINDOW_START         8     /* connections that a new path may open before it knows more */
+#define WINDOW_CEILING_MS    5000L /* how long a receiver's own limit of connections is believed at first */
+#define WINDOW_CEILING_DOUBLED 6   /* and how often that doubles */
 #define POOL_LINGER_MS       60000 /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 #define LANE_TAKE_MAX        256                /* recipients granted to a lane at once */

@@ -96,6 +96,21 @@ static void carrier_ready(struct session *session, struct now now)
     pool_touch(pool); /* the window has grown */
 }
 
+/* Whether another connection of the path to this address got through. A walk, but only where one failed. */
+static bool carrier_has_company(const struct carrier *carrier)
+{
+    for (const struct pool *pool = carrier->pool->path->pools; pool != NULL; pool = pool->hh.next) {
+        const struct carrier *other;
+        TAILQ_FOREACH(other, &pool->carriers, all)
+        {
+            if (other != carrier && other->ready &&
+                memcmp(&other->address, &carrier->address, sizeof other->address) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 /* The connection was of no use: whose fault is it? */
 static enum path_end carrier_failed(struct carrier *carrier, const struct verdict *why)
 {
@@ -107,12 +122,13 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         host_set_plain(router, &carrier->address);
         return PATH_END_FINE; /* the same address again, in the clear */
     }
-    if (!carrier->ready && why->code != 0 && path->connections > path->connecting) {
+    bool speaks = why->code != 0 && path->connections > path->connecting;
+    if (!carrier->ready && (speaks || carrier_has_company(carrier))) {
         path_note(path, why);
-        return PATH_END_REFUSED; /* the host speaks, and others are welcome: one too many */
+        return PATH_END_REFUSED; /* others are welcome: one too many, said in words or by hanging up */
     }
-    if (why->scope == SCOPE_PATH)
-        path_pause(path, why); /* not one connection is welcome */
+    if (why->scope == SCOPE_PATH && (carrier->ready || path->connections == 1))
+        path_pause(path, why); /* not one connection is welcome: none is still on its way */
     if (carrier->ready)
         host_lost(router, &carrier->address, path->settings);
     else

@@ -308,8 +308,11 @@ void lane_drop_job(struct router *router, uint64_t job)
 {
     struct lane *lane, *next;
     HASH_ITER(hh, router->lanes, lane, next)
-    for (unsigned i = 0; i < lane->strand_count; i++)
-        strand_drop_job(&lane->strands[i], job);
+    {
+        for (unsigned i = 0; i < lane->strand_count; i++)
+            strand_drop_job(&lane->strands[i], job);
+        lane_want(lane); /* other jobs' recipients have room now */
+    }
 }
 
 /* ---- resolving and routing ---- */

@@ -148,7 +148,10 @@ struct path {
     struct session_settings session; /* made from settings */
     struct pool *pools;
     unsigned connections, connecting, idle;
-    double window; /* how many connections feedback allows now */
+    double window;            /* how many connections feedback allows now */
+    double ceiling;           /* what it was when the receiver refused one more, */
+    int64_t ceiling_until_ns; /* believed so long */
+    unsigned refusals;        /* in a row */
     struct limit messages, connects;
     int64_t pause_until_ns;              /* the receiver said 4.7; 0: not paused */
     unsigned pauses;                     /* in a row */

@@ -1,8 +1,8 @@
 /* path.c - see path.h.
  *
  * The window starts at WINDOW_START, grows by one with each connection that gets through to EHLO (so it
- * doubles while all goes well) up to max_connections, and shrinks by a quarter with each one that fails; one that is refused while others
- * are open tells how many the receiver wants.
+ * doubles while all goes well) up to max_connections, and shrinks by a quarter with each one that fails; one
+ * that is refused while others are open tells how many the receiver wants, and that is believed for a while.
  * Fractions, not steps of one: a path of 500 connections that lost its host would need 500 failures to come
  * down. */
 #include "engine/route/path.h"
@@ -158,13 +158,30 @@ void path_connecting(struct path *path)
 
 static void path_grow(struct path *path)
 {
+    if (path->window >= path->ceiling && path->router->now.mono_ns < path->ceiling_until_ns)
+        return;
     if (path->window < (double)path->settings->max_connections)
         path->window += 1;
+}
+
+/* What is open now is what the receiver wants: asked again after a time that doubles as long as it says so. */
+static void path_refused(struct path *path, double open)
+{
+    int64_t now_ns = path->router->now.mono_ns;
+    path->window = path->ceiling = open;
+    if (path->ceiling_until_ns > now_ns)
+        return; /* connections that hear the same at once are one refusal */
+    int64_t ms = WINDOW_CEILING_MS << (path->refusals < WINDOW_CEILING_DOUBLED ? path->refusals
+                                                                               : WINDOW_CEILING_DOUBLED);
+    path->refusals++;
+    path->ceiling_until_ns = now_ns + ms * NS_PER_MS;
 }
 
 void path_connected(struct path *path)
 {
     path->connecting--;
+    if (path->connections - path->connecting > path->ceiling)
+        path->refusals = 0; /* it takes more now */
     path_grow(path);
 }
 
@@ -178,8 +195,8 @@ void path_connection_over(struct path *path, bool was_ready, enum path_end end)
     if (end == PATH_END_FINE)
         return;
     double open = (double)(path->connections - path->connecting);
-    if (end == PATH_END_REFUSED && path->window > open)
-        path->window = open;
+    if (end == PATH_END_REFUSED)
+        path_refused(path, open > 1 ? open : 1);
     else
         path->window -= path->window / 4;
     if (path->window < 1)
@@ -355,6 +372,8 @@ static void path_fire(struct wheel_timer *timer, struct now now)
     struct path *path = (struct path *)((char *)timer - offsetof(struct path, timer));
     if (path->pause_until_ns != 0 && path->pause_until_ns <= path->router->now.mono_ns)
         path->pause_until_ns = 0;
+    if (path->pause_until_ns != 0) /* it fired for a limit that ended sooner */
+        path_wake_at(path, path->pause_until_ns);
     for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
         pool_touch(pool);
     path_serve(path);

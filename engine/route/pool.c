@@ -43,6 +43,7 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port)
         pool->port = port;
         pool->key_size = n;
         memcpy(pool->key, key, n);
+        pool->held = !pool_is_open(pool); /* born while its path is paused: the lanes ask when that is over */
         TAILQ_INIT(&pool->carriers);
         TAILQ_INIT(&pool->idlers);
         HASH_ADD(hh, path->pools, key, n, pool);
@@ -262,8 +263,10 @@ void pool_connect_one(struct pool *pool)
     case TARGETS_ASKING:
         return; /* targets.c touches the pool when it knows */
     case TARGETS_DEAD:
-        if (pool->connecting == 0)
+        if (pool->open == 0)
             pool_unreachable(pool, until_ns);
+        else /* what waits goes over the sessions there are; more when an address may be tried again */
+            wheel_set(&pool->path->router->wheel, &pool->timer, until_ns, pool_fire);
         return;
     case TARGETS_FOUND:
         break;
@@ -282,7 +285,8 @@ static void pool_pump(struct pool *pool)
         if (!answer.yes) {
             path_wait(path, pool);
             path_serve(path); /* sets the timer, or lines the path up */
-            if (path->connections >= path->settings->max_connections)
+            if (path->connections >= path->settings->max_connections ||
+                (double)path->connections >= path->window)
                 pool_make_room(pool, true);
             else if (path_sessions_used_up(path->router))
                 pool_make_room(pool, false);

@@ -1,0 +1,69 @@
+"""What once came to a standstill, or hammered a receiver, though nothing held it."""
+import time
+
+from conftest import ONE_DOMAIN, ONE_HOST, host
+from daemon import wait_for
+from test_delivery import submit
+
+QUICK = "pause: 2s, pause_max: 2s, dead_host_delay: 2s, dead_host_delay_max: 2s"
+RETRY = 'retry:\n  - { status: "4", schedule: [1s] }\nworkers: 1\n'
+
+
+def drained(s, ident, seconds=20):
+    def over():
+        return s.daemon.job(ident)["queued"] == 0
+    try:
+        wait_for(over, seconds, "the job to drain")
+    except AssertionError as e:
+        raise AssertionError(f"{e}: {s.daemon.job(ident)['counts']} {s.daemon.get('/v1/sites').body}") from None
+
+
+def test_a_domain_that_comes_while_its_site_is_paused(scene):
+    """It has a pool of its own, born during the pause of the path."""
+    s = scene(host(replies=[{"at": "rcpt", "code": 451, "text": "4.7.0 too fast"}]) + [{"name": "mx2.a.test", "address": "127.0.8.3"}],
+              ONE_DOMAIN + [{"name": "b.test", "mx": [[10, "mx2.a.test"]]}],
+              sites='  - { name: both, mx: ["*.a.test"] }\n', site=QUICK, config=RETRY)
+    submit(s, ["a@a.test"])
+    wait_for(lambda: s.daemon.get("/v1/sites").json["sites"][0]["blocked_by"] == "pause")
+    drained(s, submit(s, ["b@b.test"])["job"], 8)
+
+
+def test_a_pause_that_begins_while_a_rate_is_waited_for(scene):
+    s = scene(host(replies=[{"at": "rcpt", "code": 451, "text": "4.7.0 too fast", "times": 2, "odds": 0.3}]), ONE_DOMAIN,
+              site=QUICK + ", max_rate: 5/s, max_connections: 2, max_recipients_per_transaction: 1", config=RETRY)
+    drained(s, submit(s, [f"u{i}@a.test" for i in range(40)])["job"], 40)
+
+
+def test_a_paused_job_makes_way_for_the_next(scene):
+    s = scene(host(banner_delay_ms=2000), ONE_DOMAIN, config=RETRY)
+    paused = submit(s, [f"u{i}@a.test" for i in range(3000)])["job"]
+    time.sleep(0.5)
+    other = submit(s, [f"v{i}@a.test" for i in range(20)])["job"]
+    assert s.daemon.post(f"/v1/jobs/{paused}/pause").json["done"]
+    drained(s, other, 10)
+
+
+def test_a_receiver_that_hangs_up_on_one_connection_too_many(scene):
+    """Its address is not dead: what waits goes over the connections it took, and it is not asked for more at each message."""
+    s = scene(host(max_connections=3, over_connections="close", reply_delay_ms=5), ONE_DOMAIN)
+    ident = submit(s, [f"u{i}@a.test" for i in range(1000)])["job"]
+    drained(s, ident, 40)
+    assert not [e for e in s.daemon.events() if e["type"] == "deferred"]
+    assert len(s.delivered()) == 1000
+    assert s.world.counts("mx.a.test")["connections"]["over_cap"] < 60
+
+
+def test_a_receiver_that_says_one_connection_too_many(scene):
+    s = scene(host(max_connections=3, reply_delay_ms=5), ONE_DOMAIN)
+    ident = submit(s, [f"u{i}@a.test" for i in range(1000)])["job"]
+    drained(s, ident, 40)
+    assert s.world.counts("mx.a.test")["connections"]["over_cap"] < 60
+
+
+def test_an_idle_connection_makes_way_when_the_window_is_full(scene):
+    """Two domains of a site, one connection allowed by what the receiver was heard to say."""
+    s = scene([{**h, "group": "g", "max_connections": 2} for h in ONE_HOST + [{"name": "mx2.a.test", "address": "127.0.8.3"}]],
+              ONE_DOMAIN + [{"name": "b.test", "mx": [[10, "mx2.a.test"]]}],
+              sites='  - { name: both, mx: ["*.a.test"], idle_timeout: 20s }\n', config=RETRY)
+    drained(s, submit(s, [f"u{i}@a.test" for i in range(300)])["job"])
+    drained(s, submit(s, ["b@b.test"])["job"], 6)
