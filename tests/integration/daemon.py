@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -50,6 +51,20 @@ def wait_for(condition, seconds=20, what="the condition"):
             return value
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
         time.sleep(0.02)
+
+
+def free_port():
+    """A port no one uses, by TCP or UDP at any address; below what the kernel gives to clients, so that it stays free."""
+    for _ in range(200):
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            port = random.randrange(15000, 32000)
+            try:
+                tcp.bind(("", port))
+                udp.bind(("", port))
+                return port
+            except OSError:
+                pass
+    raise AssertionError("found no free port")
 
 
 class Daemon:

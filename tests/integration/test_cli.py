@@ -14,7 +14,7 @@ import urllib.parse
 
 import pytest
 
-from daemon import BUILD, ROOT
+from daemon import BUILD, ROOT, free_port
 
 POSTRIDER = os.path.join(BUILD, "postrider")
 JOB = {"job": "17", "state": "active", "tenant": "acme", "campaign": "spring", "class": "bulk", "pool": "", "from": "news@acme.example",
@@ -537,9 +537,7 @@ def test_config(tmp_path):
 
 def start_dnsmasq():
     """A dnsmasq with a zone "test", and its address; None where the port that was free has been taken meanwhile."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--listen-address=127.0.0.1",
          "--bind-interfaces", f"--port={port}", "--pid-file=", "--user=", "--local=/test/",

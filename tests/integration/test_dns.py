@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from daemon import BUILD
+from daemon import BUILD, free_port
 
 ZONE = """
 $TTL 300
@@ -60,13 +60,6 @@ zone:
   - domain: broken.test
     file: {dir}/absent.zone
 """
-
-
-def free_port():
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        udp.bind(tcp.getsockname())
-        return tcp.getsockname()[1]
 
 
 def start(command, port, log):

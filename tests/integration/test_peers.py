@@ -4,19 +4,12 @@ import email
 import email.policy
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
 
 import pytest
-from daemon import Daemon, job, wait_for
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from daemon import Daemon, free_port, job, wait_for
 
 
 class Process:
@@ -37,7 +30,7 @@ class Process:
 
 class Dnsmasq(Process):
     def __init__(self, records):
-        self.port = free_port(socket.SOCK_DGRAM)
+        self.port = free_port()
         super().__init__(["/usr/sbin/dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null",
                           "--listen-address=127.0.0.1", "--bind-interfaces", f"--port={self.port}", "--user=root",
                           "--local=/test/", *records])
@@ -62,7 +55,7 @@ two MX 20 mx.a
 class Knot(Process):
     def __init__(self):
         self.directory = tempfile.mkdtemp(prefix="knot-")
-        self.port = free_port(socket.SOCK_DGRAM)
+        self.port = free_port()
         with open(os.path.join(self.directory, "test.zone"), "w") as f:
             f.write(ZONE)
         conf = os.path.join(self.directory, "knot.conf")

@@ -741,6 +741,14 @@ def test_demo_scenario_is_sound():
                    check=True, capture_output=True, timeout=10)
 
 
+def test_a_sanitizers_report_fails_a_test(tmp_path):
+    world = World.start({}, tmp_path)
+    with open(world.path("stderr"), "a", encoding="utf-8") as file:
+        file.write("world.c:1:2: runtime error: signed integer overflow\n")
+    with pytest.raises(AssertionError, match="runtime error"):
+        world.stop()
+
+
 def test_many_names_cost_no_memory():
     scenario = {"hosts": [{"name": "mx{0..499}.test", "addresses": "127.32.0.1..500"}],
                 "domains": [{"name": "d{0..999999}.example", "mx": [[10, "mx{0..499}.test"]]}]}
