@@ -2,6 +2,7 @@
 import asyncio
 import email
 import email.policy
+import getpass
 import os
 import shutil
 import subprocess
@@ -32,7 +33,7 @@ class Dnsmasq(Process):
     def __init__(self, records):
         self.port = free_port()
         super().__init__(["/usr/sbin/dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null",
-                          "--listen-address=127.0.0.1", "--bind-interfaces", f"--port={self.port}", "--user=root",
+                          "--listen-address=127.0.0.1", "--bind-interfaces", f"--port={self.port}", *(["--user=root"] if os.geteuid() == 0 else []),
                           "--local=/test/", *records])
         self.server = f"127.0.0.1:{self.port}"
 
@@ -60,7 +61,7 @@ class Knot(Process):
             f.write(ZONE)
         conf = os.path.join(self.directory, "knot.conf")
         with open(conf, "w") as f:
-            f.write(f"server:\n    rundir: {self.directory}\n    listen: 127.0.0.1@{self.port}\n    user: root:root\n"
+            f.write(f"server:\n    rundir: {self.directory}\n    listen: 127.0.0.1@{self.port}\n    user: {getpass.getuser()}\n"
                     f"database:\n    storage: {self.directory}\nzone:\n  - domain: test\n    storage: {self.directory}\n"
                     f"    file: test.zone\n    zonefile-sync: -1\n    journal-content: none\n")
         super().__init__(["/usr/sbin/knotd", "-c", conf])
@@ -164,7 +165,7 @@ def test_rejections_by_aiosmtpd():
 def test_smtp_sink(flags):
     """-p: no PIPELINING; -e: no ESMTP; -8: no 8BITMIME."""
     port = free_port()
-    with Dnsmasq(RECORDS) as dns, Process(["/usr/sbin/smtp-sink", "-u", "nobody", *flags, f"inet:127.0.7.1:{port}", "200"]) as sink:
+    with Dnsmasq(RECORDS) as dns, Process(["/usr/sbin/smtp-sink", *(["-u", "nobody"] if os.geteuid() == 0 else []), *flags, f"inet:127.0.7.1:{port}", "200"]) as sink:
         wait_dns(dns.server)
         assert sink.process.poll() is None
         with daemon(dns.server, port) as d:
