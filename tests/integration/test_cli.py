@@ -14,7 +14,8 @@ import urllib.parse
 
 import pytest
 
-from daemon import BUILD, ROOT, free_port
+from daemon import BUILD, ROOT
+from nameserver import Dnsmasq
 
 POSTRIDER = os.path.join(BUILD, "postrider")
 JOB = {"job": "17", "state": "active", "tenant": "acme", "campaign": "spring", "class": "bulk", "pool": "", "from": "news@acme.example",
@@ -535,29 +536,12 @@ def test_config(tmp_path):
         bad(cli("config", "show"), 1, "name the file: postrider config show FILE")
 
 
-def start_dnsmasq():
-    """A dnsmasq with a zone "test", and its address; None where the port that was free has been taken meanwhile."""
-    port = free_port()
-    process = subprocess.Popen(
-        ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--listen-address=127.0.0.1",
-         "--bind-interfaces", f"--port={port}", "--pid-file=", "--user=", "--local=/test/",
-         "--mx-host=a.test,mx2.a.test,20", "--mx-host=a.test,mx1.a.test,10", "--host-record=mx1.a.test,192.0.2.1,2001:db8::1",
-         "--host-record=mx2.a.test,192.0.2.2", "--host-record=plain.test,192.0.2.3"], stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 10
-    while cli("resolve", "plain.test", "--servers", f"127.0.0.1:{port}").returncode != 0:
-        if process.poll() is not None:
-            return None
-        assert time.monotonic() < end, "dnsmasq does not answer"
-        time.sleep(0.05)
-    return process, f"127.0.0.1:{port}"
-
-
 @pytest.fixture
 def dns():
-    started = next(filter(None, (start_dnsmasq() for _ in range(20))))
-    yield started[1]
-    started[0].terminate()
-    started[0].wait(10)
+    with Dnsmasq("--local=/test/", "--mx-host=a.test,mx2.a.test,20", "--mx-host=a.test,mx1.a.test,10",
+                 "--host-record=mx1.a.test,192.0.2.1,2001:db8::1", "--host-record=mx2.a.test,192.0.2.2",
+                 "--host-record=plain.test,192.0.2.3") as server:
+        yield server.server
 
 
 def test_resolve(dns):

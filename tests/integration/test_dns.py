@@ -1,14 +1,11 @@
 """The resolver against DNS servers that this project did not write: Knot alone, which is authoritative and does
 not follow a CNAME out of its zone, and dnsmasq in front of it, as a local resolver would be."""
 import os
-import shutil
-import signal
-import socket
 import subprocess
-import time
 
 import pytest
 from daemon import BUILD, free_port
+from nameserver import Dnsmasq, Knot
 
 ZONE = """
 $TTL 300
@@ -46,62 +43,12 @@ $TTL 200
 @    NS  ns.example.test.
 two  MX  10 mx.other.test.
 """
-KNOT = """
-server:
-    rundir: {dir}
-    listen: 127.0.0.1@{port}
-database:
-    storage: {dir}
-zone:
-  - domain: example.test
-    file: {dir}/example.zone
-  - domain: other.test
-    file: {dir}/other.zone
-  - domain: broken.test
-    file: {dir}/absent.zone
-"""
-
-
-def start(command, port, log):
-    process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return process
-        assert process.poll() is None, f"{command[0]} ended at once; see its log"
-        time.sleep(0.05)
-    process.kill()
-    raise AssertionError(f"{command[0]} does not listen")
-
-
-def stop(process):
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
-
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("dns")
-    port, front = free_port(), free_port()
-    (directory / "example.zone").write_text(ZONE.replace('bad          MX  10 "a host"', r"bad MX 10 a\032host"))
-    (directory / "other.zone").write_text(OTHER)
-    (directory / "knot.conf").write_text(KNOT.format(dir=directory, port=port))
-    knotd = shutil.which("knotd") or "/usr/sbin/knotd"
-    dnsmasq = shutil.which("dnsmasq") or "/usr/sbin/dnsmasq"
-    with open(directory / "log", "w") as log:
-        running = [start([knotd, "-c", str(directory / "knot.conf")], port, log)]
-        try:
-            running.append(start([dnsmasq, "-k", "-C", "/dev/null", "-p", str(front), "--listen-address=127.0.0.1",
-                                  "--bind-interfaces", "-R", "-h", f"--server=127.0.0.1#{port}", "--pid-file",
-                                  "--cache-size=0", "--user="], front, log))
-            yield {"knot": f"127.0.0.1:{port}", "dnsmasq": f"127.0.0.1:{front}"}
-        finally:
-            for process in running:
-                stop(process)
+def servers():
+    zones = {"example.test": ZONE.replace('bad          MX  10 "a host"', r"bad MX 10 a\032host"), "other.test": OTHER, "broken.test": None}
+    with Knot(zones) as knot, Dnsmasq(f"--server=127.0.0.1#{knot.port}", "--cache-size=0") as dnsmasq:
+        yield {"knot": knot.server, "dnsmasq": dnsmasq.server}
 
 
 class Resolved:
