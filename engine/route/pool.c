@@ -152,11 +152,13 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **o
     strand->lane->buffered -= count;
     strand->lane->in_flight += count;
     pool->backlog -= count;
+    path->buffered -= count;
     path->router->in_flight += count;
     if (strand->buffered == 0)
         flow_leave_turns(strand);
     path_sent(path);
     lane_want(strand->lane);
+    lane_feed_path(path);
     *out = strand;
     return list;
 }
@@ -301,6 +303,7 @@ static void pool_run(struct pool *pool)
         pool_free(pool);
         return;
     }
+    lane_feed_path(pool->path);
     if (!pool_is_open(pool))
         return;
     if (pool->held) {
