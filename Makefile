@@ -77,7 +77,7 @@ test: deps-test
 	@$(MAKE) --no-print-directory -j2 programs units
 	@$(MAKE) --no-print-directory test-unit test-integration
 test-unit: units
-	@failed=; for t in $(UNIT); do echo "== $$t"; timeout 300 $$t || failed="$$failed $$t"; done; \
+	@failed=; for t in $(UNIT); do echo "== $$t"; TSAN_OPTIONS=halt_on_error=1 timeout 300 $$t || failed="$$failed $$t"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 test-integration:
 	BUILD=$B $(PY) -m pytest -q --durations=5 -p no:cacheprovider tests/integration $(PYTEST)

@@ -31,7 +31,7 @@
 struct listener {
     struct http *http;
     const struct http_listener *settings;
-    struct MHD_Daemon *daemon;
+    _Atomic(struct MHD_Daemon *) daemon; /* its threads may serve before it is set */
     struct http_socket socket;
     unsigned index;
 };
@@ -466,10 +466,11 @@ static bool listener_start(struct listener *listener, struct err *err)
         {settings->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, settings->threads, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
-    listener->daemon =
+    struct MHD_Daemon *daemon =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
                          NULL, NULL, on_request, listener, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
-    if (listener->daemon != NULL)
+    atomic_store(&listener->daemon, daemon);
+    if (daemon != NULL)
         return true;
     http_socket_remove(&listener->socket, settings);
     close(listener->socket.fd);
@@ -522,11 +523,12 @@ bool http_destroy(struct http *http)
     bool idle = wait_until_idle(http);
     for (size_t i = 0; i < LISTENERS_MAX; i++) {
         struct listener *listener = &http->listeners[i];
-        if (listener->daemon == NULL)
+        struct MHD_Daemon *daemon = atomic_load(&listener->daemon);
+        if (daemon == NULL)
             continue;
         http_socket_remove(&listener->socket, listener->settings);
         if (idle)
-            MHD_stop_daemon(listener->daemon);
+            MHD_stop_daemon(daemon);
     }
     if (!idle) {
         /* The library must not be stopped while something is suspended; the process ends anyway. */
@@ -539,12 +541,14 @@ bool http_destroy(struct http *http)
     return true;
 }
 
-void http_figures(struct http *http, struct http_figures *figures)
+void http_figures(const struct http_request *request, struct http_figures *figures)
 {
+    struct http *http = request->http;
     *figures = (struct http_figures){.requests = atomic_load(&http->requests)};
     for (size_t i = 0; i < http->settings.listener_count; i++) {
+        struct MHD_Daemon *daemon = atomic_load(&http->listeners[i].daemon);
         const union MHD_DaemonInfo *info =
-            MHD_get_daemon_info(http->listeners[i].daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+            daemon != NULL ? MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS) : NULL;
         figures->connections += info != NULL ? info->num_connections : 0;
     }
 }
