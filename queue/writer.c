@@ -104,8 +104,8 @@ static void admits_write(struct writer *writer, struct change *c, bool small)
     }
 }
 
-/* Takes out of the queue what the change wrote; the rest keeps its order, but one that is half written goes to
- * the end. A change that was undone refuses all. */
+/* Takes out of the queue what the change wrote; the rest keeps its order, but one that is half written goes
+ * to the end. A change that was undone refuses all. */
 static struct admit *admits_take(struct writer *writer, bool committed)
 {
     struct admit *taken = NULL, **end = &taken, *half = NULL, **half_end = &half, **at = &writer->admits;

@@ -65,10 +65,9 @@ struct lane {
     uint32_t id;
     enum job_class class_;
     enum lane_state state;
-    bool idle;   /* the store said that it has nothing more */
-    bool taking; /* a store_take is under way */
-    bool
-        renewed; /* announced again meanwhile: the store's "idle" in the answer to come is already out of date */
+    bool idle;    /* the store said that it has nothing more */
+    bool taking;  /* a store_take is under way */
+    bool renewed; /* announced again meanwhile: the store's "idle" in the answer to come is out of date */
     bool asking;  /* a DNS question is under way */
     bool sampled; /* held: one batch was taken and deferred */
     bool reaping; /* in the router's list of lanes that may be over */
