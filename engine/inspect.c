@@ -150,6 +150,11 @@ static void lane_why_path(const struct lane *lane, const struct strand *strand, 
     snprintf(why->source, sizeof why->source, "%s", path->source->name);
     if (answer.yes && pool->hold_until_ns > router->now.mono_ns)
         answer = (struct path_answer){false, "unreachable", pool->hold_until_ns};
+    if (answer.yes && lane->limit != NULL && lane->buffered > 0) {
+        int64_t when_ns = shared_limit_when_ns(lane->limit, router->now.mono_ns);
+        if (when_ns > router->now.mono_ns)
+            answer = (struct path_answer){false, "tenant_max_rate", when_ns};
+    }
     if (answer.yes && pool->waiting)
         answer = path_check(path, PATH_CONNECT);
     if (answer.yes)
