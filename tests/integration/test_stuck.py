@@ -79,3 +79,25 @@ def test_a_slow_site_with_many_domains_leaves_room_for_others(scene):
     time.sleep(3)
     drained(s, submit(s, ["x@b.test"], **{"class": "transactional"})["job"], 3)
     drained(s, submit(s, ["x@c.test"])["job"], 3)
+
+
+def test_a_rate_holds_by_the_second_and_without_a_storm_of_connections(scene):
+    """Four pools of one site share its rate: the receiver counts, within any second, no more than was set."""
+    hosts = [{"name": f"mx{i}.g.test", "address": f"127.0.8.{i + 3}", "group": "g"} for i in range(4)]
+    domains = [{"name": f"d{i}.test", "mx": [[10, f"mx{i % 4}.g.test"]]} for i in range(8)]
+    s = scene(hosts, domains, site="max_rate: 50/s", config="workers: 2\n")
+    ident = submit(s, [f"u{n}@d{i}.test" for i in range(8) for n in range(25)])["job"]
+    drained(s, ident)
+    counts = s.world.counts("g")
+    assert counts["messages"] == 200 and counts["peak_messages_per_s"] <= 55
+    assert counts["connections"]["total"] <= 200
+
+
+def test_explain_names_the_tenants_rate(scene):
+    s = scene(ONE_HOST, ONE_DOMAIN, config="tenants:\n  - { name: slow, max_rate: 1/s }\n")
+    submit(s, [f"u{i}@a.test" for i in range(6)], tenant="slow")
+
+    def told():
+        why = s.daemon.get("/v1/explain?to=u5@a.test")
+        return why.status == 200 and why.json["answers"][0]["limit"] == "tenant_max_rate"
+    wait_for(told, 4, "explain to name the tenant's rate")
