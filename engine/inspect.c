@@ -195,7 +195,7 @@ static void lane_run(struct look *look, struct router *router)
     }
     if (lane->state == LANE_ROUTED && lane->strand_count > 0)
         lane_why_path(lane, why);
-    if (lane->starved)
+    if (lane->line == &router->starved)
         snprintf(why->limit, sizeof why->limit, "memory");
 }
 

@@ -59,8 +59,8 @@ struct fleet_figures {
 /* Reads counters that the workers publish; never waits. */
 void inspect_figures(struct fleet *fleet, struct fleet_figures *figures);
 /* Which site a domain's mail goes to, as known now ("" when not known): for `queue --by site`. Never waits
- * long: one question for many domains. names and sites are arrays of n; sites are DOMAIN_MAX + 1 bytes each.
- */
+ * long: one question for many domains. names and sites are arrays of n; sites are DOMAIN_MAX + 1 bytes
+ * each. */
 void inspect_domain_sites(struct fleet *fleet, const char *const *domains, char (*sites)[DOMAIN_MAX + 1],
                           size_t n);
 

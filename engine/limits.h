@@ -1,7 +1,7 @@
 /* limits.h - every bound of the engine in one place, with asserts on how they relate.
  *
- * `_MAX` is a refusal or a cap, never a hint. What an operator may set is in config.c; these are the outer
- * walls. */
+ * `_MAX` is a refusal or a cap, never a hint. What an operator may set is in config_table.c; these are the
+ * outer walls. */
 #ifndef POSTRIDER_LIMITS_H
 #define POSTRIDER_LIMITS_H
 
@@ -98,7 +98,7 @@
 /* DNS, a worker. */
 #define DNS_UNDER_WAY_MAX      500 /* questions with the resolver at once; the rest wait their turn */
 #define DNS_STARTS_MAX         100 /* of them, begun in one step: a burst of more overflows socket buffers */
-#define DNS_SOCKET_BYTES       (4 * 1024 * 1024) /* receive buffer asked for; the kernel gives what it allows */
+#define DNS_SOCKET_BYTES       (4 * 1024 * 1024) /* receive buffer asked for; the kernel may give less */
 #define DNS_CNAMES_MAX         16                /* of a chain within one answer */
 #define DNS_ALIASES_MAX        8                 /* answers that only lead to another name, in a row */
 #define DNS_TTL_MIN_S          5                 /* whatever the record says */
@@ -112,6 +112,26 @@ _Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what i
 _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");
 
 /* Scheduling, a worker. */
+#define LANE_TAKE_MAX          256     /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX       50000   /* recipients in a worker's memory */
+#define WORKER_TAKEN_RESERVE   10000   /* and besides, of transactional mail alone */
+#define PATH_TAKEN_MAX         4096    /* of them, on one path */
+#define PATH_TAKEN_PART        8       /* and at most this part of what room is left */
+#define HOSTS_REMEMBERED_MAX   20000   /* addresses of mail hosts with a past */
+#define HOST_PLAIN_MS          3600000 /* how long a host whose TLS failed is spoken to in the clear */
+#define HOST_LOST_AGAIN_MS     1000    /* sessions lost within it are one loss */
+#define SESSIONS_MAX           65536   /* of all workers together */
+#define DNS_CACHE_MAX          200000  /* answers kept by one worker */
+#define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
+#define TURN_MESSAGES          20 /* that a connection carries at least before it makes room for another pool */
+#define LINE_LOOK_MS           200   /* how often who waits for any session looks whether one is free */
+#define REQUEUE_MAX            3     /* times that a lost connection gives a recipient back at once */
+#define WINDOW_START           8     /* connections that a new path may open before it knows more */
+#define WINDOW_CEILING_MS      5000L /* how long a receiver's own limit of connections is believed at first */
+#define WINDOW_CEILING_DOUBLED 6     /* and how often that doubles */
+#define POOL_LINGER_MS         60000 /* how long what is known of a pool's hosts is used */
+#define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
+#define LANES_LIVE_MAX         20000              /* lanes announced to workers and not yet found empty */
 #define LANE_TAKE_MAX        256     /* recipients granted to a lane at once */
 #define WORKER_TAKEN_MAX     50000   /* recipients in a worker's memory */
 #define HOSTS_REMEMBERED_MAX 20000   /* addresses of mail hosts with a past */
@@ -124,13 +144,8 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define LINE_LOOK_MS         200   /* how often who waits for any session looks whether one is free */
 #define REQUEUE_MAX          3     /* times that a lost connection gives a recipient back at once */
 #define WINDOW_START         8     /* connections that a new path may open before it knows more */
-#define WINDOW_CEILING_MS    5000L /* how long a receiver's own limit of connections is believed at first */
-#define WINDOW_CEILING_DOUBLED 6   /* and how often that doubles */
 #define POOL_LINGER_MS       60000 /* how long what is known of a pool's hosts is used */
-#define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
-#define LANE_TAKE_MAX        256                /* recipients granted to a lane at once */
-#define WORKER_TAKEN_MAX     50000              /* recipients in a worker's memory */
-#define LANES_LIVE_MAX       20000              /* lanes announced to workers and not yet found empty */
+#define LANES_LIVE_MAX       20000 /* lanes announced to workers and not yet found empty */
 #define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 
 #endif

@@ -345,8 +345,8 @@ static void job_flush(struct change *c, struct change_job *job)
         if (row->state != JOB_CANCELLED)
             row->state = JOB_ENDED;
         c->meta.jobs--;
-        /* The expiry timer turns into the purge, so that most jobs need one timer row in their life; but where
-         * it has fired already, or comes too late, the purge has its own. */
+        /* The expiry timer turns into the purge, so that most jobs need one timer row in their life; but
+         * where it has fired already, or comes too late, the purge has its own. */
         int64_t purge_ms = row->ended_ms + c->store->settings.retain_ms;
         if (purge_ms < row->expires_ms || row->expires_ms <= c->now.wall_ms)
             change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));

@@ -1,7 +1,7 @@
 /* content.h - messages on disk: one for all jobs whose digest is equal, in parts, with a count of its jobs.
  *
- * A small job's message that nothing is known of is the job's own: many jobs of one recipient have messages that
- * never come again, and rows in the order of jobs cost them a fraction of rows all over the table.
+ * A small job's message that nothing is known of is the job's own: many jobs of one recipient have messages
+ * that never come again, and rows in the order of jobs cost them a fraction of rows all over the table.
  *
  * Writing and deleting may take several commits. `complete` says that all parts are there; whoever joins an
  * incomplete one writes all parts itself, so that uploads of one message need not wait for each other. */
@@ -10,7 +10,8 @@
 
 #include "queue/change.h"
 
-/* Whether a message of this hash is worth sharing: it is stored already, or came not long ago. Remembers it. */
+/* Whether a message of this hash is worth sharing: it is stored already, or came not long ago. Remembers
+ * it. */
 bool content_is_shared(struct change *c, const uint8_t hash[32]);
 /* One job more. True when the parts are there already. */
 bool content_reference(struct change *c, const uint8_t hash[32], uint64_t size);

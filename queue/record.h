@@ -49,8 +49,9 @@ static inline uint64_t job_row_open(const struct job_row *job)
     return job->by_state[RCPT_READY] + job->by_state[RCPT_DEFERRED];
 }
 
-/* T_CONTENT part 0 of a message that jobs share. A message seen for the first time in a small job has no part 0 and
- * stands under its job's number instead of its hash: next to its neighbours, not on a page of its own. */
+/* T_CONTENT part 0 of a message that jobs share. A message seen for the first time in a small job has no
+ * part 0 and stands under its job's number instead of its hash: next to its neighbours, not on a page of its
+ * own. */
 struct content_row {
     uint32_t references; /* jobs on disk that name it */
     uint64_t size;

@@ -11,7 +11,7 @@
 #define ANY         -1
 #define DELAYS(...) .delays_ms = {__VA_ARGS__}, .count = sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)
 
-/* STANDARDS.md, "Default retry by status". */
+/* By class, subject and detail; the most specific decides. Chosen from what large receivers ask for. */
 static const struct retry_rule builtin_rules[] = {
     {{4, 1, ANY}, DELAYS(15 * MINUTE, HOUR, 4 * HOUR, 8 * HOUR)},
     {{4, 2, 1}, DELAYS(30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR)},
@@ -22,8 +22,7 @@ static const struct retry_rule builtin_rules[] = {
      * transaction that holds this one alone at last, is treated as anything else. */
     {{4, 5, 3},
      DELAYS(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR)},
-    /* The path pauses for as long; attempts are not counted, so that the first delay is what a recipient
-       sees. */
+    /* The path pauses for as long; attempts are not counted, so a recipient sees the first delay only. */
     {{4, 7, ANY}, DELAYS(MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 16 * MINUTE, 32 * MINUTE, HOUR)},
     {{4, ANY, ANY}, DELAYS(10 * MINUTE, 20 * MINUTE, 40 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR)},
 };

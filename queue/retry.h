@@ -1,9 +1,9 @@
 /* retry.h - when a deferred recipient is tried again: the policy, pure.
  *
- * A table holds the operator's rules before the built-in ones (STANDARDS.md, "Default retry by status"). Of
- * the operator's rules the most specific that matches decides, and any of them beats every built-in one; the
- * same among the built-in ones. Whoever asks has decided to defer: a status is taken as of class 4 whatever
- * it says (450 5.1.1 does happen), and no status at all is "anything else".
+ * A table holds the operator's rules before the built-in ones (builtin_rules in retry.c). Of the operator's
+ * rules the most specific that matches decides, and any of them beats every built-in one; the same among the
+ * built-in ones. Whoever asks has decided to defer: a status is taken as of class 4 whatever it says (450
+ * 5.1.1 does happen), and no status at all is "anything else".
  *
  * Greylisting is told by the reply's text (retry_is_greylisting), whatever its status. A 4.7 reply that is
  * not greylisting is about the path, not the recipient: retry_pauses_path is true, the route pauses the path

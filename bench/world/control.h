@@ -1,12 +1,12 @@
-/* control.h - the world asked and changed while it runs: a Unix stream socket, one line in, one line of JSON
- * out.
+/* control.h - the world asked and changed while it runs: a Unix stream socket, a line in, a line of JSON out.
  *
  *     stats                     see report.h; the delivery log is written out first
  *     ports                     see report.h
  *     reset                     all counts from 0, greylists and such forgotten
  *     host NAME KEY VALUE       sets one key of its character (character.h); NAME may be a glob or a group;
- * VALUE is YAML; `host NAME prompt true` makes it a good host again domain NAME {KEY: …}      replaces the
- * domain, or makes it quit
+ *                               VALUE is YAML; `host NAME prompt true` makes it a good host again
+ *     domain NAME {KEY: …}      replaces the domain, or makes it
+ *     quit
  *
  * Answers are {"ok": …} or {"error": "…"}. */
 #ifndef POSTRIDER_WORLD_CONTROL_H

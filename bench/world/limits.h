@@ -18,9 +18,7 @@
 #define WORLD_ADDRESS_MAX        320
 #define WORLD_RECIPIENTS_MAX     50000 /* of one transaction, where no max_recipients is set */
 #define WORLD_ENVELOPE_MAX       (20 * 1024 * 1024)
-#define WORLD_REMEMBERED_MAX                                                                                 \
-    8000000 /* greylisted pairs and counted rules; forgotten all at once beyond it                           \
-             */
+#define WORLD_REMEMBERED_MAX     8000000 /* greylisted pairs and counted rules; beyond it all are forgotten */
 #define WORLD_CONTROL_LINE_MAX   (1024 * 1024)
 #define WORLD_CONTROL_CLIENTS    64
 #define WORLD_CONTROL_ANSWER_MAX (1024 * 1024 * 1024)

@@ -58,9 +58,9 @@
  *    "rows":[{"domain":"example.com","queued","ready","deferred",
  *    "delivered","bounced","expired","next":TIME|null}…],"more":0}
  *   by falling queued; with all=1 also what has nothing queued any more (its totals stay). `more` rows were
- * left out. A row's key is named as `by`: "domain", "site" ("" where not known yet), "tenant", "status" (with
- * "phrase", and "deferred" only), "age" ("<5m" "<1h" "<4h" "<1d"
- *   "<4d" ">=4d" since accepted, in this order; no "next"). ready counts what is in flight, too.
+ *   left out. A row's key is named as `by`: "domain", "site" ("" where not known yet), "tenant", "status"
+ *   (with "phrase", and "deferred" only), "age" ("<5m" "<1h" "<4h" "<1d" "<4d" ">=4d" since accepted, in this
+ *   order; no "next"). ready counts what is in flight, too.
  * POST /v1/queue/retry (tenant, campaign, job, domain, site, status: parameters, or a JSON object of strings)
  *   What is deferred and matches is due at once. 200 or 202 {"done","op","matched","changed","in_flight"}.
  *
@@ -84,11 +84,16 @@
  * GET /v1/ops, /v1/ops/N
  *   {"ops":[OP…]}; OP = {"op","kind":"cancel","done","matched","changed","started"}
  * GET /v1/events (after=SEQ, follow=1, limit=N, job=J, type=a,b)
- *   NDJSON of events as INTERFACE.md has them. Without follow it ends with what is there; with it, it stays
- *   and sends each event within 100 ms of its commit. Without after: all that is kept. "next" is set for
- *   deferred ones, "category" for bounced and expired ones, both null otherwise.
+ *   NDJSON of {"seq","time","type","rid","job","tenant","campaign","id","to","domain","site","source","mx",
+ *   "attempt","code","status","reply","tls","delay_ms","next","category"}; type is accepted delivered deferred
+ *   bounced expired cancelled suppressed delayed or complained. "next" is set for deferred ones, "category"
+ *   for bounced and expired ones, both null otherwise. Without follow it ends with what is there; with it, it
+ *   stays and sends each event within 100 ms of its commit. Without after: all that is kept.
  * GET /v1/status
- *   the object of `status --json` (INTERFACE.md), and "full":bool,"stopping":bool.
+ *   {"version","uptime_s","queued","ready","in_flight","deferred","held","sessions","sites","jobs","accepted",
+ *   "delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes","full":bool,
+ *   "stopping":bool}; queued is every recipient that has not ended; accepted to expired are totals since the
+ *   state directory was made.
  * GET /metrics, GET /healthz ("ok", 200; 503 with "stopping" or "full"). */
 #ifndef POSTRIDER_ADMIN_API_H
 #define POSTRIDER_ADMIN_API_H

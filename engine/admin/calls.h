@@ -57,8 +57,8 @@ void operate(struct api *api, struct http_request *request, enum op_kind kind,
              const struct store_filter *filter, json_t *extra);
 /* All lanes. */
 void visit_lanes(struct store *store, lane_visit *visit, void *user);
-/* All jobs that have not ended, newest first. Returns how many rows that took: ended ones lie between them, as
- * long as they are retained. */
+/* All jobs that have not ended, newest first. Returns how many rows that took: ended ones lie between them,
+ * as long as they are retained. */
 typedef void job_visit(const struct job_info *job, void *user);
 uint64_t visit_open_jobs(struct store *store, job_visit *visit, void *user);
 

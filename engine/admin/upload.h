@@ -1,5 +1,4 @@
-/* upload.h - POST /v1/jobs: a body of jobs and recipients to the store, as it comes (INTERFACE.md, "Job
- * API").
+/* upload.h - POST /v1/jobs: a body of jobs and recipients to the store, as it comes.
  *
  * Runs on HTTP's threads and never blocks: while a window of recipients is being written, and until a job is
  * committed, the client is held back. The answer says what was committed; a body that is cut short leaves

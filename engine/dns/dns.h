@@ -4,8 +4,8 @@
  * ares.h and asks the network; dns.c holds the cache and the logic, and the simulator replaces the former.
  * Answers come through a callback, never from within the call; equal questions under way share one query.
  *
- * RFC 5321 5.1 (MX, implicit MX, order), RFC 7505 (null MX), RFC 2308 (negative answers), RFC 2181 (CNAME).
- */
+ * RFC 5321 5.1 (MX, implicit MX, order), RFC 7505 (null MX), RFC 2308 (negative answers), RFC 2181
+ * (CNAME). */
 #ifndef POSTRIDER_DNS_DNS_H
 #define POSTRIDER_DNS_DNS_H
 
@@ -97,8 +97,8 @@ bool dns_busy(const struct dns *dns);
 void dns_flush(struct dns *dns);
 
 /* The registrable domain of a host name (libpsl), e.g. mx1.mail.example.co.uk -> example.co.uk; the name
- * itself where there is none (an address literal, a public suffix). Returns a view into `host`. Any thread.
- */
+ * itself where there is none (an address literal, a public suffix). Returns a view into `host`. Any
+ * thread. */
 struct str dns_registrable(struct str host);
 
 #endif

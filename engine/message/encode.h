@@ -1,8 +1,8 @@
 /* encode.h - transfer encodings (RFC 2045): quoted-printable and base64. Private to message/.
  *
  * The encoder of quoted-printable is the same for what is compiled and for what a variable brings, so that
- * the pieces fit together: whatever lies at a piece's border is written so that it is right beside anything.
- */
+ * the pieces fit together: whatever lies at a piece's border is written so that it is right beside
+ * anything. */
 #ifndef POSTRIDER_MESSAGE_ENCODE_H
 #define POSTRIDER_MESSAGE_ENCODE_H
 

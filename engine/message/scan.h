@@ -2,8 +2,7 @@
  *
  * The value is unfolded UTF-8 without controls, except that SCAN_MARK stands for each variable. The pieces
  * are kinds and flags of record.h, handed to a sink in order: it writes them (field.h) or records them as
- * ops. A
- * *_VALUE piece stands for the next mark and has no text. */
+ * ops. A *_VALUE piece stands for the next mark and has no text. */
 #ifndef POSTRIDER_MESSAGE_SCAN_H
 #define POSTRIDER_MESSAGE_SCAN_H
 

@@ -45,8 +45,9 @@ static void carrier_set_idle(struct carrier *carrier, bool idle)
     }
 }
 
-/* Another pool waits for the place of this connection: an idle one gives it up at once, a busy one when it has had its
- * turn, so that a domain with a million recipients does not keep a small one of the same site waiting. */
+/* Another pool waits for the place of this connection: an idle one gives it up at once, a busy one when it
+ * has had its turn, so that a domain with a million recipients does not keep a small one of the same site
+ * waiting. */
 static bool carrier_should_yield(const struct carrier *carrier, bool idle)
 {
     const struct pool *pool = carrier->pool;

@@ -1,8 +1,8 @@
 /* host.h - what is remembered of a mail host's address: dead until when, and whether TLS failed there.
  *
  * One table a worker, by address and port, at most HOSTS_REMEMBERED_MAX entries (the stalest goes first). A
- * dead host is not tried again before its time; each failure in a row doubles that, each success forgets it.
- */
+ * dead host is not tried again before its time; each failure in a row doubles that, each success forgets
+ * it. */
 #ifndef POSTRIDER_ROUTE_HOST_H
 #define POSTRIDER_ROUTE_HOST_H
 
@@ -11,8 +11,8 @@
 /* Remembers a failure to connect; returns until when (mono_ns) the address is left alone. */
 int64_t host_failed(struct router *router, const struct sockaddr_storage *address,
                     const struct config_site *settings);
-/* A connection got through to EHLO and was then lost before it was of use. The first time is no failure (receivers do
- * that); once more after HOST_LOST_AGAIN_MS, without a success in between, is one. */
+/* A connection got through to EHLO and was then lost before it was of use. The first time is no failure
+ * (receivers do that); once more after HOST_LOST_AGAIN_MS, without a success in between, is one. */
 void host_lost(struct router *router, const struct sockaddr_storage *address,
                const struct config_site *settings);
 /* A message was taken there. */

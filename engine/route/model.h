@@ -47,6 +47,11 @@ struct strand {
     unsigned source;                       /* index in config.sources */
 };
 
+/* Lanes that wait for room: the router's when the worker's memory is used up, a path's when that has its share. */
+struct lane_line {
+    struct lane *head, **tail;
+};
+
 enum lane_state {
     LANE_RESOLVING, /* its domain's MX is being asked for */
     LANE_ROUTED,
@@ -60,11 +65,9 @@ struct lane {
     uint32_t id;
     enum job_class class_;
     enum lane_state state;
-    bool idle;   /* the store said that it has nothing more */
-    bool taking; /* a store_take is under way */
-    bool
-        renewed; /* announced again meanwhile: the store's "idle" in the answer to come is already out of date */
-    bool starved; /* in the router's list of lanes that wait for credit */
+    bool idle;    /* the store said that it has nothing more */
+    bool taking;  /* a store_take is under way */
+    bool renewed; /* announced again meanwhile: the store's "idle" in the answer to come is out of date */
     bool asking;  /* a DNS question is under way */
     bool sampled; /* held: one batch was taken and deferred */
     bool reaping; /* in the router's list of lanes that may be over */
@@ -80,7 +83,9 @@ struct lane {
     struct wheel_timer timer;
     int64_t hold_until_ns;
     int64_t fresh_until_ns; /* the MX answer serves until then */
-    struct lane *starved_next, *reap_next;
+    struct lane_line *line; /* the list in which it waits for room in memory; NULL: in none */
+    struct lane *line_next, *reap_next;
+    struct path *asked_path; /* whose `asked` it counts in while taking */
     unsigned strand_count;
     struct strand *strands; /* one a source; NULL until routed */
     char tenant_name[NAME_MAX_BYTES + 1];
@@ -151,7 +156,9 @@ struct path {
     double window;            /* how many connections feedback allows now */
     double ceiling;           /* what it was when the receiver refused one more, */
     int64_t ceiling_until_ns; /* believed so long */
-    unsigned refusals;        /* in a row */
+    unsigned buffered, asked; /* recipients in its strands; asked for by lanes of which it is the first */
+    struct lane_line hungry;
+    unsigned refusals; /* in a row */
     struct limit messages, connects;
     int64_t pause_until_ns;              /* the receiver said 4.7; 0: not paused */
     unsigned pauses;                     /* in a row */
@@ -193,7 +200,8 @@ struct router {
     struct taken *settled; /* to hand to the store at the end of the step */
     unsigned taken, asked, in_flight,
         sessions; /* recipients in memory, asked for, in transactions; connections */
-    struct lane *starved, **starved_tail, *reap;
+    struct lane_line starved;
+    struct lane *reap;
     struct path *line, **line_tail;
     struct carrier_list idlers; /* of all pools, the longest idle first */
     struct shipment *free_shipments;

@@ -79,6 +79,7 @@ struct path *path_get(struct router *router, const char *site, const struct conf
     path->settings = settings;
     path->source = &router->config->sources[source];
     path->wait_tail = &path->wait_head;
+    path->hungry.tail = &path->hungry.head;
     path->window = WINDOW_START;
     path->key_size = n;
     memcpy(path->key, key, n);
@@ -103,7 +104,7 @@ void path_free(struct path *path)
 static bool path_is_forgettable(const struct path *path)
 {
     int64_t now_ns = path->router->now.mono_ns;
-    return path->pools == NULL && path->pause_until_ns <= now_ns && path->pauses == 0 &&
+    return path->pools == NULL && path->asked == 0 && path->pause_until_ns <= now_ns && path->pauses == 0 &&
            path->messages.ready_ns <= now_ns && path->connects.ready_ns <= now_ns && path_rate_1m(path) == 0;
 }
 

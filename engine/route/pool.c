@@ -153,11 +153,13 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **o
     strand->lane->in_flight += count;
     pool->backlog -= count;
     pool->in_flight += count;
+    path->buffered -= count;
     path->router->in_flight += count;
     if (strand->buffered == 0)
         flow_leave_turns(strand);
     path_sent(path);
     lane_want(strand->lane);
+    lane_feed_path(path);
     *out = strand;
     return list;
 }
@@ -315,6 +317,7 @@ static void pool_run(struct pool *pool)
         pool_free(pool);
         return;
     }
+    lane_feed_path(pool->path);
     if (!pool_is_open(pool))
         return;
     if (pool->held) {

@@ -1,28 +1,29 @@
-/* verdict.c - what replies mean. The whole table; the first row that fits decides. "given" is an enhanced status at the
- * start of the text (RFC 2034), its class set to that of the outcome: where they differ the reply code decides. A
- * status that is not given is derived from words, then from code and step (RFC 5248, RFC 3463).
+/* verdict.c - what replies mean. The whole table; the first row that fits decides. "given" is an enhanced
+ * status at the start of the text (RFC 2034), its class set to that of the outcome: where they differ the
+ * reply code decides. A status that is not given is derived from words, then from code and step (RFC 5248,
+ * RFC 3463).
  *
- *   step              reply                              outcome    scope        also
+ *   step              reply                              outcome    scope      also
  *   end of data       2xx                                delivered  recipient
  *   DATA              3xx                                none
  *   not DATA          2xx                                none
- *   DATA; others      2xx; 3xx                           deferred   session*     4.5.0: it answers something else
- *   greeting to TLS   4xx, 5xx with x.7.y                deferred   path         it has something against us
- *   greeting to TLS   4xx, 5xx                           deferred   host         554: no service here (RFC 5321 3.1)
+ *   DATA; others      2xx; 3xx                           deferred   session*   4.5.0: answers something else
+ *   greeting to TLS   4xx, 5xx with x.7.y                deferred   path       it has something against us
+ *   greeting to TLS   4xx, 5xx                           deferred   host       554: no service, RFC 5321 3.1
  *   RSET, QUIT        4xx, 5xx                           deferred   session
- *   RCPT, DATA        4xx, 552, "too many recipients"    deferred   recipient    4.5.3, again_now
+ *   RCPT, DATA        4xx, 552, "too many recipients"    deferred   recipient  4.5.3, again_now
  *                     or x.5.3
- *   any               4xx, greylisting by words          deferred   narrow       greylisted
- *   any               4xx, "messages per connection"     deferred   session      a new connection will do
- *   any               4xx with 4.7.y                     deferred   path         421 too
- *   any               421                                deferred   session      the connection is over
+ *   any               4xx, greylisting by words          deferred   narrow     greylisted
+ *   any               4xx, "messages per connection"     deferred   session    a new connection will do
+ *   any               4xx with 4.7.y                     deferred   path       421 too
+ *   any               421                                deferred   session    the connection is over
  *   any               other 4xx                          deferred   narrow
- *   any               552, mailbox full by words, x.2.2  deferred   narrow       4.2.2
+ *   any               552, mailbox full by words, x.2.2  deferred   narrow     4.2.2
  *   any               other 5xx                          failed     narrow
  *
- * narrow: recipient for RCPT, else transaction. session*: host before the session is ready. RFC 5321 4.5.3.1.10 has
- * 552 for too many recipients taken as 452. Any 4xx may name a time to wait. No reply at all, time-outs and what is
- * refused without asking: verdict_local, by the session. */
+ * narrow: recipient for RCPT, else transaction. session*: host before the session is ready. RFC 5321
+ * 4.5.3.1.10 has 552 for too many recipients taken as 452. Any 4xx may name a time to wait. No reply at all,
+ * time-outs and what is refused without asking: verdict_local, by the session. */
 #include "engine/smtp/verdict.h"
 
 #include "engine/smtp/words.h"

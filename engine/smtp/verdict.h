@@ -1,7 +1,7 @@
 /* verdict.h - what a reply, or the lack of one, means: the outcome, and how far it hurts.
  *
- * Pure. One place decides what failures mean: the table in verdict.c; reply rules of operators (issue of
- * receivers' replies) enter there too. Never empty: a verdict always has a status and a text. */
+ * Pure. One place decides what failures mean: the table in verdict.c. Never empty: a verdict always has a
+ * status and a text. */
 #ifndef POSTRIDER_SMTP_VERDICT_H
 #define POSTRIDER_SMTP_VERDICT_H
 

@@ -1,7 +1,7 @@
 /* words.h - what the words of a reply say, where codes don't: greylisting, a full mailbox, a time to wait.
  * Pure.
  *
- * Private to verdict.c. Receivers' own phrases belong in reply rules; these are what many servers share. */
+ * Private to verdict.c. These are phrases that many servers share; one receiver's own have no place here. */
 #ifndef POSTRIDER_SMTP_WORDS_H
 #define POSTRIDER_SMTP_WORDS_H
 

@@ -24,7 +24,7 @@ def test_a_domain_that_comes_while_its_site_is_paused(scene):
               ONE_DOMAIN + [{"name": "b.test", "mx": [[10, "mx2.a.test"]]}],
               sites='  - { name: both, mx: ["*.a.test"] }\n', site=QUICK, config=RETRY)
     submit(s, ["a@a.test"])
-    wait_for(lambda: s.daemon.get("/v1/sites").json["sites"][0]["blocked_by"] == "pause")
+    wait_for(lambda: "pause" in s.daemon.get("/v1/sites").body)
     drained(s, submit(s, ["b@b.test"])["job"], 8)
 
 
@@ -67,3 +67,15 @@ def test_an_idle_connection_makes_way_when_the_window_is_full(scene):
               sites='  - { name: both, mx: ["*.a.test"], idle_timeout: 20s }\n', config=RETRY)
     drained(s, submit(s, [f"u{i}@a.test" for i in range(300)])["job"])
     drained(s, submit(s, ["b@b.test"])["job"], 6)
+
+
+def test_a_slow_site_with_many_domains_leaves_room_for_others(scene):
+    """Eight hundred domains behind a host that never answers MAIL: what they may keep in memory is a share of it."""
+    silent = [{"name": f"s{i}.test", "mx": [[10, "mx.a.test"]]} for i in range(800)]
+    s = scene(host(silent_at="mail") + [{"name": "mx.b.test", "address": "127.0.8.3"}],
+              silent + [{"name": "b.test", "mx": [[10, "mx.b.test"]]}, {"name": "c.test", "mx": [[10, "mx.b.test"]]}],
+              config=RETRY + "stop_timeout: 1s\n")
+    submit(s, [f"u{n}@s{i}.test" for i in range(800) for n in range(120)])
+    time.sleep(3)
+    drained(s, submit(s, ["x@b.test"], **{"class": "transactional"})["job"], 3)
+    drained(s, submit(s, ["x@c.test"])["job"], 3)

@@ -126,8 +126,8 @@ static bool decode_events(struct str row)
     return !r.bad && n > 0;
 }
 
-/* Cut short anywhere it must be refused; with any byte changed it may be read, but never beyond its end (which
- * AddressSanitizer sees, for each try has its exact allocation). */
+/* Cut short anywhere it must be refused; with any byte changed it may be read, but never beyond its end
+ * (which AddressSanitizer sees, for each try has its exact allocation). */
 static void damage(decode_row *decode, struct str row)
 {
     struct prng prng = {row.n};

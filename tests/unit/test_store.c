@@ -724,8 +724,8 @@ static void reports_only_what_is_asked(void **state)
     world_end(&w);
 }
 
-/* A message that comes again is stored once, for as long as a job names it. The first time it is a small job's own,
- * for most of those never come again. */
+/* A message that comes again is stored once, for as long as a job names it. The first time it is a small
+ * job's own, for most of those never come again. */
 static void shares_contents(void **state)
 {
     struct world w;

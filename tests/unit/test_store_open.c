@@ -1,6 +1,6 @@
-/* test_store_open.c - what an operator may meet: a directory that cannot be used, a disk that is full or fails. Each is
- * one sentence, and nothing accepted is lost. The disk is stood in for by three calls of this file, which come
- * before the C library's. */
+/* test_store_open.c - what an operator may meet: a directory that cannot be used, a disk that is full or
+ * fails. Each is one sentence, and nothing accepted is lost. The disk is stood in for by three calls of this
+ * file, which come before the C library's. */
 #include "tests/unit/store_check.h"
 
 #include <errno.h>
@@ -128,7 +128,8 @@ static void newer_or_damaged(void **state)
     world_end(&w);
 }
 
-/* No room to allocate: admits are refused, settles wait and are not lost, and all goes on when there is room. */
+/* No room to allocate: admits are refused, settles wait and are not lost, and all goes on when there is
+ * room. */
 static void full_disk(void **state)
 {
     struct world w;
