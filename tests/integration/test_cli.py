@@ -150,6 +150,7 @@ def test_help():
         one = good(cli("help", command))
         assert one.startswith(f"usage: postrider [-s SOCKET] {command}")
         assert good(cli(command, "--help")) == one
+        assert all(len(line) <= 80 for line in (everything + one).splitlines())
     assert good(cli("version")).startswith("postrider 0.")
     assert json.loads(good(cli("version", "--json")))["version"] == good(cli("--version")).split()[1]
 

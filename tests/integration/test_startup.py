@@ -28,9 +28,11 @@ def fails(daemon, *words, directory=None):
 def test_usage():
     none = subprocess.run([os.path.join(BUILD, "postriderd")], capture_output=True, text=True, timeout=10)
     assert none.returncode == 2 and "-c" in none.stderr
-    help_ = subprocess.run([os.path.join(BUILD, "postriderd"), "--help"], capture_output=True, text=True, timeout=10)
+    program = os.path.join(BUILD, "postriderd")
+    help_ = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10)
     assert help_.returncode == 0 and "usage" in help_.stdout
-    assert subprocess.run([os.path.join(BUILD, "postriderd"), "--version"], capture_output=True, timeout=10).returncode == 0
+    assert all(len(line) <= 80 for line in help_.stdout.splitlines())
+    assert subprocess.run([program, "--version"], capture_output=True, timeout=10).returncode == 0
 
 
 def test_configuration_errors_are_all_shown_with_their_place(tmp_path):

@@ -717,7 +717,8 @@ def test_scenario_errors(tmp_path, text, where):
 def test_usage_and_help():
     program = os.path.join(BUILD, "world")
     assert subprocess.run([program], capture_output=True, timeout=10).returncode == 2
-    assert b"greylist" in subprocess.run([program, "--help"], capture_output=True, timeout=10, check=True).stdout
+    text = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10, check=True).stdout
+    assert "greylist" in text and all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_taken_port_is_said(world, tmp_path):
