@@ -45,14 +45,16 @@ static void carrier_set_idle(struct carrier *carrier, bool idle)
     }
 }
 
-/* One that has something to send, waits for a rate, and has sent nothing yet keeps its place: else pools would take turns
+/* One that has something to send, waits for a rate, and has sent nothing yet keeps its place: else pools
+ * would take turns
  * at opening connections, and none at sending. */
 static bool carrier_may_go(const struct carrier *carrier)
 {
     return carrier->pool->backlog == 0 || session_carried(carrier->session) > 0;
 }
 
-/* Another pool waits for the place of this connection: an idle one gives it up at once, a busy one when it has had its
+/* Another pool waits for the place of this connection: an idle one gives it up at once, a busy one when
+ * it has had its
  * turn, so that a domain with a million recipients does not keep a small one of the same site waiting. */
 static bool carrier_should_yield(const struct carrier *carrier, bool idle)
 {

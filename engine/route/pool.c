@@ -237,7 +237,8 @@ static void pool_make_room(struct pool *pool, bool same_path)
         carrier_stop(idler, false);
 }
 
-/* True when another connection would be of use: more waits than connections on their way will take, and none of those
+/* True when another connection would be of use: more waits than connections on their way will take, and
+ * none of those
  * there are stands idle, which with work waiting means that a rate is used up. */
 static bool pool_needs_connection(const struct pool *pool)
 {

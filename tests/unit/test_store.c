@@ -422,7 +422,8 @@ static void cancels_after_crash(void **state)
     world_end(&w);
 }
 
-/* What is given back in the very change that ends its job's time ends with it, and does not stand as ready until the
+/* What is given back in the very change that ends its job's time ends with it, and does not stand as
+ * ready until the
  * timer looks again. */
 static void expires_with_what_is_given_back(void **state)
 {
@@ -753,7 +754,8 @@ static void reports_only_what_is_asked(void **state)
     world_end(&w);
 }
 
-/* A message that comes again is stored once, for as long as a job names it. The first time it is a small job's own,
+/* A message that comes again is stored once, for as long as a job names it. The first time it is a small
+ * job's own,
  * for most of those never come again. */
 static void shares_contents(void **state)
 {
