@@ -244,9 +244,9 @@ def test_limits_hold_as_the_receiver_counts_them(scene):
     counts = s.world.counts("mx.a.test")
     assert counts["connections"]["max"] <= 3
     assert counts["connections"]["total"] >= 50, "four messages a connection"
-    assert counts["peak_messages_per_s"] <= 101, "50/s, with a burst of a second's worth"
+    assert counts["peak_messages_per_s"] <= 53, "50/s and what the world's second cuts"
     times = sorted(d.time_ms for d in s.delivered())
-    assert times[-1] - times[0] >= 2500, "200 messages at 50/s after a burst of 50"
+    assert times[-1] - times[0] >= 3500, "200 messages at 50/s"
 
 
 def test_routes_go_to_their_host(scene):
