@@ -424,8 +424,8 @@ static void cancels_after_crash(void **state)
     world_end(&w);
 }
 
-/* What is given back in the very change that ends its job's time ends with it, and does not stand as ready until the
- * timer looks again. */
+/* What is given back in the very change that ends its job's time ends with it, and does not stand as ready
+ * until the timer looks again. */
 static void expires_with_what_is_given_back(void **state)
 {
     struct world w;
