@@ -8,7 +8,7 @@ B := build$(if $(SANITIZER),-$(subst $(comma),-,$(SANITIZER)))$(if $(filter clan
 VERSION := 0.1.0
 PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
+HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-sanitize-recover=undefined -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
 OPT ?= -O2 -g
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(HARDEN) \
@@ -58,6 +58,8 @@ $B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/libunit.a: $(call obj,$(UNIT_PARTS))
 	@rm -f $@ && ar rcs $@ $^
 $B/unit/%: $B/obj/tests/unit/%.o $B/libunit.a $B/libpostrider.a
@@ -75,10 +77,10 @@ test: deps-test
 	@$(MAKE) --no-print-directory -j2 programs units
 	@$(MAKE) --no-print-directory test-unit test-integration
 test-unit: units
-	@failed=; for t in $(UNIT); do echo "== $$t"; timeout 300 $$t || failed="$$failed $$t"; done; \
+	@failed=; for t in $(UNIT); do echo "== $$t"; TSAN_OPTIONS=halt_on_error=1 timeout 300 $$t || failed="$$failed $$t"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 test-integration:
-	BUILD=$B $(PY) -m pytest -q -x --durations=5 -p no:cacheprovider tests/integration $(PYTEST)
+	BUILD=$B $(PY) -m pytest -q --durations=5 -p no:cacheprovider tests/integration $(PYTEST)
 test-all: test
 	@$(MAKE) --no-print-directory -j2 SANITIZER=address,undefined programs units
 	@$(MAKE) --no-print-directory SANITIZER=address,undefined test-unit test-integration

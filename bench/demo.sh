@@ -121,12 +121,18 @@ say "8. A delivery status notification, as its reader gets it"
 report=
 find_report() {
     report=$(curl -sS --unix-socket "$dir/control.sock" "http://postrider/v1/jobs?limit=1000" | tr '{' '\n' |
-        grep '"report": *true' | sed -n 's/.*"job": *"\([0-9]*\)".*/\1/p' | tail -n 1)
+        grep '"report": *true' | sed -n 's/.*"job": *"\([0-9]*\)".*/\1/p' | head -n 1) # the newest is the shortest
     [ -n "$report" ]
 }
 wait_until 30 "the report" find_report
 curl -sS --unix-socket "$dir/control.sock" "http://postrider/v1/recipients/$report-0-0/message" >"$dir/dsn"
-awk 'NR <= 60 { print } NR == 61 { print "[…]" } { last[NR % 12] = $0 } END { for (i = NR - 11; i <= NR; i++) if (i > 61) print last[i % 12] }' "$dir/dsn" | tr -d '\r'
+# Its beginning, the part for machines, and the end; in between it goes on alike.
+tr -d '\r' <"$dir/dsn" | awk '
+    /^Content-Type: message\/delivery-status/ { part = NR }
+    NR <= 38 || (part && NR < part + 26) { print; skipped = 0; next }
+    !skipped { print "[…]"; skipped = 1 }
+    { last[NR % 14] = $0 }
+    END { for (i = NR - 13; i <= NR; i++) if (i >= part + 26) print last[i % 14] }'
 
 say "9. What the receivers counted"
 kill -TERM "$daemon"

@@ -76,8 +76,7 @@ static void paths_fill(const struct path *path, struct path_info *info)
     for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
         info->buffered += (unsigned)pool->backlog;
         info->lanes += pool->strand_count;
-        for (const struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
-            info->in_flight += strand->lane->strand_count == 1 ? strand->lane->in_flight : 0;
+        info->in_flight += pool->in_flight;
     }
     paths_fill_holds(path, info);
 }
@@ -140,22 +139,39 @@ struct lane_look {
     struct lane_why why;
 };
 
-static void lane_why_path(const struct lane *lane, const struct strand *strand, struct lane_why *why)
+/* What holds one strand, if anything. */
+static struct path_answer strand_check(const struct strand *strand)
 {
     const struct pool *pool = strand->pool;
-    const struct path *path = pool->path;
-    const struct router *router = lane->router;
-    struct path_answer answer = path_check(path, PATH_SEND);
+    int64_t now_ns = pool->path->router->now.mono_ns;
+    struct path_answer answer = path_check(pool->path, PATH_SEND);
+    if (answer.yes && pool->hold_until_ns > now_ns)
+        return (struct path_answer){false, "unreachable", pool->hold_until_ns};
+    if (answer.yes && strand->lane->limit && shared_limit_when_ns(strand->lane->limit, now_ns) > now_ns)
+        return (struct path_answer){false, "tenant_max_rate",
+                                    shared_limit_when_ns(strand->lane->limit, now_ns)};
+    return answer.yes && pool->waiting ? path_check(pool->path, PATH_CONNECT) : answer;
+}
+
+/* Of several sources the one that may send, else the one that may first. */
+static void lane_why_path(const struct lane *lane, struct lane_why *why)
+{
+    const struct strand *strand = &lane->strands[0];
+    struct path_answer answer = strand_check(strand);
+    for (unsigned i = 1; i < lane->strand_count && !answer.yes; i++) {
+        struct path_answer other = strand_check(&lane->strands[i]);
+        if (other.yes || other.until_ns < answer.until_ns) {
+            answer = other;
+            strand = &lane->strands[i];
+        }
+    }
+    const struct path *path = strand->pool->path;
     snprintf(why->site, sizeof why->site, "%s", path_site(path));
     snprintf(why->source, sizeof why->source, "%s", path->source->name);
-    if (answer.yes && pool->hold_until_ns > router->now.mono_ns)
-        answer = (struct path_answer){false, "unreachable", pool->hold_until_ns};
-    if (answer.yes && pool->waiting)
-        answer = path_check(path, PATH_CONNECT);
     if (answer.yes)
         return;
     snprintf(why->limit, sizeof why->limit, "%s", answer.limit);
-    why->until_ms = inspect_wall_ms(router, answer.until_ns);
+    why->until_ms = inspect_wall_ms(lane->router, answer.until_ns);
     snprintf(why->reason, sizeof why->reason, "%s", path->reason);
 }
 
@@ -178,8 +194,8 @@ static void lane_run(struct look *look, struct router *router)
         snprintf(why->reason, sizeof why->reason, "%.*s", (int)lane->doom->text_size, lane->doom->text);
     }
     if (lane->state == LANE_ROUTED && lane->strand_count > 0)
-        lane_why_path(lane, &lane->strands[0], why);
-    if (lane->starved)
+        lane_why_path(lane, why);
+    if (lane->line == &router->starved)
         snprintf(why->limit, sizeof why->limit, "memory");
 }
 

@@ -57,7 +57,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->sessions_all = settings->sessions_all;
     router->prng.state = settings->seed;
     router->now = now;
-    router->starved_tail = &router->starved;
+    router->starved.tail = &router->starved.head;
     router->line_tail = &router->line;
     TAILQ_INIT(&router->idlers);
     wheel_init(&router->wheel, now);
@@ -161,6 +161,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
 {
     struct router *router = &worker->router;
     router->now = now;
+    io_run(router->io); /* what the last step waited for: now, so that its callbacks see the time it is */
     for (struct inbox_node *node = inbox_take(worker->inbox), *next; node != NULL; node = next) {
         next = node->next;
         worker_hear(worker, node);
@@ -186,7 +187,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         wait_ns = STEP_WAIT_MAX_NS;
     if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL)
         wait_ns = 0;
-    io_step(router->io, worker->inbox, wait_ns);
+    io_wait(router->io, worker->inbox, wait_ns);
     return true;
 }
 

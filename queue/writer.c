@@ -245,17 +245,18 @@ static bool work_waits(const struct store *store, struct now now)
 static void change_fill(struct store *store, struct change *c)
 {
     struct writer *writer = &store->writer;
-    bool others = writer->ops != NULL || timers_due(store, c->now);
-    /* Before the settles: those of a job cancelled here become cancelled in the same change. */
-    change_allow(c, 50);
+    /* Before the settles: those of a job cancelled or expired here end in the same change. After them, what
+     * they gave back as ready is still claimed, so that it would be passed over and stand until the timer's
+     * next try. */
+    change_allow(c, 40);
     ops_write(store, c);
-    change_allow(c, writer->admits != NULL ? 60 : others ? 80 : 100);
+    change_allow(c, 50);
+    timers_write(store, c);
+    change_allow(c, writer->admits != NULL ? 75 : 100);
     settle_write(store, c);
-    change_allow(c, others ? 80 : 100);
+    change_allow(c, 100);
     admits_write(writer, c, true);
     admits_write(writer, c, false);
-    change_allow(c, 100);
-    timers_write(store, c);
 }
 
 static void round_write(struct store *store, struct now now)

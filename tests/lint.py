@@ -126,7 +126,7 @@ def check_shape(path):
 def check_python(path):
     """Long lines; a line that is one long string is data."""
     for number, line in enumerate(read(path).split("\n"), 1):
-        if len(line) > COLUMNS and not re.fullmatch(r"""\s*[rbf]*(["']).*\1[,)\]}]*""", line):
+        if len(line) > COLUMNS and not re.fullmatch(r"""\s*[rbf]*(["'])(?!\1).*\1[,)\]}]*""", line):
             yield f"{path}:{number}: {len(line)} columns; at most {COLUMNS}"
 
 

@@ -14,7 +14,7 @@ struct intake;
 
 struct api {
     struct api_context context;
-    struct http *http;
+    struct http *http; /* for its owner; handlers run before it is set */
     struct intake *intake;
     struct rates *rates;
     struct http_listener listeners[2];

@@ -53,12 +53,13 @@ static uint64_t at_most(uint64_t value, uint64_t most)
     return value < most ? value : most;
 }
 
-static void collect_figures(struct api *api, struct now now, struct figures *f)
+static void collect_figures(struct api *api, const struct http_request *request, struct now now,
+                            struct figures *f)
 {
     store_figures(api->context.store, &f->store);
     inspect_figures(api->context.fleet, &f->fleet);
     intake_figures(api->intake, &f->intake);
-    http_figures(api->http, &f->http);
+    http_figures(request, &f->http);
     uint64_t rest = f->store.queued - at_most(f->store.deferred, f->store.queued);
     f->fleet.in_flight = at_most(f->fleet.in_flight, rest);
     rest -= f->fleet.in_flight;
@@ -75,7 +76,7 @@ void call_status(struct http_request *request, struct now now, void *user)
     struct figures f;
     if (!for_operators(api, request))
         return;
-    collect_figures(api, now, &f);
+    collect_figures(api, request, now, &f);
     json_t *root = json_object();
     js_set(root, "version", json_string(api->context.version));
     js_set_int(root, "uptime_s", (uint64_t)f.uptime_s);
@@ -227,7 +228,7 @@ void call_metrics(struct http_request *request, struct now now, void *user)
     struct buf body;
     if (!for_operators(api, request))
         return;
-    collect_figures(api, now, &f);
+    collect_figures(api, request, now, &f);
     inspect_paths(api->context.fleet, NULL, &paths);
     if (paths.count > 0)
         qsort(paths.list, paths.count, sizeof *paths.list, by_load);

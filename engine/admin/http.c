@@ -11,6 +11,7 @@
 #include "engine/admin/http.h"
 
 #include "engine/admin/desk.h"
+#include "engine/admin/http_route.h"
 #include "engine/admin/http_socket.h"
 #include "engine/base/js.h"
 #include "engine/base/log.h"
@@ -30,7 +31,7 @@
 struct listener {
     struct http *http;
     const struct http_listener *settings;
-    struct MHD_Daemon *daemon;
+    _Atomic(struct MHD_Daemon *) daemon; /* its threads may serve before it is set */
     struct http_socket socket;
     unsigned index;
 };
@@ -50,15 +51,14 @@ struct http_request {
     struct http *http;
     struct listener *listener;
     struct MHD_Connection *connection;
-    const struct http_route *route; /* NULL: answered without */
+    struct http_match match;
     void *upload;
-    struct str segments[HTTP_SEGMENTS_MAX];
     struct {
         const char *name, *value;
     } parameters[HTTP_PARAMETERS_MAX];
-    unsigned segment_count, parameter_count;
+    unsigned parameter_count;
     struct buf body; /* of a handler's request */
-    bool suspended, kept, answered, allow;
+    bool suspended, kept, answered;
     /* The answer. */
     unsigned status;
     const char *type;
@@ -77,7 +77,7 @@ unsigned http_listener_index(const struct http_request *request)
 
 struct str http_segment(const struct http_request *request, unsigned n)
 {
-    return n < request->segment_count ? request->segments[n] : str_make("", 0);
+    return n < request->match.segment_count ? request->match.segments[n] : str_make("", 0);
 }
 
 struct str http_parameter(const struct http_request *request, const char *name)
@@ -252,14 +252,6 @@ static ssize_t stream_read(void *user, uint64_t position, char *out, size_t max)
 
 /* ---- the request ---- */
 
-/* The methods of the route as Allow wants them. */
-static const char *allowed_methods(unsigned methods)
-{
-    static const char *const names[] = {"",    "GET, HEAD",      "POST",      "GET, HEAD, POST",
-                                        "PUT", "GET, HEAD, PUT", "POST, PUT", "GET, HEAD, POST, PUT"};
-    return names[methods & 7];
-}
-
 static enum MHD_Result send_answer(struct http_request *request)
 {
     struct MHD_Response *response;
@@ -274,8 +266,8 @@ static enum MHD_Result send_answer(struct http_request *request)
     if (response == NULL)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", request->type);
-    if (request->allow)
-        MHD_add_response_header(response, "Allow", allowed_methods(request->route->methods));
+    if (request->status == 405)
+        MHD_add_response_header(response, "Allow", http_route_methods(request->match.route));
     enum MHD_Result result = MHD_queue_response(request->connection, request->status, response);
     MHD_destroy_response(response);
     return result;
@@ -293,20 +285,9 @@ static enum MHD_Result note_parameter(void *user, enum MHD_ValueKind kind, const
     return MHD_YES;
 }
 
-/* Is `name` one of the words? */
-static bool has_word(const char *words, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *at = words; n > 0 && (at = strstr(at, name)) != NULL; at += n) {
-        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))
-            return true;
-    }
-    return false;
-}
-
 static bool check_parameters(struct http_request *request)
 {
-    const char *known = request->route->parameters;
+    const struct http_route *route = request->match.route;
     int count =
         MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, note_parameter, request);
     if (count > (int)request->parameter_count) {
@@ -315,9 +296,9 @@ static bool check_parameters(struct http_request *request)
     }
     for (unsigned i = 0; i < request->parameter_count; i++) {
         const char *name = request->parameters[i].name;
-        if (!has_word(known, name)) {
+        if (!http_route_knows(route, name)) {
             http_fail(request, 400, "bad_parameter", "unknown parameter \"%.100s\": this call knows %s", name,
-                      known[0] ? known : "none");
+                      route->parameters[0] ? route->parameters : "none");
             return false;
         }
         for (unsigned j = 0; j < i; j++) {
@@ -330,50 +311,18 @@ static bool check_parameters(struct http_request *request)
     return true;
 }
 
-/* Does the path fit the pattern? Fills the segments that stars stand for. */
-static bool match_path(struct http_request *request, const char *pattern, const char *path)
-{
-    request->segment_count = 0;
-    while (*pattern != '\0' && *path != '\0') {
-        if (*pattern == '*') {
-            size_t n = strcspn(path, "/");
-            if (n == 0 || request->segment_count == HTTP_SEGMENTS_MAX)
-                return false;
-            request->segments[request->segment_count++] = str_make(path, n);
-            path += n;
-            pattern++;
-        } else if (*pattern++ != *path++) {
-            return false;
-        }
-    }
-    return *pattern == '\0' && *path == '\0';
-}
-
 static void find_route(struct http_request *request, const char *path, const char *method)
 {
     const struct http_settings *settings = &request->http->settings;
-    unsigned wanted = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 ? HTTP_GET
-                      : strcmp(method, "POST") == 0                             ? HTTP_POST
-                      : strcmp(method, "PUT") == 0                              ? HTTP_PUT
-                                                                                : 0;
-    for (size_t i = 0; i < settings->route_count; i++) {
-        const struct http_route *route = &settings->routes[i];
-        if (!match_path(request, route->pattern, path))
-            continue;
-        request->route = route;
-        if (route->methods & wanted)
-            break;
-    }
-    const struct http_route *route = request->route;
-    if (route == NULL) {
+    struct http_match *match = &request->match;
+    http_route_find(settings->routes, settings->route_count, path, method, match);
+    if (match->route == NULL)
         http_fail(request, 404, "not_found", "there is nothing at %.200s", path);
-    } else if (!(route->methods & wanted)) {
-        request->allow = true;
+    else if (!match->method)
         http_fail(request, 405, "method_not_allowed", "%.200s does not know %.20s, but %s", path, method,
-                  allowed_methods(route->methods));
-    } else if (!(route->listeners & 1u << request->listener->index)) {
+                  http_route_methods(match->route));
+    else if (!(match->route->listeners & 1u << request->listener->index))
         http_fail(request, 403, "forbidden", "%.200s is served on the control socket only", path);
-    }
 }
 
 static struct http_request *request_begin(struct listener *listener, struct MHD_Connection *connection,
@@ -388,8 +337,9 @@ static struct http_request *request_begin(struct listener *listener, struct MHD_
     request->connection = connection;
     buf_init(&request->body, HTTP_BODY_MAX);
     find_route(request, path, method);
-    if (!request->answered && check_parameters(request) && request->route->upload != NULL)
-        request->upload = request->route->upload->begin(request, clock_now(), request->http->settings.user);
+    if (!request->answered && check_parameters(request) && request->match.route->upload != NULL)
+        request->upload =
+            request->match.route->upload->begin(request, clock_now(), request->http->settings.user);
     return request;
 }
 
@@ -406,7 +356,7 @@ static size_t request_data(struct http_request *request, const char *data, size_
     struct str left = str_make(data + request->kept, n - request->kept);
     request->kept = false;
     if (left.n > 0 || n == 0)
-        request->route->upload->data(request->upload, &left, clock_now());
+        request->match.route->upload->data(request->upload, &left, clock_now());
     if (request->answered)
         return n;
     if (!request->suspended || left.n > 0)
@@ -418,7 +368,7 @@ static size_t request_data(struct http_request *request, const char *data, size_
 static void run_handler(struct desk_item *item, struct now now)
 {
     struct http_request *request = (struct http_request *)item;
-    request->route->handle(request, now, request->http->settings.user);
+    request->match.route->handle(request, now, request->http->settings.user);
     if (!request->answered)
         http_fail(request, 500, "failed", "no answer was made: this is a fault of postriderd");
     http_resume(request);
@@ -428,7 +378,7 @@ static void run_handler(struct desk_item *item, struct now now)
 static void request_end(struct http_request *request)
 {
     if (request->upload != NULL) {
-        request->route->upload->end(request->upload, clock_now());
+        request->match.route->upload->end(request->upload, clock_now());
         return;
     }
     request->item.run = run_handler;
@@ -479,7 +429,7 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **h
         return;
     *handle = NULL;
     if (request->upload != NULL)
-        request->route->upload->release(request->upload);
+        request->match.route->upload->release(request->upload);
     if (request->stream != NULL)
         request->stream->release(request->stream);
     buf_free(&request->body);
@@ -513,10 +463,11 @@ static bool listener_start(struct listener *listener, struct err *err)
         {settings->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, settings->threads, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
-    listener->daemon =
+    struct MHD_Daemon *daemon =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
                          NULL, NULL, on_request, listener, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
-    if (listener->daemon != NULL)
+    atomic_store(&listener->daemon, daemon);
+    if (daemon != NULL)
         return true;
     http_socket_remove(&listener->socket, settings);
     close(listener->socket.fd);
@@ -569,11 +520,12 @@ bool http_destroy(struct http *http)
     bool idle = wait_until_idle(http);
     for (size_t i = 0; i < LISTENERS_MAX; i++) {
         struct listener *listener = &http->listeners[i];
-        if (listener->daemon == NULL)
+        struct MHD_Daemon *daemon = atomic_load(&listener->daemon);
+        if (daemon == NULL)
             continue;
         http_socket_remove(&listener->socket, listener->settings);
         if (idle)
-            MHD_stop_daemon(listener->daemon);
+            MHD_stop_daemon(daemon);
     }
     if (!idle) {
         /* The library must not be stopped while something is suspended; the process ends anyway. */
@@ -586,12 +538,14 @@ bool http_destroy(struct http *http)
     return true;
 }
 
-void http_figures(struct http *http, struct http_figures *figures)
+void http_figures(const struct http_request *request, struct http_figures *figures)
 {
+    struct http *http = request->http;
     *figures = (struct http_figures){.requests = atomic_load(&http->requests)};
     for (size_t i = 0; i < http->settings.listener_count; i++) {
+        struct MHD_Daemon *daemon = atomic_load(&http->listeners[i].daemon);
         const union MHD_DaemonInfo *info =
-            MHD_get_daemon_info(http->listeners[i].daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+            daemon != NULL ? MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS) : NULL;
         figures->connections += info != NULL ? info->num_connections : 0;
     }
 }

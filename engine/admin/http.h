@@ -59,8 +59,8 @@ struct http_settings {
     void *user;            /* for the handlers */
 };
 
-/* Makes the sockets and serves. A socket file that nobody listens on is replaced; one that somebody does, or
- * a file that is no socket, is an error. */
+/* Makes the sockets and serves: handlers may run before it returns. A socket file that nobody listens on is
+ * replaced; one that somebody does, or a file that is no socket, is an error. */
 struct http *http_create(const struct http_settings *settings, struct err *err);
 /* http_stopping() is true from now on, and streams that wait are asked to fill. */
 void http_stop(struct http *http);
@@ -74,7 +74,8 @@ struct http_figures {
     uint64_t requests; /* since the start */
     unsigned connections;
 };
-void http_figures(struct http *http, struct http_figures *figures);
+/* Of the server that got the request. */
+void http_figures(const struct http_request *request, struct http_figures *figures);
 
 /* ---- a request: views are valid until it is answered ---- */
 unsigned http_listener_index(const struct http_request *request);

@@ -6,51 +6,9 @@
  * and so is the failure of a bad one: the job before it is whole and stands. */
 #include "engine/admin/upload.h"
 
-#include "engine/intake/gate.h"
-#include "engine/intake/ndjson.h"
-#include "engine/intake/upload_job.h"
+#include "engine/admin/upload_parts.h"
 
-#include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-
-struct intake {
-    struct store *store;
-    const struct config *config;
-    struct keys *keys;
-    struct gate gate;
-    atomic_ullong jobs, recipients, rejected, failed;
-};
-
-enum waiting { WAIT_NOTHING, WAIT_PLACE, WAIT_WINDOW, WAIT_COMMIT };
-
-struct upload {
-    struct gate_waiter waiter; /* first: the gate hands it back */
-    struct intake *intake;
-    struct http_request *request;
-    struct upload_scope scope;
-    char key[IDEMPOTENCY_KEY_MAX + 1];
-    uint8_t key_hash[DIGEST_SIZE];
-    bool entered; /* key_hash is in the set of those under way */
-    bool json;    /* application/json: one job with its recipients inside */
-    bool has_place, answered;
-    enum waiting waiting;
-    enum admit_result result; /* of what was waited for */
-    struct ndjson lines;
-    struct rcpt_reader reader;
-    struct upload_job job;
-    unsigned jobs;   /* begun */
-    struct buf done; /* the answers of those committed, with commas between */
-    /* What follows the commit under way. */
-    json_t *next;
-    uint64_t next_line;
-    uint8_t next_digest[DIGEST_SIZE];
-    struct upload_failure failure;
-    /* The JSON form. */
-    struct buf whole;
-    json_t *recipients;
-    size_t at;
-};
 
 struct intake *intake_create(struct store *store, const struct config *config)
 {
@@ -86,104 +44,6 @@ void intake_figures(struct intake *intake, struct intake_figures *figures)
     figures->recipients = atomic_load(&intake->recipients);
     figures->rejected = atomic_load(&intake->rejected);
     figures->failed = atomic_load(&intake->failed);
-}
-
-/* ---- answers ---- */
-
-static void leave_place(struct upload *upload)
-{
-    if (upload->has_place)
-        gate_leave(&upload->intake->gate);
-    upload->has_place = false;
-}
-
-/* Before the answer is sent: whoever has read it may come again with the same key at once. */
-static void leave_all(struct upload *upload)
-{
-    if (upload->entered)
-        keys_leave(upload->intake->keys, upload->key_hash);
-    upload->entered = false;
-    leave_place(upload);
-}
-
-/* {"error":{"line","code","reason"},"jobs":[…]}, and what was rejected if that is why. */
-static void answer_failure(struct upload *upload)
-{
-    struct upload_failure *failure = &upload->failure;
-    struct buf body;
-    buf_init(&body, HTTP_ANSWER_MAX);
-    json_t *error = json_object();
-    if (failure->line > 0)
-        js_set_int(error, "line", failure->line);
-    js_set(error, "code", json_string(failure->code));
-    js_set(error, "reason", js_text(str_of(failure->err.text)));
-    buf_add_z(&body, "{\"error\":");
-    js_write(&body, error);
-    buf_add_z(&body, ",\"jobs\":[");
-    buf_add_str(&body, buf_str(&upload->done));
-    buf_add_char(&body, ']');
-    if (upload->job.open && upload->job.rejected > 0) {
-        buf_add_z(&body, ",\"rejected\":[");
-        buf_add_str(&body, buf_str(&upload->job.rejected_list));
-        buf_printf(&body, "],\"rejected_count\":%llu", (unsigned long long)upload->job.rejected);
-    }
-    buf_add_z(&body, "}\n");
-    atomic_fetch_add_explicit(&upload->intake->failed, 1, memory_order_relaxed);
-    upload->answered = true;
-    leave_all(upload);
-    http_answer(upload->request, failure->status, "application/json", &body);
-    buf_free(&body);
-    /* Nothing of the job is to stay, nor its memory while the rest of the body is dropped. */
-    upload_job_close(&upload->job, &upload->scope);
-}
-
-static void fail(struct upload *upload, unsigned status, const char *code, uint64_t line, const char *format,
-                 ...) __attribute__((format(printf, 5, 6)));
-static void fail(struct upload *upload, unsigned status, const char *code, uint64_t line, const char *format,
-                 ...)
-{
-    va_list args;
-    va_start(args, format);
-    upload->failure = (struct upload_failure){.status = status, .code = code, .line = line};
-    vsnprintf(upload->failure.err.text, sizeof upload->failure.err.text, format, args);
-    va_end(args);
-    answer_failure(upload);
-}
-
-static void answer_done(struct upload *upload)
-{
-    struct buf body;
-    buf_init(&body, HTTP_ANSWER_MAX);
-    buf_add_z(&body, "{\"jobs\":[");
-    buf_add_str(&body, buf_str(&upload->done));
-    buf_add_z(&body, upload->scope.dry_run ? "],\"dry_run\":true}\n" : "]}\n");
-    upload->answered = true;
-    leave_all(upload);
-    if (body.failed)
-        http_fail(upload->request, 500, "failed", "no memory for the answer; the jobs are accepted");
-    else
-        http_answer(upload->request, upload->scope.dry_run ? 200 : 202, "application/json", &body);
-    buf_free(&body);
-}
-
-/* The store took it, or says why not. */
-static bool check_result(struct upload *upload)
-{
-    switch (upload->result) {
-    case ADMIT_OK:
-        return true;
-    case ADMIT_FULL:
-        fail(upload, 507, "full", 0,
-             "the queue is full (its disk, or queue.max_size): free space, or wait until mail has gone out");
-        return false;
-    case ADMIT_STOPPING:
-        fail(upload, 503, "stopping", 0, "postriderd is shutting down: send this again later");
-        return false;
-    case ADMIT_KEY_TAKEN:
-        break;
-    }
-    fail(upload, 409, "in_progress", 0, "another request with this idempotency key was faster: ask again");
-    return false;
 }
 
 /* ---- waiting ---- */
@@ -225,12 +85,12 @@ static void begin_job(struct upload *upload, json_t *root, uint64_t line, const 
 {
     if (http_stopping(upload->request)) {
         json_decref(root);
-        fail(upload, 503, "stopping", line, "postriderd is shutting down: send this again later");
+        upload_fail(upload, 503, "stopping", line, "postriderd is shutting down: send this again later");
         return;
     }
     if (!upload_job_begin(&upload->job, &upload->scope, root, line, ++upload->jobs, digest, now,
                           &upload->failure))
-        answer_failure(upload);
+        upload_answer_failure(upload);
 }
 
 /* The job is on disk (or has been before, or was only tried): notes its answer. */
@@ -256,7 +116,7 @@ static void finish_job(struct upload *upload)
     struct upload_failure failure = {0};
     if (!upload_job_finish(job, &upload->scope, &failure)) {
         upload->failure = failure;
-        answer_failure(upload);
+        upload_answer_failure(upload);
         return;
     }
     if (job->admit == NULL) {
@@ -276,7 +136,7 @@ static void take_next(struct upload *upload, struct now now)
     if (root != NULL)
         begin_job(upload, root, upload->next_line, upload->next_digest, now);
     else if (upload->failure.status != 0)
-        answer_failure(upload);
+        upload_answer_failure(upload);
 }
 
 /* The request is back. False: nothing more to do now. */
@@ -286,7 +146,7 @@ static bool go_on(struct upload *upload, struct now now)
     upload->waiting = WAIT_NOTHING;
     if (was == WAIT_PLACE)
         upload->has_place = true;
-    if ((was == WAIT_WINDOW || was == WAIT_COMMIT) && !check_result(upload))
+    if ((was == WAIT_WINDOW || was == WAIT_COMMIT) && !upload_check_result(upload))
         return false;
     if (was == WAIT_COMMIT) {
         job_is_done(upload);
@@ -318,14 +178,14 @@ static void take_bad_job(struct upload *upload, uint64_t number, const char *cod
         return;
     upload->failure = failure;
     if (!upload->waiting)
-        answer_failure(upload);
+        upload_answer_failure(upload);
 }
 
 static void take_rcpt(struct upload *upload, const json_t *object, uint64_t number)
 {
     struct upload_job *job = &upload->job;
     if (!upload_job_rcpt(job, &upload->scope, &upload->reader, object, number, &upload->failure))
-        answer_failure(upload);
+        upload_answer_failure(upload);
     else if (job->admit != NULL && admit_window_full(job->admit))
         post_window(upload);
 }
@@ -387,13 +247,13 @@ static void data_lines(struct upload *upload, struct str *data, struct now now)
             if (ndjson_held(&upload->lines) > INTAKE_LARGE_BYTES)
                 wait_for_place(upload);
             else
-                leave_place(upload);
+                upload_leave_place(upload);
             return;
         } else if (result == NDJSON_TOO_LONG) {
-            fail(upload, 413, "too_large", upload->lines.number, "the line is longer than %d bytes",
-                 JOB_LINE_MAX);
+            upload_fail(upload, 413, "too_large", upload->lines.number, "the line is longer than %d bytes",
+                        JOB_LINE_MAX);
         } else {
-            fail(upload, 500, "failed", upload->lines.number + 1, "no memory for the line");
+            upload_fail(upload, 500, "failed", upload->lines.number + 1, "no memory for the line");
         }
     }
 }
@@ -403,11 +263,11 @@ static void data_lines(struct upload *upload, struct str *data, struct now now)
 static void data_json(struct upload *upload, struct str *data)
 {
     if (data->n > upload->whole.max - upload->whole.len) {
-        fail(upload, 413, "too_large", 0,
-             "the body is longer than %d bytes: send it as application/x-ndjson, which has no limit",
-             JOB_LINE_MAX);
+        upload_fail(upload, 413, "too_large", 0,
+                    "the body is longer than %d bytes: send it as application/x-ndjson, which has no limit",
+                    JOB_LINE_MAX);
     } else if (!buf_add_str(&upload->whole, *data)) {
-        fail(upload, 500, "failed", 0, "no memory for the body");
+        upload_fail(upload, 500, "failed", 0, "no memory for the body");
     } else {
         *data = str_make(data->p + data->n, 0);
         if (upload->whole.len > INTAKE_LARGE_BYTES)
@@ -423,15 +283,16 @@ static void parse_json(struct upload *upload, struct now now)
         text = str_make(text.p + 3, text.n - 3);
     json_t *root = json_loadb(text.n ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &error);
     if (root == NULL) {
-        fail(upload, 400, "bad_json", (uint64_t)(error.line > 0 ? error.line : 1),
-             "malformed JSON at column %d: %s%s", error.column, error.text,
-             strstr(error.text, "end of file expected") ? "; several lines are application/x-ndjson" : "");
+        upload_fail(upload, 400, "bad_json", (uint64_t)(error.line > 0 ? error.line : 1),
+                    "malformed JSON at column %d: %s%s", error.column, error.text,
+                    strstr(error.text, "end of file expected") ? "; several lines are application/x-ndjson"
+                                                               : "");
         return;
     }
     json_t *recipients = json_incref(json_object_get(root, "recipients"));
     if (!json_is_object(root) || !json_is_array(recipients)) {
-        fail(upload, 400, "bad_job", 1,
-             "the body must be an object with \"message\" and a list \"recipients\"");
+        upload_fail(upload, 400, "bad_job", 1,
+                    "the body must be an object with \"message\" and a list \"recipients\"");
         json_decref(recipients);
         json_decref(root);
         return;
@@ -564,16 +425,16 @@ void upload_end(void *user, struct now now)
     if (upload->waiting || upload->answered)
         return;
     if (upload->jobs == 0)
-        fail(upload, 400, "bad_job", 1, "the body is empty: it must begin with a job");
+        upload_fail(upload, 400, "bad_job", 1, "the body is empty: it must begin with a job");
     else
-        answer_done(upload);
+        upload_answer_done(upload);
 }
 
 void upload_release(void *user)
 {
     struct upload *upload = user;
     upload_job_close(&upload->job, &upload->scope);
-    leave_all(upload);
+    upload_leave_all(upload);
     json_decref(upload->next);
     json_decref(upload->recipients);
     ndjson_free(&upload->lines);

@@ -7,8 +7,8 @@
 
 #define WRAP_COLUMNS 80
 
-/* Prints text, which begins at column `at` of a line under way, and a newline. It is broken at spaces;
- * further lines begin at column `indent`. A word that does not fit a line of its own stays whole. */
+/* Prints text, which begins at column `at` of a line under way, and a newline; broken at spaces, further
+ * lines begin at column `indent`. A word that does not fit a line of its own stays whole. */
 void wrap_print(FILE *out, size_t at, size_t indent, const char *text);
 
 #endif

@@ -585,7 +585,7 @@ static void enable(struct io *io)
     io->enabled = true;
 }
 
-void io_step(struct io *io, struct inbox *inbox, int64_t timeout_ns)
+void io_wait(struct io *io, struct inbox *inbox, int64_t timeout_ns)
 {
     if (!io->enabled)
         enable(io);
@@ -593,11 +593,21 @@ void io_step(struct io *io, struct inbox *inbox, int64_t timeout_ns)
     inbox_watch(io, inbox);
     submit_all(io);
     enter(io, inbox, timeout_ns);
+}
+
+void io_run(struct io *io)
+{
     unsigned n = gather(io);
     io->stats.completions += n;
     for (unsigned i = 0; i < n; i++)
         run(io, &io->batch[i]);
     run_ended(io);
+}
+
+void io_step(struct io *io, struct inbox *inbox, int64_t timeout_ns)
+{
+    io_wait(io, inbox, timeout_ns);
+    io_run(io);
 }
 
 /* ---- the end ---- */

@@ -20,7 +20,7 @@ struct carrier {
     struct dns_mx *hosts; /* keeps the host's name */
     const char *host;
     struct sockaddr_storage address;
-    bool ready, worked, is_idle, try_tls, stopping;
+    bool ready, worked, is_idle, try_tls, stopping, over;
 };
 
 #define IDLERS_LOOKED_AT 64 /* of the longest idle, to find one of a path */
@@ -45,6 +45,13 @@ static void carrier_set_idle(struct carrier *carrier, bool idle)
     }
 }
 
+/* One that has something to send, waits for a rate, and has sent nothing yet keeps its place: else pools
+ * would take turns at opening connections, and none at sending. */
+static bool carrier_may_go(const struct carrier *carrier)
+{
+    return carrier->pool->backlog == 0 || session_carried(carrier->session) > 0;
+}
+
 /* Another pool waits for the place of this connection: an idle one gives it up at once, a busy one when it
  * has had its turn, so that a domain with a million recipients does not keep a small one of the same site
  * waiting. */
@@ -56,7 +63,8 @@ static bool carrier_should_yield(const struct carrier *carrier, bool idle)
     if (path->wait_head != NULL && (path->wait_head != pool || pool->wait_next != NULL))
         wanted |=
             path->connections >= path->settings->max_connections || (double)path->connections >= path->window;
-    return wanted && (idle || session_carried(carrier->session) >= TURN_MESSAGES);
+    return wanted &&
+           ((idle && carrier_may_go(carrier)) || session_carried(carrier->session) >= TURN_MESSAGES);
 }
 
 static struct session_transaction *carrier_pull(struct session *session, struct now now)
@@ -93,9 +101,23 @@ static void carrier_ready(struct session *session, struct now now)
     (void)now;
     carrier->ready = true;
     pool->connecting--;
-    pool->failures = 0;
     path_connected(pool->path);
     pool_touch(pool); /* the window has grown */
+}
+
+/* Whether another connection of the path to this address got through. A walk, but only where one failed. */
+static bool carrier_has_company(const struct carrier *carrier)
+{
+    for (const struct pool *pool = carrier->pool->path->pools; pool != NULL; pool = pool->hh.next) {
+        const struct carrier *other;
+        TAILQ_FOREACH(other, &pool->carriers, all)
+        {
+            if (other != carrier && other->ready &&
+                memcmp(&other->address, &carrier->address, sizeof other->address) == 0)
+                return true;
+        }
+    }
+    return false;
 }
 
 /* The connection was of no use: whose fault is it? */
@@ -109,17 +131,18 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         host_set_plain(router, &carrier->address);
         return PATH_END_FINE; /* the same address again, in the clear */
     }
-    if (!carrier->ready && why->code != 0 && path->connections > path->connecting) {
+    bool speaks = why->code != 0 && path->connections > path->connecting;
+    if (!carrier->ready && (speaks || carrier_has_company(carrier))) {
         path_note(path, why);
-        return PATH_END_REFUSED; /* the host speaks, and others are welcome: one too many */
+        return PATH_END_REFUSED; /* others are welcome: one too many, said in words or by hanging up */
     }
-    if (why->scope == SCOPE_PATH)
-        path_pause(path, why); /* not one connection is welcome */
+    if (why->scope == SCOPE_PATH && (carrier->ready || path->connections == 1))
+        path_pause(path, why); /* not one connection is welcome: none is still on its way */
     if (carrier->ready)
         host_lost(router, &carrier->address, path->settings);
     else
         host_failed(router, &carrier->address, path->settings);
-    pool_target_failed(pool, &carrier->address, why);
+    pool_target_failed(pool, why);
     return PATH_END_FAILED;
 }
 
@@ -132,6 +155,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     bool of_use = carrier->ready && session_carried(session) > 0;
     enum path_end end = PATH_END_FINE;
     carrier_set_idle(carrier, false);
+    carrier->over = true;
     if (why->outcome != VERDICT_NONE && !of_use)
         end = carrier_failed(carrier, why);
     path_connection_over(path, carrier->ready, end);
@@ -176,7 +200,7 @@ bool carrier_open(struct pool *pool, const struct target *target)
         struct verdict why;
         verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "%s", err.text);
         host_failed(router, &carrier->address, path->settings);
-        pool_target_failed(pool, &carrier->address, &why);
+        pool_target_failed(pool, &why);
         dns_mx_unref(carrier->hosts);
         free(carrier);
         return false;
@@ -195,6 +219,8 @@ struct carrier *carrier_next(struct carrier *carrier)
 
 void carrier_stop(struct carrier *carrier, bool hard)
 {
+    if (carrier->over)
+        return;
     carrier->stopping = true;
     carrier_set_idle(carrier, false);
     session_stop(carrier->session, hard);
@@ -215,7 +241,7 @@ struct carrier *carrier_longest_idle(struct router *router, const struct path *p
     unsigned looked_at = 0;
     TAILQ_FOREACH(carrier, &router->idlers, lru)
     {
-        if (carrier->pool != but && (path == NULL || carrier->pool->path == path))
+        if (carrier->pool != but && (path == NULL || carrier->pool->path == path) && carrier_may_go(carrier))
             return carrier;
         if (++looked_at == IDLERS_LOOKED_AT)
             return NULL;

@@ -52,8 +52,34 @@ static struct lane *lane_create(struct router *router, const struct store_lane_m
     return lane;
 }
 
+/* Transactional mail waits before bulk. */
+static void lane_line_up(struct lane *lane, struct lane_line *line)
+{
+    struct lane **at = lane->class_ == CLASS_TRANSACTIONAL ? &line->head : line->tail;
+    lane->line = line;
+    lane->line_next = *at;
+    *at = lane;
+    if (lane->line_next == NULL)
+        line->tail = &lane->line_next;
+}
+
+static void lane_leave_line(struct lane *lane)
+{
+    struct lane_line *line = lane->line;
+    if (line == NULL)
+        return;
+    struct lane **link = &line->head;
+    while (*link != lane)
+        link = &(*link)->line_next;
+    *link = lane->line_next;
+    if (line->tail == &lane->line_next)
+        line->tail = link;
+    lane->line = NULL;
+}
+
 static void lane_unroute(struct lane *lane)
 {
+    lane_leave_line(lane);
     for (unsigned i = 0; i < lane->strand_count; i++)
         pool_leave(&lane->strands[i]);
     free(lane->strands);
@@ -64,26 +90,12 @@ static void lane_unroute(struct lane *lane)
     lane->mx = NULL;
 }
 
-static void lane_unstarve(struct lane *lane)
-{
-    if (!lane->starved)
-        return;
-    struct lane **link = &lane->router->starved;
-    while (*link != lane)
-        link = &(*link)->starved_next;
-    *link = lane->starved_next;
-    if (lane->router->starved_tail == &lane->starved_next)
-        lane->router->starved_tail = link;
-    lane->starved = false;
-}
-
 static void lane_free(struct lane *lane)
 {
     struct router *router = lane->router;
     dns_cancel(&lane->query);
     wheel_cancel(&router->wheel, &lane->timer);
     lane_unroute(lane);
-    lane_unstarve(lane);
     HASH_DEL(router->lanes, lane);
     free(lane->doom);
     free(lane);
@@ -118,12 +130,13 @@ void lane_reap(struct router *router)
 
 /* ---- asking the store ---- */
 
-static bool lane_has_open_pool(const struct lane *lane)
+/* Of its first pool that is open; NULL: none is. */
+static struct path *lane_open_path(const struct lane *lane)
 {
     for (unsigned i = 0; i < lane->strand_count; i++)
         if (pool_is_open(lane->strands[i].pool))
-            return true;
-    return false;
+            return lane->strands[i].pool->path;
+    return NULL;
 }
 
 static bool lane_can_use_more(const struct lane *lane)
@@ -136,7 +149,7 @@ static bool lane_can_use_more(const struct lane *lane)
     case LANE_HELD:
         return !lane->sampled;
     case LANE_ROUTED:
-        return lane->buffered <= lane->want / 2 && lane_has_open_pool(lane);
+        return lane->buffered <= lane->want / 2 && lane_open_path(lane) != NULL;
     }
     return false;
 }
@@ -147,33 +160,72 @@ static void lane_refresh(struct lane *lane)
         lane_resolve(lane);
 }
 
+/* How many more recipients the worker's memory takes; transactional mail has some of its own. */
+static unsigned lane_room(const struct lane *lane)
+{
+    const struct router *router = lane->router;
+    unsigned used = router->taken + router->asked, max = WORKER_TAKEN_MAX;
+    if (lane->class_ == CLASS_TRANSACTIONAL)
+        max += WORKER_TAKEN_RESERVE;
+    return used < max ? max - used : 0;
+}
+
+/* How many may wait on one path: a part of what is left, so that however slow some sites are, there is room
+ * for the next; for transactional mail twice as many, so that it passes the bulk that waits there. */
+static unsigned lane_share(const struct lane *lane)
+{
+    unsigned share = lane_room(lane) / PATH_TAKEN_PART;
+    share = share < 1 ? 1 : share > PATH_TAKEN_MAX ? PATH_TAKEN_MAX : share;
+    return lane->class_ == CLASS_TRANSACTIONAL ? 2 * share : share;
+}
+
+static bool path_has_its_share(const struct path *path, const struct lane *lane)
+{
+    return path->buffered + path->asked >= lane_share(lane);
+}
+
 void lane_want(struct lane *lane)
 {
     struct router *router = lane->router;
-    if (lane->idle || lane->taking || lane->starved || router->stopping || !lane_can_use_more(lane))
+    if (lane->idle || lane->taking || lane->line != NULL || router->stopping || !lane_can_use_more(lane))
         return;
     lane_refresh(lane);
-    unsigned used = router->taken + router->asked;
-    unsigned room = used < WORKER_TAKEN_MAX ? WORKER_TAKEN_MAX - used : 0;
+    struct path *path = lane->state == LANE_ROUTED ? lane_open_path(lane) : NULL;
+    unsigned room = lane_room(lane), piece = (lane_share(lane) + 3) / 4;
     if (room == 0) {
-        lane->starved = true;
-        lane->starved_next = NULL;
-        *router->starved_tail = lane;
-        router->starved_tail = &lane->starved_next;
+        lane_line_up(lane, &router->starved);
+        return;
+    }
+    if (path != NULL && path_has_its_share(path, lane)) {
+        lane_line_up(lane, &path->hungry);
         return;
     }
     lane->taking = true;
     lane->renewed = false;
     lane->asked = lane->want < room ? lane->want : room;
+    if (path != NULL && lane->asked > piece)
+        lane->asked = piece;
     router->asked += lane->asked;
+    lane->asked_path = path;
+    if (path != NULL)
+        path->asked += lane->asked;
     store_take(router->store, lane->id, lane->asked, router->index);
 }
 
 void lane_feed_starved(struct router *router)
 {
-    while (router->starved != NULL && router->taken + router->asked < WORKER_TAKEN_MAX) {
-        struct lane *lane = router->starved;
-        lane_unstarve(lane);
+    while (router->starved.head != NULL && lane_room(router->starved.head) > 0) {
+        struct lane *lane = router->starved.head;
+        lane_leave_line(lane);
+        lane_want(lane);
+    }
+}
+
+void lane_feed_path(struct path *path)
+{
+    while (path->hungry.head != NULL && !path_has_its_share(path, path->hungry.head)) {
+        struct lane *lane = path->hungry.head;
+        lane_leave_line(lane);
         lane_want(lane);
     }
 }
@@ -194,6 +246,7 @@ static void strand_add(struct strand *strand, struct taken *taken, bool front)
     }
     strand->lane->buffered++;
     strand->pool->backlog++;
+    strand->pool->path->buffered++;
     if (strand->buffered++ == 0)
         flow_enter_turns(strand);
     pool_touch(strand->pool);
@@ -207,6 +260,8 @@ struct taken *lane_empty_strand(struct strand *strand)
     flow_leave_turns(strand);
     strand->lane->buffered -= strand->buffered;
     strand->pool->backlog -= strand->buffered;
+    strand->pool->path->buffered -= strand->buffered;
+    pool_touch(strand->pool); /* others of its path may have more now */
     strand->buffered = 0;
     strand->head = NULL;
     strand->tail = &strand->head;
@@ -259,10 +314,14 @@ void lane_filled(struct router *router, struct store_taken_msg *msg)
 {
     struct lane *lane = lane_find(router, msg->lane);
     struct taken *list = msg->list;
+    struct path *path = lane->asked_path;
     router->taken += msg->count;
     router->asked -= lane->asked;
     if (msg->count == lane->asked && lane->want < LANE_TAKE_MAX)
         lane->want *= 2;
+    if (path != NULL)
+        path->asked -= lane->asked;
+    lane->asked_path = NULL;
     lane->asked = 0;
     lane->taking = false;
     /* Handed over meanwhile: it is another worker's now. */
@@ -277,13 +336,14 @@ void lane_filled(struct router *router, struct store_taken_msg *msg)
         lane_place(lane, taken, false);
     }
     lane_want(lane);
+    if (path != NULL)
+        lane_feed_path(path);
     lane_check(lane);
 }
 
 void lane_arrived(struct lane *lane, unsigned n)
 {
     lane->in_flight -= n;
-    lane->router->in_flight -= n;
     lane_check(lane);
 }
 
@@ -309,8 +369,11 @@ void lane_drop_job(struct router *router, uint64_t job)
 {
     struct lane *lane, *next;
     HASH_ITER(hh, router->lanes, lane, next)
-    for (unsigned i = 0; i < lane->strand_count; i++)
-        strand_drop_job(&lane->strands[i], job);
+    {
+        for (unsigned i = 0; i < lane->strand_count; i++)
+            strand_drop_job(&lane->strands[i], job);
+        lane_want(lane); /* other jobs' recipients have room now */
+    }
 }
 
 /* ---- resolving and routing ---- */

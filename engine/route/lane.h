@@ -17,7 +17,7 @@ void lane_drop_job(struct router *router, uint64_t job);
 
 /* Asks the store for more if the lane can use it now. */
 void lane_want(struct lane *lane);
-/* n of its recipients are no longer in flight. */
+/* n of its recipients are no longer in flight: for pool_arrived. */
 void lane_arrived(struct lane *lane, unsigned n);
 /* One of them waits again, at the front. */
 void lane_put_back(struct lane *lane, struct taken *taken);
@@ -25,6 +25,8 @@ void lane_put_back(struct lane *lane, struct taken *taken);
 struct taken *lane_empty_strand(struct strand *strand);
 /* Credit came back: lanes that waited for it ask. */
 void lane_feed_starved(struct router *router);
+/* Less waits on the path than before: lanes that waited for that ask. */
+void lane_feed_path(struct path *path);
 /* Frees what is of no use any more; once a step. */
 void lane_reap(struct router *router);
 /* At the end: gives everything back and frees all lanes. */

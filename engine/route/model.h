@@ -47,6 +47,12 @@ struct strand {
     unsigned source;                       /* index in config.sources */
 };
 
+/* Lanes that wait for room: the router's when the worker's memory is used up, a path's when that has its
+ * share. */
+struct lane_line {
+    struct lane *head, **tail;
+};
+
 enum lane_state {
     LANE_RESOLVING, /* its domain's MX is being asked for */
     LANE_ROUTED,
@@ -63,7 +69,6 @@ struct lane {
     bool idle;    /* the store said that it has nothing more */
     bool taking;  /* a store_take is under way */
     bool renewed; /* announced again meanwhile: the store's "idle" in the answer to come is out of date */
-    bool starved; /* in the router's list of lanes that wait for credit */
     bool asking;  /* a DNS question is under way */
     bool sampled; /* held: one batch was taken and deferred */
     bool reaping; /* in the router's list of lanes that may be over */
@@ -79,7 +84,9 @@ struct lane {
     struct wheel_timer timer;
     int64_t hold_until_ns;
     int64_t fresh_until_ns; /* the MX answer serves until then */
-    struct lane *starved_next, *reap_next;
+    struct lane_line *line; /* the list in which it waits for room in memory; NULL: in none */
+    struct lane *line_next, *reap_next;
+    struct path *asked_path; /* whose `asked` it counts in while taking */
     unsigned strand_count;
     struct strand *strands; /* one a source; NULL until routed */
     char tenant_name[NAME_MAX_BYTES + 1];
@@ -121,6 +128,7 @@ struct pool {
     struct flow *flows;              /* all */
     struct flow *turn[2];            /* by class: the ring's current one */
     unsigned transactional_in_a_row; /* so that bulk keeps its share */
+    unsigned in_flight;              /* recipients in its sessions' transactions */
     uint64_t backlog;                /* recipients in its strands */
     struct carrier_list carriers;    /* all */
     struct carrier_list idlers;      /* of them, those with nothing to do, the last to become so first */
@@ -128,7 +136,6 @@ struct pool {
     struct targets *targets;         /* addresses of the hosts: targets.c */
     int64_t hold_until_ns;           /* unreachable: no host answers; 0: not held */
     bool held;                       /* it was, or its path was paused: lanes must be asked again */
-    unsigned failures;               /* times unreachable in a row */
     struct verdict *last_failure;
     struct wheel_timer timer;
     bool waiting; /* in the path's list of pools that want a connection */
@@ -147,7 +154,12 @@ struct path {
     struct session_settings session; /* made from settings */
     struct pool *pools;
     unsigned connections, connecting, idle;
-    double window; /* how many connections feedback allows now */
+    double window;            /* how many connections feedback allows now */
+    double ceiling;           /* what it was when the receiver refused one more, */
+    int64_t ceiling_until_ns; /* believed so long */
+    unsigned buffered, asked; /* recipients in its strands; asked for by lanes of which it is the first */
+    struct lane_line hungry;
+    unsigned refusals; /* in a row */
     struct limit messages, connects;
     int64_t pause_until_ns;              /* the receiver said 4.7; 0: not paused */
     unsigned pauses;                     /* in a row */
@@ -189,7 +201,8 @@ struct router {
     struct taken *settled; /* to hand to the store at the end of the step */
     unsigned taken, asked, in_flight,
         sessions; /* recipients in memory, asked for, in transactions; connections */
-    struct lane *starved, **starved_tail, *reap;
+    struct lane_line starved;
+    struct lane *reap;
     struct path *line, **line_tail;
     struct carrier_list idlers; /* of all pools, the longest idle first */
     struct shipment *free_shipments;

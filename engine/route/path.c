@@ -2,8 +2,9 @@
  *
  * The window starts at WINDOW_START, grows by one with each connection that gets through to EHLO (so it
  * doubles while all goes well) up to max_connections, and shrinks by a quarter with each one that fails; one
- * that is refused while others are open tells how many the receiver wants. Fractions, not steps of one: a
- * path of 500 connections that lost its host would need 500 failures to come down. */
+ * that is refused while others are open tells how many the receiver wants, and that is believed for a while.
+ * Fractions, not steps of one: a path of 500 connections that lost its host would need 500 failures to come
+ * down. */
 #include "engine/route/path.h"
 
 #include "engine/route/pool.h"
@@ -78,6 +79,7 @@ struct path *path_get(struct router *router, const char *site, const struct conf
     path->settings = settings;
     path->source = &router->config->sources[source];
     path->wait_tail = &path->wait_head;
+    path->hungry.tail = &path->hungry.head;
     path->window = WINDOW_START;
     path->key_size = n;
     memcpy(path->key, key, n);
@@ -102,7 +104,7 @@ void path_free(struct path *path)
 static bool path_is_forgettable(const struct path *path)
 {
     int64_t now_ns = path->router->now.mono_ns;
-    return path->pools == NULL && path->pause_until_ns <= now_ns && path->pauses == 0 &&
+    return path->pools == NULL && path->asked == 0 && path->pause_until_ns <= now_ns && path->pauses == 0 &&
            path->messages.ready_ns <= now_ns && path->connects.ready_ns <= now_ns && path_rate_1m(path) == 0;
 }
 
@@ -157,13 +159,31 @@ void path_connecting(struct path *path)
 
 static void path_grow(struct path *path)
 {
+    if (path->window >= path->ceiling && path->router->now.mono_ns < path->ceiling_until_ns)
+        return;
     if (path->window < (double)path->settings->max_connections)
         path->window += 1;
+}
+
+/* What is open now is what the receiver wants: asked again after a time that doubles as long as it says so.
+ * */
+static void path_refused(struct path *path, double open)
+{
+    int64_t now_ns = path->router->now.mono_ns;
+    path->window = path->ceiling = open;
+    if (path->ceiling_until_ns > now_ns)
+        return; /* connections that hear the same at once are one refusal */
+    int64_t ms = WINDOW_CEILING_MS << (path->refusals < WINDOW_CEILING_DOUBLED ? path->refusals
+                                                                               : WINDOW_CEILING_DOUBLED);
+    path->refusals++;
+    path->ceiling_until_ns = now_ns + ms * NS_PER_MS;
 }
 
 void path_connected(struct path *path)
 {
     path->connecting--;
+    if (path->connections - path->connecting > path->ceiling)
+        path->refusals = 0; /* it takes more now */
     path_grow(path);
 }
 
@@ -177,8 +197,8 @@ void path_connection_over(struct path *path, bool was_ready, enum path_end end)
     if (end == PATH_END_FINE)
         return;
     double open = (double)(path->connections - path->connecting);
-    if (end == PATH_END_REFUSED && path->window > open)
-        path->window = open;
+    if (end == PATH_END_REFUSED)
+        path_refused(path, open > 1 ? open : 1);
     else
         path->window -= path->window / 4;
     if (path->window < 1)
@@ -354,6 +374,8 @@ static void path_fire(struct wheel_timer *timer, struct now now)
     struct path *path = (struct path *)((char *)timer - offsetof(struct path, timer));
     if (path->pause_until_ns != 0 && path->pause_until_ns <= path->router->now.mono_ns)
         path->pause_until_ns = 0;
+    if (path->pause_until_ns != 0) /* it fired for a limit that ended sooner */
+        path_wake_at(path, path->pause_until_ns);
     for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
         pool_touch(pool);
     path_serve(path);

@@ -43,6 +43,7 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port)
         pool->port = port;
         pool->key_size = n;
         memcpy(pool->key, key, n);
+        pool->held = !pool_is_open(pool); /* born while its path is paused: the lanes ask when that is over */
         TAILQ_INIT(&pool->carriers);
         TAILQ_INIT(&pool->idlers);
         HASH_ADD(hh, path->pools, key, n, pool);
@@ -151,13 +152,23 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **o
     strand->lane->buffered -= count;
     strand->lane->in_flight += count;
     pool->backlog -= count;
+    pool->in_flight += count;
+    path->buffered -= count;
     path->router->in_flight += count;
     if (strand->buffered == 0)
         flow_leave_turns(strand);
     path_sent(path);
     lane_want(strand->lane);
+    lane_feed_path(path);
     *out = strand;
     return list;
+}
+
+void pool_arrived(struct pool *pool, struct lane *lane, unsigned n)
+{
+    pool->in_flight -= n;
+    pool->path->router->in_flight -= n;
+    lane_arrived(lane, n);
 }
 
 void pool_give_back(struct pool *pool, const struct verdict *why)
@@ -205,7 +216,9 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
     struct verdict none;
     verdict_local(&none, SCOPE_HOST, STATUS(4, 4, 1), "no mail host of this domain can be reached");
     const struct verdict *why = pool->last_failure ? pool->last_failure : &none;
-    pool->failures++;
+    if (why->outcome ==
+        VERDICT_FAILED) /* there is nothing to wait for: the rest fails as fast as it is taken */
+        until_ns = router->now.mono_ns + NS_PER_S;
     pool->hold_until_ns = until_ns;
     pool->held = true;
     path_note(pool->path, why);
@@ -214,12 +227,14 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
     wheel_set(&router->wheel, &pool->timer, until_ns, pool_fire);
 }
 
-void pool_target_failed(struct pool *pool, const struct sockaddr_storage *address, const struct verdict *why)
+void pool_target_failed(struct pool *pool, const struct verdict *why)
 {
-    (void)address;
+    /* That one host has no address is final only if none is merely down. */
+    bool milder = pool->last_failure == NULL || pool->last_failure->outcome != VERDICT_DEFERRED ||
+                  why->outcome == VERDICT_DEFERRED;
     if (pool->last_failure == NULL)
         pool->last_failure = malloc(sizeof *pool->last_failure);
-    if (pool->last_failure != NULL)
+    if (pool->last_failure != NULL && milder)
         *pool->last_failure = *why;
     pool_touch(pool);
 }
@@ -234,10 +249,11 @@ static void pool_make_room(struct pool *pool, bool same_path)
         carrier_stop(idler, false);
 }
 
-/* True when another connection would be of use: more waits than connections on their way will take. */
+/* True when another connection would be of use: more waits than connections on their way will take, and none
+ * of those there are stands idle, which with work waiting means that a rate is used up. */
 static bool pool_needs_connection(const struct pool *pool)
 {
-    return pool->backlog > pool->connecting && pool_is_open(pool);
+    return pool->idle == 0 && pool->backlog > pool->connecting && pool_is_open(pool);
 }
 
 void pool_connect_one(struct pool *pool)
@@ -250,8 +266,10 @@ void pool_connect_one(struct pool *pool)
     case TARGETS_ASKING:
         return; /* targets.c touches the pool when it knows */
     case TARGETS_DEAD:
-        if (pool->connecting == 0)
+        if (pool->open == 0)
             pool_unreachable(pool, until_ns);
+        else /* what waits goes over the sessions there are; more when an address may be tried again */
+            wheel_set(&pool->path->router->wheel, &pool->timer, until_ns, pool_fire);
         return;
     case TARGETS_FOUND:
         break;
@@ -263,14 +281,21 @@ void pool_connect_one(struct pool *pool)
 static void pool_pump(struct pool *pool)
 {
     struct path *path = pool->path;
-    for (unsigned n = pool->idle; n > 0 && pool->backlog > 0; n--)
+    for (unsigned n = pool->idle; n > 0 && pool->backlog > 0; n--) {
+        struct path_answer answer = path_check(path, PATH_SEND);
+        if (!answer.yes) { /* the rest would ask in vain */
+            path_wake_at(path, answer.until_ns);
+            break;
+        }
         carrier_kick_idle(pool);
+    }
     while (pool_needs_connection(pool)) {
         struct path_answer answer = path_check(path, PATH_CONNECT);
         if (!answer.yes) {
             path_wait(path, pool);
             path_serve(path); /* sets the timer, or lines the path up */
-            if (path->connections >= path->settings->max_connections)
+            if (path->connections >= path->settings->max_connections ||
+                (double)path->connections >= path->window)
                 pool_make_room(pool, true);
             else if (path_sessions_used_up(path->router))
                 pool_make_room(pool, false);
@@ -287,6 +312,8 @@ static void pool_pump(struct pool *pool)
 static void pool_reopen(struct pool *pool)
 {
     pool->hold_until_ns = 0;
+    free(pool->last_failure);
+    pool->last_failure = NULL;
     for (struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
         lane_want(strand->lane);
 }
@@ -297,6 +324,7 @@ static void pool_run(struct pool *pool)
         pool_free(pool);
         return;
     }
+    lane_feed_path(pool->path);
     if (!pool_is_open(pool))
         return;
     if (pool->held) {

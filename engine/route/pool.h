@@ -30,8 +30,10 @@ void pool_hold(struct pool *pool);
 /* For a session that could carry another message: recipients of one strand (a list through `next`) that may
  * share a transaction, or NULL. */
 struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **strand);
+/* n recipients of the lane, pulled before, are no longer in flight. */
+void pool_arrived(struct pool *pool, struct lane *lane, unsigned n);
 /* A connection to the target failed before it was of use. */
-void pool_target_failed(struct pool *pool, const struct sockaddr_storage *address, const struct verdict *why);
+void pool_target_failed(struct pool *pool, const struct verdict *why);
 /* Everything waiting in memory is settled as `why` says (deferred by schedule, or released when why is NULL).
  */
 void pool_give_back(struct pool *pool, const struct verdict *why);

@@ -167,8 +167,9 @@ static void shipment_address(struct shipment *shipment)
 }
 
 /* Ends what has outlived its job; true when something is left to send. */
-static bool shipment_drop_expired(struct router *router, struct lane *lane, struct taken **list)
+static bool shipment_drop_expired(struct pool *pool, struct lane *lane, struct taken **list)
 {
+    struct router *router = pool->path->router;
     struct taken **link = list;
     while (*link != NULL) {
         struct taken *taken = *link;
@@ -177,7 +178,7 @@ static bool shipment_drop_expired(struct router *router, struct lane *lane, stru
             continue;
         }
         *link = taken->next;
-        lane_arrived(lane, 1);
+        pool_arrived(pool, lane, 1);
         settle_expired(router, taken);
     }
     return *list != NULL;
@@ -192,7 +193,7 @@ static void shipment_broken(struct pool *pool, struct lane *lane, struct taken *
     while (list != NULL) {
         struct taken *taken = list;
         list = taken->next;
-        lane_arrived(lane, 1);
+        pool_arrived(pool, lane, 1);
         settle_verdict(pool->path->router, taken, &why, &(struct settle_where){.path = pool->path});
     }
 }
@@ -207,7 +208,7 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
         if (list == NULL)
             return NULL;
         struct lane *lane = strand->lane;
-        if (!shipment_drop_expired(router, lane, &list))
+        if (!shipment_drop_expired(pool, lane, &list))
             continue;
         size_t count = 0;
         for (struct taken *taken = list; taken != NULL; taken = taken->next)
@@ -265,7 +266,7 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
                         ? (int32_t)((router->now.mono_ns - transaction->started_ns) / NS_PER_MS)
                         : 0,
     };
-    lane_arrived(shipment->lane, (unsigned)transaction->rcpt_count);
+    pool_arrived(pool, shipment->lane, (unsigned)transaction->rcpt_count);
     for (size_t i = 0; i < transaction->rcpt_count; i++) {
         struct session_rcpt *rcpt = &transaction->rcpts[i];
         struct taken *taken = rcpt->owner;

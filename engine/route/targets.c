@@ -47,7 +47,7 @@ static void targets_failed(struct targets *targets, unsigned host, enum dns_stat
     targets->failed_for_now |= for_now;
     verdict_local(&why, SCOPE_HOST, for_now ? STATUS(4, 4, 3) : STATUS(5, 4, 4),
                   "the mail host %s has no address: %s", targets->pool->hosts->hosts[host].name, reason);
-    pool_target_failed(targets->pool, NULL, &why);
+    pool_target_failed(targets->pool, &why);
 }
 
 static void targets_answered(struct dns_query *query, const struct dns_addresses *answer)

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+# Servers live in sbin, which an ordinary user's PATH lacks.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
 from world import World  # noqa: E402

@@ -1,7 +1,8 @@
-"""A postriderd of its own for a test: temporary state, sockets and configuration, and a client for its API."""
+"""A postriderd for one test: temporary state, sockets and configuration, and a client for its API."""
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -9,13 +10,13 @@ import subprocess
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
+import sanitizer
+from sanitizer import BUILD, PATIENCE, ROOT  # noqa: F401: tests take them from here
 
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout=30):
-        super().__init__("postrider", timeout=timeout)
+        super().__init__("postrider", timeout=timeout * PATIENCE)
         self.path = path
 
     def connect(self):
@@ -41,7 +42,9 @@ class Answer:
 
 
 def wait_for(condition, seconds=20, what="the condition"):
-    """Polls until condition() is true (its value is returned); fails with what after so many seconds."""
+    """Polls until condition() is true and returns its value; fails with what after so many seconds, more
+    under a sanitizer."""
+    seconds *= PATIENCE
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -51,8 +54,23 @@ def wait_for(condition, seconds=20, what="the condition"):
         time.sleep(0.02)
 
 
+def free_port():
+    """A port no one uses, by TCP or UDP at any address; below what the kernel gives to clients, so that it
+    stays free."""
+    for _ in range(200):
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            port = random.randrange(15000, 32000)
+            try:
+                tcp.bind(("", port))
+                udp.bind(("", port))
+                return port
+            except OSError:
+                pass
+    raise AssertionError("found no free port")
+
+
 class Daemon:
-    """config: YAML text (dict-free on purpose: tests read like what users write) without directories and sockets."""
+    """config: YAML text, since tests should read like what users write, without directories and sockets."""
 
     def __init__(self, config="", directory=None):
         self.own = directory is None
@@ -134,17 +152,22 @@ class Daemon:
 
     def cli(self, *args, stdin=None, timeout=60):
         return subprocess.run([os.path.join(BUILD, "postrider"), "-s", self.socket, *args], input=stdin,
-                              text=True, capture_output=True, timeout=timeout)
+                              text=True, capture_output=True, timeout=timeout * PATIENCE)
+
+    def check_log(self):
+        sanitizer.check(self.read_log(), "the daemon's log")
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(30)
+        self.check_log()
 
     def stop(self, seconds=30):
-        """Stops cleanly and asserts that it was."""
+        """Stops and asserts that it ended cleanly, and no sanitizer had anything to say, leaks included."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(seconds)
+            self.process.wait(seconds * PATIENCE)
+        self.check_log()
         assert self.process.returncode == 0, f"exit {self.process.returncode}:\n{self.read_log()[-4000:]}"
 
     def __enter__(self):
@@ -154,9 +177,11 @@ class Daemon:
         try:
             if kind is None:
                 self.stop()
-            elif self.process and self.process.poll() is None:
-                self.process.kill()
-                self.process.wait(30)
+            else:
+                if self.process and self.process.poll() is None:
+                    self.process.kill()
+                    self.process.wait(30)
+                self.check_log()
         finally:
             if self.own and kind is None:
                 shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""From a job on the socket to receivers with each character of the world: what arrives, and what is said of it."""
+"""From a job on the socket to receivers of each character: what arrives, and what is said of it."""
 import json
 
 import pytest
@@ -126,8 +126,10 @@ def test_4_7_pauses_the_path_and_uses_up_no_attempt(scene):
     rows = s.daemon.recipients(ident)
     assert all(r["attempts"] == 0 for r in rows), rows
     assert s.world.counts("mx.a.test")["messages"] == 0
-    why = s.daemon.get("/v1/explain?to=u4@a.test").json["answers"][0]
-    assert why["waits"] and why["until"]
+    # All were in hand when the pause came; what was given back is announced anew, within moments.
+    why = wait_for(lambda: [a for a in s.daemon.get("/v1/explain?to=u4@a.test").json["answers"]
+                            if a["until"]], 5, "an answer")[0]
+    assert why["waits"] and why["limit"] in ("pause", "retry"), why
 
 
 @pytest.mark.parametrize("character, tls", [
@@ -228,6 +230,18 @@ def test_a_host_that_refuses_is_deferred_then_delivered(scene):
     s.daemon.wait_counts(ident, delivered=50)
 
 
+def test_hosts_without_an_address(scene):
+    """Final when no host has one; not when another host is merely down."""
+    s = scene(host(refuse=True), [{"name": "lost.test", "mx": [[10, "no.such.test"], [20, "nor.this.test"]]},
+                                  {"name": "down.test", "mx": [[10, "mx.a.test"], [20, "no.such.test"]]},
+                                  {"name": "no.such.test", "nxdomain": True},
+                                  {"name": "nor.this.test", "nxdomain": True}])
+    ident = submit(s, [f"u{i}@lost.test" for i in range(40)] + ["u@down.test"])["job"]
+    s.daemon.wait_counts(ident, bounced=40, deferred=1)
+    said = {r["domain"]: (r["status"], r["reply"]) for r in s.daemon.recipients(ident)}
+    assert said["lost.test"][0] == "5.4.4" and said["down.test"][0] == "4.4.1", said
+
+
 def test_a_silent_host_times_out(scene):
     s = scene(host(silent_at="connect"), ONE_DOMAIN, site="greeting_timeout: 1s")
     ident = submit(s, ["u@a.test"])["job"]
@@ -245,9 +259,9 @@ def test_limits_hold_as_the_receiver_counts_them(scene):
     counts = s.world.counts("mx.a.test")
     assert counts["connections"]["max"] <= 3
     assert counts["connections"]["total"] >= 50, "four messages a connection"
-    assert counts["peak_messages_per_s"] <= 101, "50/s, with a burst of a second's worth"
+    assert counts["peak_messages_per_s"] <= 53, "50/s and what the world's second cuts"
     times = sorted(d.time_ms for d in s.delivered())
-    assert times[-1] - times[0] >= 2500, "200 messages at 50/s after a burst of 50"
+    assert times[-1] - times[0] >= 3500, "200 messages at 50/s"
 
 
 def test_routes_go_to_their_host(scene):

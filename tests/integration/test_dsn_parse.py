@@ -1,13 +1,12 @@
-"""Delivery reports as others read them: Python's email package, and Perl's Mail::DeliveryStatus::BounceParser."""
+"""Delivery reports as others read them: Python's email, and Perl's Mail::DeliveryStatus::BounceParser."""
 import email
 import email.policy
 import os
 import subprocess
 
 import pytest
+from sanitizer import BUILD
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 PARSER = """
 use Mail::DeliveryStatus::BounceParser;
 my $bounce = Mail::DeliveryStatus::BounceParser->new(\\*STDIN, {prefer_final_recipient => 1});

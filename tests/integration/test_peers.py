@@ -1,22 +1,15 @@
-"""Against servers that this project did not write: Postfix's smtp-sink and aiosmtpd as receivers, Knot and dnsmasq for DNS."""
+"""Against servers that this project did not write: Postfix's smtp-sink and aiosmtpd as receivers, Knot and
+dnsmasq for DNS."""
 import asyncio
 import email
 import email.policy
 import os
-import shutil
-import socket
 import subprocess
-import tempfile
 import threading
 
 import pytest
-from daemon import Daemon, job, wait_for
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from daemon import Daemon, free_port, job
+from nameserver import Dnsmasq, Knot
 
 
 class Process:
@@ -35,17 +28,6 @@ class Process:
             self.process.wait(10)
 
 
-class Dnsmasq(Process):
-    def __init__(self, records):
-        self.port = free_port(socket.SOCK_DGRAM)
-        super().__init__([
-            "/usr/sbin/dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null",
-            "--listen-address=127.0.0.1", "--bind-interfaces", f"--port={self.port}", "--user=root",
-            "--local=/test/", *records
-        ])
-        self.server = f"127.0.0.1:{self.port}"
-
-
 ZONE = """$ORIGIN test.
 $TTL 300
 @ SOA ns hostmaster 1 3600 600 86400 60
@@ -59,40 +41,6 @@ alias CNAME a
 two MX 10 gone.mx
 two MX 20 mx.a
 """
-
-
-class Knot(Process):
-    def __init__(self):
-        self.directory = tempfile.mkdtemp(prefix="knot-")
-        self.port = free_port(socket.SOCK_DGRAM)
-        with open(os.path.join(self.directory, "test.zone"), "w") as f:
-            f.write(ZONE)
-        conf = os.path.join(self.directory, "knot.conf")
-        with open(conf, "w") as f:
-            f.write(f"server:\n    rundir: {self.directory}\n    listen: 127.0.0.1@{self.port}\n"
-                    f"    user: root:root\ndatabase:\n    storage: {self.directory}\n"
-                    f"zone:\n  - domain: test\n    storage: {self.directory}\n"
-                    f"    file: test.zone\n    zonefile-sync: -1\n    journal-content: none\n")
-        super().__init__(["/usr/sbin/knotd", "-c", conf])
-        self.server = f"127.0.0.1:{self.port}"
-
-    def __exit__(self, *e):
-        super().__exit__(*e)
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def wait_dns(server):
-    import dns.message
-    import dns.query
-    address, port = server.rsplit(":", 1)
-
-    def answers():
-        try:
-            dns.query.udp(dns.message.make_query("a.test", "MX"), address, timeout=0.3, port=int(port))
-            return True
-        except Exception:
-            return False
-    wait_for(answers, 10, "the DNS server")
 
 
 def daemon(dns_server, port, more=""):
@@ -135,12 +83,11 @@ class Aiosmtpd:
         self.thread.join(10)
 
 
-RECORDS = ["--mx-host=a.test,mx.a.test,10", "--host-record=mx.a.test,127.0.7.1"]
+RECORDS = ["--local=/test/", "--mx-host=a.test,mx.a.test,10", "--host-record=mx.a.test,127.0.7.1"]
 
 
 def test_aiosmtpd_gets_exactly_what_was_meant():
-    with Dnsmasq(RECORDS) as dns, Aiosmtpd() as peer:
-        wait_dns(dns.server)
+    with Dnsmasq(*RECORDS) as dns, Aiosmtpd() as peer:
         with daemon(dns.server, peer.port) as d:
             raw = ("From: a@sender.test\nTo: {{to}}\nSubject: =?utf-8?q?x?= {{name}}\n\n"
                    ".\n..two\n" + "é" * 600 + "\n{{name}}\n.\n")
@@ -166,8 +113,7 @@ def test_rejections_by_aiosmtpd():
             return "451 4.7.1 greylisted, please try again in 2 seconds"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 ok"
-    with Dnsmasq(RECORDS) as dns, Aiosmtpd(handle_RCPT=handle_RCPT) as peer:
-        wait_dns(dns.server)
+    with Dnsmasq(*RECORDS) as dns, Aiosmtpd(handle_RCPT=handle_RCPT) as peer:
         with daemon(dns.server, peer.port) as d:
             answer = d.submit(job(), ["yes@a.test", "no@a.test", "later@a.test"])
             ident = answer.json["jobs"][0]["job"]
@@ -179,9 +125,9 @@ def test_rejections_by_aiosmtpd():
 def test_smtp_sink(flags):
     """-p: no PIPELINING; -e: no ESMTP; -8: no 8BITMIME."""
     port = free_port()
-    command = ["/usr/sbin/smtp-sink", "-u", "nobody", *flags, f"inet:127.0.7.1:{port}", "200"]
-    with Dnsmasq(RECORDS) as dns, Process(command) as sink:
-        wait_dns(dns.server)
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    command = ["/usr/sbin/smtp-sink", *user, *flags, f"inet:127.0.7.1:{port}", "200"]
+    with Dnsmasq(*RECORDS) as dns, Process(command) as sink:
         assert sink.process.poll() is None
         with daemon(dns.server, port) as d:
             answer = d.submit(job(), [f"u{i}@a.test" for i in range(2000)])
@@ -189,8 +135,7 @@ def test_smtp_sink(flags):
 
 
 def test_knot_answers_of_each_kind():
-    with Knot() as dns, Aiosmtpd() as peer:
-        wait_dns(dns.server)
+    with Knot({"test": ZONE}) as dns, Aiosmtpd() as peer:
         with daemon(dns.server, peer.port) as d:
             people = ["u@a.test", "u@a4.test", "u@alias.test", "u@two.test", "u@null.test", "u@none.test"]
             ident = d.submit(job(), people).json["jobs"][0]["job"]

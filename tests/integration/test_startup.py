@@ -1,6 +1,7 @@
 """What goes wrong at the start and at the door: each gives one clear line, or a 4xx with line and reason."""
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -211,6 +212,15 @@ os.execv({os.path.join(BUILD, "postriderd")!r}, ["postriderd", "-c", {d.config!r
     lines = [line for line in result.stderr.splitlines() if line.startswith("postriderd:")]
     assert len(lines) == 1 and "io_uring" in lines[0], result.stderr
     assert "seccomp" in lines[0] or "allow" in lines[0], result.stderr
+
+
+def test_a_sanitizers_report_fails_a_test():
+    d = Daemon().start()
+    with open(d.log, "a") as f:
+        f.write("==1==ERROR: LeakSanitizer: detected memory leaks\n")
+    with pytest.raises(AssertionError, match="LeakSanitizer"):
+        d.stop()
+    shutil.rmtree(d.directory)
 
 
 def test_first_contact_without_a_daemon():

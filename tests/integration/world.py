@@ -23,8 +23,8 @@ import tempfile
 import time
 from collections import namedtuple
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
+import sanitizer
+from sanitizer import BUILD, PATIENCE
 
 Delivery = namedtuple("Delivery", "time_ms host connection helo sender recipient size digest tls")
 
@@ -60,7 +60,7 @@ class World:
              "-s", self.path("summary"), "-p", self.path("ports"), self.path("scenario.yaml")],
             stdout=subprocess.PIPE, stderr=open(self.path("stderr"), "w", encoding="utf-8"), text=True)
         self.summary = None
-        readable, _, _ = select.select([self.process.stdout], [], [], wait)
+        readable, _, _ = select.select([self.process.stdout], [], [], wait * PATIENCE)
         self.ready = self.process.stdout.readline() if readable else ""
         if not self.ready.startswith("world: ready"):
             self.process.kill()
@@ -72,7 +72,7 @@ class World:
         self.dns = (address, int(port))
         self.smtp_port = self.ports["smtp_port"]
         self.control = socket.socket(socket.AF_UNIX)
-        self.control.settimeout(10)
+        self.control.settimeout(10 * PATIENCE)
         self.control.connect(self.path("control"))
         self.answers = self.control.makefile("r")
 
@@ -127,6 +127,7 @@ class World:
 
     def wait(self, condition, seconds=10):
         """Polls until condition(stats) is true; returns these stats, or fails."""
+        seconds *= PATIENCE
         end = time.monotonic() + seconds
         while True:
             stats = self.stats()
@@ -138,7 +139,7 @@ class World:
             time.sleep(0.02)
 
     def stop(self):
-        """Ends it; the summary. Raises if it crashed or could not end."""
+        """Ends it; the summary. Raises if it crashed, could not end, or a sanitizer had anything to say."""
         if self.summary is not None:
             return self.summary
         self.answers.close()
@@ -146,12 +147,13 @@ class World:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(10)
+            code = self.process.wait(10 * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
         self.process.stdout.close()
         errors = self.errors()
+        sanitizer.check(errors, "the world's stderr")
         if code != 0:
             raise RuntimeError(f"the world ended with {code}: {errors}")
         with open(self.path("summary"), encoding="utf-8") as file:

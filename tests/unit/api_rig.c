@@ -15,6 +15,7 @@
 
 #define TAKE_AT_ONCE 200
 #define WAIT_MS      20000
+#define MAP_MAX      ((uint64_t)1 << 30)
 
 /* ---- the fleet, made up ---- */
 
@@ -165,8 +166,9 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
     snprintf(rig->socket, sizeof rig->socket, "%s/jobs.sock", rig->directory);
     snprintf(rig->control, sizeof rig->control, "%s/control.sock", rig->directory);
     load_config(rig, yaml);
+    uint64_t max_size = rig->config->queue.max_size;
     struct store_settings settings = {.directory = rig->directory,
-                                      .max_size = (uint64_t)1 << 30,
+                                      .max_size = max_size < MAP_MAX ? max_size : MAP_MAX,
                                       .reserve = 1u << 20,
                                       .lifetime_ms = 3600 * MS_PER_S,
                                       .retain_ms = 3600 * MS_PER_S,

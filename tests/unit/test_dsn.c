@@ -67,14 +67,14 @@ static const char *compose(const struct dsn_report *report)
 
 static void expect(const char *message, const char *part)
 {
-    if (strstr(message, part) == NULL)
-        fail_msg("no \"%s\" in\n%s", part, message);
+    if (message == NULL || strstr(message, part) == NULL)
+        fail_msg("no \"%s\" in\n%s", part, message ? message : "");
 }
 
 static void expect_not(const char *message, const char *part)
 {
-    if (strstr(message, part) != NULL)
-        fail_msg("\"%s\" in\n%s", part, message);
+    if (message == NULL || strstr(message, part) != NULL)
+        fail_msg("\"%s\" in\n%s", part, message ? message : "");
 }
 
 static void test_one(void **state)

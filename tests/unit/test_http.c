@@ -56,6 +56,15 @@ static void say_nothing(struct http_request *request, struct now now, void *user
     (void)user;
 }
 
+static void say_figures(struct http_request *request, struct now now, void *user)
+{
+    struct http_figures figures;
+    (void)now;
+    (void)user;
+    http_figures(request, &figures);
+    answer_text(request, "%llu", (unsigned long long)figures.requests);
+}
+
 /* An upload that sums its bytes, takes at most `most` at once, and waits now and then for another thread. */
 struct sum {
     struct http_request *request;
@@ -199,6 +208,7 @@ static void count(struct http_request *request, struct now now, void *user)
 static const struct http_route routes[] = {
     {HTTP_POST | HTTP_PUT, "/sum", "refuse", NULL, &sum_ops, 3},
     {HTTP_GET | HTTP_POST, "/hello/*", "name other", say_hello, NULL, 3},
+    {HTTP_GET, "/figures", "", say_figures, NULL, 3},
     {HTTP_GET, "/hello/*/there", "", say_hello, NULL, 3},
     {HTTP_GET, "/nothing", "", say_nothing, NULL, 3},
     {HTTP_GET, "/count/*", "follow broken", count, NULL, 3},
@@ -440,13 +450,14 @@ static void test_many(void **state)
     (void)state;
     pthread_t threads[8];
     char *text = test_text(40000);
-    struct http_figures figures;
+    struct http_reply reply;
     for (size_t i = 0; i < 8; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, hammer, text), 0);
     for (size_t i = 0; i < 8; i++)
         pthread_join(threads[i], NULL);
-    http_figures(http, &figures);
-    assert_true(figures.requests >= 8 * 60);
+    http_call(jobs_path, "GET", "/figures", "", STR(""), &reply);
+    assert_true(strtoul(reply.body.data, NULL, 10) >= 8 * 60);
+    reply_free(&reply);
     free(text);
 }
 
@@ -458,6 +469,39 @@ static bool serve(struct http **out, struct err *err)
     struct http_settings settings = {routes, sizeof routes / sizeof *routes, listeners, 2, "user"};
     *out = http_create(&settings, err);
     return *out != NULL;
+}
+
+/* Asks as soon as somebody listens. */
+static void *ask_early(void *user)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct http_reply reply;
+    memcpy(address.sun_path, user, strlen(user) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    for (unsigned n = 0; connect(fd, (struct sockaddr *)&address, sizeof address) != 0 && n < 100000; n++)
+        usleep(20);
+    close(fd);
+    http_call(user, "GET", "/figures", "", STR(""), &reply);
+    assert_int_equal(reply.status, 200);
+    reply_free(&reply);
+    return NULL;
+}
+
+static void test_asked_before_it_is_up(void **state)
+{
+    char early[96], late[96];
+    struct http_listener listeners[2] = {{early, 0600, "", 2}, {late, 0600, "", 1}};
+    struct http_settings settings = {routes, sizeof routes / sizeof *routes, listeners, 2, NULL};
+    struct err err;
+    pthread_t thread;
+    (void)state;
+    snprintf(early, sizeof early, "%s/early.sock", directory);
+    snprintf(late, sizeof late, "%s/late.sock", directory);
+    assert_int_equal(pthread_create(&thread, NULL, ask_early, early), 0);
+    struct http *own = http_create(&settings, &err);
+    assert_non_null(own);
+    pthread_join(thread, NULL);
+    assert_true(http_destroy(own));
 }
 
 static void test_sockets(void **state)
@@ -567,11 +611,17 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),          cmocka_unit_test(test_body_too_large),
-        cmocka_unit_test(test_upload),          cmocka_unit_test(test_upload_refused),
-        cmocka_unit_test(test_client_vanishes), cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_follow),          cmocka_unit_test(test_many),
-        cmocka_unit_test(test_sockets),         cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_body_too_large),
+        cmocka_unit_test(test_upload),
+        cmocka_unit_test(test_upload_refused),
+        cmocka_unit_test(test_client_vanishes),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_asked_before_it_is_up),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

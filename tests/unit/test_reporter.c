@@ -76,8 +76,8 @@ static char *read_report(const json_t *report, char to[ADDRESS_MAX])
 
 static void expect(const char *text, const char *part)
 {
-    if (strstr(text, part) == NULL)
-        fail_msg("no \"%s\" in\n%s", part, text);
+    if (text == NULL || strstr(text, part) == NULL)
+        fail_msg("no \"%s\" in\n%s", part, text ? text : "");
 }
 
 static size_t count(const char *text, const char *part)

@@ -1,0 +1,22 @@
+/* http_route.h - which route a path and a method mean. Pure; any thread. */
+#ifndef POSTRIDER_ADMIN_HTTP_ROUTE_H
+#define POSTRIDER_ADMIN_HTTP_ROUTE_H
+
+#include "engine/admin/http.h"
+#include "engine/limits.h"
+
+struct http_match {
+    const struct http_route *route; /* of the path, also where it does not know the method; NULL: none */
+    bool method;                    /* it knows the method */
+    struct str segments[HTTP_SEGMENTS_MAX]; /* views into the path: what the stars stand for */
+    unsigned segment_count;
+};
+
+void http_route_find(const struct http_route *routes, size_t count, const char *path, const char *method,
+                     struct http_match *match);
+/* "GET, HEAD, POST", as Allow wants it. */
+const char *http_route_methods(const struct http_route *route);
+/* Is this one of the route's query parameters? */
+bool http_route_knows(const struct http_route *route, const char *parameter);
+
+#endif

@@ -1,0 +1,96 @@
+"""DNS servers that this project did not write, on a free port, while a `with` lasts: Dnsmasq(*records) and
+Knot(zones)."""
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+from daemon import free_port
+
+KNOT = """
+server:
+    rundir: {dir}
+    listen: 127.0.0.1@{port}
+    user: {user}
+database:
+    storage: {dir}
+zone:
+"""
+
+
+class Server:
+    """A process that listens on TCP and UDP `port`; `server` is its address. Takes another port where
+    somebody was faster."""
+
+    def __enter__(self):
+        for _ in range(20):
+            self.port = free_port()
+            self.server = f"127.0.0.1:{self.port}"
+            self.log = open(os.path.join(self.directory, "log"), "w", encoding="utf-8")
+            self.process = subprocess.Popen(self.command(), stdout=self.log, stderr=self.log,
+                                            stdin=subprocess.DEVNULL)
+            if self.listens():
+                return self
+            self.end()
+        raise AssertionError(f"no DNS server came up: {open(self.log.name, encoding='utf-8').read()}")
+
+    def __exit__(self, *_):
+        self.end()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="nameserver-")
+
+    def listens(self):
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self.process.poll() is None
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.05)
+        return False
+
+    def end(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+        self.log.close()
+
+
+class Dnsmasq(Server):
+    def __init__(self, *records):
+        super().__init__()
+        self.records = records
+
+    def command(self):
+        return ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
+                "--user=", "--pid-file=", "--listen-address=127.0.0.1", "--bind-interfaces",
+                f"--port={self.port}", *self.records]
+
+
+class Knot(Server):
+    """zones: name to the text of its zone file; None for a zone whose file is missing."""
+
+    def __init__(self, zones):
+        super().__init__()
+        self.zones = zones
+
+    def command(self):
+        conf = os.path.join(self.directory, "knot.conf")
+        with open(conf, "w", encoding="utf-8") as file:
+            file.write(KNOT.format(dir=self.directory, port=self.port, user=getpass.getuser()))
+            for name, text in self.zones.items():
+                path = os.path.join(self.directory, name)
+                file.write(f"  - domain: {name}\n    file: {path}\n    zonefile-sync: -1\n"
+                           "    journal-content: none\n")
+                if text is not None:
+                    with open(path, "w", encoding="utf-8") as zone:
+                        zone.write(text)
+        return ["knotd", "-c", conf]
