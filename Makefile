@@ -37,7 +37,8 @@ help:
 #: make demo         the main job from nothing: a newsletter for 20,000 recipients, delivered to a small Internet
 #: make test         every test that fits in ten minutes, from nothing
 #: make test-all     the same under ASan+UBSan, the threads under TSan, and the long runs
-#: make lint         include direction, banned calls, headers alone, clang-tidy, cppcheck, formatting
+#: make lint         include direction, banned calls, lengths, headers alone, clang-tidy, cppcheck, formatting
+#: make man          the manual pages, into build/man/
 #: make bench        the figures of the README, measured here
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean

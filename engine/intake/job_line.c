@@ -219,8 +219,7 @@ static bool read_fields(struct job_line *job, struct err *err)
     {
         read_field_fn *read = find_field(name);
         if (read == NULL)
-            return err_set(err, 0, "unknown field \"%.100s\" in the job: see the job fields in the manual",
-                           name);
+            return err_set(err, 0, "unknown field \"%.100s\" in the job: see postrider-api(7)", name);
         if (!read(job, value, err))
             return false;
     }

@@ -1,4 +1,4 @@
-/* job_line.h - a job line, as postrider(1) has it, to what the store wants: a spec and a compiled message.
+/* job_line.h - a job line, see postrider-api(7), to what the store wants: a spec and a compiled message.
  *
  * Zero it, call job_line_read, use spec and template, call job_line_free, whatever job_line_read returned.
  * Not built yet, and so refused with a sentence rather than ignored: amp, list, attachments, unsubscribe,

@@ -1,5 +1,5 @@
-"""Everybody at once: jobs come, operators look at everything and steer, receivers misbehave, and the daemon is stopped
-in the middle. What is looked for is a crash, a wrong count, and under the sanitizers any report."""
+"""Everybody at once: jobs come, operators look at everything and steer, receivers misbehave, and the daemon
+is stopped in the middle. Looked for are a crash, a wrong count, and under the sanitizers any report."""
 import random
 import threading
 import time
@@ -9,23 +9,34 @@ from daemon import job, wait_for
 HOSTS = [
     {"name": "mx.good.test", "address": "127.0.8.10", "reply_delay_ms": 2, "starttls": "good"},
     {"name": "mx.grey.test", "address": "127.0.8.11", "greylist": 0.5, "unknown_odds": 0.2},
-    {"name": "mx.shaky.test", "address": "127.0.8.12", "close_at": "rcpt", "close_odds": 0.2, "messages_per_connection": 5},
+    {"name": "mx.shaky.test", "address": "127.0.8.12", "close_at": "rcpt", "close_odds": 0.2,
+     "messages_per_connection": 5},
     {"name": "mx.gone.test", "address": "127.0.8.13", "refuse": True},
     {"name": "mx.rate.test", "address": "127.0.8.14", "max_rate": 20, "max_connections": 2},
 ]
-DOMAINS = [{"name": f"d{{0..9}}.{kind}.test", "mx": [[10, f"mx.{kind}.test"]]} for kind in ("good", "grey", "shaky", "gone", "rate")]
-NAMES = [f"d{i}.{kind}.test" for kind in ("good", "grey", "shaky", "gone", "rate") for i in range(10)]
-CONFIG = ('workers: 4\nretry:\n  - { status: "4", schedule: [400ms], give_up: 3s }\n  - { status: "4.4", schedule: [400ms], give_up: 3s }\n'
-          '  - { status: "4.7.1", schedule: [700ms] }\nqueue: { lifetime: 5s }\n')
-CALLS = ["/v1/status", "/v1/sites", "/v1/queue?by=domain", "/v1/queue?by=site", "/v1/queue?by=status", "/v1/queue?by=tenant", "/v1/queue?by=age",
-         "/v1/jobs", "/v1/ops", "/metrics", "/healthz", "/v1/events?after=0&limit=200"] + [
-             f"/v1/explain?domain={name}" for name in NAMES[::7]] + ["/v1/sites/good.test", "/v1/sites/rate.test"]
-OF_JOB = ["", "/recipients?limit=50", "/recipients?limit=50&state=deferred", "/bounces", "/bounces?format=csv"]
+KINDS = ("good", "grey", "shaky", "gone", "rate")
+DOMAINS = [{"name": f"d{{0..9}}.{kind}.test", "mx": [[10, f"mx.{kind}.test"]]} for kind in KINDS]
+NAMES = [f"d{i}.{kind}.test" for kind in KINDS for i in range(10)]
+CONFIG = """
+workers: 4
+retry:
+  - { status: "4", schedule: [400ms], give_up: 3s }
+  - { status: "4.4", schedule: [400ms], give_up: 3s }
+  - { status: "4.7.1", schedule: [700ms] }
+queue: { lifetime: 5s }
+"""
+CALLS = ["/v1/status", "/v1/sites", "/v1/jobs", "/v1/ops", "/metrics", "/healthz",
+         "/v1/events?after=0&limit=200", "/v1/sites/good.test", "/v1/sites/rate.test",
+         *(f"/v1/queue?by={by}" for by in ("domain", "site", "status", "tenant", "age")),
+         *(f"/v1/explain?domain={name}" for name in NAMES[::7])]
+OF_JOB = ["", "/recipients?limit=50", "/recipients?limit=50&state=deferred", "/bounces",
+          "/bounces?format=csv"]
 STEERING = ["/pause", "/resume", "/retry", "/cancel"]
 
 
 def test_everybody_at_once(scene):
-    s = scene(HOSTS, DOMAINS, site="dead_host_delay: 300ms, dead_host_delay_max: 1s, max_connections: 8", config=CONFIG)
+    s = scene(HOSTS, DOMAINS, config=CONFIG,
+              site="dead_host_delay: 300ms, dead_host_delay_max: 1s, max_connections: 8")
     over, failures, jobs = threading.Event(), [], []
 
     def crowd(work, seed):
@@ -39,8 +50,9 @@ def test_everybody_at_once(scene):
     def inject(rng):
         kind = rng.random()
         people = [f"u{rng.randrange(10**6)}@{rng.choice(NAMES)}" for _ in range(1 if kind < 0.5 else 40)]
-        answer = s.daemon.submit(job(tenant=rng.choice(["acme", "beta"]), bounces=rng.choice(["dsn", "report"]),
-                                     **{"class": "transactional" if kind < 0.3 else "bulk"}), people)
+        fields = {"tenant": rng.choice(["acme", "beta"]), "bounces": rng.choice(["dsn", "report"]),
+                  "class": "transactional" if kind < 0.3 else "bulk"}
+        answer = s.daemon.submit(job(**fields), people)
         assert answer.status == 202, answer
         jobs.append(answer.json["jobs"][0]["job"])
         time.sleep(0.02)
@@ -49,19 +61,22 @@ def test_everybody_at_once(scene):
         path = rng.choice(CALLS)
         if jobs and rng.random() < 0.5:
             ident = rng.choice(jobs)
+            first = f"{ident}-0-0"
             path = rng.choice([f"/v1/jobs/{ident}{what}" for what in OF_JOB] + [
-                f"/v1/recipients/{ident}-0-0", f"/v1/recipients/{ident}-0-0/message", f"/v1/explain?rid={ident}-0-0"])
+                f"/v1/recipients/{first}", f"/v1/recipients/{first}/message", f"/v1/explain?rid={first}"])
         answer = s.daemon.get(path)
         assert answer.status in (200, 404), (path, answer)
 
     def steer(rng):
         time.sleep(0.05)
         if jobs:
-            path = rng.choice([f"/v1/jobs/{rng.choice(jobs)}{rng.choice(STEERING)}", f"/v1/queue/retry?domain={rng.choice(NAMES)}"])
+            path = rng.choice([f"/v1/jobs/{rng.choice(jobs)}{rng.choice(STEERING)}",
+                               f"/v1/queue/retry?domain={rng.choice(NAMES)}"])
             answer = s.daemon.post(path)
             assert answer.status in (200, 202, 409), (path, answer)
 
-    threads = [threading.Thread(target=crowd, args=(work, seed)) for seed, work in enumerate([inject, look, look, look, steer])]
+    threads = [threading.Thread(target=crowd, args=(work, seed))
+               for seed, work in enumerate([inject, look, look, look, steer])]
     for thread in threads:
         thread.start()
     time.sleep(3)
