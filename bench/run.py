@@ -1,13 +1,14 @@
 #!/usr/bin/python3
-"""Measures Postrider on this machine: the daemon, the load and the receivers (bench/world) together on its cores.
+"""Measures Postrider on this machine: the daemon, the load and the receivers (bench/world) share its cores.
 
 usage: bench/run.py [--build build] [--runs 3] [--json FILE] [SCENARIO…]   (default: all)
 
-State is on a real disk (tmpfs is refused), every commit synced, as always. Receivers read and digest every byte. Each
-scenario runs several times on a fresh state directory; the table gives the median and, in brackets, lowest and highest.
-  one-site       1,000,000 recipients of one job, merged 4 KiB, 1,000 domains at one site, 100 connections to it
+State is on a real disk (tmpfs is refused), every commit synced, as always. Receivers read and digest every
+byte. Each scenario runs several times on a fresh state directory; the table gives the median and, in
+brackets, lowest and highest.
+  one-site       1,000,000 recipients of one job, merged 4 KiB, 1,000 domains at one site, 100 connections
   thousand-sites the same with 1,000 domains at 1,000 sites, 10 connections to each
-  slow           10,000 sessions at once to hosts that take 200 ms a reply: held how steadily, memory a session
+  slow           10,000 sessions at once to hosts that take 200 ms a reply: held steadily? memory a session
   restart        1,000,000 queued, kill -9, start: time to the first delivery"""
 import argparse
 import json
@@ -30,7 +31,8 @@ MESSAGE_BYTES = 4096
 
 def message():
     """A merged text of about 4 KiB with three variables."""
-    head = "From: Bench <news@bench.test>\r\nTo: {{to}}\r\nSubject: Hello {{name}}\r\n\r\nDear {{name}}, number {{number}}\r\n"
+    head = ("From: Bench <news@bench.test>\r\nTo: {{to}}\r\nSubject: Hello {{name}}\r\n\r\n"
+            "Dear {{name}}, number {{number}}\r\n")
     line = "The quick brown fox jumps over the lazy dog while the band plays on.\r\n"
     return head + line * ((MESSAGE_BYTES - len(head)) // len(line))
 
@@ -78,8 +80,8 @@ def socket_memory_kib():
 def upload(daemon, path):
     """Seconds from the first byte to the answer."""
     start = time.monotonic()
-    run = subprocess.run(["curl", "-sS", "--unix-socket", daemon.socket, "-T", path, "http://postrider/v1/jobs"],
-                         capture_output=True, text=True, timeout=300, check=True)
+    command = ["curl", "-sS", "--unix-socket", daemon.socket, "-T", path, "http://postrider/v1/jobs"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     took = time.monotonic() - start
     answer = json.loads(run.stdout)["jobs"][0]
     return answer["job"], answer["accepted"], took
@@ -186,7 +188,8 @@ def restart():
             while world.stats()["totals"]["messages"] == 0:
                 assert time.monotonic() - begin < 60, daemon.read_log()
                 time.sleep(0.002)
-            figures = {"seconds to the first delivery": time.monotonic() - begin, "queued at the start": queued}
+            figures = {"seconds to the first delivery": time.monotonic() - begin,
+                       "queued at the start": queued}
             wait_for(daemon.is_up, 20, "the daemon")
             daemon.stop(60)
             return figures
@@ -202,7 +205,8 @@ def end(daemon, world):
     world.stop()
 
 
-SCENARIOS = {"one-site": lambda: bulk(1), "thousand-sites": lambda: bulk(1000), "slow": slow, "restart": restart}
+SCENARIOS = {"one-site": lambda: bulk(1), "thousand-sites": lambda: bulk(1000), "slow": slow,
+             "restart": restart}
 
 
 def number(x):
@@ -210,18 +214,23 @@ def number(x):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json")
     parser.add_argument("--directory", default="/var/tmp", help="where state lives: a real disk")
     parser.add_argument("scenarios", nargs="*", default=list(SCENARIOS))
     args = parser.parse_args()
-    kind = subprocess.run(["stat", "-f", "-c", "%T", args.directory], capture_output=True, text=True).stdout.strip()
+    stat = subprocess.run(["stat", "-f", "-c", "%T", args.directory], capture_output=True, text=True)
+    kind = stat.stdout.strip()
     if kind in ("tmpfs", "ramfs"):
-        sys.exit(f"bench: {args.directory} is {kind}: a queue that forgets measures nothing; give --directory on a disk")
-    print(f"{os.cpu_count()} cores, state on {kind}, message {len(message())} bytes before merging, no TLS, no DKIM,")
-    print(f"every commit synced; daemon, load and receivers on the same machine; {args.runs} runs: median [lowest, highest]")
+        sys.exit(f"bench: {args.directory} is {kind}: a queue that forgets measures nothing; "
+                 "give --directory on a disk")
+    print(f"{os.cpu_count()} cores, state on {kind}, message {len(message())} bytes before merging, no TLS, "
+          "no DKIM,")
+    print("every commit synced; daemon, load and receivers on the same machine; "
+          f"{args.runs} runs: median [lowest, highest]")
     results = {}
     for name in args.scenarios:
         run, domains = SCENARIOS[name]()
@@ -242,11 +251,13 @@ def main():
         for figure in runs[0]:
             values = [r[figure] for r in runs]
             results[name][figure] = {"median": statistics.median(values), "runs": values}
-            print(f"  {figure:32} {number(statistics.median(values)):>12}  [{number(min(values))}, {number(max(values))}]")
+            print(f"  {figure:32} {number(statistics.median(values)):>12}  "
+                  f"[{number(min(values))}, {number(max(values))}]")
         sys.stdout.flush()
     if args.json:
         with open(args.json, "w") as f:
-            json.dump({"cores": os.cpu_count(), "filesystem": kind, "runs": args.runs, "results": results}, f, indent=1)
+            json.dump({"cores": os.cpu_count(), "filesystem": kind, "runs": args.runs, "results": results},
+                      f, indent=1)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,9 @@ static bool may_report(struct yaml *yaml)
     return yaml->errors <= YAML_ERRORS_MAX;
 }
 
-void yaml_report_file(struct yaml *yaml, const char *path, const char *format, ...)
+/* yaml_report about a file as a whole. */
+static void __attribute__((format(printf, 3, 4)))
+report_file(struct yaml *yaml, const char *path, const char *format, ...)
 {
     if (!may_report(yaml))
         return;
@@ -180,17 +182,17 @@ static bool check_file(struct yaml *yaml, const char *path)
     char *text = NULL;
     bool good = false;
     if (file == NULL) {
-        yaml_report_file(yaml, path, "cannot be read: %s", strerror(errno));
+        report_file(yaml, path, "cannot be read: %s", strerror(errno));
         return false;
     }
     if ((text = malloc(YAML_FILE_MAX + 1)) == NULL) {
-        yaml_report_file(yaml, path, "cannot be read: memory is out");
+        report_file(yaml, path, "cannot be read: memory is out");
     } else {
         size_t n = fread(text, 1, YAML_FILE_MAX + 1, file);
         if (ferror(file))
-            yaml_report_file(yaml, path, "cannot be read: %s", strerror(errno));
+            report_file(yaml, path, "cannot be read: %s", strerror(errno));
         else if (n > YAML_FILE_MAX)
-            yaml_report_file(yaml, path, "is longer than %d MiB", YAML_FILE_MAX >> 20);
+            report_file(yaml, path, "is longer than %d MiB", YAML_FILE_MAX >> 20);
         else
             good = check_bytes(yaml, path, text, n);
     }
@@ -214,14 +216,14 @@ bool yaml_load(struct yaml *yaml, const char *path, struct fy_node **root)
     if (!check_file(yaml, path))
         return false;
     if (yaml->parser_count == YAML_FILES_MAX) {
-        yaml_report_file(yaml, path, "is one file too many: at most %d are read", YAML_FILES_MAX);
+        report_file(yaml, path, "is one file too many: at most %d are read", YAML_FILES_MAX);
         return false;
     }
     struct fy_parse_cfg settings = {
         .search_path = "", .flags = FYPCF_ALLOW_DUPLICATE_KEYS, .diag = yaml->diag};
     struct fy_parser *parser = fy_parser_create(&settings);
     if (parser == NULL) {
-        yaml_report_file(yaml, path, "cannot be read: memory is out");
+        report_file(yaml, path, "cannot be read: memory is out");
         return false;
     }
     yaml->parsers[yaml->parser_count++] = parser;
@@ -235,7 +237,7 @@ bool yaml_load(struct yaml *yaml, const char *path, struct fy_node **root)
     }
     if (fy_parser_get_stream_error(parser)) {
         if (yaml->out->len == before)
-            yaml_report_file(yaml, path, "is not YAML");
+            report_file(yaml, path, "is not YAML");
         else
             yaml->errors++; /* the parser has reported it */
         return false;

@@ -40,8 +40,5 @@ struct fy_node *yaml_next_item(struct fy_node *list, void **at);
  * silent. */
 void yaml_report(struct yaml *yaml, struct fy_node *node, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* The same about a file as a whole. */
-void yaml_report_file(struct yaml *yaml, const char *path, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -121,31 +121,16 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define HOST_PLAIN_MS          3600000 /* how long a host whose TLS failed is spoken to in the clear */
 #define HOST_LOST_AGAIN_MS     1000    /* sessions lost within it are one loss */
 #define SESSIONS_MAX           65536   /* of all workers together */
-#define DNS_CACHE_MAX          200000  /* answers kept by one worker */
+#define DNS_CACHE_MAX          50000   /* answers kept by one worker: some 30 MB */
 #define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
-#define TURN_MESSAGES          20 /* that a connection carries at least before it makes room for another pool */
-#define LINE_LOOK_MS           200   /* how often who waits for any session looks whether one is free */
-#define REQUEUE_MAX            3     /* times that a lost connection gives a recipient back at once */
-#define WINDOW_START           8     /* connections that a new path may open before it knows more */
+#define TURN_MESSAGES          20      /* that a connection carries before it makes room for another pool */
+#define LINE_LOOK_MS           200     /* how often who waits for any session looks whether one is free */
+#define REQUEUE_MAX            3       /* times that a lost connection gives a recipient back at once */
+#define WINDOW_START           8       /* connections that a new path may open before it knows more */
 #define WINDOW_CEILING_MS      5000L /* how long a receiver's own limit of connections is believed at first */
 #define WINDOW_CEILING_DOUBLED 6     /* and how often that doubles */
 #define POOL_LINGER_MS         60000 /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 #define LANES_LIVE_MAX         20000              /* lanes announced to workers and not yet found empty */
-#define LANE_TAKE_MAX        256     /* recipients granted to a lane at once */
-#define WORKER_TAKEN_MAX     50000   /* recipients in a worker's memory */
-#define HOSTS_REMEMBERED_MAX 20000   /* addresses of mail hosts with a past */
-#define HOST_PLAIN_MS        3600000 /* how long a host whose TLS failed is spoken to in the clear */
-#define HOST_LOST_AGAIN_MS   1000    /* sessions lost within it are one loss */
-#define SESSIONS_MAX         65536   /* of all workers together */
-#define DNS_CACHE_MAX        200000  /* answers kept by one worker */
-#define BULK_SHARE           10      /* one bulk message at least for so many transactional ones */
-#define TURN_MESSAGES        20 /* that a connection carries at least before it makes room for another pool */
-#define LINE_LOOK_MS         200   /* how often who waits for any session looks whether one is free */
-#define REQUEUE_MAX          3     /* times that a lost connection gives a recipient back at once */
-#define WINDOW_START         8     /* connections that a new path may open before it knows more */
-#define POOL_LINGER_MS       60000 /* how long what is known of a pool's hosts is used */
-#define LANES_LIVE_MAX       20000 /* lanes announced to workers and not yet found empty */
-#define CONTENT_LIVE_MAX     (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 
 #endif

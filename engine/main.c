@@ -35,11 +35,13 @@ static void usage(FILE *out)
 {
     fputs("usage: postriderd [-t] -c FILE\n"
           "The Postrider mail engine, in the foreground; logs to stderr.\n"
-          "  -c FILE        the configuration (postrider.yaml(5)); an empty file is a working one\n"
-          "  -t             check the configuration and exit\n"
-          "      --version  print the version and exit\n"
-          "  -h, --help     print this and exit\n"
-          "Signals: TERM and INT stop it cleanly within stop_timeout. Exit: 0 done, 1 failed, 2 usage.\n",
+          "  -c, --config FILE  the configuration, see postrider.yaml(5); an empty file is\n"
+          "                     a working one\n"
+          "  -t, --test         check the configuration and exit\n"
+          "      --version      print the version and exit\n"
+          "  -h, --help         print this and exit\n"
+          "Signals: TERM and INT stop it cleanly within stop_timeout.\n"
+          "Exit: 0 done, 1 failed, 2 usage.\n",
           out);
 }
 

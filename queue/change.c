@@ -374,6 +374,15 @@ static void count_flush(struct change *c, const struct change_count *count)
         change_put(c, T_COUNTS, key, sizeof key, value, sizeof value);
 }
 
+static void change_abort(struct change *c)
+{
+    memset(c->cursors, 0, sizeof c->cursors);
+    if (c->txn != NULL)
+        mdb_txn_abort(c->txn);
+    c->txn = NULL;
+    lane_names_clear(&c->store->writer);
+}
+
 bool change_finish(struct change *c)
 {
     for (struct change_job *job = c->jobs; job != NULL; job = job->hh.next)
@@ -399,15 +408,6 @@ bool change_finish(struct change *c)
         return false;
     }
     return true;
-}
-
-void change_abort(struct change *c)
-{
-    memset(c->cursors, 0, sizeof c->cursors);
-    if (c->txn != NULL)
-        mdb_txn_abort(c->txn);
-    c->txn = NULL;
-    lane_names_clear(&c->store->writer);
 }
 
 void change_end(struct change *c)

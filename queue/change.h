@@ -90,8 +90,7 @@ struct change {
 bool change_begin(struct change *c, struct now now);
 /* Writes the sums and commits. False: undone, for want of space. The lists stay until change_end. */
 bool change_finish(struct change *c);
-void change_abort(struct change *c);
-void change_end(struct change *c); /* frees what the lists and tables hold; after every finish or abort */
+void change_end(struct change *c); /* frees what the lists and tables hold; after every finish */
 void change_free(struct change *c);
 
 /* What follows may use rows and time up to this share of the change's. */

@@ -129,6 +129,7 @@ static struct live_job *job_make(struct store *store, uint64_t id, const struct 
 static void job_free(struct store *store, struct live_job *job)
 {
     struct taker *taker = &store->taker;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): uthash has just seen that one is left */
     HASH_DEL(taker->jobs, job);
     taker->hand = job->next == job ? NULL : job->next;
     job->prev->next = job->next;

@@ -75,7 +75,7 @@ bool admit_window_full(const struct admit *admit)
 /* Indexes of the recipients, those of a domain together and in the order they came: a counting sort. */
 static uint32_t *sorted(struct window *window)
 {
-    uint32_t place = 0, *order = malloc((window->rcpt_n + 1) * sizeof *order);
+    uint32_t place = 0, *order = calloc(window->rcpt_n + 1, sizeof *order);
     if (order == NULL)
         return NULL;
     for (size_t n = 0; n < window->domain_n; n++) {

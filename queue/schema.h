@@ -20,7 +20,7 @@
 enum table {
     T_META,    /* "state" -> struct meta */
     T_JOBS,    /* job -> struct job_row */
-    T_CONTENT, /* hash (job_content_key), part -> part 0: struct content_row; the others: VALUE_MAX bytes each */
+    T_CONTENT, /* hash (job_content_key), part -> part 0: struct content_row; others: VALUE_MAX bytes each */
     T_BATCHES, /* job, batch, part -> batch (record.h); parts > 0 only for a recipient too long for a value */
     T_SLOTS,   /* job, batch -> one byte a slot, enum rcpt_state */
     T_LANE_NAMES, /* hash of domain, hash of the other fields, lane -> the fields (lane_name_encode) */

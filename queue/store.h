@@ -243,9 +243,10 @@ struct store_filter { /* empty fields match all */
     const struct str *domains; /* a site's domains, resolved by the caller; NULL: unused */
     size_t domain_count;
 };
-/* Retry and bounce take any filter, the others one job. Retry makes due what is deferred; bounce ends what matches and,
- * unless a status is asked for, what was never tried. Purge deletes an ended job (cancel it first). Sweep and wake
- * are the store's own: an upload given up, a job whose lanes are to be announced again. */
+/* Retry and bounce take any filter, the others one job. Retry makes due what is deferred; bounce ends what
+ * matches and, unless a status is asked for, what was never tried. Purge deletes an ended job (cancel it
+ * first). Sweep and wake are the store's own: an upload given up, a job whose lanes are to be announced
+ * again. */
 enum op_kind { OP_PAUSE, OP_RESUME, OP_CANCEL, OP_RETRY, OP_BOUNCE, OP_EXPIRE, OP_SWEEP, OP_PURGE, OP_WAKE };
 struct op_progress {
     uint64_t op;                          /* 0: done within the call's transaction */

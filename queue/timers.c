@@ -78,20 +78,26 @@ static void fire_content(struct change *c, const uint8_t hash[32])
         change_timer(c, c->now.wall_ms, TIMER_CONTENT, get_be64(hash), str_make((const char *)hash, 32));
 }
 
+static void fire_job(struct change *c, enum timer_kind kind, uint64_t id)
+{
+    struct change_job *job = change_job(c, id);
+    if (!job->found)
+        return;
+    if (kind == TIMER_NOT_BEFORE)
+        change_id(&c->after.walks, id);
+    else if (kind == TIMER_EXPIRY)
+        fire_expiry(c, job);
+    else
+        fire_purge(c, job);
+}
+
 static void fire(struct change *c, enum timer_kind kind, uint64_t id, const uint8_t hash[32])
 {
-    struct change_job *job = kind <= TIMER_PURGE ? change_job(c, id) : NULL;
-    if (job != NULL && !job->found)
-        return;
     switch (kind) {
     case TIMER_NOT_BEFORE:
-        change_id(&c->after.walks, id);
-        break;
     case TIMER_EXPIRY:
-        fire_expiry(c, job);
-        break;
     case TIMER_PURGE:
-        fire_purge(c, job);
+        fire_job(c, kind, id);
         break;
     case TIMER_KEY:
         fire_key(c, hash);

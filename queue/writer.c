@@ -245,8 +245,9 @@ static bool work_waits(const struct store *store, struct now now)
 static void change_fill(struct store *store, struct change *c)
 {
     struct writer *writer = &store->writer;
-    /* Before the settles: those of a job cancelled or expired here end in the same change. After them, what they gave
-     * back as ready is still claimed, so that it would be passed over and stand until the timer's next try. */
+    /* Before the settles: those of a job cancelled or expired here end in the same change. After them, what
+     * they gave back as ready is still claimed, so that it would be passed over and stand until the timer's
+     * next try. */
     change_allow(c, 40);
     ops_write(store, c);
     change_allow(c, 50);

@@ -51,8 +51,6 @@ const char *cli_value(const struct cli *cli, const char *option);
 /* "postrider: …" on stderr. Return 1 and 2, so that `return cli_fail(…)` reads as one step. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Writes out what stdout holds; an error of it (a full disk) is a failure. Returns the exit code. */
-int cli_finish(int code);
 
 void cli_print_command(FILE *out, const struct command *command);
 void cli_print_commands(FILE *out);

@@ -1,12 +1,21 @@
 /* commands.c - the table of commands, and its text for help. */
 #include "tools/commands.h"
 
+#include "engine/base/wrap.h"
+
 const struct command *const cli_commands[] = {
     &command_submit, &command_status,  &command_queue,  &command_jobs,  &command_job,
     &command_sites,  &command_explain, &command_events, &command_retry, &command_resolve,
     &command_config, &command_version, &command_help,   &command_roff,
 };
 const size_t cli_command_count = sizeof cli_commands / sizeof *cli_commands;
+
+/* A name in a column of this width, and beside it what it is. */
+static void print_row(FILE *out, int width, const char *name, const char *help)
+{
+    int n = fprintf(out, "  %-*s ", width, name);
+    wrap_print(out, (size_t)n, (size_t)width + 3, help);
+}
 
 void cli_print_commands(FILE *out)
 {
@@ -16,7 +25,7 @@ void cli_print_commands(FILE *out)
           out);
     for (size_t i = 0; i < cli_command_count; i++)
         if (!cli_commands[i]->hidden)
-            fprintf(out, "  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->help);
+            print_row(out, 10, cli_commands[i]->name, cli_commands[i]->help);
     fputs("\n'postrider help COMMAND' says more. With --json a command gives the API's JSON.\n"
           "Exit: 0 done, 1 failed (one line on stderr says why), 2 usage.\n",
           out);
@@ -24,16 +33,20 @@ void cli_print_commands(FILE *out)
 
 void cli_print_command(FILE *out, const struct command *command)
 {
-    fprintf(out, "usage: postrider [-s SOCKET] %s%s%s%s\n%s\n", command->name,
-            command->option_count > 0 || command->json ? " [OPTION...]" : "", command->args[0] ? " " : "",
-            command->args, command->help);
+    char usage[256];
+    int n = fprintf(out, "usage: postrider ");
+    snprintf(usage, sizeof usage, "[-s SOCKET] %s%s%s%s", command->name,
+             command->option_count > 0 || command->json ? " [OPTION...]" : "", command->args[0] ? " " : "",
+             command->args);
+    wrap_print(out, (size_t)n, (size_t)n, usage);
+    wrap_print(out, 0, 0, command->help);
     for (size_t i = 0; i < command->option_count; i++) {
         const struct cli_option *option = &command->options[i];
         char name[64];
         snprintf(name, sizeof name, "--%s%s%s", option->name, option->value ? " " : "",
                  option->value ? option->value : "");
-        fprintf(out, "  %-24s %s\n", name, option->help);
+        print_row(out, 24, name, option->help);
     }
     if (command->json)
-        fprintf(out, "  %-24s %s\n", "--json", "print the API's JSON");
+        print_row(out, 24, "--json", "print JSON");
 }

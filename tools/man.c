@@ -30,7 +30,7 @@ static void man_command(struct buf *out, const struct command *command)
         roff_line(out, command->options[i].help);
     }
     if (command->json)
-        buf_add_z(out, ".It Fl \\-json\nPrint the API's JSON.\n");
+        buf_add_z(out, ".It Fl \\-json\nPrint JSON.\n");
     buf_add_z(out, ".El\n");
 }
 

@@ -36,7 +36,8 @@ int cli_usage(const char *format, ...)
     return code;
 }
 
-int cli_finish(int code)
+/* Writes out what stdout holds; an error of it (a full disk) is a failure. Returns the exit code. */
+static int finish(int code)
 {
     bool failed = ferror(stdout) != 0;
     if (fflush(stdout) != 0 || failed)
@@ -210,6 +211,6 @@ int main(int argc, char **argv)
         return unknown_command(name);
     int code = read_arguments(&cli, &arguments);
     if (code < 0)
-        return cli_finish(0);
-    return code != 0 ? code : cli_finish(cli.command->run(&cli));
+        return finish(0);
+    return code != 0 ? code : finish(cli.command->run(&cli));
 }

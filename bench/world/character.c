@@ -2,6 +2,7 @@
 #include "bench/world/character.h"
 
 #include "bench/world/limits.h"
+#include "engine/base/wrap.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -68,8 +69,9 @@ static const struct key keys[] = {
     {"refuse", KEY_BOOL, AT(refuse), NULL, "true: nothing listens"},
     {"banner", KEY_TEXT, AT(banner), NULL, "what follows the name in the greeting"},
     {"replies", KEY_RULES, 0, NULL,
-     "[{at, odds, match, code, text, times, sticky, action: reply|close|lose_reply|silence}]; first that "
-     "matches"},
+     "[{at, odds, match, code, text, times, sticky, action}], the first that matches; action is reply, "
+     "close, "
+     "lose_reply or silence"},
 };
 
 static const struct key *find_key(const char *name)
@@ -88,10 +90,12 @@ bool character_knows(const char *key)
 void character_help(FILE *out)
 {
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        fprintf(out, "  %-24s %s", keys[i].name, keys[i].help);
-        for (const char *const *name = keys[i].names; name && *name; name++)
-            fprintf(out, "%s%s", name == keys[i].names ? ": " : " ", *name);
-        fputc('\n', out);
+        char text[256];
+        size_t n = (size_t)snprintf(text, sizeof text, "%s", keys[i].help);
+        for (const char *const *name = keys[i].names; name && *name && n < sizeof text; name++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", name == keys[i].names ? ": " : " ",
+                                  *name);
+        wrap_print(out, (size_t)fprintf(out, "  %-24s ", keys[i].name), 27, text);
     }
 }
 

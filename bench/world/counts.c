@@ -50,7 +50,7 @@ static void window_advance(struct window *window, int64_t mono_ns)
     window->slot = slot;
 }
 
-void window_add(struct window *window, int64_t mono_ns)
+static void window_add(struct window *window, int64_t mono_ns)
 {
     window_advance(window, mono_ns);
     window->slots[window->slot % WINDOW_SLOTS]++;

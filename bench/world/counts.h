@@ -56,7 +56,6 @@ struct counts {
     char *examples[WORLD_EXAMPLES_MAX];
 };
 
-void window_add(struct window *window, int64_t mono_ns);
 uint32_t window_sum(struct window *window, int64_t mono_ns);
 
 /* All but connections_now starts again from 0. */

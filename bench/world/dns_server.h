@@ -15,7 +15,8 @@ struct dns_server *dns_server_create(struct loop *loop, const struct zone *zone,
                                      uint32_t delay_ms, union address *address, struct err *err);
 void dns_server_free(struct dns_server *server);
 void dns_server_reset(struct dns_server *server);
-/* {"queries", "tcp", "truncated", "timed_out", "types": {…}, "rcodes": {…}, "names": {"a.test": {"MX": 1}}};
+/* {"queries", "tcp", "truncated", "timed_out", "types": {…}, "rcodes": {…},
+ * "names": {"a.test": {"MX": 1}}};
  * the caller's reference. */
 json_t *dns_server_counts(const struct dns_server *server);
 

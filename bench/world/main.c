@@ -28,27 +28,27 @@ struct options {
 static void help(FILE *out)
 {
     fputs("usage: world [-t] [-l LOG] [-c SOCKET] [-s FILE] [-p FILE] SCENARIO.yaml\n"
-          "A DNS server and receiving SMTP hosts on loopback addresses, for demo, tests and benches.\n\n"
-          "  -l, --log FILE      a line for each accepted recipient, tab separated: time_ms, host, "
-          "connection,\n"
-          "                      helo name, mail from, rcpt to, size, digest (XXH3-128), tls yes or no\n"
-          "  -c, --control FILE  a Unix socket, one line in, JSON out: stats, ports, reset, quit,\n"
-          "                      host NAME KEY VALUE, domain NAME {KEY: VALUE, ...}\n"
-          "  -s, --summary FILE  where the counts are written at the end, as JSON\n"
-          "  -p, --ports FILE    where the addresses and ports are written at the start, as JSON\n"
+          "A DNS server and receiving SMTP hosts on loopback addresses, for demo, tests and\n"
+          "benches.\n\n"
+          "  -l, --log FILE      a line for each accepted recipient, tab separated:\n"
+          "                      time_ms, host, connection, helo name, mail from, rcpt to,\n"
+          "                      size, digest (XXH3-128), tls yes or no\n"
+          "  -c, --control FILE  a Unix socket, one line in, JSON out: stats, ports, reset,\n"
+          "                      quit, host NAME KEY VALUE, domain NAME {KEY: VALUE, ...}\n"
+          "  -s, --summary FILE  where the counts are written at the end, JSON\n"
+          "  -p, --ports FILE    where addresses and ports are written at the start, JSON\n"
           "  -t, --check         only check the scenario\n"
-          "      --help\n\n"
-          "It prints 'world: ready, dns ADDRESS:PORT, N hosts' when all is bound, and ends on SIGTERM or "
-          "SIGINT.\n\n"
-          "A scenario has: dns: {listen, ttl, negative_ttl, delay_ms}, smtp_port, seed, hosts, domains.\n"
+          "      --help          print this and exit\n\n"
+          "It prints 'world: ready, dns ADDRESS:PORT, N hosts' when all is bound, and ends\n"
+          "on SIGTERM or SIGINT.\n\n"
+          "A scenario has: dns: {listen, ttl, negative_ttl, delay_ms}, smtp_port, seed,\n"
+          "hosts, domains.\n"
           "A host has: name, address or addresses (FIRST..COUNT), port, group, and\n",
           out);
     character_help(out);
-    fputs("A domain has: name (d{0..999}.test and *.test stand for many), mx [[10, host], ...], mx_own (true "
-          "or a\n"
-          "suffix), null_mx, no_mx, host, address, cname, nxdomain, servfail and timeout (true or types), "
-          "ttl,\n"
-          "delay_ms, txt.\n",
+    fputs("A domain has: name (d{0..999}.test and *.test stand for many), mx [[10, host],\n"
+          "...], mx_own (true or a suffix), null_mx, no_mx, host, address, cname, nxdomain,\n"
+          "servfail and timeout (true or types), ttl, delay_ms, txt.\n",
           out);
 }
 

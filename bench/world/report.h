@@ -1,6 +1,7 @@
 /* report.h - the world's counts as JSON, for the control socket and the summary at the end.
  *
- * {"uptime_ms", "accept_failures", "totals": C, "groups": {name: C}, "hosts": {name: C}, "dns": {…}} with C =
+ * {"uptime_ms", "accept_failures", "totals": C, "groups": {name: C}, "hosts": {name: C}, "dns": {…}}
+ * with C =
  * {"connections": {"now", "max", "total", "over_cap", "peak_per_s"}, "messages", "recipients", "bytes",
  * "peak_messages_per_s", "rejected": {"550": n}, "over_rate", "lost_replies", "aborted",
  * "tls": {"sessions", "resumed", "failed"}, "violations": {"total", "kinds": {…}, "examples": […]}}. */

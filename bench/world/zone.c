@@ -235,13 +235,6 @@ bool zone_add_domain(struct zone *zone, struct domain *domain, struct err *err)
     return false;
 }
 
-const struct domain *zone_domain(const struct zone *zone, struct str written)
-{
-    struct owned *owned = NULL;
-    HASH_FIND(hh, zone->domains, written.p, written.n, owned);
-    return owned ? &owned->domain : NULL;
-}
-
 static bool check_target(const struct zone *zone, const struct name *target, const char *written,
                          const struct owned *owned, struct err *err)
 {

@@ -72,8 +72,6 @@ bool zone_add_host(struct zone *zone, const struct host *host, struct err *err);
 /* Takes over what the domain holds, on failure too; replaces the domain of that name. */
 bool zone_add_domain(struct zone *zone, struct domain *domain, struct err *err);
 void domain_free(struct domain *domain);
-/* The domain as the scenario wrote its name, or NULL. */
-const struct domain *zone_domain(const struct zone *zone, struct str written);
 /* An MX or cname target, or a `host`, that is no name here: the first such, for an error. */
 bool zone_check(const struct zone *zone, struct err *err);
 struct found zone_find(const struct zone *zone, struct str name);

@@ -85,15 +85,16 @@
  *   {"ops":[OP…]}; OP = {"op","kind":"cancel","done","matched","changed","started"}
  * GET /v1/events (after=SEQ, follow=1, limit=N, job=J, type=a,b)
  *   NDJSON of {"seq","time","type","rid","job","tenant","campaign","id","to","domain","site","source","mx",
- *   "attempt","code","status","reply","tls","delay_ms","next","category"}; type is accepted delivered deferred
- *   bounced expired cancelled suppressed delayed or complained. "next" is set for deferred ones, "category"
- *   for bounced and expired ones, both null otherwise. Without follow it ends with what is there; with it, it
- *   stays and sends each event within 100 ms of its commit. Without after: all that is kept.
+ *   "attempt","code","status","reply","tls","delay_ms","next","category"}; type is accepted, delivered,
+ *   deferred, bounced, expired, cancelled, suppressed, delayed or complained. "next" is set for deferred
+ *   ones, "category" for bounced and expired ones, both null otherwise. Without follow it ends with what is
+ *   there; with it, it stays and sends each event within 100 ms of its commit. Without after: all that is
+ *   kept.
  * GET /v1/status
- *   {"version","uptime_s","queued","ready","in_flight","deferred","held","sessions","sites","jobs","accepted",
- *   "delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes","full":bool,
- *   "stopping":bool}; queued is every recipient that has not ended; accepted to expired are totals since the
- *   state directory was made.
+ *   {"version","uptime_s","queued","ready","in_flight","deferred","held","sessions","sites","jobs",
+ *   "accepted","delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes",
+ *   "full":bool,"stopping":bool}; queued is every recipient that has not ended; accepted to expired are
+ *   totals since the state directory was made.
  * GET /metrics, GET /healthz ("ok", 200; 503 with "stopping" or "full"). */
 #ifndef POSTRIDER_ADMIN_API_H
 #define POSTRIDER_ADMIN_API_H

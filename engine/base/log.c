@@ -8,24 +8,15 @@
 #include <time.h>
 #include <unistd.h>
 
-static enum log_level log_level = LOG_LEVEL_INFO;
-
-void log_set_level(enum log_level level)
-{
-    log_level = level;
-}
-
-static void log_line(enum log_level level, const char *name, const char *format, va_list args)
+static void log_line(const char *level, const char *format, va_list args)
 {
     char line[2048];
-    if (level > log_level)
-        return;
     int64_t wall_ms = clock_now().wall_ms;
     time_t seconds = (time_t)(wall_ms / MS_PER_S);
     struct tm tm;
     gmtime_r(&seconds, &tm);
     size_t at = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
-    at += (size_t)snprintf(line + at, sizeof line - at, ".%03dZ %s ", (int)(wall_ms % MS_PER_S), name);
+    at += (size_t)snprintf(line + at, sizeof line - at, ".%03dZ %s ", (int)(wall_ms % MS_PER_S), level);
     int n = vsnprintf(line + at, sizeof line - at - 1, format, args);
     if (n > 0)
         at += (size_t)n < sizeof line - at - 1 ? (size_t)n : sizeof line - at - 2;
@@ -34,16 +25,15 @@ static void log_line(enum log_level level, const char *name, const char *format,
     (void)written; /* nowhere left to report it */
 }
 
-#define LOG_FUNCTION(function, level, name)                                                                  \
+#define LOG_FUNCTION(function, level)                                                                        \
     void function(const char *format, ...)                                                                   \
     {                                                                                                        \
         va_list args;                                                                                        \
         va_start(args, format);                                                                              \
-        log_line(level, name, format, args);                                                                 \
+        log_line(level, format, args);                                                                       \
         va_end(args);                                                                                        \
     }
 
-LOG_FUNCTION(log_error, LOG_LEVEL_ERROR, "error")
-LOG_FUNCTION(log_warn, LOG_LEVEL_WARN, "warn")
-LOG_FUNCTION(log_info, LOG_LEVEL_INFO, "info")
-LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG, "debug")
+LOG_FUNCTION(log_error, "error")
+LOG_FUNCTION(log_warn, "warn")
+LOG_FUNCTION(log_info, "info")

@@ -105,12 +105,15 @@ static inline bool io_poll_idle(const struct io_poll *poll)
     return poll->pending == 0;
 }
 
-/* Submits, and waits up to timeout_ns (0: not at all) unless something is ready or a message is in the inbox. Sleeps on the
- * inbox's eventfd together with the sockets (inbox_sleep and inbox_wake are called here); inbox may be NULL. */
+/* Submits, and waits up to timeout_ns (0: not at all) unless something is ready or a message is in the
+ * inbox. Sleeps on the
+ * inbox's eventfd together with the sockets (inbox_sleep and inbox_wake are called here); inbox may be
+ * NULL. */
 void io_wait(struct io *io, struct inbox *inbox, int64_t timeout_ns);
 /* Gathers the completions in a list, at most IO_BATCH_MAX, and runs their callbacks. */
 void io_run(struct io *io);
-/* One bounded round: the one, then the other. For callbacks that look at the time, wait first and read the clock then. */
+/* One bounded round: the one, then the other. For callbacks that look at the time, wait first and read
+ * the clock then. */
 void io_step(struct io *io, struct inbox *inbox, int64_t timeout_ns);
 
 #endif

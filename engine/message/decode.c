@@ -14,9 +14,10 @@ static int hex_value(char c)
 /* The byte of "=XX" at p, or -1. */
 static int hex_pair(const char *p, size_t n)
 {
-    if (n < 3 || p[0] != '=' || hex_value(p[1]) < 0 || hex_value(p[2]) < 0)
+    if (n < 3 || p[0] != '=')
         return -1;
-    return hex_value(p[1]) << 4 | hex_value(p[2]);
+    int high = hex_value(p[1]), low = hex_value(p[2]);
+    return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
 static size_t skip_line_end(struct str s, size_t at)

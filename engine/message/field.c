@@ -256,7 +256,8 @@ static bool find_encoded(struct str s, size_t *first, size_t *last)
     return found;
 }
 
-void field_flat_text(struct field_writer *w, struct str s)
+/* Unstructured text: encoded words where needed. Malformed UTF-8 becomes U+FFFD. */
+static void put_flat_text(struct field_writer *w, struct str s)
 {
     size_t first, last;
     s = trim_blanks(s);
@@ -302,7 +303,8 @@ static void put_escaped(struct field_writer *w, struct str s)
     field_put(w, str_make(s.p + start, s.n - start));
 }
 
-void field_phrase(struct field_writer *w, struct str s)
+/* A display name: atoms, a quoted string or encoded words. */
+static void put_phrase(struct field_writer *w, struct str s)
 {
     size_t first, last;
     s = trim_blanks(s);
@@ -442,11 +444,11 @@ void field_step(struct field_writer *w, enum record_kind kind, unsigned flags, s
         buf_add_str(w->text, text);
         break;
     case RECORD_TEXT_END:
-        field_flat_text(w, buf_str(w->text));
+        put_flat_text(w, buf_str(w->text));
         buf_clear(w->text);
         break;
     case RECORD_PHRASE_END:
-        field_phrase(w, buf_str(w->text));
+        put_phrase(w, buf_str(w->text));
         buf_clear(w->text);
         break;
     case RECORD_RAW:

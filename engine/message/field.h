@@ -29,10 +29,6 @@ void field_begin(struct field_writer *w, struct buf *out, struct buf *text, size
 void field_put(struct field_writer *w, struct str s);
 /* A line break that the text had: what follows must begin with white space. */
 void field_break(struct field_writer *w);
-/* Unstructured text: encoded words where needed. Malformed UTF-8 becomes U+FFFD. */
-void field_flat_text(struct field_writer *w, struct str s);
-/* A display name: atoms, a quoted string or encoded words. */
-void field_phrase(struct field_writer *w, struct str s);
 /* Does what a record's op of a header field says; text is the op's, or the variable's value. */
 void field_step(struct field_writer *w, enum record_kind kind, unsigned flags, struct str text);
 /* A sink for scan.h that writes each piece. */

@@ -275,7 +275,8 @@ static int64_t next_report(struct reporter *reporter, struct now now)
     return now.mono_ns + AFTER_FULL_NS;
 }
 
-int64_t reporter_step(struct reporter *reporter, struct now now)
+/* One bounded round, which never waits for the store's writer; returns when to call again, in mono_ns. */
+static int64_t reporter_step(struct reporter *reporter, struct now now)
 {
     if (reporter->admit == NULL)
         return next_report(reporter, now);
@@ -314,7 +315,7 @@ static void *reporter_thread(void *user)
     }
 }
 
-struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err)
+static struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err)
 {
     struct reporter *reporter = calloc(1, sizeof *reporter);
     pthread_condattr_t monotonic;
@@ -332,7 +333,8 @@ struct reporter *reporter_create(struct store *store, const struct config *confi
     return reporter;
 }
 
-void reporter_destroy(struct reporter *reporter)
+/* When no commit is under way. */
+static void reporter_destroy(struct reporter *reporter)
 {
     if (reporter->admit != NULL)
         admit_free(reporter->admit);

@@ -1,12 +1,8 @@
-/* reporter.h - sends what query_dsn_due says is due: failures of a job, to its envelope sender, as one
- * message.
+/* reporter.h - sends what query_dsn_due says is due: a job's failures to its envelope sender, as one message.
  *
  * A report is a new transactional job with the null sender, admitted in the same commit that takes the
  * failures from the list of those to be reported: none is reported twice, none is forgotten. A return path
- * that is no address (which intake refuses) gets its report sent to postmaster at this host.
- *
- * reporter_step does one bounded round and never blocks on the store's writer, so that a simulator can run
- * it; reporter_start makes a reporter with a thread of its own that does so. */
+ * that is no address (which intake refuses) gets its report sent to postmaster at this host. */
 #ifndef POSTRIDER_REPORT_REPORTER_H
 #define POSTRIDER_REPORT_REPORTER_H
 
@@ -15,14 +11,7 @@
 
 struct reporter;
 
-/* Store and config outlive it. NULL and err. */
-struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err);
-/* One round; returns when to call again, in mono_ns. */
-int64_t reporter_step(struct reporter *reporter, struct now now);
-/* When no commit is under way. */
-void reporter_destroy(struct reporter *reporter);
-
-/* reporter_create with a thread. */
+/* With a thread of its own. Store and config outlive it. NULL and err. */
 struct reporter *reporter_start(struct store *store, const struct config *config, struct err *err);
 /* Ends the thread after the commit under way, for which the store must still run; frees. */
 void reporter_stop(struct reporter *reporter);

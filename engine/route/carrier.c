@@ -45,6 +45,13 @@ static void carrier_set_idle(struct carrier *carrier, bool idle)
     }
 }
 
+/* One that has something to send, waits for a rate, and has sent nothing yet keeps its place: else pools
+ * would take turns at opening connections, and none at sending. */
+static bool carrier_may_go(const struct carrier *carrier)
+{
+    return carrier->pool->backlog == 0 || session_carried(carrier->session) > 0;
+}
+
 /* Another pool waits for the place of this connection: an idle one gives it up at once, a busy one when it
  * has had its turn, so that a domain with a million recipients does not keep a small one of the same site
  * waiting. */
@@ -56,7 +63,8 @@ static bool carrier_should_yield(const struct carrier *carrier, bool idle)
     if (path->wait_head != NULL && (path->wait_head != pool || pool->wait_next != NULL))
         wanted |=
             path->connections >= path->settings->max_connections || (double)path->connections >= path->window;
-    return wanted && (idle || session_carried(carrier->session) >= TURN_MESSAGES);
+    return wanted &&
+           ((idle && carrier_may_go(carrier)) || session_carried(carrier->session) >= TURN_MESSAGES);
 }
 
 static struct session_transaction *carrier_pull(struct session *session, struct now now)
@@ -233,7 +241,7 @@ struct carrier *carrier_longest_idle(struct router *router, const struct path *p
     unsigned looked_at = 0;
     TAILQ_FOREACH(carrier, &router->idlers, lru)
     {
-        if (carrier->pool != but && (path == NULL || carrier->pool->path == path))
+        if (carrier->pool != but && (path == NULL || carrier->pool->path == path) && carrier_may_go(carrier))
             return carrier;
         if (++looked_at == IDLERS_LOOKED_AT)
             return NULL;

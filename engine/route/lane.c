@@ -170,8 +170,8 @@ static unsigned lane_room(const struct lane *lane)
     return used < max ? max - used : 0;
 }
 
-/* How many may wait on one path: a part of what is left, so that however slow some sites are, there is room for
- * the next; for transactional mail twice as many, so that it passes the bulk that waits there. */
+/* How many may wait on one path: a part of what is left, so that however slow some sites are, there is room
+ * for the next; for transactional mail twice as many, so that it passes the bulk that waits there. */
 static unsigned lane_share(const struct lane *lane)
 {
     unsigned share = lane_room(lane) / PATH_TAKEN_PART;

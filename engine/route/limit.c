@@ -5,6 +5,8 @@
 
 #include <stdatomic.h>
 
+#define BURST_NS (10 * NS_PER_MS) /* more than timers are late by, so that the rate is reached */
+
 void limit_set(struct limit *limit, uint64_t count, int64_t per_ms)
 {
     if (count == 0 || per_ms <= 0) {
@@ -14,8 +16,7 @@ void limit_set(struct limit *limit, uint64_t count, int64_t per_ms)
     limit->interval_ns = per_ms * NS_PER_MS / (int64_t)count;
     if (limit->interval_ns == 0)
         limit->interval_ns = 1;
-    /* A second's worth, less the one cell that is always allowed. */
-    limit->burst_ns = NS_PER_S > limit->interval_ns ? NS_PER_S - limit->interval_ns : 0;
+    limit->burst_ns = limit->interval_ns < NS_PER_S ? BURST_NS : 0;
 }
 
 int64_t limit_when_ns(const struct limit *limit, int64_t now_ns)

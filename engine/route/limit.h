@@ -1,7 +1,8 @@
 /* limit.h - a rate as an operator says it (600/min), as a generic cell rate algorithm in nanoseconds.
  *
  * Pure; embedded by its owner, one thread. A rate of zero count never says no. The burst is what may go at
- * once after a pause: one second's worth, at least one. */
+ * once after a pause: one, and 10 ms' worth of what goes more than once a second; a receiver that counts by
+ * the second must not see more than was set. */
 #ifndef POSTRIDER_ROUTE_LIMIT_H
 #define POSTRIDER_ROUTE_LIMIT_H
 

@@ -47,7 +47,8 @@ struct strand {
     unsigned source;                       /* index in config.sources */
 };
 
-/* Lanes that wait for room: the router's when the worker's memory is used up, a path's when that has its share. */
+/* Lanes that wait for room: the router's when the worker's memory is used up, a path's when that has its
+ * share. */
 struct lane_line {
     struct lane *head, **tail;
 };

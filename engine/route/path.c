@@ -165,7 +165,8 @@ static void path_grow(struct path *path)
         path->window += 1;
 }
 
-/* What is open now is what the receiver wants: asked again after a time that doubles as long as it says so. */
+/* What is open now is what the receiver wants: asked again after a time that doubles as long as it says so.
+ * */
 static void path_refused(struct path *path, double open)
 {
     int64_t now_ns = path->router->now.mono_ns;

@@ -249,10 +249,11 @@ static void pool_make_room(struct pool *pool, bool same_path)
         carrier_stop(idler, false);
 }
 
-/* True when another connection would be of use: more waits than connections on their way will take. */
+/* True when another connection would be of use: more waits than connections on their way will take, and none
+ * of those there are stands idle, which with work waiting means that a rate is used up. */
 static bool pool_needs_connection(const struct pool *pool)
 {
-    return pool->backlog > pool->connecting && pool_is_open(pool);
+    return pool->idle == 0 && pool->backlog > pool->connecting && pool_is_open(pool);
 }
 
 void pool_connect_one(struct pool *pool)
@@ -280,8 +281,14 @@ void pool_connect_one(struct pool *pool)
 static void pool_pump(struct pool *pool)
 {
     struct path *path = pool->path;
-    for (unsigned n = pool->idle; n > 0 && pool->backlog > 0; n--)
+    for (unsigned n = pool->idle; n > 0 && pool->backlog > 0; n--) {
+        struct path_answer answer = path_check(path, PATH_SEND);
+        if (!answer.yes) { /* the rest would ask in vain */
+            path_wake_at(path, answer.until_ns);
+            break;
+        }
         carrier_kick_idle(pool);
+    }
     while (pool_needs_connection(pool)) {
         struct path_answer answer = path_check(path, PATH_CONNECT);
         if (!answer.yes) {

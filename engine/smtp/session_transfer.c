@@ -1,4 +1,4 @@
-/* session_transfer.c - transactions on an open session: a send and a receive cursor over one list of commands.
+/* session_transfer.c - transactions on an open session: a send and a receive cursor over a list of commands.
  *
  * The send cursor runs ahead as far as RFC 2920 allows: RSET, MAIL, RCPT… and DATA are one group, and DATA
  * ends it until its 354. Then the body, its dot and the group of the next transaction go out together, so
@@ -7,8 +7,8 @@
  * awaited.
  *
  * What a transaction comes to:
- *   MAIL refused        everyone gets that verdict; the answers to what was written ahead are read and ignored
- *   no RCPT accepted    nothing to send: if DATA was written and gets its 354 all the same, a lone dot ends it
+ *   MAIL refused        everyone gets that verdict; answers to what was written ahead are read and ignored
+ *   no RCPT accepted    nothing to send: if DATA was written and gets its 354 all the same, a lone dot
  *   DATA refused        those accepted get that verdict; RSET goes before the next MAIL
  *   end of data         those accepted get that verdict: only a 2xx here is a delivery */
 #include "engine/smtp/session_parts.h"
@@ -189,6 +189,7 @@ static void transfer_begin(struct session *session, struct session_transaction *
 static void transfer_finish(struct session *session)
 {
     struct session_transaction *t = session->receive.transaction;
+    assert(t != NULL);
     if (session->send.transaction == t)
         session->send.transaction = NULL;
     receive_begin(session, t->link, STEP_MAIL);

@@ -183,6 +183,19 @@ static void decide_good(struct verdict *verdict, enum smtp_step step)
     decide(verdict, VERDICT_DEFERRED, before_ready(step) ? SCOPE_HOST : SCOPE_SESSION);
 }
 
+/* How far a 4xx hurts, once too many recipients are ruled out. */
+static enum verdict_scope temporary_scope(const struct verdict *verdict, enum smtp_step step,
+                                          enum words about)
+{
+    if (verdict->greylisted)
+        return narrow(step);
+    if (about == WORDS_CONNECTION_SPENT)
+        return SCOPE_SESSION;
+    if (verdict->status.subject == 7)
+        return SCOPE_PATH;
+    return verdict->code == 421 ? SCOPE_SESSION : narrow(step);
+}
+
 static void decide_bad(struct verdict *verdict, enum smtp_step step, enum words about)
 {
     bool temporary = verdict->code < 500;
@@ -200,14 +213,8 @@ static void decide_bad(struct verdict *verdict, enum smtp_step step, enum words 
         verdict->status = STATUS(4, 5, 3);
         verdict->again_now = true;
         decide(verdict, VERDICT_DEFERRED, SCOPE_RECIPIENT);
-    } else if (verdict->greylisted) {
-        decide(verdict, VERDICT_DEFERRED, narrow(step));
-    } else if (temporary && about == WORDS_CONNECTION_SPENT) {
-        decide(verdict, VERDICT_DEFERRED, SCOPE_SESSION);
-    } else if (temporary && status.subject == 7) {
-        decide(verdict, VERDICT_DEFERRED, SCOPE_PATH);
     } else if (temporary) {
-        decide(verdict, VERDICT_DEFERRED, verdict->code == 421 ? SCOPE_SESSION : narrow(step));
+        decide(verdict, VERDICT_DEFERRED, temporary_scope(verdict, step, about));
     } else if (verdict->code == 552 && full) {
         verdict->status = STATUS(4, 2, 2);
         decide(verdict, VERDICT_DEFERRED, narrow(step));

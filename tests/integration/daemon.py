@@ -1,4 +1,4 @@
-"""A postriderd of its own for a test: temporary state, sockets and configuration, and a client for its API."""
+"""A postriderd for one test: temporary state, sockets and configuration, and a client for its API."""
 import http.client
 import json
 import os
@@ -42,7 +42,8 @@ class Answer:
 
 
 def wait_for(condition, seconds=20, what="the condition"):
-    """Polls until condition() is true (its value is returned); fails with what after so many seconds, more under a sanitizer."""
+    """Polls until condition() is true and returns its value; fails with what after so many seconds, more
+    under a sanitizer."""
     seconds *= PATIENCE
     end = time.monotonic() + seconds
     while True:
@@ -54,7 +55,8 @@ def wait_for(condition, seconds=20, what="the condition"):
 
 
 def free_port():
-    """A port no one uses, by TCP or UDP at any address; below what the kernel gives to clients, so that it stays free."""
+    """A port no one uses, by TCP or UDP at any address; below what the kernel gives to clients, so that it
+    stays free."""
     for _ in range(200):
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
             port = random.randrange(15000, 32000)
@@ -68,11 +70,12 @@ def free_port():
 
 
 class Daemon:
-    """config: YAML text (dict-free on purpose: tests read like what users write) without directories and sockets."""
+    """config: YAML text, since tests should read like what users write, without directories and sockets."""
 
     def __init__(self, config="", directory=None):
         self.own = directory is None
-        self.directory = directory or tempfile.mkdtemp(prefix="postrider-test-", dir=os.environ.get("TMPDIR", "/var/tmp"))
+        above = os.environ.get("TMPDIR", "/var/tmp")
+        self.directory = directory or tempfile.mkdtemp(prefix="postrider-test-", dir=above)
         self.state = os.path.join(self.directory, "state")
         self.socket = os.path.join(self.directory, "jobs.sock")
         self.log = os.path.join(self.directory, "log")
@@ -87,8 +90,8 @@ class Daemon:
 
     def start(self, wait=True):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([os.path.join(BUILD, "postriderd"), "-c", self.config], stderr=log,
-                                            stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen([os.path.join(BUILD, "postriderd"), "-c", self.config],
+                                            stderr=log, stdin=subprocess.DEVNULL)
         if wait:
             wait_for(self.is_up, 20, "the daemon to come up; its log:\n" + self.read_log())
         return self
@@ -144,11 +147,12 @@ class Daemon:
         try:
             wait_for(reached, seconds, f"job {job} to have {counts}")
         except AssertionError as e:
-            raise AssertionError(f"{e}; it has {self.job(job)['counts']}\nlog:\n{self.read_log()[-3000:]}") from None
+            raise AssertionError(
+                f"{e}; it has {self.job(job)['counts']}\nlog:\n{self.read_log()[-3000:]}") from None
 
     def cli(self, *args, stdin=None, timeout=60):
-        return subprocess.run([os.path.join(BUILD, "postrider"), "-s", self.socket, *args], input=stdin, text=True,
-                              capture_output=True, timeout=timeout * PATIENCE)
+        return subprocess.run([os.path.join(BUILD, "postrider"), "-s", self.socket, *args], input=stdin,
+                              text=True, capture_output=True, timeout=timeout * PATIENCE)
 
     def check_log(self):
         sanitizer.check(self.read_log(), "the daemon's log")
@@ -159,7 +163,7 @@ class Daemon:
         self.check_log()
 
     def stop(self, seconds=30):
-        """Stops cleanly and asserts that it was, and that no sanitizer had anything to say, leaks included."""
+        """Stops and asserts that it ended cleanly, and no sanitizer had anything to say, leaks included."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(seconds * PATIENCE)
@@ -183,7 +187,8 @@ class Daemon:
                 shutil.rmtree(self.directory, ignore_errors=True)
 
 
-RAW = "From: News <news@sender.test>\r\nTo: {{to}}\r\nSubject: Hi {{name|there}}\r\n\r\nHello {{name|there}}\r\n.dot\r\n"
+RAW = ("From: News <news@sender.test>\r\nTo: {{to}}\r\nSubject: Hi {{name|there}}\r\n\r\n"
+       "Hello {{name|there}}\r\n.dot\r\n")
 PLAIN = "From: News <news@sender.test>\r\nTo: list@sender.test\r\nSubject: Hi\r\n\r\nHello all\r\n.dot\r\n"
 
 

@@ -1,4 +1,5 @@
-"""DNS servers that this project did not write, on a free port, for the time of a `with`: Dnsmasq(*records), Knot(zones)."""
+"""DNS servers that this project did not write, on a free port, while a `with` lasts: Dnsmasq(*records) and
+Knot(zones)."""
 import getpass
 import os
 import shutil
@@ -21,14 +22,16 @@ zone:
 
 
 class Server:
-    """A process that listens on TCP and UDP `port`; `server` is its address. Its port is tried anew if somebody took it."""
+    """A process that listens on TCP and UDP `port`; `server` is its address. Takes another port where
+    somebody was faster."""
 
     def __enter__(self):
         for _ in range(20):
             self.port = free_port()
             self.server = f"127.0.0.1:{self.port}"
             self.log = open(os.path.join(self.directory, "log"), "w", encoding="utf-8")
-            self.process = subprocess.Popen(self.command(), stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(self.command(), stdout=self.log, stderr=self.log,
+                                            stdin=subprocess.DEVNULL)
             if self.listens():
                 return self
             self.end()
@@ -67,8 +70,9 @@ class Dnsmasq(Server):
         self.records = records
 
     def command(self):
-        return ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=", "--pid-file=",
-                "--listen-address=127.0.0.1", "--bind-interfaces", f"--port={self.port}", *self.records]
+        return ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
+                "--user=", "--pid-file=", "--listen-address=127.0.0.1", "--bind-interfaces",
+                f"--port={self.port}", *self.records]
 
 
 class Knot(Server):
@@ -84,7 +88,8 @@ class Knot(Server):
             file.write(KNOT.format(dir=self.directory, port=self.port, user=getpass.getuser()))
             for name, text in self.zones.items():
                 path = os.path.join(self.directory, name)
-                file.write(f"  - domain: {name}\n    file: {path}\n    zonefile-sync: -1\n    journal-content: none\n")
+                file.write(f"  - domain: {name}\n    file: {path}\n    zonefile-sync: -1\n"
+                           "    journal-content: none\n")
                 if text is not None:
                     with open(path, "w", encoding="utf-8") as zone:
                         zone.write(text)

@@ -1,11 +1,12 @@
-"""What differs when the programs under test were built with a sanitizer (make SANITIZER=…, BUILD=build-…): its reports
-are failures, and everything takes longer."""
+"""What differs when the programs under test were built with a sanitizer (make SANITIZER=…, BUILD=build-…):
+its reports are failures, and everything takes longer."""
 import os
 import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
-KIND = re.sub(r"^build-?", "", os.path.basename(BUILD).removesuffix("-clang"))  # "", "address-undefined", "thread"
+# "", "address-undefined" or "thread"
+KIND = re.sub(r"^build-?", "", os.path.basename(BUILD).removesuffix("-clang"))
 # How many times longer a test waits before it gives up; also for a busy machine.
 PATIENCE = float(os.environ.get("TEST_PATIENCE", {"": 1, "thread": 10}.get(KIND, 5)))
 REPORT = re.compile(r"^.*(?:AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:).*", re.M)

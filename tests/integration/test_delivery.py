@@ -1,4 +1,4 @@
-"""From a job on the socket to receivers with each character of the world: what arrives, and what is said of it."""
+"""From a job on the socket to receivers of each character: what arrives, and what is said of it."""
 import json
 
 import pytest
@@ -24,12 +24,14 @@ def ends(scene, ident):
 
 
 def no_violations(scene):
-    assert scene.world.stats()["totals"]["violations"]["total"] == 0, scene.world.stats()["totals"]["violations"]
+    violations = scene.world.stats()["totals"]["violations"]
+    assert violations["total"] == 0, violations
 
 
 def test_what_was_meant_arrives(scene):
     s = scene(ONE_HOST, ONE_DOMAIN)
-    people = [{"to": f"u{i}@a.test", "id": str(i), "vars": {"name": f"Zoë {i}" if i % 2 else f"Dot\n.line {i}"}} for i in range(200)]
+    names = [f"Zoë {i}" if i % 2 else f"Dot\n.line {i}" for i in range(200)]
+    people = [{"to": f"u{i}@a.test", "id": str(i), "vars": {"name": name}} for i, name in enumerate(names)]
     ident = submit(s, people)["job"]
     s.daemon.wait_counts(ident, delivered=200)
     meant = {}
@@ -69,15 +71,18 @@ def test_receiver_takes_fewer_recipients_than_we_offer(scene):
 
 def test_unknown_users_bounce_and_are_reported_in_one_message(scene):
     s = scene(host(unknown="no*"), ONE_DOMAIN)
-    ident = submit(s, [f"yes{i}@a.test" for i in range(20)] + [f"no{i}@a.test" for i in range(30)], bounces="dsn")["job"]
+    people = [f"yes{i}@a.test" for i in range(20)] + [f"no{i}@a.test" for i in range(30)]
+    ident = submit(s, people, bounces="dsn")["job"]
     s.daemon.wait_counts(ident, delivered=20, bounced=30)
-    assert all(e["status"] == "5.1.1" and e["category"] == "bad-mailbox" for e in ends(s, ident).values() if e["type"] == "bounced")
+    assert all(e["status"] == "5.1.1" and e["category"] == "bad-mailbox"
+               for e in ends(s, ident).values() if e["type"] == "bounced")
     reports = wait_for(lambda: [d for d in s.world.deliveries() if d.sender in ("", "<>")], 20, "the report")
     assert [d.recipient for d in reports] == ["news@sender.test"]
     bounces = s.daemon.get(f"/v1/jobs/{ident}/bounces").json
     assert bounces["bounced"] == 30 and bounces["statuses"][0]["status"] == "5.1.1"
     csv = s.daemon.get(f"/v1/jobs/{ident}/bounces?format=csv").body.strip().split("\r\n")
-    assert csv[0] == "time,to,domain,site,category,status,code,reply,attempts,job,campaign,id" and len(csv) == 31
+    assert csv[0] == "time,to,domain,site,category,status,code,reply,attempts,job,campaign,id"
+    assert len(csv) == 31
 
 
 def test_never_a_report_to_the_null_sender(scene):
@@ -112,21 +117,24 @@ def test_full_mailbox_waits_for_hours(scene):
 
 
 def test_4_7_pauses_the_path_and_uses_up_no_attempt(scene):
-    s = scene(host(replies=[{"at": "mail", "code": 421, "text": "4.7.28 unusual rate of mail", "times": 1}]), ONE_DOMAIN,
-              site="max_connections: 1")
+    unusual = {"at": "mail", "code": 421, "text": "4.7.28 unusual rate of mail", "times": 1}
+    s = scene(host(replies=[unusual]), ONE_DOMAIN, site="max_connections: 1")
     ident = submit(s, [f"u{i}@a.test" for i in range(5)])["job"]
-    site = wait_for(lambda: [x for x in s.daemon.get("/v1/sites").json["sites"] if x["blocked_by"] == "pause"], 10)[0]
+    site = wait_for(lambda: [x for x in s.daemon.get("/v1/sites").json["sites"]
+                             if x["blocked_by"] == "pause"], 10)[0]
     assert "4.7.28" in site["reason"] and site["blocked_until"]
     rows = s.daemon.recipients(ident)
     assert all(r["attempts"] == 0 for r in rows), rows
     assert s.world.counts("mx.a.test")["messages"] == 0
     # All were in hand when the pause came; what was given back is announced anew, within moments.
-    why = wait_for(lambda: [a for a in s.daemon.get("/v1/explain?to=u4@a.test").json["answers"] if a["until"]], 5, "an answer")[0]
+    why = wait_for(lambda: [a for a in s.daemon.get("/v1/explain?to=u4@a.test").json["answers"]
+                            if a["until"]], 5, "an answer")[0]
     assert why["waits"] and why["limit"] in ("pause", "retry"), why
 
 
 @pytest.mark.parametrize("character, tls", [
-    ({"starttls": "good"}, True), ({"starttls": "broken"}, False), ({"starttls": "refused"}, False), ({"starttls": "absent"}, False)])
+    ({"starttls": "good"}, True), ({"starttls": "broken"}, False), ({"starttls": "refused"}, False),
+    ({"starttls": "absent"}, False)])
 def test_opportunistic_tls(scene, character, tls):
     s = scene(host(**character), ONE_DOMAIN)
     ident = submit(s, [f"u{i}@a.test" for i in range(10)])["job"]
@@ -158,7 +166,8 @@ def test_all_arrives_whatever_the_receiver_offers(scene, character):
 @pytest.mark.parametrize("at", ["connect", "ehlo", "mail", "rcpt", "data", "dot"])
 def test_closing_without_a_reply_loses_nothing(scene, at):
     s = scene(host(close_at=at, close_odds=1 if at == "connect" else 0.3), ONE_DOMAIN,
-              config='retry:\n  - { status: "4.4", schedule: [300ms] }\n', site="dead_host_delay: 200ms, dead_host_delay_max: 500ms")
+              config='retry:\n  - { status: "4.4", schedule: [300ms] }\n',
+              site="dead_host_delay: 200ms, dead_host_delay_max: 500ms")
     ident = submit(s, [f"u{i}@a.test" for i in range(20)])["job"]
     if at == "connect":
         s.daemon.wait_counts(ident, deferred=20)
@@ -168,7 +177,8 @@ def test_closing_without_a_reply_loses_nothing(scene, at):
 
 
 def test_a_lost_reply_after_the_final_dot_may_send_twice_but_never_counts_as_delivered(scene):
-    s = scene(host(lose_reply_odds=1), ONE_DOMAIN, config='retry:\n  - { status: "4.4", schedule: [500ms] }\n',
+    s = scene(host(lose_reply_odds=1), ONE_DOMAIN,
+              config='retry:\n  - { status: "4.4", schedule: [500ms] }\n',
               site="dead_host_delay: 300ms, dead_host_delay_max: 1s")
     ident = submit(s, [f"u{i}@a.test" for i in range(10)])["job"]
     s.daemon.wait_counts(ident, deferred=10)
@@ -196,12 +206,15 @@ def test_mx_by_preference_and_fallback(scene):
 
 def test_domains_that_take_no_mail(scene):
     s = scene(ONE_HOST, ONE_DOMAIN + [
-        {"name": "null.test", "null_mx": True}, {"name": "gone.test", "nxdomain": True}, {"name": "fail.test", "servfail": True},
-        {"name": "plain.test", "no_mx": True, "host": "mx.a.test"}, {"name": "quiet.test", "timeout": True}])
-    ident = submit(s, ["u@null.test", "u@gone.test", "u@fail.test", "u@plain.test", "u@quiet.test", "u@nowhere.invalid"])["job"]
+        {"name": "null.test", "null_mx": True}, {"name": "gone.test", "nxdomain": True},
+        {"name": "fail.test", "servfail": True}, {"name": "plain.test", "no_mx": True, "host": "mx.a.test"},
+        {"name": "quiet.test", "timeout": True}])
+    names = ["null.test", "gone.test", "fail.test", "plain.test", "quiet.test", "nowhere.invalid"]
+    ident = submit(s, [f"u@{name}" for name in names])["job"]
     s.daemon.wait_counts(ident, delivered=1, bounced=3, deferred=2)
     said = {r["domain"]: r["status"] for r in s.daemon.recipients(ident)}
-    assert said["null.test"] == "5.1.10" and said["gone.test"] == "5.1.2" and said["nowhere.invalid"] == "5.1.2"
+    assert said["null.test"] == "5.1.10"
+    assert said["gone.test"] == said["nowhere.invalid"] == "5.1.2"
     assert said["fail.test"] == said["quiet.test"] == "4.4.3"
     replies = {r["domain"]: r["reply"] for r in s.daemon.recipients(ident)}
     assert "null MX" in replies["null.test"] and "SERVFAIL" in replies["fail.test"]
@@ -221,7 +234,8 @@ def test_hosts_without_an_address(scene):
     """Final when no host has one; not when another host is merely down."""
     s = scene(host(refuse=True), [{"name": "lost.test", "mx": [[10, "no.such.test"], [20, "nor.this.test"]]},
                                   {"name": "down.test", "mx": [[10, "mx.a.test"], [20, "no.such.test"]]},
-                                  {"name": "no.such.test", "nxdomain": True}, {"name": "nor.this.test", "nxdomain": True}])
+                                  {"name": "no.such.test", "nxdomain": True},
+                                  {"name": "nor.this.test", "nxdomain": True}])
     ident = submit(s, [f"u{i}@lost.test" for i in range(40)] + ["u@down.test"])["job"]
     s.daemon.wait_counts(ident, bounced=40, deferred=1)
     said = {r["domain"]: (r["status"], r["reply"]) for r in s.daemon.recipients(ident)}
@@ -238,15 +252,16 @@ def test_a_silent_host_times_out(scene):
 
 def test_limits_hold_as_the_receiver_counts_them(scene):
     s = scene(host(reply_delay_ms=20), ONE_DOMAIN,
-              sites='  - { name: a, mx: ["mx.a.test"], max_connections: 3, max_messages_per_connection: 4, max_rate: 50/s }\n')
+              sites='  - { name: a, mx: ["mx.a.test"], max_connections: 3, max_messages_per_connection: 4,\n'
+                    '      max_rate: 50/s }\n')
     ident = submit(s, [f"u{i}@a.test" for i in range(200)])["job"]
     s.daemon.wait_counts(ident, 30, delivered=200)
     counts = s.world.counts("mx.a.test")
     assert counts["connections"]["max"] <= 3
     assert counts["connections"]["total"] >= 50, "four messages a connection"
-    assert counts["peak_messages_per_s"] <= 101, "50/s, with a burst of a second's worth"
+    assert counts["peak_messages_per_s"] <= 53, "50/s and what the world's second cuts"
     times = sorted(d.time_ms for d in s.delivered())
-    assert times[-1] - times[0] >= 2500, "200 messages at 50/s after a burst of 50"
+    assert times[-1] - times[0] >= 3500, "200 messages at 50/s"
 
 
 def test_routes_go_to_their_host(scene):
@@ -264,14 +279,15 @@ def test_routes_go_to_their_host(scene):
 
 def test_structured_message(scene):
     s = scene(ONE_HOST, ONE_DOMAIN)
-    message = {"from": "Zoë <zoe@sender.test>", "reply_to": "r@sender.test", "subject": "Grüße {{name}}", "text": "Hi {{name}}\n",
-               "html": "<p>Hi {{name}}</p>", "headers": {"X-Campaign": "c1"}}
+    message = {"from": "Zoë <zoe@sender.test>", "reply_to": "r@sender.test", "subject": "Grüße {{name}}",
+               "text": "Hi {{name}}\n", "html": "<p>Hi {{name}}</p>", "headers": {"X-Campaign": "c1"}}
     ident = submit(s, [{"to": "u@a.test", "vars": {"name": "<Ann> & Bo"}}], message=message)["job"]
     s.daemon.wait_counts(ident, delivered=1)
     import email
     import email.policy
     rid = s.daemon.recipients(ident)[0]["rid"]
-    read = email.message_from_bytes(s.daemon.get(f"/v1/recipients/{rid}/message").body.encode(), policy=email.policy.default)
+    shown = s.daemon.get(f"/v1/recipients/{rid}/message").body.encode()
+    read = email.message_from_bytes(shown, policy=email.policy.default)
     assert read["subject"] == "Grüße <Ann> & Bo" and read["to"] == "u@a.test" and read["x-campaign"] == "c1"
     assert read.get_body(("html",)).get_content().strip() == "<p>Hi &lt;Ann&gt; &amp; Bo</p>"
     assert read.get_body(("plain",)).get_content().strip() == "Hi <Ann> & Bo"
@@ -280,7 +296,8 @@ def test_structured_message(scene):
 
 def test_verp(scene):
     s = scene(ONE_HOST, ONE_DOMAIN)
-    ident = submit(s, ["a@a.test", "b@a.test"], **{"from": "bounce-{{rid}}@sender.test"}, message={"raw": PLAIN})["job"]
+    ident = submit(s, ["a@a.test", "b@a.test"], message={"raw": PLAIN},
+                   **{"from": "bounce-{{rid}}@sender.test"})["job"]
     s.daemon.wait_counts(ident, delivered=2)
     assert sorted(d.sender for d in s.delivered()) == sorted(
         f"bounce-{r['rid']}@sender.test" for r in s.daemon.recipients(ident))

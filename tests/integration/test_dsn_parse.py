@@ -1,4 +1,4 @@
-"""Delivery reports as others read them: Python's email package, and Perl's Mail::DeliveryStatus::BounceParser."""
+"""Delivery reports as others read them: Python's email, and Perl's Mail::DeliveryStatus::BounceParser."""
 import email
 import email.policy
 import os
@@ -11,8 +11,9 @@ PARSER = """
 use Mail::DeliveryStatus::BounceParser;
 my $bounce = Mail::DeliveryStatus::BounceParser->new(\\*STDIN, {prefer_final_recipient => 1});
 die "no bounce\\n" unless $bounce->is_bounce;
-print join(" ", map { $_ // "-" } $_->get("email"), $_->get("std_reason"), $_->get("status"), $_->get("smtp_code")), "\\n"
-  for $bounce->reports;
+for my $report ($bounce->reports) {
+  print join(" ", map { $report->get($_) // "-" } qw(email std_reason status smtp_code)), "\\n";
+}
 """
 
 
@@ -67,7 +68,8 @@ def test_several_recipients_with_the_message(samples):
 
 
 def test_a_bounce_parser_understands_it(samples):
-    if subprocess.run(["perl", "-MMail::DeliveryStatus::BounceParser", "-e1"], capture_output=True).returncode:
+    probe = ["perl", "-MMail::DeliveryStatus::BounceParser", "-e1"]
+    if subprocess.run(probe, capture_output=True).returncode:
         pytest.skip("needs libmail-deliverystatus-bounceparser-perl")
 
     def read(name):  # as a mailbox on Unix has it
@@ -75,5 +77,6 @@ def test_a_bounce_parser_understands_it(samples):
                               capture_output=True).stdout.decode().splitlines()
 
     assert read("one.eml") == ["ada@example.net user_unknown 5.1.1 550"]
-    assert read("several.eml") == ["ada@example.net user_unknown 5.1.1 550", "bob@example.org domain_error 5.1.2 512",
+    assert read("several.eml") == ["ada@example.net user_unknown 5.1.1 550",
+                                   "bob@example.org domain_error 5.1.2 512",
                                    "j\\x{F6}rg@example.com unknown 4.2.2 452"]

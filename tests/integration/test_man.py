@@ -9,15 +9,19 @@ from daemon import BUILD, ROOT
 PAGES = sorted(os.listdir(os.path.join(ROOT, "deploy/man")))
 
 
+def run(*command, stdin=None):
+    return subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=30)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page(name, tmp_path):
     with open(os.path.join(ROOT, "deploy/man", name)) as f:
-        made = subprocess.run([os.path.join(BUILD, "postrider"), "roff"], stdin=f, capture_output=True, text=True, timeout=30)
+        made = run(os.path.join(BUILD, "postrider"), "roff", stdin=f)
     assert made.returncode == 0 and "@" not in made.stdout, made
     (tmp_path / name).write_text(made.stdout)
-    lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", str(tmp_path / name)], capture_output=True, text=True, timeout=30)
+    lint = run("mandoc", "-T", "lint", "-W", "warning", str(tmp_path / name))
     assert lint.returncode == 0 and lint.stdout == "", lint.stdout
-    text = subprocess.run(["mandoc", "-T", "ascii", str(tmp_path / name)], capture_output=True, text=True, timeout=30).stdout
+    text = run("mandoc", "-T", "ascii", str(tmp_path / name)).stdout
     plain = "".join(c for i, c in enumerate(text) if c != "\b" and text[i + 1:i + 2] != "\b")
     for word in {"postrider.1": ["submit FILE|-", "--idempotency-key KEY", "EXIT STATUS"],
                  "postrider.yaml.5": ["max_recipients_per_transaction", "From 1 to 1000.", "Default: 100."],

@@ -111,7 +111,8 @@ def expand(pieces, values, html=False):
         if kind != "text":
             text = values[text] or ("dé f" if kind == "default" else "")
             if html and kind != "plain":
-                for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
+                for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"),
+                                     ("'", "&#39;")):
                     text = text.replace(char, entity)
         out.append(as_read(text))
     return "".join(out)
@@ -127,7 +128,8 @@ def in_header(text):
 
 def decode_header(value):
     parts = email.header.decode_header(re.sub(r"\r\n(?=[ \t])", "", value))
-    return "".join(part if isinstance(part, str) else part.decode(charset or "ascii") for part, charset in parts)
+    return "".join(part if isinstance(part, str) else part.decode(charset or "ascii")
+                   for part, charset in parts)
 
 
 def body_of(part):
@@ -141,15 +143,16 @@ def test_composed(engine):
         text, text_pieces = random_template(rnd, 12)
         html, html_pieces = random_template(rnd, 12)
         values = random_values(rnd)
-        wire, plain = engine.messages(values, **{"from": "News <n@x.example>", "subject": subject, "text": text,
-                                                 "html": html})
+        wire, plain = engine.messages(
+            values, **{"from": "News <n@x.example>", "subject": subject, "text": text, "html": html})
         check_wire(wire, plain)
         message = email.message_from_bytes(plain)
         assert not message.defects
         assert sorted(name.lower() for name in message.keys()) == sorted(
             ["from", "to", "subject", "content-type", "mime-version", "date", "message-id"])
-        assert in_header(decode_header(message["subject"])) == in_header(
-            "".join(t if k == "text" else values[t] or ("dé f" if k == "default" else "") for k, t in subject_pieces))
+        want = "".join(t if k == "text" else values[t] or ("dé f" if k == "default" else "")
+                       for k, t in subject_pieces)
+        assert in_header(decode_header(message["subject"])) == in_header(want)
         text_part, html_part = message.get_payload()
         assert body_of(text_part) == expand(text_pieces, values)
         assert body_of(html_part) == expand(html_pieces, values, html=True)
@@ -163,7 +166,8 @@ def random_entity(rnd, eol, depth=0):
     """A raw entity, header first, and its leaves as (html, pieces)."""
     chance = rnd.random()
     if depth < 3 and chance < 0.35:
-        boundary = "%s%d.%d" % (rnd.choice(["abc", "abcdef", "=_x1", "a b", "---", "x'y"]), depth, rnd.randrange(100))
+        first = rnd.choice(["abc", "abcdef", "=_x1", "a b", "---", "x'y"])
+        boundary = "%s%d.%d" % (first, depth, rnd.randrange(100))
         children = [random_entity(rnd, eol, depth + 1) for _ in range(rnd.randrange(1, 4))]
         body = rnd.choice(["", "This is a multipart" + eol, "p" * 1200 + eol])
         for child, _ in children:
@@ -221,8 +225,8 @@ def test_raw_and_downgrade(engine):
     for _ in range(300):
         eol = rnd.choice(["\n", "\r\n"])
         entity, leaves = random_entity(rnd, eol)
-        raw = rnd.choice(["", "\ufeff", "From me@x Mon\n", "\n"]) + eol.join(
-            ["From: {{a|x}} <n@x.example>", "To: {{b|y}} <{{to}}>", "Subject: hi", "MIME-Version: 1.0", entity])
+        lines = ["From: {{a|x}} <n@x.example>", "To: {{b|y}} <{{to}}>", "Subject: hi", "MIME-Version: 1.0"]
+        raw = rnd.choice(["", "\ufeff", "From me@x Mon\n", "\n"]) + eol.join([*lines, entity])
         values = random_values(rnd)
         wire, plain = engine.messages(values, raw=raw)
         check_wire(wire, plain)
@@ -253,7 +257,8 @@ def test_addresses_as_parsers_see_them(engine, name):
 
 def test_missing_and_recipients(engine):
     job = {"from": "n@x.example", "subject": "{{x}}", "text": "{{x}} {{y|d}}"}
-    answer = engine.run([RECIPIENT, dict(RECIPIENT, vars={"x": "1"}), dict(RECIPIENT, vars={"y": "1"})], **job)
+    recipients = [RECIPIENT, dict(RECIPIENT, vars={"x": "1"}), dict(RECIPIENT, vars={"y": "1"})]
+    answer = engine.run(recipients, **job)
     missing, rendered, other = answer["renditions"]
     assert missing == other == {"missing": "x"}
     message = email.message_from_bytes(base64.b64decode(rendered["message"]))
@@ -264,8 +269,9 @@ def test_missing_and_recipients(engine):
 def test_attachment_is_untouched(engine):
     blob = bytes(range(256)) * 40 + b"{{x}} {{"
     attachment = base64.encodebytes(blob)
-    raw = (b"From: n@x.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nHi {{x}}\n--b\n"
-           b"Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\n" + attachment + b"\n--b--\n")
+    raw = (b"From: n@x.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
+           b"--b\n\nHi {{x}}\n--b\nContent-Type: application/octet-stream\n"
+           b"Content-Transfer-Encoding: base64\n\n" + attachment + b"\n--b--\n")
     _, plain = engine.messages({"x": "Ada"}, raw=raw)
     text, file = email.message_from_bytes(plain).get_payload()
     assert body_of(text) == "Hi Ada"

@@ -1,4 +1,5 @@
-"""Against servers that this project did not write: Postfix's smtp-sink and aiosmtpd as receivers, Knot and dnsmasq for DNS."""
+"""Against servers that this project did not write: Postfix's smtp-sink and aiosmtpd as receivers, Knot and
+dnsmasq for DNS."""
 import asyncio
 import email
 import email.policy
@@ -66,7 +67,10 @@ class Aiosmtpd:
         self.thread.start()
 
         async def serve():
-            return await self.loop.create_server(lambda: SMTP(Handler(), hostname="mx.a.test", enable_SMTPUTF8=utf8), address, 0)
+            def session():
+                return SMTP(Handler(), hostname="mx.a.test", enable_SMTPUTF8=utf8)
+
+            return await self.loop.create_server(session, address, 0)
         self.server = asyncio.run_coroutine_threadsafe(serve(), self.loop).result(10)
         self.port = self.server.sockets[0].getsockname()[1]
 
@@ -85,8 +89,10 @@ RECORDS = ["--local=/test/", "--mx-host=a.test,mx.a.test,10", "--host-record=mx.
 def test_aiosmtpd_gets_exactly_what_was_meant():
     with Dnsmasq(*RECORDS) as dns, Aiosmtpd() as peer:
         with daemon(dns.server, peer.port) as d:
-            raw = "From: a@sender.test\nTo: {{to}}\nSubject: =?utf-8?q?x?= {{name}}\n\n.\n..two\n" + "é" * 600 + "\n" + "{{name}}\n.\n"
-            answer = d.submit(job(message={"raw": raw}), [{"to": f"u{i}@a.test", "vars": {"name": f"N {i}"}} for i in range(50)])
+            raw = ("From: a@sender.test\nTo: {{to}}\nSubject: =?utf-8?q?x?= {{name}}\n\n"
+                   ".\n..two\n" + "é" * 600 + "\n{{name}}\n.\n")
+            people = [{"to": f"u{i}@a.test", "vars": {"name": f"N {i}"}} for i in range(50)]
+            answer = d.submit(job(message={"raw": raw}), people)
             ident = answer.json["jobs"][0]["job"]
             d.wait_counts(ident, delivered=50)
             kept = {e.rcpt_tos[0]: e for e in peer.envelopes}
@@ -119,7 +125,9 @@ def test_rejections_by_aiosmtpd():
 def test_smtp_sink(flags):
     """-p: no PIPELINING; -e: no ESMTP; -8: no 8BITMIME."""
     port = free_port()
-    with Dnsmasq(*RECORDS) as dns, Process(["/usr/sbin/smtp-sink", *(["-u", "nobody"] if os.geteuid() == 0 else []), *flags, f"inet:127.0.7.1:{port}", "200"]) as sink:
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    command = ["/usr/sbin/smtp-sink", *user, *flags, f"inet:127.0.7.1:{port}", "200"]
+    with Dnsmasq(*RECORDS) as dns, Process(command) as sink:
         assert sink.process.poll() is None
         with daemon(dns.server, port) as d:
             answer = d.submit(job(), [f"u{i}@a.test" for i in range(2000)])

@@ -12,8 +12,8 @@ from daemon import BUILD, Daemon, UnixConnection, job
 
 
 def run(config_path, *args, seconds=20):
-    return subprocess.run([os.path.join(BUILD, "postriderd"), *args, "-c", config_path], capture_output=True, text=True,
-                          timeout=seconds)
+    return subprocess.run([os.path.join(BUILD, "postriderd"), *args, "-c", config_path], capture_output=True,
+                          text=True, timeout=seconds)
 
 
 def fails(daemon, *words, directory=None):
@@ -28,18 +28,21 @@ def fails(daemon, *words, directory=None):
 def test_usage():
     none = subprocess.run([os.path.join(BUILD, "postriderd")], capture_output=True, text=True, timeout=10)
     assert none.returncode == 2 and "-c" in none.stderr
-    help_ = subprocess.run([os.path.join(BUILD, "postriderd"), "--help"], capture_output=True, text=True, timeout=10)
+    program = os.path.join(BUILD, "postriderd")
+    help_ = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10)
     assert help_.returncode == 0 and "usage" in help_.stdout
-    assert subprocess.run([os.path.join(BUILD, "postriderd"), "--version"], capture_output=True, timeout=10).returncode == 0
+    assert all(len(line) <= 80 for line in help_.stdout.splitlines())
+    assert subprocess.run([program, "--version"], capture_output=True, timeout=10).returncode == 0
 
 
 def test_configuration_errors_are_all_shown_with_their_place(tmp_path):
     path = tmp_path / "bad.yaml"
-    path.write_text("hostname: mta.test\nstate_directry: /x\nworkers: many\nsites:\n  - { name: a, max_conections: 3 }\n")
+    path.write_text(
+        "hostname: mta.test\nstate_directry: /x\nworkers: many\nsites:\n  - { name: a, max_conections: 3 }\n")
     result = run(str(path))
     assert result.returncode == 1
     assert f"{path}:2:1" in result.stderr and "state_directory" in result.stderr
-    assert f"{path}:3:" in result.stderr and f"{path}:5:" in result.stderr and "max_connections" in result.stderr
+    assert all(text in result.stderr for text in (f"{path}:3:", f"{path}:5:", "max_connections"))
     good = tmp_path / "good.yaml"
     good.write_text("")
     assert run(str(good), "-t").returncode == 0
@@ -105,18 +108,23 @@ def test_bad_jobs():
         refuses(d, "[]\n", 400, line=1)
         refuses(d, good + "\n", 400, "recipient")
         refuses(d, '{"from":"a@b.test"}\n{"to":"x@y.test"}\n', 400, "message", line=1)
-        refuses(d, '{"from":"a@b.test","from":"c@d.test","message":{"raw":"x"}}\n{"to":"x@y.test"}\n', 400, line=1)
+        twice = '{"from":"a@b.test","from":"c@d.test","message":{"raw":"x"}}\n{"to":"x@y.test"}\n'
+        refuses(d, twice, 400, line=1)
         refuses(d, json.dumps(job(colour="red")) + '\n{"to":"x@y.test"}\n', 400, "colour", line=1)
         refuses(d, json.dumps(job(**{"from": "a@b.test\r\nDATA"})) + '\n{"to":"x@y.test"}\n', 400, line=1)
-        refuses(d, json.dumps(job(message={"raw": "Subject: {{open\r\n\r\nx"})) + '\n{"to":"x@y.test"}\n', 400, line=1)
-        answer = d.submit(job(), ["x@y.test", "no at sign", "a b@c.test", "x@y.test\r\nRCPT TO:<z@z.test>", {"to": "q@y.test", "clour": 1},
-                                  {"to": 7}, "\udcff".encode("utf-8", "surrogateescape").decode("latin-1") + "@y..test"])
+        unclosed = json.dumps(job(message={"raw": "Subject: {{open\r\n\r\nx"}))
+        refuses(d, unclosed + '\n{"to":"x@y.test"}\n', 400, line=1)
+        answer = d.submit(job(), [
+            "x@y.test", "no at sign", "a b@c.test", "x@y.test\r\nRCPT TO:<z@z.test>",
+            {"to": "q@y.test", "clour": 1}, {"to": 7},
+            "\udcff".encode("utf-8", "surrogateescape").decode("latin-1") + "@y..test"])
         assert answer.status == 202 and answer.json["jobs"][0]["accepted"] == 1
         rejected = answer.json["jobs"][0]["rejected"]
         assert [r["line"] for r in rejected] == [3, 4, 5, 6, 7, 8] and all(r["error"] for r in rejected)
         needs = job(message={"raw": "From: a@b.test\r\nSubject: {{name}}\r\n\r\nx\r\n"})
         answer = d.submit(needs, ["x@y.test", {"to": "z@y.test", "vars": {"name": "N"}}])
-        assert answer.json["jobs"][0]["accepted"] == 1 and "name" in answer.json["jobs"][0]["rejected"][0]["error"]
+        one = answer.json["jobs"][0]
+        assert one["accepted"] == 1 and "name" in one["rejected"][0]["error"]
         two = good + '\n{"to":"x@y.test"}\n' + '{"message":{}}\n'
         answer = d.post("/v1/jobs", two)
         assert answer.status == 400 and len(answer.json["jobs"]) == 1 and answer.json["error"]["line"] == 3
@@ -131,8 +139,8 @@ def test_bad_jobs():
 def test_variables_cannot_smuggle_lines(scene):
     s = scene(ONE_HOST, ONE_DOMAIN)
     raw = "From: a@sender.test\r\nTo: {{to}}\r\nSubject: {{name}}\r\n\r\nHi {{name}}\r\n"
-    answer = s.daemon.submit(job(message={"raw": raw}),
-                             [{"to": "u@a.test", "vars": {"name": "x\r\nBcc: evil@a.test\r\n\r\n.\r\nMAIL FROM:<e@e.test>\r\n"}}])
+    evil = "x\r\nBcc: evil@a.test\r\n\r\n.\r\nMAIL FROM:<e@e.test>\r\n"
+    answer = s.daemon.submit(job(message={"raw": raw}), [{"to": "u@a.test", "vars": {"name": evil}}])
     ident = answer.json["jobs"][0]["job"]
     s.daemon.wait_counts(ident, delivered=1)
     rid = s.daemon.recipients(ident)[0]["rid"]
@@ -151,7 +159,8 @@ def test_a_line_of_100_mb():
         connection = UnixConnection(d.socket, 60)
         connection.connect()
         size = 100 * 1024 * 1024
-        connection.sock.sendall(f"POST /v1/jobs HTTP/1.1\r\nHost: p\r\nContent-Length: {size}\r\n\r\n".encode())
+        connection.sock.sendall(
+            f"POST /v1/jobs HTTP/1.1\r\nHost: p\r\nContent-Length: {size}\r\n\r\n".encode())
         sent, chunk = 0, b"x" * 65536
         try:
             while sent < size:
@@ -201,7 +210,8 @@ os.execv({os.path.join(BUILD, "postriderd")!r}, ["postriderd", "-c", {d.config!r
     result = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True, timeout=20)
     assert result.returncode == 1, result
     lines = [line for line in result.stderr.splitlines() if line.startswith("postriderd:")]
-    assert len(lines) == 1 and "io_uring" in lines[0] and ("seccomp" in lines[0] or "allow" in lines[0]), result.stderr
+    assert len(lines) == 1 and "io_uring" in lines[0], result.stderr
+    assert "seccomp" in lines[0] or "allow" in lines[0], result.stderr
 
 
 def test_a_sanitizers_report_fails_a_test():
@@ -214,6 +224,7 @@ def test_a_sanitizers_report_fails_a_test():
 
 
 def test_first_contact_without_a_daemon():
-    result = subprocess.run([os.path.join(BUILD, "postrider"), "-s", "/nowhere/control.sock", "status"], capture_output=True,
-                            text=True, timeout=10)
-    assert result.returncode == 1 and result.stderr.startswith("postrider: ") and "postriderd" in result.stderr
+    result = subprocess.run([os.path.join(BUILD, "postrider"), "-s", "/nowhere/control.sock", "status"],
+                            capture_output=True, text=True, timeout=10)
+    assert result.returncode == 1
+    assert result.stderr.startswith("postrider: ") and "postriderd" in result.stderr

@@ -45,7 +45,8 @@ def test_cancel_ends_everyone_once(scene):
 
 
 def test_retry_makes_the_deferred_due(scene):
-    s = scene(host(full="full*", replies=[{"at": "rcpt", "match": "busy*", "code": 450, "text": "4.2.1 busy"}]), ONE_DOMAIN)
+    busy = {"at": "rcpt", "match": "busy*", "code": 450, "text": "4.2.1 busy"}
+    s = scene(host(full="full*", replies=[busy]), ONE_DOMAIN)
     ident = submit(s, [f"full{i}@a.test" for i in range(30)] + [f"busy{i}@a.test" for i in range(20)])["job"]
     s.daemon.wait_counts(ident, deferred=50)
     s.world.host("mx.a.test", "prompt", True)
@@ -59,10 +60,12 @@ def test_retry_makes_the_deferred_due(scene):
 def test_what_was_never_tried_expires_too(scene):
     s = scene(ONE_HOST, ONE_DOMAIN)
     ident = submit(s, ["held@a.test"], lifetime="2s", not_before="2099-01-01T00:00:00Z")["job"]
-    other = submit(s, ["paused@a.test", "b@a.test"], lifetime="3s", not_before="2099-01-01T00:00:00Z", bounces="report")["job"]
+    other = submit(s, ["paused@a.test", "b@a.test"], lifetime="3s", not_before="2099-01-01T00:00:00Z",
+                   bounces="report")["job"]
     assert s.daemon.job(ident)["counts"]["ready"] == 1
     del other
-    paused = submit(s, [f"p{i}@a.test" for i in range(5)], lifetime="2s", not_before=str(int(time.time()) + 1))["job"]
+    paused = submit(s, [f"p{i}@a.test" for i in range(5)], lifetime="2s",
+                    not_before=str(int(time.time()) + 1))["job"]
     s.daemon.post(f"/v1/jobs/{paused}/pause")
     s.daemon.wait_counts(paused, 15, expired=5)
     assert {e["status"] for e in ends(s, paused).values()} == {"4.4.7"}
@@ -103,7 +106,8 @@ def test_a_client_that_stops_half_way_leaves_nothing(scene):
     connection = UnixConnection(s.daemon.socket)
     connection.connect()
     body = json.dumps(job()) + "\n" + "".join(json.dumps({"to": f"u{i}@a.test"}) + "\n" for i in range(60000))
-    connection.sock.sendall(f"POST /v1/jobs HTTP/1.1\r\nHost: p\r\nContent-Length: {len(body) + 1000}\r\n\r\n{body}".encode())
+    connection.sock.sendall(
+        f"POST /v1/jobs HTTP/1.1\r\nHost: p\r\nContent-Length: {len(body) + 1000}\r\n\r\n{body}".encode())
     time.sleep(1)
     assert s.daemon.status()["queued"] == 0
     connection.close()
@@ -124,8 +128,8 @@ def test_a_clean_stop_loses_and_repeats_nothing(scene):
 
 
 def test_kill_loses_nothing_and_repeats_only_what_was_in_the_window(scene):
-    """Jobs are injected while the daemon is killed again and again: all that was acknowledged is delivered once, but for
-    those that were in flight or in the last commit window."""
+    """Jobs are injected while the daemon is killed again and again: all that was acknowledged is delivered
+    once, but for those that were in flight or in the last commit window."""
     s = scene(host(reply_delay_ms=2), ONE_DOMAIN, site="max_connections: 10")
     rng = random.Random(4)
     accepted, over = [], threading.Event()
@@ -160,16 +164,17 @@ def test_kill_loses_nothing_and_repeats_only_what_was_in_the_window(scene):
     try:
         wait_for(lambda: s.daemon.status()["queued"] == 0, 60, "the queue to drain")
     except AssertionError as e:
-        raise AssertionError(f"{e}: {s.daemon.status()} {s.daemon.get('/v1/sites').body} "
-                             f"{s.daemon.get('/v1/explain?domain=a.test').body} {s.daemon.get('/v1/jobs?state=active').body[:1500]}") from None
+        known = [s.daemon.get(path).body[:1500]
+                 for path in ("/v1/sites", "/v1/explain?domain=a.test", "/v1/jobs?state=active")]
+        raise AssertionError(f"{e}: {s.daemon.status()} {' '.join(known)}") from None
     got = {}
     for d in s.delivered():
         got[d.recipient] = got.get(d.recipient, 0) + 1
     missing = set(accepted) - set(got)
     assert not missing, f"{len(missing)} of {len(accepted)} acknowledged are missing: {sorted(missing)[:5]}"
     twice = sum(n - 1 for n in got.values())
-    # A window: what ten sessions carry (one under way, one grouped behind it), and what was settled but not committed,
-    # at some 10 recipients each 2 ms for 40 ms.
+    # A window: what ten sessions carry (one under way, one grouped behind it), and what was settled but not
+    # committed, at some 10 recipients each 2 ms for 40 ms.
     assert twice <= kills * (20 + 400), f"{twice} came twice over {kills} kills"
     seen = set()
     for event in s.daemon.events():

@@ -7,6 +7,8 @@ from test_delivery import submit
 
 QUICK = "pause: 2s, pause_max: 2s, dead_host_delay: 2s, dead_host_delay_max: 2s"
 RETRY = 'retry:\n  - { status: "4", schedule: [1s] }\nworkers: 1\n'
+SECOND_HOST = {"name": "mx2.a.test", "address": "127.0.8.3"}
+SECOND_DOMAIN = {"name": "b.test", "mx": [[10, "mx2.a.test"]]}
 
 
 def drained(s, ident, seconds=20):
@@ -15,13 +17,14 @@ def drained(s, ident, seconds=20):
     try:
         wait_for(over, seconds, "the job to drain")
     except AssertionError as e:
-        raise AssertionError(f"{e}: {s.daemon.job(ident)['counts']} {s.daemon.get('/v1/sites').body}") from None
+        counts = s.daemon.job(ident)["counts"]
+        raise AssertionError(f"{e}: {counts} {s.daemon.get('/v1/sites').body}") from None
 
 
 def test_a_domain_that_comes_while_its_site_is_paused(scene):
     """It has a pool of its own, born during the pause of the path."""
-    s = scene(host(replies=[{"at": "rcpt", "code": 451, "text": "4.7.0 too fast"}]) + [{"name": "mx2.a.test", "address": "127.0.8.3"}],
-              ONE_DOMAIN + [{"name": "b.test", "mx": [[10, "mx2.a.test"]]}],
+    fast = {"at": "rcpt", "code": 451, "text": "4.7.0 too fast"}
+    s = scene(host(replies=[fast]) + [SECOND_HOST], ONE_DOMAIN + [SECOND_DOMAIN],
               sites='  - { name: both, mx: ["*.a.test"] }\n', site=QUICK, config=RETRY)
     submit(s, ["a@a.test"])
     wait_for(lambda: "pause" in s.daemon.get("/v1/sites").body)
@@ -29,8 +32,9 @@ def test_a_domain_that_comes_while_its_site_is_paused(scene):
 
 
 def test_a_pause_that_begins_while_a_rate_is_waited_for(scene):
-    s = scene(host(replies=[{"at": "rcpt", "code": 451, "text": "4.7.0 too fast", "times": 2, "odds": 0.3}]), ONE_DOMAIN,
-              site=QUICK + ", max_rate: 5/s, max_connections: 2, max_recipients_per_transaction: 1", config=RETRY)
+    fast = {"at": "rcpt", "code": 451, "text": "4.7.0 too fast", "times": 2, "odds": 0.3}
+    s = scene(host(replies=[fast]), ONE_DOMAIN, config=RETRY,
+              site=QUICK + ", max_rate: 5/s, max_connections: 2, max_recipients_per_transaction: 1")
     drained(s, submit(s, [f"u{i}@a.test" for i in range(40)])["job"], 40)
 
 
@@ -44,7 +48,8 @@ def test_a_paused_job_makes_way_for_the_next(scene):
 
 
 def test_a_receiver_that_hangs_up_on_one_connection_too_many(scene):
-    """Its address is not dead: what waits goes over the connections it took, and it is not asked for more at each message."""
+    """Its address is not dead: what waits goes over the connections it took, and it is not asked for more at
+    each message."""
     s = scene(host(max_connections=3, over_connections="close", reply_delay_ms=5), ONE_DOMAIN)
     ident = submit(s, [f"u{i}@a.test" for i in range(1000)])["job"]
     drained(s, ident, 40)
@@ -62,20 +67,42 @@ def test_a_receiver_that_says_one_connection_too_many(scene):
 
 def test_an_idle_connection_makes_way_when_the_window_is_full(scene):
     """Two domains of a site, one connection allowed by what the receiver was heard to say."""
-    s = scene([{**h, "group": "g", "max_connections": 2} for h in ONE_HOST + [{"name": "mx2.a.test", "address": "127.0.8.3"}]],
-              ONE_DOMAIN + [{"name": "b.test", "mx": [[10, "mx2.a.test"]]}],
+    s = scene([{**h, "group": "g", "max_connections": 2} for h in ONE_HOST + [SECOND_HOST]],
+              ONE_DOMAIN + [SECOND_DOMAIN],
               sites='  - { name: both, mx: ["*.a.test"], idle_timeout: 20s }\n', config=RETRY)
     drained(s, submit(s, [f"u{i}@a.test" for i in range(300)])["job"])
     drained(s, submit(s, ["b@b.test"])["job"], 6)
 
 
 def test_a_slow_site_with_many_domains_leaves_room_for_others(scene):
-    """Eight hundred domains behind a host that never answers MAIL: what they may keep in memory is a share of it."""
+    """Eight hundred domains behind a host that never answers MAIL: they may keep a share of memory only."""
     silent = [{"name": f"s{i}.test", "mx": [[10, "mx.a.test"]]} for i in range(800)]
-    s = scene(host(silent_at="mail") + [{"name": "mx.b.test", "address": "127.0.8.3"}],
-              silent + [{"name": "b.test", "mx": [[10, "mx.b.test"]]}, {"name": "c.test", "mx": [[10, "mx.b.test"]]}],
+    others = [{"name": name, "mx": [[10, "mx.b.test"]]} for name in ("b.test", "c.test")]
+    s = scene(host(silent_at="mail") + [{"name": "mx.b.test", "address": "127.0.8.3"}], silent + others,
               config=RETRY + "stop_timeout: 1s\n")
     submit(s, [f"u{n}@s{i}.test" for i in range(800) for n in range(120)])
     time.sleep(3)
     drained(s, submit(s, ["x@b.test"], **{"class": "transactional"})["job"], 3)
     drained(s, submit(s, ["x@c.test"])["job"], 3)
+
+
+def test_a_rate_holds_by_the_second_and_without_a_storm_of_connections(scene):
+    """Four pools of one site share its rate: the receiver counts, within any second, no more than was set."""
+    hosts = [{"name": f"mx{i}.g.test", "address": f"127.0.8.{i + 3}", "group": "g"} for i in range(4)]
+    domains = [{"name": f"d{i}.test", "mx": [[10, f"mx{i % 4}.g.test"]]} for i in range(8)]
+    s = scene(hosts, domains, site="max_rate: 50/s", config="workers: 2\n")
+    ident = submit(s, [f"u{n}@d{i}.test" for i in range(8) for n in range(25)])["job"]
+    drained(s, ident)
+    counts = s.world.counts("g")
+    assert counts["messages"] == 200 and counts["peak_messages_per_s"] <= 55
+    assert counts["connections"]["total"] <= 200
+
+
+def test_explain_names_the_tenants_rate(scene):
+    s = scene(ONE_HOST, ONE_DOMAIN, config="tenants:\n  - { name: slow, max_rate: 1/s }\n")
+    submit(s, [f"u{i}@a.test" for i in range(6)], tenant="slow")
+
+    def told():
+        why = s.daemon.get("/v1/explain?to=u5@a.test")
+        return why.status == 200 and why.json["answers"][0]["limit"] == "tenant_max_rate"
+    wait_for(told, 4, "explain to name the tenant's rate")

@@ -8,8 +8,8 @@
         world.host("mx.a.test", "refuse", True)
         world.deliveries()            # the log, as Delivery tuples
 
-Where the scenario does not say, dns listens on a free port and smtp_port is one free port for all hosts. stop()
-(or the end of `with`) returns the summary and fails if the world did not end cleanly.
+Where the scenario does not say, dns listens on a free port and smtp_port is one free port for all hosts.
+stop() (or the end of `with`) returns the summary and fails if the world did not end cleanly.
 """
 import ctypes
 import json
@@ -122,7 +122,8 @@ class World:
             self.stats()
         with open(self.path("log"), encoding="utf-8") as file:
             rows = [line.rstrip("\n").split("\t") for line in file]
-        return [Delivery(int(r[0]), r[1], int(r[2]), r[3], r[4], r[5], int(r[6]), r[7], r[8] == "yes") for r in rows]
+        return [Delivery(int(r[0]), r[1], int(r[2]), r[3], r[4], r[5], int(r[6]), r[7], r[8] == "yes")
+                for r in rows]
 
     def wait(self, condition, seconds=10):
         """Polls until condition(stats) is true; returns these stats, or fails."""
@@ -133,7 +134,8 @@ class World:
             if condition(stats):
                 return stats
             if time.monotonic() > end:
-                raise AssertionError(f"the world did not get there within {seconds} s: {json.dumps(stats['totals'])}")
+                raise AssertionError(
+                    f"the world did not get there within {seconds} s: {json.dumps(stats['totals'])}")
             time.sleep(0.02)
 
     def stop(self):

@@ -7,8 +7,8 @@
 #include <arpa/inet.h>
 #include <assert.h>
 
-enum wire_section { WIRE_ANSWER = 6, WIRE_AUTHORITY = 8, WIRE_ADDITIONAL = 10 }; /* where its counter is */
-enum { WIRE_CNAME = 5, WIRE_SOA = 6, WIRE_NS = 2, WIRE_OPT = 41 };
+enum wire_section { WIRE_ANSWER = 6, WIRE_AUTHORITY = 8 }; /* where its counter is */
+enum { WIRE_CNAME = 5, WIRE_SOA = 6, WIRE_NS = 2 };
 
 struct wire {
     size_t n;

@@ -1,4 +1,5 @@
-/* A queue with room for little: jobs are refused with 507 and leave nothing, what was accepted stays and goes on. */
+/* A queue with room for little: jobs are refused with 507 and leave nothing, what was accepted stays and goes
+ * on. */
 #include "tests/unit/api_rig.h"
 
 #include <setjmp.h>

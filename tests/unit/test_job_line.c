@@ -11,7 +11,7 @@
 static struct config *config;
 static const struct now test_now = {1000, INT64_C(1700000000000)};
 
-#define RAW   "\"message\":{\"raw\":\"From: a@example.com\\nTo: {{to}}\\nSubject: x\\n\\nHi {{name|you}}\\n\"}"
+#define RAW   "\"message\":{\"raw\":\"From: a@example.com\\nTo: {{to}}\\nSubject: x\\n\\nHi {{name|}}\\n\"}"
 #define PLAIN "\"message\":{\"raw\":\"From: a@example.com\\nTo: x@example.com\\nSubject: x\\n\\nHi\\n\"}"
 #define FROM  "\"from\":\"a@example.com\","
 

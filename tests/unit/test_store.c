@@ -424,6 +424,37 @@ static void cancels_after_crash(void **state)
     world_end(&w);
 }
 
+/* What is given back in the very change that ends its job's time ends with it, and does not stand as ready
+ * until the timer looks again. */
+static void expires_with_what_is_given_back(void **state)
+{
+    struct world w;
+    struct job_row row;
+    (void)state;
+    world_make(&w, NULL);
+    w.asking = false;
+    struct job_spec spec = world_spec("short");
+    spec.lifetime_ms = HOUR_MS;
+    uint64_t job = world_job(&w, &spec, 10, 1);
+    world_run(&w);
+    store_take(w.store, w.lanes[0], 10, 0);
+    world_run(&w);
+    assert_int_equal(w.taken_n, 10);
+    for (struct taken *taken = w.taken; taken != NULL; taken = taken->next)
+        taken->outcome = OUTCOME_RELEASED;
+    w.now.mono_ns += HOUR_MS * NS_PER_MS;
+    w.now.wall_ms += HOUR_MS;
+    store_settle(w.store, w.taken);
+    w.taken = NULL;
+    w.taken_n = 0;
+    world_pass(&w, COMMIT_LINGER_MS);
+    world_pass(&w, 1000);
+    assert_true(world_job_row(&w, job, &row));
+    assert_int_equal(row.by_state[RCPT_EXPIRED], 10);
+    assert_int_equal(row.state, JOB_ENDED);
+    world_end(&w);
+}
+
 static void expires(void **state)
 {
     struct world w;
@@ -894,6 +925,7 @@ int main(void)
         cmocka_unit_test(cancels),
         cmocka_unit_test(cancels_after_crash),
         cmocka_unit_test(expires),
+        cmocka_unit_test(expires_with_what_is_given_back),
         cmocka_unit_test(waits_for_not_before),
         cmocka_unit_test(retries_and_bounces_by_filter),
         cmocka_unit_test(operations_are_durable),

@@ -235,8 +235,10 @@ static void test_out_is_bounded(void **state)
     static char piece[TLS_PIECE_MAX];
     struct iovec iov = {piece, sizeof piece};
     assert_true(tls_write(pair.conn, &iov, 1, &pair.err));
-    bool took = tls_write(pair.conn, &iov, 1, &pair.err) && tls_write(pair.conn, &iov, 1, &pair.err);
-    assert_false(took);
+    unsigned more = 0;
+    while (more < 2 && tls_write(pair.conn, &iov, 1, &pair.err))
+        more++;
+    assert_true(more < 2);
     assert_non_null(strstr(pair.err.text, "too much waits"));
     pair_end(&pair);
     tls_destroy(tls);

@@ -1,5 +1,4 @@
-/* The world's reading of message data: every split of the bytes must give the same digest, end and judgement.
- */
+/* The world's reading of message data: every split of the bytes gives the same digest, end and judgement. */
 #include "bench/world/data.c"
 
 #include <setjmp.h>
