@@ -1,14 +1,8 @@
-/* lane.c - see lane.h.
- *
- * announced -> RESOLVING -> ROUTED (strands in pools, takes as its pools can use)
- *                        -> DOOMED (no such domain, null MX: all of it fails)
- *                        -> HELD   (DNS fails: one batch is deferred, the rest waits, then RESOLVING again)
- *                        -> handed over to the worker that owns the site
- * A routed lane is resolved again when its MX answer has run out; nothing stops meanwhile. */
+/* lane.c - see lane.h. Where a lane's mail goes is found in lane_route.c, which tells of its states. */
 #include "engine/route/lane.h"
 
 #include "engine/route/flow.h"
-#include "engine/route/handover.h"
+#include "engine/route/lane_route.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
@@ -17,8 +11,6 @@
 #include <stdlib.h>
 
 #define WANT_FIRST 32 /* asked of a lane at first; doubled with each full answer up to LANE_TAKE_MAX */
-
-static void lane_resolve(struct lane *lane);
 
 /* ---- life ---- */
 
@@ -63,7 +55,7 @@ static void lane_line_up(struct lane *lane, struct lane_line *line)
         line->tail = &lane->line_next;
 }
 
-static void lane_leave_line(struct lane *lane)
+void lane_leave_line(struct lane *lane)
 {
     struct lane_line *line = lane->line;
     if (line == NULL)
@@ -75,19 +67,6 @@ static void lane_leave_line(struct lane *lane)
     if (line->tail == &lane->line_next)
         line->tail = link;
     lane->line = NULL;
-}
-
-static void lane_unroute(struct lane *lane)
-{
-    lane_leave_line(lane);
-    for (unsigned i = 0; i < lane->strand_count; i++)
-        pool_leave(&lane->strands[i]);
-    free(lane->strands);
-    lane->strands = NULL;
-    lane->strand_count = 0;
-    if (lane->mx)
-        dns_mx_unref(lane->mx);
-    lane->mx = NULL;
 }
 
 static void lane_free(struct lane *lane)
@@ -106,9 +85,7 @@ static bool lane_is_over(const struct lane *lane)
     return lane->idle && !lane->taking && lane->buffered == 0 && lane->in_flight == 0;
 }
 
-/* Notes a lane that may be of no use any more: it may still be in its caller's hands, so it is freed at the
- * step's end. */
-static void lane_check(struct lane *lane)
+void lane_check(struct lane *lane)
 {
     if (!lane_is_over(lane) || lane->reaping)
         return;
@@ -376,219 +353,7 @@ void lane_drop_job(struct router *router, uint64_t job)
     }
 }
 
-/* ---- resolving and routing ---- */
-
-const struct config_site *lane_site(const struct config *config, const struct dns_mx *mx,
-                                    char name[DOMAIN_MAX + 1])
-{
-    const struct config_site *site = NULL;
-    for (unsigned i = 0; i < mx->host_count && site == NULL; i++)
-        site = config_site_of_host(config, str_of(mx->hosts[i].name));
-    if (site != NULL) {
-        snprintf(name, DOMAIN_MAX + 1, "%s", site->name);
-        return site;
-    }
-    struct str shared = dns_registrable(str_of(mx->hosts[0].name));
-    bool all = true;
-    for (unsigned i = 1; i < mx->host_count; i++)
-        all &= str_eq(shared, dns_registrable(str_of(mx->hosts[i].name)));
-    if (all) {
-        snprintf(name, DOMAIN_MAX + 1, "%.*s", STR_ARG(shared));
-        return &config->site_default;
-    }
-    /* Hosts of several owners: the set of them, under the name of the first and a digest of all. */
-    uint64_t digest = 0;
-    for (unsigned i = 0; i < mx->host_count; i++)
-        digest = digest * 31 + str_hash(str_of(mx->hosts[i].name));
-    snprintf(name, DOMAIN_MAX + 1, "%.*s+%06x", (int)(shared.n > 200 ? 200 : shared.n), shared.p,
-             (unsigned)(digest & 0xffffff));
-    return &config->site_default;
-}
-
-static void lane_doom(struct lane *lane, enum lane_state state, struct status status, const char *reason)
-{
-    lane_unroute(lane);
-    if (lane->doom == NULL && (lane->doom = malloc(sizeof *lane->doom)) == NULL)
-        return; /* stays as it is; asked again when it is announced again */
-    verdict_local(lane->doom, SCOPE_RECIPIENT, status, "%s: %s", lane->domain, reason);
-    lane->state = state;
-    lane->sampled = false;
-}
-
-static void lane_hold_over(struct wheel_timer *timer, struct now now)
-{
-    struct lane *lane = (struct lane *)((char *)timer - offsetof(struct lane, timer));
-    (void)now;
-    lane_resolve(lane);
-}
-
-static void lane_hold(struct lane *lane, struct status status, const char *reason)
-{
-    struct router *router = lane->router;
-    const struct config_site *settings = &router->config->site_default;
-    int64_t ms = retry_pause_ms(settings->dead_host_delay_ms, settings->dead_host_delay_max_ms,
-                                lane->failures, &router->prng);
-    lane->failures++;
-    lane->hold_until_ns = router->now.mono_ns + ms * NS_PER_MS;
-    lane_doom(lane, LANE_HELD, status, reason);
-    wheel_set(&router->wheel, &lane->timer, lane->hold_until_ns, lane_hold_over);
-}
-
-static void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx)
-{
-    struct lane_handover *handover = calloc(1, sizeof *handover);
-    if (handover == NULL) {
-        lane_hold(lane, STATUS(4, 3, 0), "no memory to route it");
-        dns_mx_unref(mx);
-        return;
-    }
-    handover->node.kind = HANDOVER_LANE;
-    handover->mx = mx;
-    handover->lane = (struct store_lane_msg){.lane = lane->id, .class_ = lane->class_};
-    memcpy(handover->lane.tenant, lane->tenant_name, sizeof handover->lane.tenant);
-    memcpy(handover->lane.pool, lane->pool_name, sizeof handover->lane.pool);
-    snprintf(handover->lane.domain, sizeof handover->lane.domain, "%s", lane->domain);
-    inbox_post(lane->router->inboxes[worker], &handover->node);
-    lane->idle = true; /* for this worker */
-    lane_check(lane);
-}
-
-/* Puts its strands into the pools of these hosts. False: no memory. */
-static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *site,
-                            const struct config_site *settings, uint16_t port)
-{
-    struct router *router = lane->router;
-    unsigned n = (unsigned)lane->sources->source_count;
-    lane->strands = calloc(n, sizeof *lane->strands);
-    if (lane->strands == NULL)
-        return false;
-    for (unsigned i = 0; i < n; i++) {
-        struct strand *strand = &lane->strands[i];
-        strand->lane = lane;
-        strand->source = lane->sources->sources[i].source;
-        strand->tail = &strand->head;
-        struct path *path = path_get(router, site, settings, strand->source);
-        struct pool *pool = path ? pool_get(path, mx, port) : NULL;
-        if (pool == NULL || !pool_join(pool, strand))
-            return false;
-        lane->strand_count++;
-    }
-    lane->mx = dns_mx_ref(mx);
-    return true;
-}
-
-static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
-{
-    if (a == NULL || a->host_count != b->host_count)
-        return false;
-    for (unsigned i = 0; i < a->host_count; i++)
-        if (a->hosts[i].preference != b->hosts[i].preference ||
-            strcmp(a->hosts[i].name, b->hosts[i].name) != 0)
-            return false;
-    return true;
-}
-
-static void lane_give_back(struct lane *lane)
-{
-    for (unsigned i = 0; i < lane->strand_count; i++) {
-        struct taken *list = lane_empty_strand(&lane->strands[i]);
-        while (list != NULL) {
-            struct taken *taken = list;
-            list = taken->next;
-            settle_release(lane->router, taken);
-        }
-    }
-}
-
-/* The hosts are known: stays with its pools if they are the same, else moves. Takes the reference. */
-static void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route *route)
-{
-    struct router *router = lane->router;
-    lane->failures = 0;
-    lane->fresh_until_ns = mx->expires_ns;
-    if (lane->state == LANE_ROUTED && lane_same_hosts(lane->mx, mx)) {
-        dns_mx_unref(mx);
-        lane_want(lane);
-        return;
-    }
-    lane_give_back(lane);
-    lane_unroute(lane);
-    char site[DOMAIN_MAX + 1];
-    const struct config_site *settings = lane_site(router->config, mx, site);
-    unsigned owner = (unsigned)(str_hash(str_of(site)) % router->worker_count);
-    if (owner != router->index) {
-        lane->state = LANE_RESOLVING;
-        lane_hand_over(lane, owner, mx);
-        return;
-    }
-    if (!lane_join_pools(lane, mx, site, settings, route ? route->port : settings->port)) {
-        dns_mx_unref(mx);
-        lane_hold(lane, STATUS(4, 3, 0), "no memory to route it");
-        return;
-    }
-    dns_mx_unref(mx);
-    lane->state = LANE_ROUTED;
-    lane_want(lane);
-}
-
-static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
-{
-    struct lane *lane = (struct lane *)((char *)query - offsetof(struct lane, query));
-    lane->asking = false;
-    switch (mx->status) {
-    case DNS_OK:
-        lane_route(lane, mx, config_route_of(lane->router->config, str_of(lane->domain)));
-        return;
-    case DNS_FAILED:
-        if (lane->state == LANE_ROUTED) /* what was known serves on */
-            lane->fresh_until_ns = lane->router->now.mono_ns + POOL_LINGER_MS * NS_PER_MS;
-        else
-            lane_hold(lane, STATUS(4, 4, 3), mx->reason);
-        break;
-    case DNS_NULL_MX:
-        lane_give_back(lane);
-        lane_doom(lane, LANE_DOOMED, STATUS(5, 1, 10), "the domain accepts no mail (null MX)");
-        break;
-    case DNS_NO_DOMAIN:
-    case DNS_NO_MAIL:
-        lane_give_back(lane);
-        lane_doom(lane, LANE_DOOMED, STATUS(5, 1, 2), mx->reason);
-        break;
-    }
-    dns_mx_unref(mx);
-    lane_want(lane);
-}
-
-/* The host that a route names, in place of an answer; it never runs out. NULL: no memory. */
-static struct dns_mx *lane_route_hosts(const struct config_route *route)
-{
-    struct dns_mx *mx = dns_mx_create(1);
-    if (mx == NULL)
-        return NULL;
-    mx->status = DNS_OK;
-    mx->expires_ns = INT64_MAX;
-    snprintf(mx->hosts[0].name, sizeof mx->hosts[0].name, "%s", route->host);
-    return mx;
-}
-
-static void lane_resolve(struct lane *lane)
-{
-    struct router *router = lane->router;
-    const struct config_route *route = config_route_of(router->config, str_of(lane->domain));
-    if (lane->state != LANE_ROUTED)
-        lane->state = LANE_RESOLVING;
-    if (route != NULL) {
-        struct dns_mx *mx = lane_route_hosts(route);
-        if (mx == NULL)
-            lane_hold(lane, STATUS(4, 3, 0), "no memory to route it");
-        else
-            lane_route(lane, mx, route);
-        return;
-    }
-    lane->asking = true;
-    lane->query.mx = lane_resolved;
-    dns_ask_mx(router->dns, &lane->query, str_of(lane->domain), router->now);
-}
+/* ---- coming and going ---- */
 
 void lane_announced(struct router *router, const struct store_lane_msg *msg, struct dns_mx *mx)
 {

@@ -27,14 +27,13 @@ struct taken *lane_empty_strand(struct strand *strand);
 void lane_feed_starved(struct router *router);
 /* Less waits on the path than before: lanes that waited for that ask. */
 void lane_feed_path(struct path *path);
+/* Out of the line in which it waits for room in memory, if it is in one. */
+void lane_leave_line(struct lane *lane);
+/* Notes a lane that may be of no use any more; it may still be in its caller's hands: lane_reap frees it. */
+void lane_check(struct lane *lane);
 /* Frees what is of no use any more; once a step. */
 void lane_reap(struct router *router);
 /* At the end: gives everything back and frees all lanes. */
 void lane_free_all(struct router *router);
-
-/* The site of these hosts: the configured one whose pattern matches, else the registrable domain they share,
- * else the set of them. Writes its name; returns its settings. */
-const struct config_site *lane_site(const struct config *config, const struct dns_mx *mx,
-                                    char name[DOMAIN_MAX + 1]);
 
 #endif

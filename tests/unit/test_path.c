@@ -1,6 +1,5 @@
-/* test_path.c - limits and back-off of a path, and which site hosts belong to (engine/route/path.h, lane.h).
- */
-#include "engine/route/lane.h"
+/* test_path.c - limits and back-off of a path (path.h), and which site hosts belong to (lane_route.h). */
+#include "engine/route/lane_route.h"
 #include "engine/route/path.h"
 
 #include <setjmp.h>

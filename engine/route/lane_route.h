@@ -1,0 +1,25 @@
+/* lane_route.h - where the mail of a lane goes: its domain resolved, its strands put into pools.
+ *
+ * Internal to lane.c, which keeps what a lane has in memory and asks the store for more. A lane whose site
+ * belongs to another worker is handed over to it with its hosts. One worker's thread. */
+#ifndef POSTRIDER_ROUTE_LANE_ROUTE_H
+#define POSTRIDER_ROUTE_LANE_ROUTE_H
+
+#include "engine/route/model.h"
+
+/* Asks for the domain's hosts, or takes those of its route; lane_route follows, at once or later. */
+void lane_resolve(struct lane *lane);
+/* The hosts are known: stays with its pools if they are the same, else moves. Takes the reference. route: the
+ * configured one of the domain, or NULL. */
+void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route *route);
+/* Leaves its pools; nothing may wait in its strands. */
+void lane_unroute(struct lane *lane);
+/* What waits in its strands goes back to the store. */
+void lane_give_back(struct lane *lane);
+
+/* The site of these hosts: the configured one whose pattern matches, else the registrable domain they share,
+ * else the set of them. Writes its name; returns its settings. */
+const struct config_site *lane_site(const struct config *config, const struct dns_mx *mx,
+                                    char name[DOMAIN_MAX + 1]);
+
+#endif
