@@ -153,7 +153,8 @@ static bool session_output(struct session *s)
         s->pause_ns = (int64_t)s->host->character->latency_ms * NS_PER_MS;
     bool late = s->pause_ns > 0;
     ssize_t sent = late || out->len == 0 ? 0 : send_some(s, out->data, out->len);
-    bool kept = sent < 0 || buf_add(&s->pending, out->data + sent, out->len - (size_t)sent);
+    bool kept = sent < 0 || (size_t)sent == out->len ||
+                buf_add(&s->pending, out->data + sent, out->len - (size_t)sent);
     bool whole = !out->failed;
     buf_clear(out);
     if (sent < 0 || !kept || !whole) {
