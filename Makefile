@@ -34,10 +34,10 @@ all: deps-build
 help:
 	@sed -n 's/^#: //p' Makefile
 #: make              build everything into build/ (installs what is missing)
-#: make demo         the main job from nothing: a newsletter for 20,000 recipients, delivered to a small Internet
+#: make demo         from nothing: a newsletter to 20,000 people
 #: make test         every test that fits in ten minutes, from nothing
-#: make test-all     the same under ASan+UBSan, the threads under TSan, and the long runs
-#: make lint         include direction, banned calls, lengths, headers alone, clang-tidy, cppcheck, formatting
+#: make test-all     the same, and under ASan+UBSan, and under TSan
+#: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make man          the manual pages, into build/man/
 #: make bench        the figures of the README, measured here
 #: make install      DESTDIR= PREFIX=/usr/local

@@ -75,7 +75,8 @@ static inline bool buf_add_field(struct buf *buf, struct str s)
 
 static inline struct reader reader_of(const void *p, size_t n)
 {
-    return (struct reader){p, n > 0 ? (const uint8_t *)p + n : p, false}; /* NULL + 0 is undefined */
+    const uint8_t *at = p;
+    return (struct reader){at, at != NULL ? at + n : NULL, false}; /* NULL + 0 is undefined */
 }
 
 static inline uint64_t read_varint(struct reader *r)
