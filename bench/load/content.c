@@ -62,7 +62,7 @@ static uint64_t word_seed(uint64_t number)
 static void word_put(char *to, uint64_t *state)
 {
     *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    uint64_t letters = UINT64_C(0x6161616161616161) + ((*state >> 17) & UINT64_C(0x0F0F0F0F0F0F0F0F));
+    uint64_t letters = UINT64_C(0x6161616161616161) + ((*state ^ *state >> 29) & UINT64_C(0x0F0F0F0F0F0F0F0F));
     memcpy(to, &letters, WORD_SIZE);
 }
 
