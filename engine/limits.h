@@ -20,7 +20,8 @@
 #define FRESH_CHANGE_JOBS   400   /* that have ended, and are then written without waiting for more */
 #define FRESH_JOBS_MAX      16384 /* such jobs in memory at once; more wait to be accepted */
 #define FRESH_BYTES_MAX     (64 * 1024 * 1024)    /* and their bytes */
-#define FRESH_MAP_BYTES     (UINT64_C(256) << 20) /* the file in which they land */
+#define FRESH_FILE_MAX      (UINT64_C(256) << 20) /* the file in which they land */
+#define FRESH_ROW_MAX       (2 * 1024 * 1024)     /* one of them, whole */
 #define FRESH_CONTENT_MAX   (256 * 1024)          /* a larger message makes the job no small one */
 #define FRESH_COMMIT_BYTES  (4 * 1024 * 1024)     /* landed in one commit */
 #define READ_ROWS_MAX       1000                  /* rows read before a read transaction is renewed */

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#define FORCED_SWEEP 1024 /* jobs looked at when there is no room; some 50 us */
+
 struct live_content {
     uint8_t name[32]; /* job_content_key */
     uint64_t jobs;
@@ -50,7 +52,8 @@ static struct live_content *content_get(struct store *store, const uint8_t name[
     if (content != NULL)
         return content;
     if (taker->content_bytes > 0 && taker->content_bytes + size > CONTENT_LIVE_MAX) {
-        live_sweep(store, SIZE_MAX, true);
+        /* A part of the round each time: those who wait ask again soon, and most are with workers. */
+        live_sweep(store, taker->blocked ? 16 : FORCED_SWEEP, true);
         if (taker->content_bytes > 0 && taker->content_bytes + size > CONTENT_LIVE_MAX)
             return NULL;
     }
