@@ -24,6 +24,9 @@
 #define FRESH_ROW_MAX       (2 * 1024 * 1024)     /* one of them, whole */
 #define FRESH_CONTENT_MAX   (256 * 1024)          /* a larger message makes the job no small one */
 #define FRESH_COMMIT_BYTES  (4 * 1024 * 1024)     /* landed in one commit */
+#define LANE_FOLD_MS        1000                  /* how often the counters of lanes go into their rows, */
+#define LANE_DELTAS_MAX     65536                 /* or when so many lanes, */
+#define LANE_DELTA_ROWS     1000                  /* or so many commits have moved them */
 #define READ_ROWS_MAX       1000                  /* rows read before a read transaction is renewed */
 #define READERS_MAX         512                   /* LMDB reader slots */
 
