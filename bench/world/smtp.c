@@ -26,6 +26,7 @@ static void reset_transaction(struct session *s)
     s->declared = 0;
     buf_clear(&s->from);
     buf_clear(&s->rcpts);
+    buf_clear(&s->numbers);
 }
 
 static struct str first_recipient(const struct session *s)
@@ -246,6 +247,18 @@ static bool mailbox_takes(struct session *s, struct str address)
     return false;
 }
 
+static bool keep_recipient(struct session *s, struct str address)
+{
+    uint64_t number = record_number(address);
+    bool wanted = s->recipients == 0 || delivery_log_on(&s->world->log);
+    if (wanted && (!buf_add_str(&s->rcpts, address) || !buf_add_char(&s->rcpts, '\n')))
+        return false;
+    if (!buf_add(&s->numbers, &number, sizeof number))
+        return false;
+    s->recipients++;
+    return true;
+}
+
 static void run_rcpt(struct session *s, struct str args)
 {
     const struct rule *words;
@@ -270,11 +283,10 @@ static void run_rcpt(struct session *s, struct str args)
     }
     if (!stage_pass(s, STAGE_RCPT, address, &words) || !mailbox_takes(s, address))
         return;
-    if (!buf_add_str(&s->rcpts, address) || !buf_add_char(&s->rcpts, '\n')) {
+    if (!keep_recipient(s, address)) {
         say(s, 452, "4.3.1", "Out of memory");
         return;
     }
-    s->recipients++;
     say_good(s, words, 250, "2.1.5", "Recipient OK");
 }
 
@@ -295,7 +307,8 @@ static void run_data(struct session *s, struct str args)
         say(s, 452, "4.3.1", "Out of memory");
         return;
     }
-    data_begin(s->data);
+    data_begin(s->data, (delivery_log_on(&s->world->log) ? DATA_WHOLE : 0) |
+                            (recorder_on(&s->world->recorder) ? DATA_PARTS : 0));
     s->state = SESSION_DATA;
     say_good(s, words, 354, "", "Go ahead, end with a dot on a line of its own");
 }
@@ -436,12 +449,11 @@ static void judge_data(struct session *s, const struct data_facts *facts)
         violate(s, VIOLATION_SIZE_UNDERSTATED, what);
 }
 
-static void accept_message(struct session *s, uint64_t size)
+static void log_message(struct session *s, uint64_t size)
 {
     struct world *world = s->world;
     char digest[DATA_DIGEST_MAX];
     data_digest(s->data, digest);
-    counts_message(&s->host->counts, world->loop.now.mono_ns, s->recipients, size);
     struct delivery delivery = {.time_ms = world->loop.now.wall_ms,
                                 .host = s->host->name,
                                 .connection = s->number,
@@ -456,6 +468,25 @@ static void accept_message(struct session *s, uint64_t size)
         delivery_log_add(&world->log, &delivery, str_make(rest.p, end));
         rest = str_make(rest.p + end + 1, rest.n - end - 1);
     }
+}
+
+static void record_message(struct session *s, uint64_t size)
+{
+    struct data_parts parts = data_parts(s->data);
+    struct record_slot slot = {.delivered_ns = (uint64_t)clock_now().mono_ns,
+                               .head_digest = parts.head,
+                               .body_digest = parts.body,
+                               .size = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX};
+    recorder_add(&s->world->recorder, (const uint64_t *)(void *)s->numbers.data, s->recipients, &slot);
+}
+
+static void accept_message(struct session *s, uint64_t size)
+{
+    counts_message(&s->host->counts, s->world->loop.now.mono_ns, s->recipients, size);
+    if (delivery_log_on(&s->world->log))
+        log_message(s, size);
+    if (recorder_on(&s->world->recorder) && data_has(s->data, DATA_PARTS))
+        record_message(s, size);
 }
 
 static void handle_message(struct session *s)
