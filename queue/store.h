@@ -37,7 +37,8 @@ struct store_settings {
     uint64_t reserve;      /* bytes given up when the disk is full, so that settling goes on */
     int64_t lifetime_ms;   /* of a job that names none */
     int64_t retain_ms;     /* how long an ended job and its events stay */
-    unsigned workers;      /* lanes are shared out by hash of the domain */
+    int64_t hold_ms;  /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
+    unsigned workers; /* lanes are shared out by hash of the domain */
 };
 
 /* Opens, recovers, starts no thread. Errors: locked by another daemon, not writable, of a newer version, … */
