@@ -31,14 +31,13 @@ def now_ns():
 def raise_files():
     """Children inherit the limit of open files. Root may raise the hard one; others keep theirs, and a world
     with more hosts than that says so."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for limit in (max(hard, FILES_WANTED), hard):
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
             return
         except (ValueError, OSError):
             continue
-    del soft
 
 
 def wait_for(condition, seconds, what, pause=0.02):
@@ -138,30 +137,32 @@ class Program:
                 raise Trouble(f"cannot start {argv[0]}: {error.strerror} (make bench builds it)") from None
         self.pid = self.process.pid
 
+    def code(self):
+        """None while it runs. The CPU it took is kept before it is reaped, as its /proc entry goes with it."""
+        if self.process.returncode is None and self.cpu_s is None:
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                self.cpu_s = cpu_of(self.pid)
+                self.process.wait()
+        return self.process.returncode
+
     def cpu(self):
-        return self.cpu_s if self.cpu_s is not None else cpu_of(self.pid)
+        return cpu_of(self.pid) if self.code() is None else self.cpu_s
 
     def alive(self):
-        return self.process.poll() is None
+        return self.code() is None
 
     def check_alive(self):
         if not self.alive():
-            raise Trouble(f"{self.name} ended with {self.process.returncode}: {tail(self.err)}")
+            raise Trouble(f"{self.name} ended with {self.code()}: {tail(self.err)}")
 
     def wait(self, seconds):
-        """Its exit code; the CPU it took is kept, as its /proc entry goes with it."""
+        """Its exit code."""
         end = time.monotonic() + seconds
-        while True:
-            try:
-                # Left unreaped (WNOWAIT), so that Popen still finds its child.
-                if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                    self.cpu_s = cpu_of(self.pid)
-                    return self.process.wait()
-            except ChildProcessError:
-                return self.process.wait()
+        while self.alive():
             if time.monotonic() > end:
                 raise Trouble(f"waited {seconds:g} s for {self.name} to end: {tail(self.err)}")
             time.sleep(0.005)
+        return self.code()
 
     def stop(self, seconds=60):
         if self.alive():
@@ -179,7 +180,7 @@ class Program:
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
+        if self.alive():
             self.process.kill()
             self.process.wait(60)
 

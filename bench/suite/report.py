@@ -19,7 +19,7 @@ FIGURES = {
     "latency_p99_ms": ("accepted to delivered, 99th percentile, ms", "{:,.1f}"),
     "answer_p50_ms": ("upload to answer, median, ms", "{:,.2f}"),
     "answer_p99_ms": ("upload to answer, 99th percentile, ms", "{:,.2f}"),
-    "load_behind_ms": ("load behind its rate at most, ms", "{:,.1f}"),
+    "load_behind_ms": ("load behind its rate, 99th percentile, ms", "{:,.1f}"),
     "bounced_share": ("bounced", "{:.2%}"),
     "twice": ("delivered again after a lost reply", "{:,.0f}"),
     "sessions": ("sessions, median", "{:,.0f}"),

@@ -84,7 +84,8 @@ class Case:
         if self.raw:
             self.raw = {**self.raw, "messages": scale.of(self.raw["messages"])}
         if self.flow == "steady" and not scale.whole:
-            self.sessions = {key: scale.of(n) for key, n in self.sessions.items()}
+            share = self.recipients / keys["recipients"]
+            self.sessions = {key: max(1, round(n * share)) for key, n in self.sessions.items()}
             self.steady = {**self.steady, "seconds": min(2, self.steady["seconds"])}
 
     @property
