@@ -62,7 +62,8 @@ static uint64_t word_seed(uint64_t number)
 static void word_put(char *to, uint64_t *state)
 {
     *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    uint64_t letters = UINT64_C(0x6161616161616161) + ((*state ^ *state >> 29) & UINT64_C(0x0F0F0F0F0F0F0F0F));
+    uint64_t letters =
+        UINT64_C(0x6161616161616161) + ((*state ^ *state >> 29) & UINT64_C(0x0F0F0F0F0F0F0F0F));
     memcpy(to, &letters, WORD_SIZE);
 }
 
@@ -175,26 +176,32 @@ static void head_compile(const struct content *content, struct program *program)
         [CONTENT_DISTINCT] = {"From: Bench <news@bench.test>", "To: %t", "Subject: Order %N for %w",
                               "Date: Thu, 01 Jan 2026 00:00:00 +0000", "Message-ID: <%N.%w@bench.test>"},
     };
-    static const char *const rest[] = {"MIME-Version: 1.0", "Content-Type: text/plain; charset=us-ascii"};
+    static const char *const rest[][3] = {
+        [CONTENT_MERGED] = {"MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8",
+                            "Content-Transfer-Encoding: quoted-printable"},
+        [CONTENT_UNMERGED] = {"MIME-Version: 1.0", "Content-Type: text/plain; charset=us-ascii"},
+        [CONTENT_DISTINCT] = {"MIME-Version: 1.0", "Content-Type: text/plain; charset=us-ascii"},
+    };
     uint64_t state = 0;
     for (const char *const *line = texts[content->kind]; *line; line++)
         line_add(content, program, *line, strlen(*line), &state);
-    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
-        line_add(content, program, rest[i], strlen(rest[i]), &state);
+    for (size_t i = 0; i < sizeof *rest / sizeof **rest && rest[content->kind][i]; i++)
+        line_add(content, program, rest[content->kind][i], strlen(rest[content->kind][i]), &state);
     piece_end(program, FIELD_NONE);
 }
 
 /* Lines until all of it, with a head of common length, is `size` bytes. */
 static void body_compile(const struct content *content, struct program *program, size_t size)
 {
-    static const char *const greetings[] = {"Dear %a,", "Dear reader,", "Your order %N is on its way."};
-    static const char merge_line[] = "For you, %a: https://bench.test/n/%n and nobody else.";
+    static const char *const greetings[] = {"Dear *%a*,", "Dear reader,", "Your order %N is on its way."};
+    static const char merge_line[] = "For *%a*: https://bench.test/n/%n and nobody else.";
     static const char dot_line[] = ".This line begins with a dot, which must arrive as one.";
     static const char filler[] = "......................................................................";
     uint64_t state = word_seed(0);
     line_add(content, program, "", 0, &state);
     line_add(content, program, greetings[content->kind], strlen(greetings[content->kind]), &state);
-    line_add(content, program, dot_line, sizeof dot_line - 1, &state);
+    if (content->kind != CONTENT_MERGED)
+        line_add(content, program, dot_line, sizeof dot_line - 1, &state);
     for (size_t i = 1; program->plain + 2 * (size_t)LINE_SIZE < size; i++) {
         bool merge = content->kind == CONTENT_MERGED && i % MERGE_LINES == 0;
         const char *line = merge ? merge_line : lines[i % (sizeof lines / sizeof *lines)];
