@@ -23,7 +23,8 @@ def filesystem(directory):
 def refuse_memory(directory):
     kind, _ = filesystem(directory)
     if kind in FORGETFUL:
-        raise Trouble(f"{directory} is {kind}: a queue that forgets measures nothing; give --directory on a disk")
+        raise Trouble(f"{directory} is {kind}: a queue that forgets measures nothing; give a directory on a "
+                      "disk (--directory)")
 
 
 def sync_ms(directory):
@@ -78,7 +79,8 @@ def facts(build, directory):
     versions = {name: first_line(["dpkg-query", "-W", "-f", "${Version}\n", name]) for name in packages}
     return {
         "cores": len(os.sched_getaffinity(0)), "cpu": cpu_model(), "memory_gib": memory_gib(),
-        "kernel": platform.release(), "system": first_line(["sh", "-c", ". /etc/os-release; echo $PRETTY_NAME"]),
+        "kernel": platform.release(),
+        "system": first_line(["sh", "-c", ". /etc/os-release; echo $PRETTY_NAME"]),
         "filesystem": kind, "device": device, "sync_ms": round(median, 3), "sync_p99_ms": round(worst, 3),
         "load_average": round(os.getloadavg()[0], 2),
         "postrider": first_line([os.path.join(build, "postriderd"), "--version"]),

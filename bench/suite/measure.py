@@ -1,8 +1,8 @@
 """One case of a scenario, once: fresh directory, world, raw ceiling, daemon, load, check; figures out.
 
-The four flows share the Stage, which starts programs and knows where their files lie. State is on the real disk of
---directory. What only the bench writes (records of deliveries and acceptances) is kept in memory where there is
-/dev/shm, so that its pages are not among those that the daemon's syncs wait for."""
+The four flows share the Stage, which starts programs and knows where their files lie. State is on the real
+disk of --directory. What only the bench writes (records of deliveries and acceptances) is kept in memory
+where there is /dev/shm, so that its pages are not among those that the daemon's syncs wait for."""
 import contextlib
 import json
 import os
@@ -54,13 +54,13 @@ class Stage:
         if self.case.store != "fresh":
             self.stores.place(self.case.store, self.case.history, os.path.join(self.directory, "state"))
 
-    def load(self, daemon, recipients=None):
+    def load(self, daemon):
         """Starts the load; its result comes from .result()."""
         case, load = self.case, self.case.load
         options = ["--socket", daemon.socket, "--domains", case.domains, "--size", case.message["size"],
                    "--accepts", self.record("accepts")]
         if load["verb"] == "bulk":
-            options += ["--recipients", recipients or case.recipients]
+            options += ["--recipients", case.recipients]
             options += ["--unmerged"] * (case.message["kind"] == "unmerged")
         else:
             options += ["--jobs", case.recipients, "--connections", load.get("connections", 1),
@@ -76,34 +76,37 @@ class Stage:
             return wanted
         return max(1, int(self.seen[wanted["of"]]["delivered_a_second"] * wanted["share"]))
 
-    def check(self, record, recipients, *options, accepts=True, kind=None):
+    def content(self):
+        message = self.case.message
+        return ["--kind", message["kind"], "--size", message["size"], "--domains", self.case.domains]
+
+    def check(self, record, recipients, *options, accepts=True):
         """What `load check` says of the record; a digest that is wrong is a failure."""
-        case = self.case
         accepted = ["--accepts", self.record("accepts")] if accepts else []
-        tool = self.tool("check", "load", "check", "--record", record, "--kind", kind or case.message["kind"],
-                         "--recipients", recipients, "--domains", case.domains, "--size", case.message["size"],
-                         *accepted, *options)
+        tool = self.tool("check", "load", "check", "--record", record, "--recipients", recipients,
+                         *self.content(), *accepted, *options)
         result = tool.result(300, failures=True)
         if tool.code() != 0:
-            raise Trouble(f"what was delivered is not what was meant: {json.dumps(result)} {tail(tool.err, 3)}")
+            raise Trouble("what was delivered is not what was meant: "
+                          f"{json.dumps(result)} {tail(tool.err, 3)}")
         return result
 
 
 def ceiling(stage, world):
-    """Figures of raw: same receivers, dialogue and messages, no queue. Measured once a run for all cases that have
-    them in common."""
+    """Figures of raw: same receivers, dialogue and messages, no queue. Measured once a run for all cases that
+    have them in common."""
     case = stage.case
     each = case.raw.get("per_transaction", 1)
-    key = json.dumps([case.world, case.domains, case.message, case.raw, case.sessions["in_all"]], sort_keys=True)
+    sessions = case.sessions["in_all"]
+    key = json.dumps([case.world, case.domains, case.message, case.raw, sessions], sort_keys=True)
     if key not in stage.seen:
         record, recipients = stage.record("raw"), case.raw["messages"] * each
         world.record(record, recipients)
         host = case.world["hosts"][0]
         target = f"{host.get('addresses') or host['address']}:{world.port}"
         before = world.cpu()
-        raw = stage.tool("raw", "raw", "--connect", target, "--connections", min(case.sessions["in_all"], recipients),
-                         "--messages", case.raw["messages"], "--per-transaction", each, "--kind", case.message["kind"],
-                         "--size", case.message["size"], "--domains", case.domains)
+        raw = stage.tool("raw", "raw", "--connect", target, "--connections", min(sessions, recipients),
+                         "--messages", case.raw["messages"], "--per-transaction", each, *stage.content())
         result = raw.result(case.patience_s)
         world.record_off()
         stage.check(record, recipients, accepts=False)
@@ -169,7 +172,7 @@ def wait_ended(daemon, world, load, wanted, patience_s):
 def accepted(load, recipients, patience_s):
     result = load.result(patience_s)
     if result["accepted"] != recipients:
-        raise Trouble(f"of {recipients:,} recipients only {result['accepted']:,} were accepted: {json.dumps(result)}")
+        raise Trouble(f"not all of {recipients:,} recipients were accepted: {json.dumps(result)}")
     return result
 
 
@@ -199,8 +202,8 @@ def deliver(stage):
     if check["missing"] != bounced:
         raise Trouble(f"{bounced:,} bounced, but {check['missing']:,} never came: {json.dumps(check)}")
     seconds = (check["last_ns"] - result["started_ns"]) / 1e9
-    figures.update({"accepted_a_second": result["a_second"], "delivered_a_second": check["delivered"] / seconds,
-                    "seconds": seconds, **latency(check)})
+    figures.update({"accepted_a_second": result["a_second"], "seconds": seconds,
+                    "delivered_a_second": check["delivered"] / seconds, **latency(check)})
     figures["daemon_us_each"] = figures["daemon_cpu_s"] * 1e6 / case.recipients
     if case.raw:
         figures["of_raw"] = figures["delivered_a_second"] / figures["raw_a_second"]
@@ -266,13 +269,14 @@ def steady(stage):
             time.sleep(0.1)
         messages, seconds = world.totals()["messages"] - first, (now_ns() - start) / 1e9
         if daemon.status()["queued"] == 0:
-            raise Trouble(f"{case.recipients:,} recipients are too few: all were gone before {seconds:.0f} s were over")
+            raise Trouble(f"{case.recipients:,} recipients are too few: all were gone within {seconds:.0f} s")
         figures = meter.figures(load)
     possible = wanted / (case.steady["transaction_ms"] / 1000)
     figures.update({
         "delivered_a_second": messages / seconds, "possible_a_second": possible,
         "of_possible": messages / seconds / possible, "sessions": statistics.median(sessions),
-        "sessions_least": min(sessions), "session_kib": (figures["daemon_memory_mib"] * 1024 - idle) / max(sessions),
+        "sessions_least": min(sessions),
+        "session_kib": (figures["daemon_memory_mib"] * 1024 - idle) / max(sessions),
     })
     jobs = daemon.ask("GET", "/v1/jobs")["jobs"]
     for job in jobs:
@@ -300,12 +304,12 @@ def restart(stage):
         up_s = (now_ns() - daemon.started_ns) / 1e9
         wait_for(lambda: daemon.status()["delivered"] > before["delivered"], 120, "the first delivery")
         time.sleep(1)
-    queued = before["queued"]
     daemon.stop(120)
     world.end()
     check = stage.check(stage.record("deliveries"), case.recipients, "--allow-missing", accepts=False)
-    return {"first_delivery_s": (check["first_ns"] - daemon.started_ns) / 1e9, "up_s": up_s, "queued": queued,
-            "daemon_memory_mib": memory.own["daemon"] / 1024, "daemon_file_mib": memory.files["daemon"] / 1024}
+    return {"first_delivery_s": (check["first_ns"] - daemon.started_ns) / 1e9, "up_s": up_s,
+            "queued": before["queued"], "daemon_memory_mib": memory.own["daemon"] / 1024,
+            "daemon_file_mib": memory.files["daemon"] / 1024}
 
 
 def forget(path):

@@ -1,7 +1,7 @@
 """The programs of a bench as children of this one: started, asked, waited for, ended.
 
-Every wait is bounded; what fails raises Trouble, one sentence that says what happened and where to look. Times are
-CLOCK_MONOTONIC nanoseconds, as in the records, so that stamps of several processes compare."""
+Every wait is bounded; what fails raises Trouble, one sentence that says what happened and where to look.
+Times are CLOCK_MONOTONIC nanoseconds, as in the records, so that stamps of several processes compare."""
 import http.client
 import json
 import os
@@ -138,7 +138,7 @@ class Program:
         self.pid = self.process.pid
 
     def code(self):
-        """None while it runs. The CPU it took is kept before it is reaped, as its /proc entry goes with it."""
+        """None while it runs. The CPU it took is read before it is reaped: its /proc entry goes with it."""
         if self.process.returncode is None and self.cpu_s is None:
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 self.cpu_s = cpu_of(self.pid)
@@ -189,7 +189,7 @@ class Tool(Program):
     """load or raw: a program that ends by itself and prints one JSON object."""
 
     def result(self, seconds, failures=False):
-        """What it printed; with `failures`, also when it says (exit 1) that it did not reach what was meant."""
+        """What it printed; with `failures`, also when it says (exit 1) that it missed what was meant."""
         code = self.wait(seconds)
         with open(self.out) as f:
             text = f.read()
@@ -209,8 +209,9 @@ class World(Program):
         path = lambda name: os.path.join(directory, name)  # noqa: E731
         with open(path("world.yaml"), "w") as f:
             json.dump({"dns": {"listen": "127.0.0.1:0"}, "smtp_port": 0, **scenario}, f)
-        super().__init__("world", [os.path.join(build, "world"), "-c", path("world.sock"), "-s", path("world.json"),
-                                   "-p", path("ports.json"), path("world.yaml")], directory)
+        argv = [os.path.join(build, "world"), "-c", path("world.sock"), "-s", path("world.json"),
+                "-p", path("ports.json"), path("world.yaml")]
+        super().__init__("world", argv, directory)
         self.summary_file, self.control = path("world.json"), None
 
         def ready():
@@ -270,7 +271,8 @@ class Daemon(Program):
 
     def __init__(self, build, config, world, directory, wait=True):
         self.directory, self.state = directory, os.path.join(directory, "state")
-        self.socket, self.config = os.path.join(directory, "jobs.sock"), os.path.join(directory, "postrider.yaml")
+        self.socket = os.path.join(directory, "jobs.sock")
+        self.config = os.path.join(directory, "postrider.yaml")
         sites = [{"name": "default"}] if not config.get("sites") else config["sites"]
         whole = {"hostname": "mta.bench.test", "state_directory": self.state,
                  "jobs": {"unix": self.socket, "mode": "0600"}, "dns": {"servers": [world.dns]}, **config,
@@ -317,7 +319,7 @@ class Daemon(Program):
     def operate(self, path, seconds=600):
         """Steers and waits for the operation, if it became one."""
         answer = self.ask("POST", path)
-        if "op" in answer:
-            done = lambda: self.ask("GET", f"/v1/ops/{answer['op']}").get("state") != "running"  # noqa: E731
-            wait_for(done, seconds, f"the operation of {path}", 0.1)
+        if not answer["done"]:
+            wait_for(lambda: self.ask("GET", f"/v1/ops/{answer['op']}")["done"], seconds,
+                     f"the operation of {path}", 0.1)
         return answer

@@ -4,7 +4,7 @@ import statistics
 
 # figure: what it is called, how it is written. Their order is the table's.
 FIGURES = {
-    "delivered_a_second": ("delivered a second, from the first byte injected", "{:,.0f}"),
+    "delivered_a_second": ("delivered a second", "{:,.0f}"),
     "ended_a_second": ("ended (delivered or bounced) a second", "{:,.0f}"),
     "accepted_a_second": ("accepted a second", "{:,.0f}"),
     "raw_a_second": ("raw ceiling, recipients a second", "{:,.0f}"),
@@ -76,8 +76,6 @@ class Verdict:
     """A goal and what the median of the runs makes of it."""
 
     def __init__(self, result, goal):
-        if goal["figure"] not in FIGURES:
-            raise KeyError(f"{result.case.label}: no figure '{goal['figure']}'")
         self.result, self.figure = result, goal["figure"]
         self.least, self.most = goal.get("at_least"), goal.get("at_most")
         self.spread = result.figures.get(self.figure)
@@ -91,31 +89,39 @@ class Verdict:
 
     def wanted(self):
         form = FIGURES[self.figure][1]
-        return f"at least {form.format(self.least)}" if self.most is None else f"at most {form.format(self.most)}"
+        if self.most is None:
+            return f"at least {form.format(self.least)}"
+        return f"at most {form.format(self.most)}"
 
     def text(self, judged):
-        word = {None: "not measured", True: "reached", False: "MISSED"}[self.reached] if judged else "not judged"
+        word = {None: "not measured", True: "reached", False: "MISSED"}[self.reached]
+        word = word if judged else "not judged"
         got = self.spread.text(FIGURES[self.figure][1]) if self.spread else "-"
         return [word, self.result.case.label, self.result.called(self.figure), self.wanted(), got]
 
     def json(self, judged):
-        return {"case": self.result.case.label, "figure": self.figure, "at_least": self.least, "at_most": self.most,
-                "median": self.spread and self.spread.median, "reached": self.reached if judged else None}
+        return {"case": self.result.case.label, "figure": self.figure, "at_least": self.least,
+                "at_most": self.most, "median": self.spread and self.spread.median,
+                "reached": self.reached if judged else None}
 
 
 def stated_line(case):
     stated = case.stated()
     load = stated["load"]
-    how = "one job" if load["verb"] == "bulk" else f"jobs of one recipient over {load.get('connections', 1)} connections"
+    how = "one job"
+    if load["verb"] == "jobs":
+        how = f"jobs of one recipient over {load.get('connections', 1)} connections"
     if "per_upload" in load:
         how += f", {load['per_upload']:,} an upload"
     if "rate" in load:
         rate = load["rate"]
-        how += f", {rate['share']:.0%} of the rate of '{rate['of']}'" if isinstance(rate, dict) else f", {rate:,} a second"
+        share = isinstance(rate, dict)
+        how += f", {rate['share']:.0%} of the rate of '{rate['of']}'" if share else f", {rate:,} a second"
     store = "" if case.store == "fresh" else f"; store {stated['store']}"
-    return (f"{stated['recipients']:,} recipients, {how}, {stated['message']} messages of {stated['message_bytes']:,} "
-            f"bytes; at most {stated['sessions_a_site']:,} sessions a site, {stated['sessions']:,} in all; "
-            f"TLS {stated['tls']}, DKIM {stated['dkim']}; workers: {stated['workers']}; {stated['durability']}{store}")
+    return (f"{stated['recipients']:,} recipients, {how}, {stated['message']} messages of "
+            f"{stated['message_bytes']:,} bytes; at most {stated['sessions_a_site']:,} sessions a site, "
+            f"{stated['sessions']:,} in all; TLS {stated['tls']}, DKIM {stated['dkim']}; workers: "
+            f"{stated['workers']}; {stated['durability']}{store}")
 
 
 def wrap(text, width=100):
@@ -139,6 +145,20 @@ def case_text(result):
     return f"\n{result.case.label}\n{wrap(stated_line(result.case))}\n{table(rows)}"
 
 
+def overview_text(results):
+    """A line a case, of what one looks at first."""
+    columns = {"delivered_a_second": "delivered/s", "of_raw": "of raw", "accepted_a_second": "accepted/s",
+               "latency_p99_ms": "p99, ms", "daemon_us_each": "CPU, us each", "daemon_memory_mib": "MiB"}
+    rows = [["", *columns.values(), ""]]
+    for result in results:
+        cells = [FIGURES[name][1].format(result.figures[name].median) if name in result.figures else "-"
+                 for name in columns]
+        rows.append([result.case.label, *cells, ""])
+    widths = [max(len(row[i]) for row in rows) for i in range(1, len(columns) + 1)]
+    return "\nAll at a glance (medians)\n" + table(
+        [[row[0]] + [cell.rjust(width) for cell, width in zip(row[1:-1], widths)] + [""] for row in rows])
+
+
 def summary_text(results, troubles, scale, runs):
     verdicts = [verdict for result in results for verdict in result.verdicts()]
     lines = [f"\nGoals (medians of {runs} run{'s' if runs > 1 else ''})" if verdicts else ""]
@@ -154,8 +174,8 @@ def write_json(path, machine, results, troubles, scale, runs):
     scenarios = {}
     for result in results:
         scenario = result.case.scenario
-        entry = scenarios.setdefault(scenario.name, {"title": scenario.title, "shows": scenario.shows, "cases": []})
-        entry["cases"].append(result.json())
+        entry = {"title": scenario.title, "shows": scenario.shows, "cases": []}
+        scenarios.setdefault(scenario.name, entry)["cases"].append(result.json())
     verdicts = [verdict for result in results for verdict in result.verdicts()]
     whole = {"machine": machine, "runs": runs, "scale": {"factor": scale.factor, "most": scale.most or None},
              "scenarios": scenarios, "goals": [verdict.json(scale.whole) for verdict in verdicts],

@@ -1,11 +1,12 @@
 """Scenario files: what they may hold, checked before anything runs, and made smaller for a trial.
 
-A scenario is a YAML map of the keys below. `cases` is a list of maps, each with a `name`, of what differs from
-the rest of the file; maps of one level (message, load, sessions, raw) are merged, everything else replaced.
+A scenario is a YAML map of the keys below. `cases` is a list of maps, each with a `name`, of what differs
+from the rest of the file; maps of one level (message, load, sessions, raw, steady) are merged, all else is
+replaced.
 
     title, shows, order   a line; what the scenario is good for; its place among the others
     flow                  deliver   inject, until every recipient has ended
-                          accept    inject while a limit holds all deliveries; then kill -9, and count what is there
+                          accept    inject while a limit holds all deliveries; then kill -9, and count
                           steady    hold sessions for a while and look at what they carry
                           restart   kill -9 with the recipients queued, start, wait for the first delivery
     world                 hosts and domains as bench/world reads them (build/world --help)
@@ -14,11 +15,11 @@ the rest of the file; maps of one level (message, load, sessions, raw) are merge
     message               kind: merged (variables in header and body), unmerged (the same bytes for all) or
                           distinct (a message of its own for each); size: bytes, whole
     sessions              a_site: connections to one site at most; in_all: of all sites, and of raw's
-    load                  verb: bulk (one job) or jobs (a job a recipient; connections, per_upload, rate a second or
-                          {of: CASE, share: 0.5} of what that case delivered in the same run)
+    load                  verb: bulk (one job) or jobs (a job a recipient; connections, per_upload, rate a
+                          second or {of: CASE, share: 0.5} of what that case delivered in the same run)
     raw                   messages: transactions for the raw ceiling; per_transaction; false: none is measured
-    store                 fresh, or one with a history of so many recipients: backlog (all deferred) or aged (the
-                          same, drained out of order); history: how many
+    store                 fresh, or one with a history: backlog (recipients deferred) or aged (the same,
+                          drained out of order); history: of how many
     steady                seconds looked at; transaction_ms: what the receivers take for a transaction
     unreliable            true: receivers refuse and lose, so some recipients bounce, some come twice
     compare               a case before this one: the share of its deliveries a second is shown
@@ -30,13 +31,14 @@ from dataclasses import dataclass
 import yaml
 
 from .processes import Trouble
+from .report import FIGURES
 
 FLOWS = ("deliver", "accept", "steady", "restart")
 KINDS = ("merged", "unmerged", "distinct")
 STORES = ("fresh", "backlog", "aged")
-DEFAULTS = {"shows": "", "flow": "deliver", "daemon": {}, "load": {"verb": "bulk"}, "raw": False, "store": "fresh",
-            "history": 0, "steady": {}, "unreliable": False, "compare": None, "goals": [], "patience_s": 900,
-            "sessions": {}}
+DEFAULTS = {"shows": "", "order": 1000, "flow": "deliver", "daemon": {}, "load": {"verb": "bulk"},
+            "raw": False, "store": "fresh", "history": 0, "steady": {}, "unreliable": False, "compare": None,
+            "goals": [], "patience_s": 900}
 REQUIRED = ("title", "world", "domains", "recipients", "message", "sessions")
 MERGED = ("message", "load", "sessions", "raw", "steady")
 INSIDE = {
@@ -76,8 +78,8 @@ class Case:
 
     def __init__(self, scenario, keys, scale):
         self.scenario, self.keys, self.name = scenario, keys, keys["name"]
-        for key in ("flow", "world", "daemon", "domains", "message", "load", "raw", "store", "steady", "unreliable",
-                    "compare", "goals", "patience_s"):
+        for key in ("flow", "world", "daemon", "domains", "message", "load", "raw", "store", "steady",
+                    "unreliable", "compare", "goals", "patience_s"):
             setattr(self, key, keys[key])
         self.recipients, self.history = scale.of(keys["recipients"]), scale.of(keys["history"])
         self.sessions = dict(keys["sessions"])
@@ -111,10 +113,12 @@ class Case:
     def stated(self):
         """What a reader must know beside a figure."""
         return {
-            "recipients": self.recipients, "message_bytes": self.message["size"], "message": self.message["kind"],
-            "load": dict(self.load), "sessions_a_site": self.sessions["a_site"],
-            "sessions": self.sessions["in_all"], "tls": self.tls, "dkim": "signed" if self.daemon.get("dkim") else "none",
-            "workers": self.daemon.get("workers", "one a core"), "durability": "every commit synced (fdatasync)",
+            "recipients": self.recipients, "message": self.message["kind"],
+            "message_bytes": self.message["size"], "load": dict(self.load),
+            "sessions_a_site": self.sessions["a_site"], "sessions": self.sessions["in_all"], "tls": self.tls,
+            "dkim": "signed" if self.daemon.get("dkim") else "none",
+            "workers": self.daemon.get("workers", "one a core"),
+            "durability": "every commit synced (fdatasync)",
             "store": self.store if self.store == "fresh" else f"{self.store}, {self.history:,} recipients",
         }
 
@@ -159,26 +163,31 @@ class Scenario:
             self.check(key in known, where + f"unknown key '{key}'; known are {', '.join(sorted(known))}")
         for key, inside in INSIDE.items():
             for name in keys[key] or {}:
-                self.check(name in inside, where + f"unknown '{name}' in {key}; known are {', '.join(sorted(inside))}")
+                self.check(name in inside, where + f"unknown '{name}' in {key}; known are "
+                           + ", ".join(sorted(inside)))
         self.check(keys["flow"] in FLOWS, where + f"flow is one of {', '.join(FLOWS)}")
         self.check(keys["message"].get("kind") in KINDS, where + f"message.kind is one of {', '.join(KINDS)}")
         self.check(keys["load"].get("verb") in ("bulk", "jobs"), where + "load.verb is bulk or jobs")
         self.check((keys["load"]["verb"] == "jobs") == (keys["message"]["kind"] == "distinct"),
                    where + "jobs carry distinct messages, and bulk does not")
         self.check(keys["store"] in STORES, where + f"store is one of {', '.join(STORES)}")
-        self.check(keys["store"] == "fresh" or keys["history"] > 0, where + "a store with a history wants its size")
+        self.check(keys["store"] == "fresh" or keys["history"] > 0,
+                   where + "a store with a history wants its size")
         self.check({"a_site", "in_all"} <= set(keys["sessions"]), where + "sessions wants a_site and in_all")
         self.check(keys["flow"] != "steady" or {"seconds", "transaction_ms"} <= set(keys["steady"]),
                    where + "steady wants seconds and transaction_ms")
         for other in needs(keys):
-            self.check(other in [case.name for case in self.cases], where + f"no case '{other}' comes before it")
+            self.check(other in [case.name for case in self.cases],
+                       where + f"no case '{other}' comes before it")
         for goal in keys["goals"]:
             self.check("figure" in goal and len({"at_least", "at_most"} & set(goal)) == 1,
                        where + "a goal wants figure, and at_least or at_most")
+            self.check(goal["figure"] in FIGURES,
+                       where + f"no figure is called '{goal['figure']}'; there are " + ", ".join(FIGURES))
 
 
 def known_scenarios(directory):
-    """{name: path} by their `order`. A file without a title is a world for something else, such as the demo's."""
+    """{name: keys} by their `order`. A file without a title is a world for something else (the demo's)."""
     found = []
     for name in sorted(os.listdir(directory)):
         path = os.path.join(directory, name)
@@ -190,7 +199,7 @@ def known_scenarios(directory):
         except (OSError, yaml.YAMLError) as error:
             raise Trouble(f"cannot read the scenario {path}: {error}") from None
         if isinstance(keys, dict) and "title" in keys:
-            found.append((keys.pop("order", 1000), name[:-5], keys))
+            found.append((keys.get("order", DEFAULTS["order"]), name[:-5], keys))
     return {name: keys for _, name, keys in sorted(found, key=lambda item: item[:2])}
 
 

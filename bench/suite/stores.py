@@ -1,13 +1,14 @@
 """Stores with a history, made by the daemon itself, as a user's would be.
 
-    backlog   so many recipients in 200 jobs over 1,000 domains, every one tried by SMTP and answered 452 4.2.2;
-              their next attempt is weeks away
+    backlog   so many recipients in 200 jobs over 1,000 domains, every one tried by SMTP and answered 452
+              4.2.2; their next attempt is weeks away
     aged      a copy of that, drained out of order: half of the jobs are cancelled and all domains retried and
-              delivered, both in one shuffled order, until nothing is queued; then the ended jobs are purged, which
-              leaves LMDB's free list scattered over the whole file
+              delivered, both in one shuffled order, until nothing is queued; then the ended jobs are purged,
+              which leaves LMDB's free list scattered over the whole file (at 100,000 recipients 8,678 of
+              9,822 pages were free, in 8,485 runs)
 
-Building ten million takes minutes, so that --keep DIR keeps them from one bench to the next. Each measurement gets
-a copy (sparse, on disk before it begins)."""
+Building ten million takes minutes, so that --keep DIR keeps them from one bench to the next. Each measurement
+gets a copy (sparse, on disk before it begins)."""
 import json
 import os
 import random
@@ -65,8 +66,8 @@ class Stores:
 def copy(source, state):
     os.makedirs(state, mode=0o750)
     target = os.path.join(state, "data.mdb")
-    run = subprocess.run(["cp", "--sparse=always", "--reflink=auto", os.path.join(source, "data.mdb"), target],
-                         capture_output=True, text=True, timeout=BUILD_S)
+    argv = ["cp", "--sparse=always", "--reflink=auto", os.path.join(source, "data.mdb"), target]
+    run = subprocess.run(argv, capture_output=True, text=True, timeout=BUILD_S)
     if run.returncode != 0:
         raise Trouble(f"cannot copy the store: {run.stderr.strip()}")
     fd = os.open(target, os.O_RDONLY)
@@ -93,14 +94,14 @@ def wait_until(daemon, done, what):
 
 
 def build_backlog(build, work, recipients):
-    world_text = {"hosts": [{**HOST, "full": "*"}], "domains": [{"name": PATTERN, "mx": [[10, HOST["name"]]]}]}
+    text = {"hosts": [{**HOST, "full": "*"}], "domains": [{"name": PATTERN, "mx": [[10, HOST["name"]]]}]}
     config = {"queue": {"lifetime": "365d"}, "retry": [{"status": "4", "schedule": ["30d"]}], "sites": [SITE]}
     jobs = min(JOBS, max(1, recipients // 10))
-    with World(build, world_text, work) as world, Daemon(build, config, world, work) as daemon:
+    with World(build, text, work) as world, Daemon(build, config, world, work) as daemon:
         for n in range(jobs):
             first, end = recipients * n // jobs, recipients * (n + 1) // jobs
-            argv = [os.path.join(build, "load"), "bulk", "--socket", daemon.socket, "--unmerged", "--size", "1024",
-                    "--domains", PATTERN, "--first", str(first), "--recipients", str(end - first)]
+            argv = [os.path.join(build, "load"), "bulk", "--unmerged", "--socket", daemon.socket, "--size",
+                    "1024", "--domains", PATTERN, "--first", str(first), "--recipients", str(end - first)]
             with Tool("load", argv, work) as load:
                 load.result(STILL_S)
         wait_until(daemon, lambda status: status["deferred"] == recipients, "all to be deferred")
@@ -109,9 +110,9 @@ def build_backlog(build, work, recipients):
 
 
 def build_aged(build, work, recipients):
-    world_text = {"hosts": [HOST], "domains": [{"name": PATTERN, "mx": [[10, HOST["name"]]]}]}
+    text = {"hosts": [HOST], "domains": [{"name": PATTERN, "mx": [[10, HOST["name"]]]}]}
     config = {"queue": {"lifetime": "365d", "retain": "1s"}, "sites": [SITE]}
-    with World(build, world_text, work) as world, Daemon(build, config, world, work) as daemon:
+    with World(build, text, work) as world, Daemon(build, config, world, work) as daemon:
         jobs = [job["job"] for job in daemon.ask("GET", "/v1/jobs?limit=1000")["jobs"]]
         dice = random.Random(recipients)
         steps = [f"/v1/jobs/{job}/cancel" for job in dice.sample(jobs, len(jobs) // 2)]
@@ -120,6 +121,6 @@ def build_aged(build, work, recipients):
         for step in steps:
             daemon.operate(step, STILL_S)
         wait_until(daemon, lambda status: status["queued"] == 0, "the backlog to drain")
-        wait_until(daemon, lambda status: not daemon.ask("GET", "/v1/jobs")["jobs"], "ended jobs to be purged")
+        wait_until(daemon, lambda _: not daemon.ask("GET", "/v1/jobs")["jobs"], "ended jobs to be purged")
         daemon.stop(300)
         world.end()
