@@ -43,7 +43,7 @@ help:
 #: make test-all     the same, and under ASan+UBSan, and under TSan
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make man          the manual pages, into build/man/
-#: make bench        the figures of the README, measured here
+#: make bench        what this machine does; BENCH="--help" explains
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean
 programs: $(PROGRAMS)
@@ -101,7 +101,7 @@ lint: deps-lint
 	@tests/lint.py
 bench: deps-bench
 	@$(MAKE) --no-print-directory -j2 programs $(BENCH_PROGRAMS)
-	@$(PY) bench/run.py --build $B $(BENCH)
+	@$(PY) bench/run.py --build $B --json $B/bench.json --svg $B/bench.svg $(BENCH)
 install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider

@@ -236,6 +236,7 @@ static void link_hosts(struct world *world)
     for (uint32_t i = 0; i < world->scenario.hosts_used; i++) {
         struct host *host = &world->scenario.hosts[i];
         host->world = world;
+        host->identity = str_hash(str_of(host->group ? host->group->name : host->name));
         host->counts.up = host->group ? &host->group->counts : &world->total;
         for (uint32_t j = 0; j < host->listeners_used; j++)
             host->listeners[j].host = host;
