@@ -267,9 +267,10 @@ class UnixConnection(http.client.HTTPConnection):
 
 class Daemon(Program):
     """postriderd with `config` (a dict, as its YAML), its state in `directory`/state. What a user would not
-    write for a bench is not written either: durability, time-outs and bounds are what they always are."""
+    write for a bench is not written either: durability, time-outs and bounds are what they always are. With
+    `files` its open files are limited, as LimitNOFILE= does, and with them its sessions."""
 
-    def __init__(self, build, config, world, directory, wait=True):
+    def __init__(self, build, config, world, directory, wait=True, files=0):
         self.directory, self.state = directory, os.path.join(directory, "state")
         self.socket = os.path.join(directory, "jobs.sock")
         self.config = os.path.join(directory, "postrider.yaml")
@@ -279,8 +280,10 @@ class Daemon(Program):
                  "sites": [{"port": world.port, **site} for site in sites]}
         with open(self.config, "w") as f:
             yaml.safe_dump(whole, f, sort_keys=False)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        limit = ["prlimit", f"--nofile={files}:{files}"] if 0 < files < most else []
         self.started_ns = now_ns()
-        super().__init__("postriderd", [os.path.join(build, "postriderd"), "-c", self.config], directory)
+        super().__init__("postriderd", limit + [os.path.join(build, "postriderd"), "-c", self.config], directory)
         if wait:
             self.wait_up(60)
 
