@@ -234,7 +234,7 @@ class World(Program):
         return answer
 
     def totals(self):
-        return self.ask("stats")["totals"]
+        return self.ask("totals")["totals"]
 
     def record(self, path, slots):
         self.ask(f"record {path} {slots}")
@@ -243,15 +243,18 @@ class World(Program):
         self.ask("record off")
 
     def end(self):
-        """Ends it; its totals. A client that broke the protocol is a failure, whatever the figures."""
+        """Ends it. A client that broke the protocol is a failure, whatever the figures."""
         self.answers.close()
         self.control.close()
         self.stop()
         with open(self.summary_file) as f:
-            totals = json.load(f)["totals"]
-        if totals["violations"]["total"]:
-            raise Trouble(f"the receivers saw violations of SMTP: {json.dumps(totals['violations'])}")
-        return totals
+            summary = json.load(f)
+        violations = summary["totals"]["violations"]
+        if violations["total"]:
+            raise Trouble(f"the receivers saw violations of SMTP: {json.dumps(violations)}")
+        if summary["accept_failures"]:
+            raise Trouble(f"the receivers could not accept {summary['accept_failures']} connections: the limit "
+                          "of open files (ulimit -Hn) is too low")
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -45,7 +45,7 @@ MERGED = ("message", "load", "sessions", "raw", "steady")
 INSIDE = {
     "message": {"kind", "size"}, "load": {"verb", "connections", "per_upload", "rate"},
     "sessions": {"a_site", "in_all"}, "raw": {"messages", "per_transaction", "sessions"},
-    "steady": {"seconds", "transaction_ms"}, "world": {"hosts", "domains", "dns", "seed"},
+    "steady": {"seconds", "transaction_ms"}, "world": {"hosts", "domains", "dns", "seed", "one_listener"},
 }
 
 
