@@ -28,7 +28,8 @@ def write_svg(path, machine, results, scale, runs):
     shown = [r for r in results if any(bar(r, figure) for figure, _ in SERIES.values())]
     values = [b["value"] for r in shown for b in (bar(r, figure) for figure, _ in SERIES.values()) if b]
     # Whole decades, so that the shortest bar has a length too.
-    low, high = (math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))) if values else (0, 1)
+    low = math.floor(math.log10(min(values, default=1)))
+    high = math.ceil(math.log10(max(values, default=10)))
     title = f"Postrider {machine['commit']}: {machine['cores']} cores, {machine['cpu']}, {runs} runs"
     if not scale.whole:
         title += f" (at {scale.text()}: a trial)"

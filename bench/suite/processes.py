@@ -253,8 +253,8 @@ class World(Program):
         if violations["total"]:
             raise Trouble(f"the receivers saw violations of SMTP: {json.dumps(violations)}")
         if summary["accept_failures"]:
-            raise Trouble(f"the receivers could not accept {summary['accept_failures']} connections: the limit "
-                          "of open files (ulimit -Hn) is too low")
+            raise Trouble(f"the receivers could not accept {summary['accept_failures']} connections; raise the "
+                          "limit of open files (ulimit -Hn)")
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -286,7 +286,8 @@ class Daemon(Program):
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         limit = ["prlimit", f"--nofile={files}:{files}"] if 0 < files < most else []
         self.started_ns = now_ns()
-        super().__init__("postriderd", limit + [os.path.join(build, "postriderd"), "-c", self.config], directory)
+        argv = limit + [os.path.join(build, "postriderd"), "-c", self.config]
+        super().__init__("postriderd", argv, directory)
         if wait:
             self.wait_up(60)
 

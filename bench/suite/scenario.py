@@ -89,7 +89,7 @@ class Case:
         if self.flow == "steady" and not scale.whole:
             share = self.recipients / keys["recipients"]
             self.sessions = {key: max(1, round(n * share)) for key, n in self.sessions.items()}
-            self.steady = {**self.steady, "seconds": min(2, self.steady["seconds"])}
+            self.steady = {**self.steady, "seconds": 4 * self.steady["transaction_ms"] / 1000}
 
     @property
     def label(self):
