@@ -253,8 +253,8 @@ class World(Program):
         if violations["total"]:
             raise Trouble(f"the receivers saw violations of SMTP: {json.dumps(violations)}")
         if summary["accept_failures"]:
-            raise Trouble(f"the receivers could not accept {summary['accept_failures']} connections; raise the "
-                          "limit of open files (ulimit -Hn)")
+            raise Trouble(f"the receivers could not accept {summary['accept_failures']} connections: raise "
+                          "the limit of open files (ulimit -Hn)")
 
 
 class UnixConnection(http.client.HTTPConnection):
