@@ -2,8 +2,8 @@
 """Measures Postrider on this machine: daemon, load and receivers share its cores.
 
 Each scenario (bench/scenarios/*.yaml) runs several times from fresh state on a real disk, every commit
-synced, as always. Receivers read every byte, and digests are compared with what was meant. The table gives the
-median and, in brackets, lowest and highest. bench/README.md says more."""
+synced, as always. Receivers read every byte, and digests are compared with what was meant. The table gives
+the median and, in brackets, lowest and highest. bench/README.md says more."""
 import argparse
 import os
 import shutil

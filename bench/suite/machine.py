@@ -95,5 +95,6 @@ def text(known):
     return (f"{known['cores']} cores, {known['cpu']}, {known['memory_gib']} GiB; {known['system']}, "
             f"Linux {known['kernel']}\n"
             f"state on {known['filesystem']} ({known['device']}); 4 KiB written and synced in "
-            f"{known['sync_ms']} ms (median; 99th percentile {known['sync_p99_ms']} ms)\n"
+            f"{known['sync_ms']} ms (median; 99th percentile {known['sync_p99_ms']} ms); "
+            f"load average before {known['load_average']}\n"
             f"{known['postrider']} ({known['commit']}), {known['compiler']}; {libraries}")
