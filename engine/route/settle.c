@@ -15,6 +15,18 @@ static void settle_add(struct router *router, struct taken *taken)
     router->taken--;
 }
 
+/* Nothing more goes into the slab. Its references are counted at once and not one by one, which is right
+ * because what holds them is not handed over before. */
+static void settle_close_words(struct router *router)
+{
+    if (router->words == NULL)
+        return;
+    slab_ref(router->words, router->words_refs);
+    slab_unref(router->words);
+    router->words = NULL;
+    router->words_refs = 0;
+}
+
 /* Room for words, in the step's slab or a new one. The slabs grow with the step: a lone recipient keeps a
  * small one. */
 static char *settle_room(struct router *router, size_t n)
@@ -23,7 +35,7 @@ static char *settle_room(struct router *router, size_t n)
     if (room != NULL)
         return room;
     size_t size = router->words == NULL ? WORDS_SLAB_MIN : WORDS_SLAB_MAX;
-    slab_unref(router->words);
+    settle_close_words(router);
     router->words = slab_create(n > size ? n : size);
     return router->words ? slab_take(router->words, n) : NULL;
 }
@@ -68,7 +80,8 @@ static void settle_words(struct router *router, struct taken *taken, const struc
     taken->reply = where->reply;
     taken->site = where->site;
     taken->mx = where->mx_kept;
-    taken->words = slab_ref(router->words);
+    taken->words = router->words;
+    router->words_refs++;
 }
 
 static void settle_deferred(struct router *router, struct taken *taken, const struct verdict *why,
@@ -138,8 +151,7 @@ void settle_flush(struct router *router)
         return;
     struct taken *list = router->settled;
     router->settled = NULL;
-    slab_unref(router->words);
-    router->words = NULL;
+    settle_close_words(router);
     store_settle(router->store, list);
     lane_feed_starved(router);
 }
