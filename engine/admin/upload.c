@@ -7,6 +7,7 @@
 #include "engine/admin/upload.h"
 
 #include "engine/admin/upload_parts.h"
+#include "engine/base/js_scan.h"
 
 #include <stdlib.h>
 
@@ -216,7 +217,7 @@ static void take_line(struct upload *upload, struct str line, struct now now)
     uint64_t number = upload->lines.number;
     json_error_t error;
     struct err err;
-    json_t *root = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = js_load(line, &error);
     if (root != NULL && json_object_get(root, "message") != NULL) {
         take_job(upload, root, line, number, now);
         return;
@@ -281,7 +282,7 @@ static void parse_json(struct upload *upload, struct now now)
     struct str text = buf_str(&upload->whole);
     if (str_starts(text, STR("\xef\xbb\xbf")))
         text = str_make(text.p + 3, text.n - 3);
-    json_t *root = json_loadb(text.n ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = js_load(text, &error);
     if (root == NULL) {
         upload_fail(upload, 400, "bad_json", (uint64_t)(error.line > 0 ? error.line : 1),
                     "malformed JSON at column %d: %s%s", error.column, error.text,
