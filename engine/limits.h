@@ -28,6 +28,7 @@
 /* Intake. */
 #define JOB_LINE_MAX        (64 * 1024 * 1024) /* a job line holds the message; base64 of about 45 MB */
 #define RCPT_LINE_MAX       (256 * 1024)
+#define RCPT_SCAN_MAX       (4 * 1024)         /* a longer line is read by jansson */
 #define CONTENT_MAX         (50 * 1024 * 1024) /* a compiled message */
 #define ADDRESS_MAX         320                /* 64 + @ + 255, RFC 5321 4.5.3.1 */
 #define LOCAL_PART_MAX      64

@@ -7,6 +7,7 @@
 #include "engine/admin/upload.h"
 
 #include "engine/admin/upload_parts.h"
+#include "engine/base/js_scan.h"
 
 #include <stdlib.h>
 
@@ -181,13 +182,19 @@ static void take_bad_job(struct upload *upload, uint64_t number, const char *cod
         upload_answer_failure(upload);
 }
 
-static void take_rcpt(struct upload *upload, const json_t *object, uint64_t number)
+static void rcpt_is_taken(struct upload *upload, bool good)
 {
     struct upload_job *job = &upload->job;
-    if (!upload_job_rcpt(job, &upload->scope, &upload->reader, object, number, &upload->failure))
+    if (!good)
         upload_answer_failure(upload);
     else if (job->admit != NULL && admit_window_full(job->admit))
         post_window(upload);
+}
+
+static void take_rcpt(struct upload *upload, const json_t *object, uint64_t number)
+{
+    rcpt_is_taken(upload, upload_job_rcpt(&upload->job, &upload->scope, &upload->reader, object, number,
+                                          &upload->failure));
 }
 
 static void take_bad_line(struct upload *upload, struct str line, uint64_t number, const json_error_t *error)
@@ -216,7 +223,13 @@ static void take_line(struct upload *upload, struct str line, struct now now)
     uint64_t number = upload->lines.number;
     json_error_t error;
     struct err err;
-    json_t *root = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, &error);
+    struct rcpt_spec rcpt;
+    if (upload->job.open && rcpt_scan(&upload->reader, line, &rcpt)) {
+        upload_job_line(&upload->job, line);
+        rcpt_is_taken(upload, upload_job_add(&upload->job, &upload->scope, &rcpt, number, &upload->failure));
+        return;
+    }
+    json_t *root = js_load(line, &error);
     if (root != NULL && json_object_get(root, "message") != NULL) {
         take_job(upload, root, line, number, now);
         return;
@@ -281,7 +294,7 @@ static void parse_json(struct upload *upload, struct now now)
     struct str text = buf_str(&upload->whole);
     if (str_starts(text, STR("\xef\xbb\xbf")))
         text = str_make(text.p + 3, text.n - 3);
-    json_t *root = json_loadb(text.n ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = js_load(text, &error);
     if (root == NULL) {
         upload_fail(upload, 400, "bad_json", (uint64_t)(error.line > 0 ? error.line : 1),
                     "malformed JSON at column %d: %s%s", error.column, error.text,

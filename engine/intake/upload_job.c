@@ -133,6 +133,36 @@ void upload_job_reject(struct upload_job *job, const struct upload_scope *scope,
         job->rejected_list.len = before;
 }
 
+/* A failure, or an entry on the list of the rejected; to as it was given. */
+static bool refuse(struct upload_job *job, const struct upload_scope *scope, uint64_t line_number,
+                   struct str to, const struct err *err, struct upload_failure *failure)
+{
+    if (err->code == ENOMEM) {
+        failure->err = *err;
+        return fail(failure, 500, "failed", line_number);
+    }
+    upload_job_reject(job, scope, line_number, to, err);
+    return true;
+}
+
+static bool add(struct upload_job *job, const struct rcpt_spec *rcpt, struct err *err)
+{
+    struct str missing;
+    if (template_missing(&job->line.template, rcpt->vars, &missing))
+        return err_set(err, 0, "the message needs the variable \"%.*s\"", STR_ARG(missing));
+    if (job->admit != NULL && !admit_add(job->admit, rcpt, err))
+        return false;
+    job->accepted++;
+    return true;
+}
+
+bool upload_job_add(struct upload_job *job, const struct upload_scope *scope, const struct rcpt_spec *rcpt,
+                    uint64_t line_number, struct upload_failure *failure)
+{
+    struct err err;
+    return job->replay || add(job, rcpt, &err) || refuse(job, scope, line_number, rcpt->to, &err, failure);
+}
+
 static struct str text_member(const json_t *object, const char *name)
 {
     const json_t *value = json_object_get(object, name);
@@ -144,26 +174,10 @@ bool upload_job_rcpt(struct upload_job *job, const struct upload_scope *scope, s
                      const json_t *object, uint64_t line_number, struct upload_failure *failure)
 {
     struct rcpt_spec rcpt;
-    struct str missing;
     struct err err;
-    if (job->replay)
-        return true;
     err.code = 0;
-    bool good = rcpt_read(reader, object, &rcpt, &err);
-    if (good && template_missing(&job->line.template, rcpt.vars, &missing))
-        good = err_set(&err, 0, "the message needs the variable \"%.*s\"", STR_ARG(missing));
-    if (good && job->admit != NULL)
-        good = admit_add(job->admit, &rcpt, &err);
-    if (good) {
-        job->accepted++;
-        return true;
-    }
-    if (err.code == ENOMEM) {
-        failure->err = err;
-        return fail(failure, 500, "failed", line_number);
-    }
-    upload_job_reject(job, scope, line_number, text_member(object, "to"), &err);
-    return true;
+    return job->replay || (rcpt_read(reader, object, &rcpt, &err) && add(job, &rcpt, &err)) ||
+           refuse(job, scope, line_number, text_member(object, "to"), &err, failure);
 }
 
 /* {"job":"17","accepted":9998,"suppressed":0,"rejected":[…],"rejected_count":1} */

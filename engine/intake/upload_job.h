@@ -8,7 +8,7 @@
 
 #include "engine/intake/job_line.h"
 #include "engine/intake/keys.h"
-#include "engine/intake/rcpt_line.h"
+#include "engine/intake/rcpt_scan.h"
 
 struct upload_failure {
     unsigned status; /* of HTTP; 0: none */
@@ -50,7 +50,11 @@ bool upload_job_begin(struct upload_job *job, const struct upload_scope *scope, 
                       struct now now, struct upload_failure *failure);
 /* Any further line of the job, for the digest. */
 void upload_job_line(struct upload_job *job, struct str line);
-/* A recipient; a bad one is put on the list of the rejected. False: failure. */
+/* A recipient that was read well; one that the message or the store can't take is put on the list of the
+ * rejected. False: failure. */
+bool upload_job_add(struct upload_job *job, const struct upload_scope *scope, const struct rcpt_spec *rcpt,
+                    uint64_t line_number, struct upload_failure *failure);
+/* A recipient to be read; a bad one is put on that list too. False: failure. */
 bool upload_job_rcpt(struct upload_job *job, const struct upload_scope *scope, struct rcpt_reader *reader,
                      const json_t *object, uint64_t line_number, struct upload_failure *failure);
 /* Puts a line on that list; to may be empty. */
