@@ -1,8 +1,9 @@
-"""A network of the bench's own, where the machine lets it have one: nothing else is on its loopback interface.
+"""A network of the bench's own, where the machine lets it have one: its loopback interface is nobody else's.
 
-The kernel's default congestion control is for real networks. BBR paces what it sends by the round trips that it
-measures, which on a loopback interface are those of the scheduler: 1.3 GB/s a connection and an idle machine, where
-CUBIC and Reno reach 5 (measured on the machine of the README). Where BBR is the default, ours is Reno."""
+The kernel's default congestion control is for real networks. BBR paces what it sends by the round trips that
+it measures, which on a loopback interface are those of the scheduler: 1.3 GB/s a connection and an idle
+machine, where CUBIC and Reno reach 5 (measured on the machine of the README). Where BBR is the default, ours
+is Reno."""
 import os
 import shutil
 import subprocess
@@ -23,8 +24,8 @@ def congestion_control():
 
 
 def enter(argv):
-    """Runs this program again in a network of its own and becomes it; returns when already inside, or when that is
-    not allowed, which machine facts then tell."""
+    """Runs this program again in a network of its own and becomes it; returns when already inside, or when
+    that is not allowed, which the machine's facts then tell."""
     if os.environ.get(INSIDE):
         return
     own = ["unshare", "--net"] + ([] if os.geteuid() == 0 else ["--user", "--map-root-user"])
