@@ -44,8 +44,11 @@
 #define ENVID_MAX           100 /* RFC 3461 4.4 */
 #define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
-#define INTAKE_LARGE_BYTES  (1024 * 1024) /* a body line longer than that is large, */
-#define INTAKE_LARGE_MAX    4             /* and so many of them may be in memory at once */
+#define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
+#define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
+#define INTAKE_FLYING_MAX   2048              /* of all uploads; beyond it each has one */
+#define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
+#define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
 /* HTTP. */
 #define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
