@@ -33,6 +33,8 @@ struct io_handlers {
     void (*received)(struct io_conn *conn, const void *data, ssize_t n);
     /* Nothing is pending any more; the owner may free conn. */
     void (*closed)(struct io_conn *conn);
+    /* May be NULL: one of the others is called soon; a hint to prefetch what it will read, and no more. */
+    void (*soon)(const struct io_conn *conn);
 };
 
 /* The fields are io's; the owner zeroes it and sets `handlers`. */
