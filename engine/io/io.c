@@ -66,17 +66,49 @@ static bool submit_connect(struct io *io, struct io_conn *conn)
     return true;
 }
 
+/* The kernel takes 0.25 us less for a send of one piece than for a sendmsg of one, and each further piece costs it
+ * 0.04 us (6.18, loopback): more than to copy a small message together. */
+static void gather(struct io *io, struct io_conn *conn)
+{
+    if (conn->iov_left < 2 || conn->to_send > IO_GATHER_BYTES || io->gathers_free == 0 ||
+        conn->sent_so_far > 0)
+        return;
+    size_t n = 0;
+    conn->gathered = io->gather_memory + (size_t)io->gather_free[--io->gathers_free] * IO_GATHER_BYTES;
+    for (size_t i = 0; i < conn->iov_left; i++) {
+        memcpy(conn->gathered + n, conn->iov[i].iov_base, conn->iov[i].iov_len);
+        n += conn->iov[i].iov_len;
+    }
+    conn->iov[0] = (struct iovec){conn->gathered, n};
+    conn->iov_left = 1;
+}
+
+static void gather_release(struct io *io, struct io_conn *conn)
+{
+    if (conn->gathered == NULL)
+        return;
+    size_t at = (size_t)(conn->gathered - io->gather_memory);
+    io->gather_free[io->gathers_free++] = (uint16_t)(at / IO_GATHER_BYTES);
+    conn->gathered = NULL;
+}
+
 static bool submit_send(struct io *io, struct io_conn *conn)
 {
     struct io_uring_sqe *sqe = sqe_get(io, conn, OP_SEND);
     if (sqe == NULL)
         return false;
+    gather(io, conn);
+    conn->pending++;
+    if (conn->iov_left == 1) {
+        io_uring_prep_send(sqe, conn->fd, conn->iov->iov_base, conn->iov->iov_len,
+                           MSG_WAITALL | MSG_NOSIGNAL);
+        return true;
+    }
     conn->message = (struct msghdr){
         .msg_iov = conn->iov,
         .msg_iovlen = conn->iov_left < IOV_MAX ? conn->iov_left : IOV_MAX,
     };
     io_uring_prep_sendmsg(sqe, conn->fd, &conn->message, MSG_WAITALL | MSG_NOSIGNAL);
-    conn->pending++;
     return true;
 }
 
@@ -274,6 +306,7 @@ static void run_send(struct io *io, struct io_conn *conn, int result)
     if (result == 0 && conn->sent_so_far < conn->to_send)
         result = -EIO; /* never seen: the kernel took nothing, and would again */
     conn->sending = false;
+    gather_release(io, conn);
     conn->handlers->sent(conn, result < 0 ? result : (ssize_t)conn->sent_so_far);
 }
 
@@ -337,7 +370,7 @@ static void run_poll(struct io *io, struct io_poll *poll, const struct completio
         poll->ready(poll, done->result);
 }
 
-static unsigned gather(struct io *io)
+static unsigned take(struct io *io)
 {
     unsigned head, n = 0;
     struct io_uring_cqe *cqe;
@@ -378,6 +411,7 @@ static void run_ended(struct io *io)
         io->lists.ended = conn->next;
         if (conn->fd >= 0)
             close(conn->fd);
+        gather_release(io, conn);
         io_conn_unlink(conn);
         io_conn_reset(conn);
         conn->handlers->closed(conn);
@@ -434,7 +468,7 @@ __attribute__((always_inline)) static inline void fetch(const struct io *io, uns
 
 void io_run(struct io *io)
 {
-    unsigned n = gather(io);
+    unsigned n = take(io);
     io->stats.completions += n;
     for (unsigned i = 0; i < n; i++) {
         fetch(io, i, n);

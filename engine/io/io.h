@@ -51,6 +51,7 @@ struct io_conn {
     struct msghdr message; /* of the send under way */
     struct iovec *iov;     /* its unsent rest: the caller's array, modified */
     size_t iov_left, to_send, sent_so_far;
+    char *gathered; /* the pieces of a small send, copied together; NULL: they are sent from where they lie */
 };
 
 /* What the ring did since it was made; for the metrics. */

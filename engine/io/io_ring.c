@@ -126,8 +126,21 @@ static bool buffers_setup(struct io *io, unsigned sessions_max, struct err *err)
     return true;
 }
 
+static bool gathers_setup(struct io *io, struct err *err)
+{
+    io->gather_memory = malloc((size_t)IO_GATHERS_MAX * IO_GATHER_BYTES); /* touched as far as it is used */
+    if (io->gather_memory == NULL)
+        return err_set(err, ENOMEM, "no memory for the send buffers");
+    while (io->gathers_free < IO_GATHERS_MAX) {
+        io->gather_free[io->gathers_free] = (uint16_t)(IO_GATHERS_MAX - 1 - io->gathers_free);
+        io->gathers_free++;
+    }
+    return true;
+}
+
 void io_free(struct io *io)
 {
+    free(io->gather_memory);
     free(io->buffer_memory);
     if (io->buffers != NULL)
         munmap(io->buffers, buffer_ring_bytes(io));
@@ -147,7 +160,7 @@ struct io *io_create(unsigned sessions_max, struct err *err)
         free(io);
         return NULL;
     }
-    if (!buffers_setup(io, sessions_max, err)) {
+    if (!buffers_setup(io, sessions_max, err) || !gathers_setup(io, err)) {
         io_uring_queue_exit(&io->ring);
         io_free(io);
         return NULL;

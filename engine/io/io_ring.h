@@ -27,6 +27,9 @@ struct io {
     char *buffer_memory;
     pthread_t thread; /* that steps it, once enabled */
     int inbox_fd;     /* of the inbox polled now; -1: none */
+    char *gather_memory;
+    unsigned gathers_free; /* the last used first, since it is in the cache */
+    uint16_t gather_free[IO_GATHERS_MAX];
     struct io_stats stats;
     struct completion batch[IO_BATCH_MAX];
 };
