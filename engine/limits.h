@@ -105,6 +105,8 @@
 #define IO_BATCH_MAX       1024  /* of them, run in one step */
 #define IO_BUFFERS_MAX     1024  /* shared receive buffers, a power of two */
 #define IO_BUFFER_BYTES    4096
+#define IO_GATHERS_MAX     256  /* small sends of several pieces under way that are copied together, */
+#define IO_GATHER_BYTES    8192 /* each up to so many bytes */
 #define IO_WAIT_MAX_MS     1000 /* in one step */
 #define IO_DRAIN_STEPS_MAX 1000 /* steps at the end until nothing is pending */
 
