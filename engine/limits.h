@@ -33,6 +33,7 @@
 /* Intake. */
 #define JOB_LINE_MAX        (64 * 1024 * 1024) /* a job line holds the message; base64 of about 45 MB */
 #define RCPT_LINE_MAX       (256 * 1024)
+#define RCPT_SCAN_MAX       (4 * 1024)         /* a longer line is read by jansson */
 #define CONTENT_MAX         (50 * 1024 * 1024) /* a compiled message */
 #define ADDRESS_MAX         320                /* 64 + @ + 255, RFC 5321 4.5.3.1 */
 #define LOCAL_PART_MAX      64
@@ -47,8 +48,11 @@
 #define ENVID_MAX           100 /* RFC 3461 4.4 */
 #define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
-#define INTAKE_LARGE_BYTES  (1024 * 1024) /* a body line longer than that is large, */
-#define INTAKE_LARGE_MAX    4             /* and so many of them may be in memory at once */
+#define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
+#define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
+#define INTAKE_FLYING_MAX   2048              /* of all uploads; beyond it each has one */
+#define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
+#define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
 /* HTTP. */
 #define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
@@ -105,6 +109,8 @@
 #define IO_BATCH_MAX       1024  /* of them, run in one step */
 #define IO_BUFFERS_MAX     1024  /* shared receive buffers, a power of two */
 #define IO_BUFFER_BYTES    4096
+#define IO_GATHERS_MAX     256  /* small sends of several pieces under way that are copied together, */
+#define IO_GATHER_BYTES    8192 /* each up to so many bytes */
 #define IO_WAIT_MAX_MS     1000 /* in one step */
 #define IO_DRAIN_STEPS_MAX 1000 /* steps at the end until nothing is pending */
 

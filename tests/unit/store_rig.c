@@ -492,7 +492,6 @@ void rig_decide(struct rig *rig, struct taken *taken, enum outcome outcome, stru
     taken->source = str_of(settle->source);
     taken->mx = STR("mx.example");
     taken->tls = STR("TLSv1.3");
-    taken->reply = settle->reply[0] ? strdup(settle->reply) : NULL;
-    taken->reply_size = (uint16_t)strlen(settle->reply);
+    taken->reply = str_of(settle->reply);
     taken->next = NULL;
 }
