@@ -1,6 +1,6 @@
 /* store_bench.c - what the store alone can do, with its own threads and real syncs: accept one large job,
- * take and deliver it, defer and retry it, and many jobs of one recipient from many threads: delivered as they
- * come, and accepted alone, to be delivered later.
+ * take and deliver it, defer and retry it, and many jobs of one recipient from many threads: delivered as
+ * they come, and accepted alone, to be delivered later.
  *
  * usage: store_bench DIRECTORY [RECIPIENTS [DOMAINS [SINGLE_JOBS]]]; the directory is made and left there.
  * CPU is of all threads of this process: the store's and the two that play workers and clients. */

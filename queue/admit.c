@@ -59,8 +59,8 @@ static uint32_t lane_of(struct admit *admit, struct change *c, struct window_dom
     return domain->lane;
 }
 
-/* Lane numbers into the groups, and what follows from a group: its ready row, unless it has ended already, and
- * its lane's count. */
+/* Lane numbers into the groups, and what follows from a group: its ready row, unless it has ended already,
+ * and its lane's count. */
 static void groups_write(struct admit *admit, struct change *c, const struct packed_batch *packed,
                          uint8_t *at, bool takeable)
 {

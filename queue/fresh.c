@@ -320,6 +320,7 @@ void fresh_free(struct store *store)
     }
     for (struct admit *admit = fresh->first, *next; admit != NULL; admit = next) {
         next = admit->fresh.next;
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): uthash has just seen that one is left */
         HASH_DELETE(fresh.hh, fresh->by_job, admit);
         fresh_key_let_go(admit);
         store_taken_free(admit->fresh.settled);

@@ -8,22 +8,22 @@
  * Crashes. The main environment's meta row holds fresh_seq: every row up to it has been applied, by the same
  * commit or an earlier one. Jobs are applied in any order, so a row above it may have been applied as well;
  * then its job is in T_JOBS, which is asked at the start, and what is not there is applied then, before
- * anything else happens. Rows are overwritten only when they are at or below the fresh_seq that a finished commit
- * of the main environment holds. So a job that was accepted is in one of the two files at every moment, and
- * is applied once: its application, its events and the move of fresh_seq are one transaction. A purge cannot
- * hide an application: jobs end up there a `retain` later, and operations wait until all that landed before
- * them is applied. What became of a recipient before its job was applied is written with the job: a crash
- * until then sends it again, and that is the commit window the store promises. A backup copies fresh.log first,
- * then data.mdb.
+ * anything else happens. Rows are overwritten only when they are at or below the fresh_seq that a finished
+ * commit of the main environment holds. So a job that was accepted is in one of the two files at every
+ * moment, and is applied once: its application, its events and the move of fresh_seq are one transaction. A
+ * purge cannot hide an application: jobs end up there a `retain` later, and operations wait until all that
+ * landed before them is applied. What became of a recipient before its job was applied is written with the
+ * job: a crash until then sends it again, and that is the commit window the store promises. A backup copies
+ * fresh.log first, then data.mdb.
  *
  * Hand-over. A fresh job's recipients are given to their lanes from memory, at once; the taker serves them by
  * claims like any others, under store->lock. Their settles are kept with the job (fresh_settle). When all its
- * recipients have ended, it is applied as what it is then: an ended job, without message, ready rows and expiry,
- * in a few rows that lie in order. When one is deferred or released, when it is older than hold_ms, or what came back of it
- * than FRESH_SETTLE_MS, and when
- * somebody must see it in the tables, it is applied as it was accepted, and what came back is settled in the
- * same change; the rest of it is taken from the tables from then on. Between that commit and the end of its
- * groups, under the lock, both may offer a recipient: its claim decides.
+ * recipients have ended, it is applied as what it is then: an ended job, without message, ready rows and
+ * expiry, in a few rows that lie in order. When one is deferred or released, when it is older than hold_ms,
+ * or what came back of it than FRESH_SETTLE_MS, and when somebody must see it in the tables, it is applied as
+ * it was accepted, and what came back is settled in the same change; the rest of it is taken from the tables
+ * from then on. Between that commit and the end of its groups, under the lock, both may offer a recipient:
+ * its claim decides.
  *
  * Bounds: FRESH_JOBS_MAX and FRESH_BYTES_MAX in memory; beyond them admits wait to land. */
 #ifndef POSTRIDER_QUEUE_FRESH_H
@@ -46,8 +46,8 @@ struct lane_live;
 struct store;
 struct taken;
 
-/* Recipients of one fresh job in one lane, for the taker; in the list of the lane while some are untaken. Under
- * store->lock. */
+/* Recipients of one fresh job in one lane, for the taker; in the list of the lane while some are untaken.
+ * Under store->lock. */
 struct fresh_group {
     struct admit *admit;
     struct lane_live *live; /* in whose list it is, or NULL */
@@ -154,8 +154,8 @@ void fresh_after(struct store *store, bool committed);
 
 /* ---- fresh_lanes.c: hand-over, under the lock ---- */
 
-/* The recipients of a job that has just landed, for the lanes (not under the lock; NULL: from the tables only),
- * and into their lists, with word to the workers. */
+/* The recipients of a job that has just landed, for the lanes (not under the lock; NULL: from the tables
+ * only), and into their lists, with word to the workers. */
 struct fresh_group *fresh_groups_make(struct store *store, struct admit *admit, unsigned *n);
 void fresh_groups_offer(struct store *store, struct admit *admit, struct now now);
 void fresh_group_out(struct fresh_group *group);

@@ -1,5 +1,5 @@
-/* lane_deltas.c - see lane_deltas.h. A row: version u8, then entries: lane (varint), a bit a counter that moved
- * (u8), and for each its difference (zigzag varint). */
+/* lane_deltas.c - see lane_deltas.h. A row: version u8, then entries: lane (varint), a bit a counter that
+ * moved (u8), and for each its difference (zigzag varint). */
 #include "queue/lane_deltas.h"
 
 #include "queue/change.h"

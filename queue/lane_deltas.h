@@ -1,11 +1,12 @@
 /* lane_deltas.h - the counters of lanes, gathered before they go into their rows.
  *
- * A change touches as many lanes as it has recipients, a page of T_LANES each; what it adds to their counters is
- * one row in order instead (T_LANE_DELTAS). Every LANE_FOLD_MS the writer folds the sums of a *generation* of
- * such rows into T_LANES, in the order of lanes and in slices between other work; a slice that is not the last
- * writes what it took out as a row of the same generation with the signs turned, the last one deletes all its
- * rows, which LANE_DELTA_ROWS bounds. So T_LANES and the rows of T_LANE_DELTAS add up to the exact counters in every commit, and a start goes on
- * with whatever rows it finds. Memory: the sums, of at most LANE_DELTAS_MAX lanes or so.
+ * A change touches as many lanes as it has recipients, a page of T_LANES each; what it adds to their counters
+ * is one row in order instead (T_LANE_DELTAS). Every LANE_FOLD_MS the writer folds the sums of a *generation*
+ * of such rows into T_LANES, in the order of lanes and in slices between other work; a slice that is not the
+ * last writes what it took out as a row of the same generation with the signs turned, the last one deletes
+ * all its rows, which LANE_DELTA_ROWS bounds. So T_LANES and the rows of T_LANE_DELTAS add up to the exact
+ * counters in every commit, and a start goes on with whatever rows it finds. Memory: the sums, of at most
+ * LANE_DELTAS_MAX lanes or so.
  *
  * The writer's thread, but for lane_deltas_read. */
 #ifndef POSTRIDER_QUEUE_LANE_DELTAS_H
@@ -50,8 +51,8 @@ void lane_deltas_write(struct change *c);
 /* After it. */
 void lane_deltas_after(struct store *store, const struct change *c, bool committed);
 
-/* Any thread, in its read transaction: adds every row to a table of sums, or, with `only`, to that one. Free the
- * table with lane_deltas_table_free. */
+/* Any thread, in its read transaction: adds every row to a table of sums, or, with `only`, to that one. Free
+ * the table with lane_deltas_table_free. */
 void lane_deltas_read(const struct env *env, MDB_txn *txn, struct lane_delta **table,
                       struct lane_delta *only);
 void lane_deltas_table_free(struct lane_delta **table);

@@ -1,8 +1,8 @@
 /* lane_names.h - the number of each lane, by its fields, and new numbers.
  *
- * The fresh writer and the writer both name lanes. A number is given out in memory; the writer puts the lane's
- * rows into the change that first refers to it (change_lane_named), so that no row on disk names a lane that is
- * not there. A number that was given out and never written is given to another after a restart.
+ * The fresh writer and the writer both name lanes. A number is given out in memory; the writer puts the
+ * lane's rows into the change that first refers to it (change_lane_named), so that no row on disk names a
+ * lane that is not there. A number that was given out and never written is given to another after a restart.
  *
  * The table is a cache of LANE_NAMES_MAX names, of which those that are on disk can be dropped and looked up
  * again. Any thread; a lock of its own. */
@@ -31,9 +31,9 @@ struct lane_names {
 
 void lane_names_init(struct lane_names *names, uint32_t next);
 void lane_names_free(struct lane_names *names);
-/* Finds it in memory, or on disk by `txn`, or gives it a number. For a thread that reads, the transaction (reset) is
- * renewed before it is looked into; 0: that was not possible now. For the writer, one that is not on disk yet
- * joins `writing`: it is to be written in this change. */
+/* Finds it in memory, or on disk by `txn`, or gives it a number. For a thread that reads, the transaction
+ * (reset) is renewed before it is looked into; 0: that was not possible now. For the writer, one that is not
+ * on disk yet joins `writing`: it is to be written in this change. */
 uint32_t lane_names_find(struct lane_names *names, const struct env *env, MDB_txn *reader,
                          const struct lane_row *fields);
 uint32_t lane_names_write(struct lane_names *names, const struct env *env, MDB_txn *txn,

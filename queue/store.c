@@ -119,8 +119,8 @@ static int wait_ms(int64_t until_ns)
     return ms <= 0 ? 0 : ms < 60 * MS_PER_S ? (int)ms : (int)(60 * MS_PER_S);
 }
 
-/* Until something arrives or the time has come. While settles linger, or fresh jobs are held, their inbox does
- * not wake the writer. */
+/* Until something arrives or the time has come. While settles linger, or fresh jobs are held, their inbox
+ * does not wake the writer. */
 static void writer_wait(struct store *store, int64_t until_ns)
 {
     struct inbox *inboxes[3] = {store->writer_inbox};

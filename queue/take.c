@@ -2,9 +2,9 @@
  *
  * Under the lock: look, pick, claim. What is due for a retry comes first, at most half of the answer while
  * there is fresh work too; of that, jobs take turns of TURN recipients. Cursors in lane_live spare looking
- * again at what is claimed. Fresh jobs come from memory (fresh.h), within half of what due ones left. The lane is idle when nothing was left in a whole round over its jobs; that is
- * decided, and the lane forgotten, under the same lock. Without the lock: read the picked ones, post the
- * answer. */
+ * again at what is claimed. Fresh jobs come from memory (fresh.h), within half of what due ones left. The
+ * lane is idle when nothing was left in a whole round over its jobs; that is decided, and the lane forgotten,
+ * under the same lock. Without the lock: read the picked ones, post the answer. */
 #include "queue/taker.h"
 
 #include "engine/base/log.h"

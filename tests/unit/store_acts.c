@@ -149,8 +149,8 @@ size_t act_random_count(struct rig *rig)
                        : (size_t)(1 + act_below(rig, 60));
 }
 
-/* Names the recipients of a small job without asking the store, who would then have to bring it into its tables:
- * domain by domain, in the order they came. False: not this one. */
+/* Names the recipients of a small job without asking the store, who would then have to bring it into its
+ * tables: domain by domain, in the order they came. False: not this one. */
 static bool name_unseen(struct rig *rig, struct model_job *job)
 {
     uint16_t slot = 0;

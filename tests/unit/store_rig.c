@@ -238,7 +238,7 @@ static void store_up(struct rig *rig)
 
 void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms)
 {
-    /* Small jobs go to the tables at once; or soon; or only when they have ended, or somebody must see them. */
+    /* Small jobs go to the tables at once; soon; or only when they have ended, or somebody looks. */
     static const int64_t holds_ms[] = {0, 30, 100000};
     struct err err;
     *rig = (struct rig){.seed = seed, .prng = {seed}};

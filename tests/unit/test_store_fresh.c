@@ -480,7 +480,7 @@ static void many(void **state)
 
 /* ---- the counters of lanes ---- */
 
-/* They are exact in every commit while they are folded into the lanes' rows, and after a cut in the middle. */
+/* They are exact in every commit while they are folded into the lanes' rows, and after a cut. */
 static void lanes_add_up(void **state)
 {
     enum { LANES = 1300 };
