@@ -24,7 +24,8 @@ UNIT := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_PARTS := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 WORLD := $(wildcard bench/world/*.c)
 LOAD := $(wildcard bench/load/*.c)
-RAW := $(wildcard bench/raw/*.c) $(filter-out bench/load/main.c bench/load/http.c $(wildcard bench/load/verb_*.c),$(LOAD))
+LOAD_PARTS := $(filter-out bench/load/main.c bench/load/verb_%,$(LOAD))
+RAW := $(wildcard bench/raw/*.c)
 TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
 PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
@@ -62,9 +63,11 @@ $B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
-$B/load: $(call obj,$(LOAD)) $B/libpostrider.a
+$B/libload.a: $(call obj,$(LOAD_PARTS))
+	@rm -f $@ && ar rcs $@ $^
+$B/load: $(call obj,$(filter-out $(LOAD_PARTS),$(LOAD))) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
-$B/raw: $(call obj,$(RAW)) $B/libpostrider.a
+$B/raw: $(call obj,$(RAW)) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)

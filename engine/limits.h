@@ -15,10 +15,11 @@
 #define COMMIT_LINGER_MS    10                /* how long settles may wait for company; admits never wait */
 #define ADMIT_WINDOW_MAX    (4 * 1024 * 1024) /* bytes of recipients sorted and admitted together */
 #define ADMIT_WINDOW_RCPTS  20000
-#define ADMIT_IN_FLIGHT_MAX 4096               /* windows waiting for the writer over all uploads */
-#define FRESH_HOLD_MS       100                /* how long a new small job may wait in memory for its end */
-#define FRESH_JOBS_MAX      16384              /* such jobs in memory at once; more wait to be accepted */
-#define FRESH_BYTES_MAX     (64 * 1024 * 1024) /* and their bytes */
+#define ADMIT_IN_FLIGHT_MAX 4096  /* windows waiting for the writer over all uploads */
+#define FRESH_HOLD_MS       100   /* how long a new small job may wait in memory for its end */
+#define FRESH_CHANGE_JOBS   400   /* that have ended, and are then written without waiting for more */
+#define FRESH_JOBS_MAX      16384 /* such jobs in memory at once; more wait to be accepted */
+#define FRESH_BYTES_MAX     (64 * 1024 * 1024)    /* and their bytes */
 #define FRESH_MAP_BYTES     (UINT64_C(256) << 20) /* the file in which they land */
 #define FRESH_CONTENT_MAX   (256 * 1024)          /* a larger message makes the job no small one */
 #define FRESH_COMMIT_BYTES  (4 * 1024 * 1024)     /* landed in one commit */
@@ -28,6 +29,7 @@
 /* Intake. */
 #define JOB_LINE_MAX        (64 * 1024 * 1024) /* a job line holds the message; base64 of about 45 MB */
 #define RCPT_LINE_MAX       (256 * 1024)
+#define RCPT_SCAN_MAX       (4 * 1024)         /* a longer line is read by jansson */
 #define CONTENT_MAX         (50 * 1024 * 1024) /* a compiled message */
 #define ADDRESS_MAX         320                /* 64 + @ + 255, RFC 5321 4.5.3.1 */
 #define LOCAL_PART_MAX      64
@@ -42,8 +44,11 @@
 #define ENVID_MAX           100 /* RFC 3461 4.4 */
 #define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
-#define INTAKE_LARGE_BYTES  (1024 * 1024) /* a body line longer than that is large, */
-#define INTAKE_LARGE_MAX    4             /* and so many of them may be in memory at once */
+#define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
+#define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
+#define INTAKE_FLYING_MAX   2048              /* of all uploads; beyond it each has one */
+#define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
+#define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
 /* HTTP. */
 #define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define WORLD_HOSTS_MAX          20000
+#define WORLD_HOSTS_MAX          200000
 #define WORLD_HOST_ADDRESSES_MAX 64
 #define WORLD_RULES_MAX          64
 #define WORLD_NUMBERS_MAX        10000000 /* names one {n..m} may stand for */

@@ -7,7 +7,7 @@
 #include "engine/limits.h"
 #include "engine/message/address.h"
 #include "engine/message/encode.h"
-#include "engine/message/utf8.h"
+#include "engine/base/utf8.h"
 
 enum {
     WORD_MAX = 75,      /* of an encoded word, RFC 2047 2 */

@@ -8,7 +8,7 @@
 #include "engine/message/encode.h"
 #include "engine/message/lines.h"
 #include "engine/message/merge.h"
-#include "engine/message/utf8.h"
+#include "engine/base/utf8.h"
 
 struct shape {
     bool long_lines, nul, eight_bit;
