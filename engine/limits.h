@@ -5,6 +5,8 @@
 #ifndef POSTRIDER_LIMITS_H
 #define POSTRIDER_LIMITS_H
 
+#include <stdint.h>
+
 /* Storage (queue/): see "No value exceeds 4,000 bytes" in queue/schema.h. */
 #define VALUE_MAX           4000              /* bytes in one LMDB value: one overflow page at most */
 #define BATCH_SLOTS_MAX     256               /* recipients in one batch */
@@ -13,9 +15,20 @@
 #define COMMIT_LINGER_MS    10                /* how long settles may wait for company; admits never wait */
 #define ADMIT_WINDOW_MAX    (4 * 1024 * 1024) /* bytes of recipients sorted and admitted together */
 #define ADMIT_WINDOW_RCPTS  20000
-#define ADMIT_IN_FLIGHT_MAX 4096 /* windows waiting for the writer over all uploads */
-#define READ_ROWS_MAX       1000 /* rows read before a read transaction is renewed */
-#define READERS_MAX         512  /* LMDB reader slots */
+#define ADMIT_IN_FLIGHT_MAX 4096  /* windows waiting for the writer over all uploads */
+#define FRESH_HOLD_MS       100   /* how long a new small job may wait in memory for its end */
+#define FRESH_CHANGE_JOBS   400   /* that have ended, and are then written without waiting for more */
+#define FRESH_JOBS_MAX      16384 /* such jobs in memory at once; more wait to be accepted */
+#define FRESH_BYTES_MAX     (64 * 1024 * 1024)    /* and their bytes */
+#define FRESH_FILE_MAX      (UINT64_C(256) << 20) /* the file in which they land */
+#define FRESH_ROW_MAX       (2 * 1024 * 1024)     /* one of them, whole */
+#define FRESH_CONTENT_MAX   (256 * 1024)          /* a larger message makes the job no small one */
+#define FRESH_COMMIT_BYTES  (4 * 1024 * 1024)     /* landed in one commit */
+#define LANE_FOLD_MS        1000                  /* how often the counters of lanes go into their rows, */
+#define LANE_DELTAS_MAX     65536                 /* or when so many lanes, */
+#define LANE_DELTA_ROWS     1000                  /* or so many commits have moved them */
+#define READ_ROWS_MAX       1000                  /* rows read before a read transaction is renewed */
+#define READERS_MAX         512                   /* LMDB reader slots */
 
 /* Intake. */
 #define JOB_LINE_MAX        (64 * 1024 * 1024) /* a job line holds the message; base64 of about 45 MB */
@@ -96,6 +109,8 @@
 #define IO_BATCH_MAX       1024  /* of them, run in one step */
 #define IO_BUFFERS_MAX     1024  /* shared receive buffers, a power of two */
 #define IO_BUFFER_BYTES    4096
+#define IO_GATHERS_MAX     256  /* small sends of several pieces under way that are copied together, */
+#define IO_GATHER_BYTES    8192 /* each up to so many bytes */
 #define IO_WAIT_MAX_MS     1000 /* in one step */
 #define IO_DRAIN_STEPS_MAX 1000 /* steps at the end until nothing is pending */
 

@@ -18,6 +18,7 @@ struct store;
 struct change_job {
     uint64_t id;
     bool found, dirty;
+    bool no_expiry;     /* no timer stands for its expiry */
     struct job_row row; /* strings are copies */
     UT_hash_handle hh;
 };
@@ -67,13 +68,16 @@ struct change {
     int64_t begun_ns, deadline_ns;
     int rc;
     unsigned rows, rows_allowed;
-    struct meta meta; /* as it will be */
+    bool must;                           /* what is written now is written whole: nothing is spent */
+    uint64_t fresh_accepted, fresh_jobs; /* fresh jobs applied, and their recipients */
+    struct meta meta;                    /* as it will be */
     struct arena arena;
     struct change_job *jobs;
     struct change_lane *lanes;
     struct change_count *counts;
     struct change_dsn *dsns;
-    struct buf event; /* the value being filled */
+    struct lane_name *named; /* lanes written for the first time */
+    struct buf event;        /* the value being filled */
     struct event_strings strings;
     uint64_t event_first; /* its key */
     struct buf scratch;   /* for encoding one row */

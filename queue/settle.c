@@ -164,18 +164,17 @@ static struct fate fate_after(const struct taken *taken, const struct fate *old)
     if (taken->outcome == OUTCOME_RELEASED ||
         (taken->outcome == OUTCOME_EXPIRED && taken->status.class_ == 0))
         return fate_expired(old, taken->lane, taken->at_ms);
-    struct fate fate = {
-        .lane = taken->lane,
-        .attempts = (old ? old->attempts : 0) + !taken->attempt_free,
-        .first_ms = old && old->first_ms ? old->first_ms : taken->at_ms,
-        .last_ms = taken->at_ms,
-        .next_ms = taken->outcome == OUTCOME_DEFERRED ? taken->next_ms : 0,
-        .code = taken->code,
-        .status = taken->status,
-        .reply = cut(str_make(taken->reply, taken->reply ? taken->reply_size : 0), STORED_REPLY_MAX),
-        .mx = cut(taken->mx, REPLY_FIELDS_MAX),
-        .source = cut(taken->source, REPLY_FIELDS_MAX),
-        .site = cut(taken->site, REPLY_FIELDS_MAX)};
+    struct fate fate = {.lane = taken->lane,
+                        .attempts = (old ? old->attempts : 0) + !taken->attempt_free,
+                        .first_ms = old && old->first_ms ? old->first_ms : taken->at_ms,
+                        .last_ms = taken->at_ms,
+                        .next_ms = taken->outcome == OUTCOME_DEFERRED ? taken->next_ms : 0,
+                        .code = taken->code,
+                        .status = taken->status,
+                        .reply = cut(taken->reply, STORED_REPLY_MAX),
+                        .mx = cut(taken->mx, REPLY_FIELDS_MAX),
+                        .source = cut(taken->source, REPLY_FIELDS_MAX),
+                        .site = cut(taken->site, REPLY_FIELDS_MAX)};
     if (fate.next_ms < 1 && taken->outcome == OUTCOME_DEFERRED)
         fate.next_ms = 1; /* 0 means none */
     return fate;
@@ -219,8 +218,7 @@ static enum event_type event_type_of(enum rcpt_state state)
     }
 }
 
-static void settle_one(struct change *c, struct change_job *job, struct slots *slots,
-                       const struct taken *taken)
+void settle_one(struct change *c, struct change_job *job, struct slots *slots, const struct taken *taken)
 {
     struct fate old, *was = NULL;
     QUEUE_ASSERT(taken->rid.slot < slots->n);
@@ -254,6 +252,21 @@ static int by_rid(const void *a, const void *b)
     if (x.batch != y.batch)
         return x.batch < y.batch ? -1 : 1;
     return x.slot < y.slot ? -1 : x.slot > y.slot;
+}
+
+void settle_push(struct writer *writer, struct taken *list, unsigned n)
+{
+    struct settle_queue *queue = &writer->settles;
+    struct taken **end = &list;
+    if (list == NULL)
+        return;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = queue->head;
+    if (queue->head == NULL)
+        queue->tail = end;
+    queue->head = list;
+    queue->count += n;
 }
 
 /* Takes as many from the queue as a change may hold. */

@@ -120,6 +120,55 @@ static unsigned take_block(struct data *data, const struct scan_masks *masks, un
     return n;
 }
 
+/* The lengths of lines over whole blocks, whose ends of lines are in ends[]; `with` has a bit a block with
+ * any. A line too long needs 14 blocks without an end, so where three of a window have one only the first
+ * can close such a line, and the others need no look. */
+static void take_lines(struct data *data, const uint64_t *ends, size_t blocks, uint64_t with)
+{
+    uint64_t but_first = with & (with - 1);
+    bool dense = (but_first & (but_first - 1)) != 0; /* three or more */
+    size_t line = data->line, before = 0; /* before: octets of these blocks that `line` accounts for */
+    while (with) {
+        size_t i = (size_t)__builtin_ctzll(with);
+        size_t end = i * SCAN_BLOCK + (size_t)__builtin_ctzll(ends[i]) + 1;
+        data->facts.long_line |= line + end - before > DATA_LINE_MAX;
+        if (dense)
+            i = 63 - (size_t)__builtin_clzll(with);
+        line = 0;
+        before = i * SCAN_BLOCK + 64 - (size_t)__builtin_clzll(ends[i]);
+        with &= dense ? 0 : with - 1;
+    }
+    data->line = line + blocks * SCAN_BLOCK - before;
+}
+
+/* Whole blocks, at most a window, up to one that holds a byte that needs a decision; how many. */
+static size_t take_blocks(struct data *data, const struct scan_masks *masks, size_t blocks)
+{
+    uint64_t after_cr = data->after_cr, at_start = data->at_start, head = data->in_body ? 0 : UINT64_MAX;
+    uint64_t bare_cr = 0, bare_lf = 0, high = 0, with = 0;
+    uint64_t ends[WINDOW / SCAN_BLOCK];
+    size_t i = 0;
+    for (; i < blocks; i++) {
+        uint64_t cr_before = masks[i].cr << 1 | after_cr;
+        ends[i] = masks[i].lf & cr_before;
+        if ((ends[i] << 1 | at_start) & (masks[i].dot | (masks[i].cr & head)))
+            break;
+        bare_lf |= masks[i].lf & ~cr_before;
+        bare_cr |= cr_before & ~masks[i].lf;
+        high |= masks[i].high;
+        with |= (uint64_t)(ends[i] != 0) << i;
+        after_cr = masks[i].cr >> 63;
+        at_start = ends[i] >> 63;
+    }
+    take_lines(data, ends, i, with);
+    data->after_cr = after_cr;
+    data->at_start = at_start;
+    data->facts.bare_cr |= bare_cr != 0;
+    data->facts.bare_lf |= bare_lf != 0;
+    data->facts.eight_bit |= high != 0;
+    return i;
+}
+
 /* How many bytes come before the one that needs a decision; n if there is none. */
 static size_t scan(struct data *data, const char *p, size_t n)
 {
@@ -128,12 +177,10 @@ static size_t scan(struct data *data, const char *p, size_t n)
     while (n - at >= SCAN_BLOCK) {
         size_t blocks = (n - at < WINDOW ? n - at : WINDOW) / SCAN_BLOCK;
         scan_blocks(p + at, blocks, masks);
-        for (size_t i = 0; i < blocks; i++) {
-            unsigned taken = take_block(data, &masks[i], SCAN_BLOCK);
-            at += taken;
-            if (taken < SCAN_BLOCK)
-                return at;
-        }
+        size_t whole = take_blocks(data, masks, blocks);
+        at += whole * SCAN_BLOCK;
+        if (whole < blocks)
+            return at + take_block(data, &masks[whole], SCAN_BLOCK);
     }
     if (at < n) {
         char last[SCAN_BLOCK] = {0};

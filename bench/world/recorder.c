@@ -8,6 +8,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define AHEAD                                                                                                \
+    8 /* a transaction's numbers lie a domain count apart, so each slot is a cache line of its own */
+
 static bool make_file(int fd, uint64_t bytes, uint64_t slots)
 {
     struct record_header header = record_header_make(slots);
@@ -26,7 +29,7 @@ bool recorder_open(struct recorder *recorder, const char *path, uint64_t slots, 
     unlink(path);
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd >= 0 && make_file(fd, bytes, slots))
-        mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (mapped == MAP_FAILED)
         err_set(err, errno, "cannot make the record %s of %llu bytes: %s", path, (unsigned long long)bytes,
                 strerror(errno));
@@ -52,6 +55,8 @@ void recorder_add(struct recorder *recorder, const uint64_t *numbers, size_t n,
     struct record_header *header = recorder->header;
     struct record_slot *slots = record_slots(header);
     for (size_t i = 0; i < n; i++) {
+        if (i + AHEAD < n && numbers[i + AHEAD] < recorder->slots)
+            __builtin_prefetch(&slots[numbers[i + AHEAD]], 1);
         if (numbers[i] >= recorder->slots) {
             header->outside++;
             continue;

@@ -1,7 +1,7 @@
-/* scan.h - where the CRs, LFs, dots and 8-bit bytes are in a piece of message data, as bit masks of 64 bytes each.
+/* scan.h - where the CRs, LFs, dots and 8-bit bytes are in message data, as bit masks of 64 bytes each.
  *
- * The part of reading a message that is worth vector instructions: AVX2 where the processor has it, SSE2 on
- * other x86, eight bytes at a time elsewhere. Any thread. */
+ * The part of reading a message that is worth vector instructions: AVX-512 or AVX2 where the processor has
+ * them, eight bytes at a time elsewhere. Any thread. */
 #ifndef POSTRIDER_WORLD_SCAN_H
 #define POSTRIDER_WORLD_SCAN_H
 

@@ -8,6 +8,7 @@
 
 struct command {
     const char *verb;
+    size_t n;
     bool ends_group; /* must be the last of a pipelined group, RFC 2920 3.1 */
     void (*run)(struct session *s, struct str args);
 };
@@ -216,7 +217,7 @@ static bool greylisted(struct session *s, struct str address)
     if (character->greylist_ms == 0)
         return false;
     uint64_t key =
-        mix(mix(stage_identity(s), s->client), mix(str_hash(buf_str(&s->from)), str_hash(address)));
+        mix(mix(s->host->identity, s->client), mix(str_hash(buf_str(&s->from)), str_hash(address)));
     int64_t *first_ns = memory_at(&s->world->memory, key);
     int64_t now_ns = s->world->loop.now.mono_ns;
     if (first_ns && *first_ns == 0)
@@ -359,12 +360,17 @@ static void run_unoffered(struct session *s, struct str args)
     say(s, 502, "5.5.1", "Not implemented");
 }
 
+#define VERB(text) text, sizeof(text) - 1
+
 static const struct command commands[] = {
-    {"MAIL", false, run_mail},     {"RCPT", false, run_rcpt},        {"DATA", true, run_data},
-    {"EHLO", true, run_ehlo},      {"HELO", true, run_helo},         {"QUIT", true, run_quit},
-    {"RSET", false, run_rset},     {"STARTTLS", true, run_starttls}, {"NOOP", true, run_noop},
-    {"VRFY", true, run_vrfy},      {"EXPN", true, run_vrfy},         {"HELP", true, run_help},
-    {"BDAT", true, run_unoffered}, {"AUTH", true, run_unoffered},    {"ETRN", true, run_unoffered},
+    {VERB("MAIL"), false, run_mail},     {VERB("RCPT"), false, run_rcpt},
+    {VERB("DATA"), true, run_data},      {VERB("EHLO"), true, run_ehlo},
+    {VERB("HELO"), true, run_helo},      {VERB("QUIT"), true, run_quit},
+    {VERB("RSET"), false, run_rset},     {VERB("STARTTLS"), true, run_starttls},
+    {VERB("NOOP"), true, run_noop},      {VERB("VRFY"), true, run_vrfy},
+    {VERB("EXPN"), true, run_vrfy},      {VERB("HELP"), true, run_help},
+    {VERB("BDAT"), true, run_unoffered}, {VERB("AUTH"), true, run_unoffered},
+    {VERB("ETRN"), true, run_unoffered},
 };
 
 /* ---- lines and data ---- */
@@ -381,12 +387,34 @@ static void judge_group(struct session *s, const struct command *command, struct
         violate(s, command->ends_group ? VIOLATION_PIPELINED : VIOLATION_NOT_PIPELINING, line);
 }
 
+#define EACH_BYTE(c) (UINT64_C(0x0101010101010101) * (c))
+
+/* Eight bytes at a time: none is above 127, falls below 0 when ' ' is taken off, or reaches 128 when 1 is
+ * added. Carries between bytes come only from bytes that fail already. */
 static bool printable(struct str line)
 {
-    for (size_t i = 0; i < line.n; i++)
-        if ((unsigned char)line.p[i] < ' ' || (unsigned char)line.p[i] > '~')
-            return false;
-    return true;
+    uint64_t word, bad = 0;
+    size_t at = 0;
+    for (; line.n - at >= sizeof word; at += sizeof word) {
+        memcpy(&word, line.p + at, sizeof word);
+        bad |= word | (word - EACH_BYTE(' ')) | (word + EACH_BYTE(1));
+    }
+    if (at < line.n) {
+        word = EACH_BYTE(' ');
+        memcpy(&word, line.p + at, line.n - at);
+        bad |= word | (word - EACH_BYTE(' ')) | (word + EACH_BYTE(1));
+    }
+    return (bad & EACH_BYTE(0x80)) == 0;
+}
+
+/* A verb's letters in one number, in either case; 0 for what is no verb's length. */
+static uint64_t verb_key(struct str verb)
+{
+    uint64_t key = 0;
+    if (verb.n > sizeof key)
+        return 0;
+    memcpy(&key, verb.p, verb.n);
+    return key | EACH_BYTE(0x20);
 }
 
 static void handle_command(struct session *s, struct str line, size_t more)
@@ -399,8 +427,9 @@ static void handle_command(struct session *s, struct str line, size_t more)
     size_t space = str_find(line, ' ', 0);
     struct str verb = str_make(line.p, space == SIZE_MAX ? line.n : space);
     struct str args = space == SIZE_MAX ? STR("") : str_make(line.p + space + 1, line.n - space - 1);
+    uint64_t key = verb_key(verb);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        if (!str_eq_nocase(verb, str_of(commands[i].verb)))
+        if (key != verb_key(str_make(commands[i].verb, commands[i].n)))
             continue;
         judge_group(s, &commands[i], line, more);
         commands[i].run(s, args);

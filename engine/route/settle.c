@@ -4,7 +4,8 @@
 #include "engine/route/lane.h"
 #include "engine/route/path.h"
 
-#include <stdlib.h>
+#define WORDS_SLAB_MIN 512   /* bytes of replies and names in one block: of the first recipients of a step, */
+#define WORDS_SLAB_MAX 16384 /* of the others */
 
 static void settle_add(struct router *router, struct taken *taken)
 {
@@ -14,33 +15,77 @@ static void settle_add(struct router *router, struct taken *taken)
     router->taken--;
 }
 
-/* One allocation a settled recipient, and one only: the reply's words differ each time and must outlive the
- * session until the writer has put them in the event log; the names of hosts and sites go behind them in the
- * same block, since what they came from may be gone by then. */
-static void settle_words(struct taken *taken, const struct verdict *why, const struct settle_where *where)
+/* Nothing more goes into the slab. Its references are counted at once and not one by one, which is right
+ * because what holds them is not handed over before. */
+static void settle_close_words(struct router *router)
+{
+    if (router->words == NULL)
+        return;
+    slab_ref(router->words, router->words_refs);
+    slab_unref(router->words);
+    router->words = NULL;
+    router->words_refs = 0;
+}
+
+/* Room for words, in the step's slab or a new one. The slabs grow with the step: a lone recipient keeps a
+ * small one. */
+static char *settle_room(struct router *router, size_t n)
+{
+    char *room = router->words ? slab_take(router->words, n) : NULL;
+    if (room != NULL)
+        return room;
+    size_t size = router->words == NULL ? WORDS_SLAB_MIN : WORDS_SLAB_MAX;
+    settle_close_words(router);
+    router->words = slab_create(n > size ? n : size);
+    return router->words ? slab_take(router->words, n) : NULL;
+}
+
+static struct str settle_copy(char **at, struct str s)
+{
+    struct str copy = str_make(*at, s.n);
+    if (s.n > 0)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return copy;
+}
+
+/* The reply's words, and the names of host and site, which may all be gone before the writer has put them in
+ * the event log: copied once for all recipients of a transaction that share them. */
+static bool settle_note(struct router *router, const struct verdict *why, struct settle_where *where)
 {
     struct str site = where->path ? str_of(path_site(where->path)) : STR("");
-    size_t n = why ? why->text_size : 0;
-    char *block = malloc(n + site.n + where->mx.n + 1);
+    struct str reply = why ? str_make(why->text, why->text_size) : STR("");
+    if (where->noted != NULL && where->noted == router->words && where->why == why)
+        return true;
+    char *at = settle_room(router, reply.n + site.n + where->mx.n);
+    if (at == NULL)
+        return false;
+    where->reply = settle_copy(&at, reply);
+    where->site = settle_copy(&at, site);
+    where->mx_kept = settle_copy(&at, where->mx);
+    where->noted = router->words;
+    where->why = why;
+    return true;
+}
+
+static void settle_words(struct router *router, struct taken *taken, const struct verdict *why,
+                         struct settle_where *where)
+{
     taken->source = where->path ? str_of(where->path->source->name) : STR("");
     taken->tls = where->tls;
-    if (block == NULL) {
-        taken->site = taken->mx = STR("");
-        return; /* the outcome matters more than its words */
-    }
-    if (n)
-        memcpy(block, why->text, n);
-    memcpy(block + n, site.p, site.n);
-    if (where->mx.n)
-        memcpy(block + n + site.n, where->mx.p, where->mx.n);
-    taken->reply = block;
-    taken->reply_size = (uint16_t)n;
-    taken->site = str_make(block + n, site.n);
-    taken->mx = str_make(block + n + site.n, where->mx.n);
+    taken->words = NULL;
+    taken->reply = taken->site = taken->mx = STR("");
+    if (!settle_note(router, why, where))
+        return; /* no memory: the outcome matters more than its words */
+    taken->reply = where->reply;
+    taken->site = where->site;
+    taken->mx = where->mx_kept;
+    taken->words = router->words;
+    router->words_refs++;
 }
 
 static void settle_deferred(struct router *router, struct taken *taken, const struct verdict *why,
-                            const struct settle_where *where)
+                            struct settle_where *where)
 {
     int64_t wall_ms = router->now.wall_ms;
     taken->outcome = OUTCOME_DEFERRED;
@@ -53,8 +98,10 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
         return;
     }
     if (why->wait_s > 0) {
-        taken->next_ms = wall_ms + prng_jitter(&router->prng, (int64_t)why->wait_s * MS_PER_S, 0) +
-                         (int64_t)prng_below(&router->prng, MS_PER_S);
+        /* Not before the time the receiver named, and not all that heard it at once. */
+        int64_t wait_ms = (int64_t)why->wait_s * MS_PER_S;
+        int64_t spread_ms = wait_ms / 10 > MS_PER_S ? wait_ms / 10 : MS_PER_S;
+        taken->next_ms = wall_ms + wait_ms + (int64_t)prng_below(&router->prng, (uint64_t)spread_ms);
         return;
     }
     struct retry_next next = retry_next(router->retry, why->status, why->greylisted, taken->attempts,
@@ -65,22 +112,22 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
 }
 
 void settle_verdict(struct router *router, struct taken *taken, const struct verdict *why,
-                    const struct settle_where *where)
+                    struct settle_where *where)
 {
     taken->code = why->code;
     taken->status = why->status;
     taken->delay_ms = where->delay_ms;
     taken->attempt_free = false;
     taken->next_ms = 0;
-    settle_words(taken, why, where);
+    settle_words(router, taken, why, where);
     if (why->outcome == VERDICT_DELIVERED)
         taken->outcome = OUTCOME_DELIVERED;
     else if (why->outcome == VERDICT_FAILED)
         taken->outcome = OUTCOME_BOUNCED;
     else
         settle_deferred(router, taken, why, where);
-    if (where->path != NULL)
-        path_count(where->path, why->outcome);
+    if (where->path != NULL) /* a deferral that gives up is a failure */
+        path_count(where->path, taken->outcome == OUTCOME_BOUNCED ? VERDICT_FAILED : why->outcome);
     settle_add(router, taken);
 }
 
@@ -96,7 +143,7 @@ void settle_expired(struct router *router, struct taken *taken)
     taken->code = 0;
     taken->status = taken->last_status.class_ ? taken->last_status : STATUS(4, 4, 7);
     taken->delay_ms = 0;
-    settle_words(taken, NULL, &(struct settle_where){.path = NULL});
+    settle_words(router, taken, NULL, &(struct settle_where){.path = NULL});
     settle_add(router, taken);
 }
 
@@ -106,6 +153,7 @@ void settle_flush(struct router *router)
         return;
     struct taken *list = router->settled;
     router->settled = NULL;
+    settle_close_words(router);
     store_settle(router->store, list);
     lane_feed_starved(router);
 }

@@ -10,8 +10,6 @@
 #include "engine/route/settle.h"
 
 #include <errno.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define RCPTS_KEPT 4 /* room for recipients that a spare shipment may keep */
@@ -26,8 +24,7 @@ struct shipment {
     size_t rcpts_room;
     const char *host, *tls;
     char from[ADDRESS_MAX];
-    char rid[RID_TEXT_MAX];
-    char job[24];
+    char rid[RID_TEXT_MAX]; /* begins with the job's id */
 };
 
 void shipment_close_template(void *opened)
@@ -113,39 +110,28 @@ static bool shipment_render(struct shipment *shipment, struct err *err)
     if (template == NULL)
         return false;
     struct str rid = str_make(shipment->rid, rid_format(taken->rid, shipment->rid));
-    int digits = snprintf(shipment->job, sizeof shipment->job, "%llu", (unsigned long long)job->id);
     struct render_args args = {.vars = taken->vars,
                                .to = taken->to,
                                .rid = rid,
                                .id = taken->id,
-                               .job = str_make(shipment->job, (size_t)digits)};
+                               .job = str_make(rid.p, str_find(rid, '-', 0))};
     if (!template_render(template, &args, &shipment->rendition, err))
         return false;
     size_t from = envelope_expand(job->from, rid, shipment->from);
     if (from == SIZE_MAX)
         return err_set(err, 0, "the envelope sender is too long once {{rid}} is replaced");
-    *transaction = (struct session_transaction){
-        .from = str_make(shipment->from, from),
-        .rcpts = shipment->rcpts,
-        .body = shipment->rendition.parts,
-        .body_count = shipment->rendition.count,
-        .size = shipment->rendition.message_size,
-        .eight_bit = shipment->rendition.has_8bit,
-        .utf8 = shipment->rendition.needs_smtputf8,
-        .ret = job->ret == RET_FULL   ? SESSION_RET_FULL
-               : job->ret == RET_HDRS ? SESSION_RET_HDRS
-                                      : SESSION_RET_NONE,
-        .envid = job->envid,
-        .owner = shipment,
-    };
-    return true;
-}
-
-static bool shipment_is_ascii(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return false;
+    transaction->from = str_make(shipment->from, from);
+    transaction->rcpts = shipment->rcpts;
+    transaction->body = shipment->rendition.parts;
+    transaction->body_count = shipment->rendition.count;
+    transaction->size = shipment->rendition.message_size;
+    transaction->eight_bit = shipment->rendition.has_8bit;
+    transaction->utf8 = shipment->rendition.needs_smtputf8;
+    transaction->ret = job->ret == RET_FULL   ? SESSION_RET_FULL
+                       : job->ret == RET_HDRS ? SESSION_RET_HDRS
+                                              : SESSION_RET_NONE;
+    transaction->envid = job->envid;
+    transaction->owner = shipment;
     return true;
 }
 
@@ -153,35 +139,31 @@ static void shipment_address(struct shipment *shipment)
 {
     struct session_transaction *transaction = &shipment->transaction;
     size_t n = 0;
-    transaction->utf8 |= !shipment_is_ascii(transaction->from);
+    transaction->utf8 |= !str_is_ascii(transaction->from);
     for (struct taken *taken = shipment->list; taken != NULL; taken = taken->next, n++) {
         struct session_rcpt *rcpt = &shipment->rcpts[n];
         rcpt->to = taken->to;
         rcpt->notify = taken->notify ? taken->notify : taken->job->notify;
         rcpt->orcpt = taken->orcpt;
         rcpt->owner = taken;
-        rcpt->verdict.outcome = VERDICT_NONE;
-        transaction->utf8 |= !shipment_is_ascii(taken->to);
+        transaction->utf8 |= !str_is_ascii(taken->to);
     }
     transaction->rcpt_count = n;
 }
 
-/* Ends what has outlived its job; true when something is left to send. */
-static bool shipment_drop_expired(struct pool *pool, struct lane *lane, struct taken **list)
+/* What was pulled together is of one job: has all of it outlived that? Then it is ended here. */
+static bool shipment_expired(struct pool *pool, struct lane *lane, struct taken *list)
 {
     struct router *router = pool->path->router;
-    struct taken **link = list;
-    while (*link != NULL) {
-        struct taken *taken = *link;
-        if (taken->job->expires_ms > router->now.wall_ms) {
-            link = &taken->next;
-            continue;
-        }
-        *link = taken->next;
+    if (list->job->expires_ms > router->now.wall_ms)
+        return false;
+    while (list != NULL) {
+        struct taken *taken = list;
+        list = taken->next;
         pool_arrived(pool, lane, 1);
         settle_expired(router, taken);
     }
-    return *list != NULL;
+    return true;
 }
 
 /* Cannot be rendered: damaged on disk, or no memory. Another try later costs little and loses nothing. */
@@ -190,29 +172,29 @@ static void shipment_broken(struct pool *pool, struct lane *lane, struct taken *
     struct verdict why;
     verdict_local(&why, SCOPE_TRANSACTION, STATUS(4, 3, 0), "the message cannot be made: %s", err->text);
     log_warn("job %llu: %s", (unsigned long long)list->job->id, err->text);
+    struct settle_where where = {.path = pool->path};
     while (list != NULL) {
         struct taken *taken = list;
         list = taken->next;
         pool_arrived(pool, lane, 1);
-        settle_verdict(pool->path->router, taken, &why, &(struct settle_where){.path = pool->path});
+        settle_verdict(pool->path->router, taken, &why, &where);
     }
 }
 
 struct session_transaction *shipment_next(struct pool *pool, const char *host, const char *tls)
 {
     struct router *router = pool->path->router;
-    struct err err = {0};
+    struct err err;
     for (;;) {
         struct strand *strand;
-        struct taken *list = pool_pull(pool, pool->path->settings->max_recipients_per_transaction, &strand);
+        unsigned count;
+        struct taken *list =
+            pool_pull(pool, pool->path->settings->max_recipients_per_transaction, &strand, &count);
         if (list == NULL)
             return NULL;
         struct lane *lane = strand->lane;
-        if (!shipment_drop_expired(pool, lane, &list))
+        if (shipment_expired(pool, lane, list))
             continue;
-        size_t count = 0;
-        for (struct taken *taken = list; taken != NULL; taken = taken->next)
-            count++;
         struct shipment *shipment = shipment_new(router, count);
         if (shipment == NULL) {
             err_set(&err, ENOMEM, "no memory");
@@ -257,7 +239,7 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
     struct router *router = pool->path->router;
     bool delivered = false;
     for (size_t i = 0; i < transaction->rcpt_count; i++)
-        delivered |= transaction->rcpts[i].verdict.outcome == VERDICT_DELIVERED;
+        delivered |= transaction->rcpts[i].verdict->outcome == VERDICT_DELIVERED;
     struct settle_where where = {
         .path = pool->path,
         .mx = str_of(shipment->host),
@@ -270,10 +252,10 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
     for (size_t i = 0; i < transaction->rcpt_count; i++) {
         struct session_rcpt *rcpt = &transaction->rcpts[i];
         struct taken *taken = rcpt->owner;
-        if (shipment_again(transaction, taken, &rcpt->verdict, delivered))
+        if (shipment_again(transaction, taken, rcpt->verdict, delivered))
             lane_put_back(shipment->lane, taken);
         else
-            settle_verdict(router, taken, &rcpt->verdict, &where);
+            settle_verdict(router, taken, rcpt->verdict, &where);
     }
     shipment_release(router, shipment);
     if (delivered)

@@ -8,11 +8,25 @@
 _Static_assert(ADDRESS_MAX + ORCPT_MAX + 128 <= COMMAND_MAX, "a RCPT with everything");
 _Static_assert(ADDRESS_MAX + ENVID_MAX + 128 <= COMMAND_MAX, "a MAIL with everything");
 
+/* What nearly all addresses are made of: printable ASCII but blank, quote, backslash and angle brackets. */
+static bool is_plain(struct str s)
+{
+    static const uint64_t plain[4] = {UINT64_C(0xaffffffa00000000), UINT64_C(0x7fffffffefffffff)};
+    uint64_t all = 1;
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        all &= plain[c >> 6] >> (c & 63);
+    }
+    return all & 1;
+}
+
 enum command_address command_address_check(struct str address, bool utf8)
 {
     bool quoted = false, eight_bit = false;
     if (address.n > ADDRESS_MAX)
         return COMMAND_ADDRESS_BAD;
+    if (is_plain(address))
+        return COMMAND_ADDRESS_OK;
     for (size_t i = 0; i < address.n; i++) {
         unsigned char c = (unsigned char)address.p[i];
         if (c < ' ' || c == 0x7f)
@@ -72,14 +86,6 @@ static bool add_xtext(struct buf *out, struct str lead, struct str type, struct 
     return true;
 }
 
-static bool is_ascii(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return false;
-    return true;
-}
-
 /* How much of it is the address type with its semicolon; 0: it is an address alone. */
 static size_t orcpt_type(struct str orcpt)
 {
@@ -95,7 +101,7 @@ static size_t orcpt_type(struct str orcpt)
 
 static bool add_orcpt(struct buf *out, struct str orcpt)
 {
-    if (!is_ascii(orcpt)) /* would need RFC 6533's other encoding; the parameter may be left out */
+    if (!str_is_ascii(orcpt)) /* would need RFC 6533's other encoding; the parameter may be left out */
         return true;
     size_t n = orcpt_type(orcpt);
     struct str type = n ? str_make(orcpt.p, n) : STR("rfc822;");
@@ -122,16 +128,10 @@ static bool add_notify(struct buf *out, uint8_t notify)
     return !out->failed;
 }
 
-/* Decimal, without printf: this runs once a message. */
 static bool add_number(struct buf *out, uint64_t number)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    return buf_add(out, digits + at, sizeof digits - at);
+    char digits[STR_U64_MAX];
+    return buf_add(out, digits, str_put_u64(digits, number));
 }
 
 bool command_mail(struct buf *out, const struct session_transaction *transaction,
@@ -157,12 +157,22 @@ bool command_mail(struct buf *out, const struct session_transaction *transaction
 
 bool command_rcpt(struct buf *out, const struct session_rcpt *rcpt, const struct session_offers *offers)
 {
-    buf_add_str(out, STR("RCPT TO:<"));
-    buf_add_str(out, rcpt->to);
-    buf_add_str(out, STR(">"));
-    if (offers->dsn && rcpt->notify != 0)
+    static const char head[] = "RCPT TO:<", tail[] = ">\r\n";
+    size_t to = sizeof head - 1, n = to + rcpt->to.n;
+    char *room = buf_room(out, n + sizeof tail - 1);
+    if (room == NULL)
+        return false;
+    memcpy(room, head, to);
+    memcpy(room + to, rcpt->to.p, rcpt->to.n);
+    memcpy(room + n, tail, sizeof tail - 1);
+    if (!offers->dsn || (rcpt->notify == 0 && rcpt->orcpt.n == 0)) { /* as nearly always */
+        out->len += n + sizeof tail - 1;
+        return true;
+    }
+    out->len += n + 1;
+    if (rcpt->notify != 0)
         add_notify(out, rcpt->notify);
-    if (offers->dsn && rcpt->orcpt.n > 0)
+    if (rcpt->orcpt.n > 0)
         add_orcpt(out, rcpt->orcpt);
     return buf_add_str(out, STR("\r\n"));
 }

@@ -124,12 +124,105 @@ static void test_line_lengths(void **state)
     }
 }
 
+/* What data.c says, told a byte at a time. */
+struct slow {
+    struct data_facts facts;
+    size_t used, n, head;
+    char message[8192];
+};
+
+static void slow_add(struct slow *slow, char c)
+{
+    slow->message[slow->n++] = c;
+    slow->facts.eight_bit |= (c & 0x80) != 0;
+}
+
+static void slow_line(struct slow *slow, const char *p, size_t n)
+{
+    bool dot = n > 0 && p[0] == '.';
+    slow->facts.undoubled_dot |= dot && !(n > 1 && p[1] == '.');
+    slow->facts.long_line |= n - dot > DATA_LINE_MAX;
+    if (slow->head == SIZE_MAX && n == 2)
+        slow->head = slow->n;
+    for (size_t i = dot; i < n; i++)
+        slow_add(slow, p[i]);
+    for (size_t i = 0; i + 2 < n; i++) {
+        slow->facts.bare_lf |= p[i] == '\n';
+        slow->facts.bare_cr |= p[i] == '\r';
+    }
+}
+
+static void slow_read(struct slow *slow, const char *wire)
+{
+    *slow = (struct slow){.head = SIZE_MAX};
+    for (size_t start = 0, i = 2;; i++) {
+        if (wire[i - 2] != '\r' || wire[i - 1] != '\n' || i < start + 2)
+            continue;
+        slow->used = i;
+        if (i - start == 3 && wire[start] == '.')
+            break;
+        slow_line(slow, wire + start, i - start);
+        start = i;
+    }
+    if (slow->head == SIZE_MAX)
+        slow->head = slow->n;
+    slow->facts.size = slow->n;
+}
+
+static uint64_t draw(uint64_t *seed, uint64_t below)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (*seed >> 33) % below;
+}
+
+/* Lines of all lengths out of few characters, so that what is odd often meets. */
+static size_t make_wire(char *wire, uint64_t *seed, size_t room)
+{
+    static const char odd[] = {'\r', '\n', '.', '\xe9', '.', '\r', '\n', '-'};
+    size_t n = 0, oddity = 1 + draw(seed, 60);
+    while (n + 1100 < room && draw(seed, 60) > 0) {
+        size_t line = draw(seed, 20) ? draw(seed, 90) : 985 + draw(seed, 30);
+        for (size_t i = 0; i < line; i++)
+            wire[n++] = draw(seed, 64) < 64 - oddity ? 'x' : odd[draw(seed, sizeof odd)];
+        memcpy(wire + n, "\r\n", 2);
+        n += 2;
+        if (draw(seed, 6) == 0)
+            wire[n++] = '.';
+    }
+    memcpy(wire + n, "\r\n.\r\nQUIT\r\n", 11);
+    return n + 11;
+}
+
+static void test_random_messages(void **state)
+{
+    (void)state;
+    static char wire[8192];
+    static struct slow slow;
+    uint64_t seed = 7;
+    for (int round = 0; round < 4000; round++) {
+        size_t total = make_wire(wire, &seed, sizeof wire);
+        slow_read(&slow, wire);
+        size_t first = draw(&seed, total), second = first + draw(&seed, total - first);
+        struct outcome outcome = feed(wire, total, first, second);
+        assert_int_equal(outcome.used, slow.used);
+        assert_true(outcome.parts.head == XXH3_64bits(slow.message, slow.head));
+        assert_true(outcome.parts.body == XXH3_64bits(slow.message + slow.head, slow.n - slow.head));
+        assert_int_equal(outcome.facts.size, slow.facts.size);
+        assert_int_equal(outcome.facts.bare_cr, slow.facts.bare_cr);
+        assert_int_equal(outcome.facts.bare_lf, slow.facts.bare_lf);
+        assert_int_equal(outcome.facts.long_line, slow.facts.long_line);
+        assert_int_equal(outcome.facts.undoubled_dot, slow.facts.undoubled_dot);
+        assert_int_equal(outcome.facts.eight_bit, slow.facts.eight_bit);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sound_messages),
         cmocka_unit_test(test_faults_are_told_and_end_nothing),
         cmocka_unit_test(test_line_lengths),
+        cmocka_unit_test(test_random_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
