@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #define FILE_NAME   "fresh.log"
 #define BLOCK       4096
@@ -124,8 +123,8 @@ void fresh_log_close(struct fresh_log *log)
 
 static uint64_t checksum(const struct fresh_log *log, const uint8_t *frame, size_t used)
 {
-    XXH64_hash_t head = XXH3_64bits_withSeed(frame, FRAME_HEAD - 8, log->seed);
-    return XXH3_64bits_withSeed(frame + FRAME_HEAD, used - FRAME_HEAD, head);
+    uint64_t head = str_hash_seeded(str_make((const char *)frame, FRAME_HEAD - 8), log->seed);
+    return str_hash_seeded(str_make((const char *)frame + FRAME_HEAD, used - FRAME_HEAD), head);
 }
 
 void fresh_log_begin(struct fresh_log *log, uint64_t first_seq)
