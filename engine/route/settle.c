@@ -1,7 +1,6 @@
 /* settle.c - see settle.h. */
 #include "engine/route/settle.h"
 
-#include "engine/route/lane.h"
 #include "engine/route/path.h"
 
 #define WORDS_SLAB_MIN 512   /* bytes of replies and names in one block: of the first recipients of a step, */
@@ -155,5 +154,4 @@ void settle_flush(struct router *router)
     router->settled = NULL;
     settle_close_words(router);
     store_settle(router->store, list);
-    lane_feed_starved(router);
 }

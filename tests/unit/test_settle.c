@@ -1,6 +1,10 @@
 /* test_settle.c - what is made of a verdict (settle.h), and of a connection that failed (carrier.c). */
+/* First: it sets uthash up its own way, which nothing here depends on. */
+#include "queue/store_internal.h"
+
 #include "engine/route/carrier.c" /* NOLINT(bugprone-suspicious-include): carrier_failed */
 
+#include "engine/route/lane.h"
 #include "engine/route/settle.h"
 
 #include <setjmp.h>
@@ -159,6 +163,40 @@ static void test_tls_failure(void **state)
     assert_true(host_is_plain(&f->router, &carrier.address));
 }
 
+/* While too much is settled and not durable, nothing more is taken; transactional mail has its reserve. */
+static void test_gate(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct store *store = calloc(1, sizeof *store);
+    assert_non_null(store);
+    store->settings.workers = 2;
+    store->taker_inbox = inbox_create(&err);
+    f->router.store = store;
+    f->router.worker_count = 2;
+    f->router.starved.tail = &f->router.starved.head;
+    struct lane bulk = {.router = &f->router, .state = LANE_DOOMED, .want = 32};
+    struct lane quick = {
+        .router = &f->router, .state = LANE_DOOMED, .want = 32, .class_ = CLASS_TRANSACTIONAL};
+    atomic_store(&store->figures.settle_backlog, 2 * WORKER_TAKEN_MAX);
+    lane_want(&bulk);
+    lane_want(&quick);
+    assert_false(bulk.taking);
+    assert_true(quick.taking);
+    lane_feed_starved(&f->router);
+    assert_false(bulk.taking);
+    atomic_store(&store->figures.settle_backlog, 2 * WORKER_TAKEN_MAX - 1);
+    lane_feed_starved(&f->router);
+    assert_true(bulk.taking);
+    assert_null(f->router.starved.head);
+    for (struct inbox_node *node = inbox_take(store->taker_inbox), *next; node != NULL; node = next) {
+        next = node->next;
+        free(node);
+    }
+    inbox_destroy(store->taker_inbox);
+    free(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +204,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_giving_up, fixture_make, fixture_free),
         cmocka_unit_test_setup_teardown(test_words, fixture_make, fixture_free),
         cmocka_unit_test_setup_teardown(test_tls_failure, fixture_make, fixture_free),
+        cmocka_unit_test_setup_teardown(test_gate, fixture_make, fixture_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
