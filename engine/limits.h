@@ -58,7 +58,7 @@
 /* HTTP. */
 #define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
 #define HTTP_BACKLOG         1024
-#define HTTP_MEMORY_MAX      (64 * 1024) /* a connection's buffers: header and a piece of the body */
+#define HTTP_MEMORY_MAX      (16 * 1024) /* a connection's buffers: header and a piece of the body */
 #define HTTP_BODY_MAX        (64 * 1024) /* of a handler's request; uploads have no limit */
 #define HTTP_SEGMENTS_MAX    8           /* of a path */
 #define HTTP_PARAMETERS_MAX  16          /* of a query */

@@ -410,11 +410,12 @@ void *upload_begin(struct intake *intake, struct http_request *request, struct s
         http_fail(request, 503, "stopping", "postriderd is shutting down: send this again later");
         return NULL;
     }
-    struct upload *upload = calloc(1, sizeof *upload);
+    struct upload *upload = malloc(sizeof *upload);
     if (upload == NULL) {
         http_fail(request, 500, "failed", "no memory for the request");
         return NULL;
     }
+    memset(upload, 0, offsetof(struct upload, reader));
     upload->waiter.go = on_place;
     upload->intake = intake;
     upload->request = request;

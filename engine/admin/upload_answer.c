@@ -18,8 +18,8 @@ void upload_leave_all(struct upload *upload)
     upload_leave_place(upload);
 }
 
-/* {"error":{"line","code","reason"},"jobs":[…]}, and what was rejected if that is why. Jobs that were accepted
- * though the store did not take one before them follow in "later", each with its line. */
+/* {"error":{"line","code","reason"},"jobs":[…]}, and what was rejected if that is why. Jobs that were
+ * accepted though the store did not take one before them follow in "later", each with its line. */
 static void answer_failure(struct upload *upload)
 {
     struct upload_failure *failure = &upload->failure;

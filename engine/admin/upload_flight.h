@@ -1,10 +1,10 @@
 /* upload_flight.h - the jobs of an upload that are whole and with the store. Private to upload*.c.
  *
  * Many are there at once, so that one commit takes many; their answers are noted in the order of the body.
- * The bounds are UPLOAD_FLYING_MAX, UPLOAD_FLYING_BYTES and, over all uploads, INTAKE_FLYING_MAX, beyond which
- * an upload has one at a time. HTTP's thread launches, waits and lands; the store's threads only count down,
- * and wake the request that waits for that. A client that leaves meanwhile leaves them behind: what was given
- * to the store is committed, and the last one to come back frees the upload. */
+ * The bounds are UPLOAD_FLYING_MAX, UPLOAD_FLYING_BYTES and, over all uploads, INTAKE_FLYING_MAX, beyond
+ * which an upload has one at a time. HTTP's thread launches, waits and lands; the store's threads only count
+ * down, and wake the request that waits for that. A client that leaves meanwhile leaves them behind: what was
+ * given to the store is committed, and the last one to come back frees the upload. */
 #ifndef POSTRIDER_ADMIN_UPLOAD_FLIGHT_H
 #define POSTRIDER_ADMIN_UPLOAD_FLIGHT_H
 

@@ -33,7 +33,6 @@ struct upload {
     enum waiting waiting;
     enum admit_result result; /* of the window that was waited for */
     struct ndjson lines;
-    struct rcpt_reader reader;
     struct upload_job job;
     size_t job_bytes; /* its lines since the last window */
     struct flights flights;
@@ -47,6 +46,7 @@ struct upload {
     struct buf whole;
     json_t *recipients;
     size_t at;
+    struct rcpt_reader reader; /* the last: it is large, and makes itself ready */
 };
 
 /* Gives the place for large bodies to the next one, if it has one. */

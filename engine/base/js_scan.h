@@ -32,8 +32,8 @@ static inline bool js_scan_char(struct js_scan *scan, char c)
 /* Behind an opening quote: takes the string and its closing quote. One without escapes is a view of the text,
  * another lies in `room`, which has as many bytes as the text from scan->p on. */
 bool js_scan_string(struct js_scan *scan, char *room, struct str *out);
-/* A number without fraction and exponent, of at most JS_SCAN_DIGITS, or true or false: its text, which is also
- * how jansson's value would be written. */
+/* A number without fraction and exponent, of at most JS_SCAN_DIGITS, or true or false: its text, which is
+ * also how jansson's value would be written. */
 #define JS_SCAN_DIGITS 18
 bool js_scan_plain(struct js_scan *scan, struct str *out);
 

@@ -1,7 +1,6 @@
 /* settle.c - see settle.h. */
 #include "engine/route/settle.h"
 
-#include "engine/route/lane.h"
 #include "engine/route/path.h"
 
 #define WORDS_SLAB_MIN 512   /* bytes of replies and names in one block: of the first recipients of a step, */
@@ -98,8 +97,10 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
         return;
     }
     if (why->wait_s > 0) {
-        taken->next_ms = wall_ms + prng_jitter(&router->prng, (int64_t)why->wait_s * MS_PER_S, 0) +
-                         (int64_t)prng_below(&router->prng, MS_PER_S);
+        /* Not before the time the receiver named, and not all that heard it at once. */
+        int64_t wait_ms = (int64_t)why->wait_s * MS_PER_S;
+        int64_t spread_ms = wait_ms / 10 > MS_PER_S ? wait_ms / 10 : MS_PER_S;
+        taken->next_ms = wall_ms + wait_ms + (int64_t)prng_below(&router->prng, (uint64_t)spread_ms);
         return;
     }
     struct retry_next next = retry_next(router->retry, why->status, why->greylisted, taken->attempts,
@@ -124,8 +125,8 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
         taken->outcome = OUTCOME_BOUNCED;
     else
         settle_deferred(router, taken, why, where);
-    if (where->path != NULL)
-        path_count(where->path, why->outcome);
+    if (where->path != NULL) /* a deferral that gives up is a failure */
+        path_count(where->path, taken->outcome == OUTCOME_BOUNCED ? VERDICT_FAILED : why->outcome);
     settle_add(router, taken);
 }
 
@@ -153,5 +154,4 @@ void settle_flush(struct router *router)
     router->settled = NULL;
     settle_close_words(router);
     store_settle(router->store, list);
-    lane_feed_starved(router);
 }
