@@ -31,7 +31,7 @@ PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all lint bench install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all lint bench compare install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -44,6 +44,7 @@ help:
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
+#: make compare      against other engines on this machine (root: a network of its own)
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean
 programs: $(PROGRAMS)
@@ -102,6 +103,9 @@ lint: deps-lint
 bench: deps-bench
 	@$(MAKE) --no-print-directory -j2 programs $(BENCH_PROGRAMS)
 	@$(PY) bench/run.py --build $B --json $B/bench.json --svg $B/bench.svg $(BENCH)
+compare: deps-compare
+	@$(MAKE) --no-print-directory -j2 programs $B/load
+	@$(PY) bench/compare.py --build $B --json $B/compare.json $(COMPARE)
 install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider
