@@ -66,8 +66,8 @@ static bool submit_connect(struct io *io, struct io_conn *conn)
     return true;
 }
 
-/* The kernel takes 0.25 us less for a send of one piece than for a sendmsg of one, and each further piece costs it
- * 0.04 us (6.18, loopback): more than to copy a small message together. */
+/* The kernel takes 0.25 us less for a send of one piece than for a sendmsg of one, and each further piece
+ * costs it 0.04 us (6.18, loopback): more than to copy a small message together. */
 static void gather(struct io *io, struct io_conn *conn)
 {
     if (conn->iov_left < 2 || conn->to_send > IO_GATHER_BYTES || io->gathers_free == 0 ||
@@ -447,9 +447,9 @@ void io_wait(struct io *io, struct inbox *inbox, int64_t timeout_ns)
     enter(io, inbox, timeout_ns);
 }
 
-/* What a completion belongs to was last touched when the operation began, thousands of others ago: it is fetched
- * while those before it run, then what its owner wants besides. Inline, or gcc drops it for being without effect.
- */
+/* What a completion belongs to was last touched when the operation began, thousands of others ago: it is
+ * fetched while those before it run, then what its owner wants besides. Inline, or gcc drops it for being
+ * without effect. */
 __attribute__((always_inline)) static inline void fetch(const struct io *io, unsigned i, unsigned n)
 {
     if (i + 2 * FETCH_AHEAD < n) {

@@ -129,8 +129,9 @@ static struct taken *pool_cut(struct strand *strand, unsigned rcpts_max, unsigne
     return first;
 }
 
-/* What waited among thousands is in no near cache: who comes next is fetched now, and the one after that comes
- * near enough to be asked for its recipient the next time. Inline, or gcc drops it for being without effect. */
+/* What waited among thousands is in no near cache: who comes next is fetched now, and the one after that
+ * comes near enough to be asked for its recipient the next time. Inline, or gcc drops it for being without
+ * effect. */
 __attribute__((always_inline)) static inline void pool_fetch_next(const struct flow *flow)
 {
     const struct strand *next = flow->turn;
