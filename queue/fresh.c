@@ -25,6 +25,12 @@ bool fresh_init(struct store *store, struct err *err)
     fresh->landed = fresh->inbox ? inbox_create(err) : NULL;
     if (fresh->landed == NULL || !fresh_log_open(&fresh->log, store->env.directory, err))
         return false;
+    /* A queue that has applied nothing yet still has its first row; another's jobs were sent long ago. */
+    if (store->writer.meta.fresh_seq == 0 && fresh_log_first(&fresh->log) > 1)
+        return err_set(err, EINVAL,
+                       "%s/fresh.log holds jobs of a queue whose data.mdb is gone: restore that, or delete "
+                       "fresh.log too for an empty queue",
+                       store->env.directory);
     fresh->main = env_read(&store->env);
     if (fresh->main == NULL)
         return err_set(err, ENOMEM, "no memory to read the queue in %s", store->env.directory);

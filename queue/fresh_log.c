@@ -288,6 +288,20 @@ static const uint8_t *frame_at(const struct fresh_log *log, struct view *view, u
                                                                                                   : NULL;
 }
 
+uint64_t fresh_log_first(struct fresh_log *log)
+{
+    uint64_t first = 0;
+    struct view view = {0};
+    size_t used;
+    for (uint64_t at = BLOCK; at < log->size;) {
+        const uint8_t *frame = frame_at(log, &view, at, &used);
+        if (frame != NULL && (first == 0 || get_be64(frame + 8) < first))
+            first = get_be64(frame + 8);
+        at += frame ? ROUND_UP(used) : BLOCK;
+    }
+    return first;
+}
+
 static int by_seq(const void *a, const void *b)
 {
     const struct fresh_frame *x = a, *y = b;

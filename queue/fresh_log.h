@@ -48,6 +48,9 @@ void fresh_log_begin(struct fresh_log *log, uint64_t first_seq);
 void fresh_log_add(struct fresh_log *log, struct str row);
 bool fresh_log_commit(struct fresh_log *log, uint64_t applied);
 
+/* The number of the first row in the file, 0: there is none. Before fresh_log_read. */
+uint64_t fresh_log_first(struct fresh_log *log);
+
 /* Once, at the start: every row above `after`, in order; the view is valid during the visit. Returns the
  * number of the last row, or `after`. *lost: rows are missing between. */
 typedef void fresh_log_visit(uint64_t seq, struct str row, void *user);

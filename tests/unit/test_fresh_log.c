@@ -102,7 +102,7 @@ static void change_file(uint64_t at, const void *bytes, size_t n)
 
 static void flip(uint64_t at)
 {
-    uint8_t byte;
+    uint8_t byte = 0;
     int fd = open(path, O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0 && pread(fd, &byte, 1, (off_t)at) == 1);
     byte ^= (uint8_t)(1u << prng_below(&prng, 8));

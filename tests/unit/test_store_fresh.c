@@ -302,6 +302,35 @@ static void not_purged_before(void **state)
     world_end(&w);
 }
 
+/* Without its data.mdb, jobs that ended long ago would look like new ones. */
+static void not_anothers(void **state)
+{
+    struct world w, copy;
+    struct err err = {0};
+    char path[600];
+    (void)state;
+    fresh_make(&w);
+    for (unsigned n = 0; n < 3; n++) {
+        world_small_job(&w, 1, 1);
+        world_run(&w);
+        world_settle(&w, OUTCOME_DELIVERED);
+    }
+    assert_int_equal(waiting(&w), 0);
+    copy_make(&copy, &w);
+    snprintf(path, sizeof path, "%s/data.mdb", copy.directory);
+    assert_int_equal(unlink(path), 0);
+    copy.settings.directory = copy.directory;
+    assert_null(store_open(&copy.settings, copy.now, &err));
+    assert_non_null(strstr(err.text, "data.mdb is gone"));
+    snprintf(path, sizeof path, "%s/fresh.log", copy.directory);
+    assert_int_equal(unlink(path), 0);
+    world_open(&copy);
+    world_run(&copy);
+    assert_int_equal(copy.taken_n, 0);
+    world_end(&copy);
+    world_end(&w);
+}
+
 /* ---- who asks sees it ---- */
 
 static void is_seen(void **state)
@@ -567,6 +596,7 @@ int main(void)
         cmocka_unit_test(is_steered),     cmocka_unit_test(waits_for_its_time),
         cmocka_unit_test(keys_hold),      cmocka_unit_test(many),
         cmocka_unit_test(lanes_add_up),   cmocka_unit_test(not_purged_before),
+        cmocka_unit_test(not_anothers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
