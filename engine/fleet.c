@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -88,6 +89,9 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
     if (failed != 0)
         return err_set(err, failed, "cannot start a worker thread: %s", strerror(failed));
     member->started = true;
+    char name[16]; /* as top and perf show it */
+    snprintf(name, sizeof name, "worker %u", index);
+    pthread_setname_np(member->thread, name);
     while (sem_wait(&member->up) != 0) /* bounded: creating a ring either works or fails */
         continue;
     if (member->worker == NULL) {
