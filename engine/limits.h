@@ -123,6 +123,17 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define SESSIONS_MAX           65536   /* of all workers together */
 #define DNS_CACHE_MAX          50000   /* answers kept by one worker: some 30 MB */
 #define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
+#define LEND_LOOK_MS           100     /* how often a worker looks whether lending pays */
+#define LEND_BUSY_MIN          900     /* thousandths of a core from which it is saturated, */
+#define LEND_BUSY_LOOKS        2       /* so often in a row */
+#define LEND_BUSY_MAX          500     /* up to which another has time to spare */
+#define LEND_SPARE_LOOKS       10      /* so often in a row the lender itself has: the loan ends */
+#define LEND_BACKLOG           64      /* recipients that a pool must have waiting */
+#define LOANS_MAX              256     /* lent by one worker */
+#define LOAN_LEAST             8       /* recipients handed over at once, at least */
+#define LOAN_TAKE_MAX          1024    /* and at most */
+#define LOAN_AHEAD_MS          200     /* of a path with a rate, what goes in so long */
+#define LOAN_IDLE_MS           500     /* after which a loan without recipients ends */
 #define TURN_MESSAGES          20      /* that a connection carries before it makes room for another pool */
 #define LINE_LOOK_MS           200     /* how often who waits for any session looks whether one is free */
 #define REQUEUE_MAX            3       /* times that a lost connection gives a recipient back at once */

@@ -3,6 +3,7 @@
 
 #include "engine/route/flow.h"
 #include "engine/route/lane_route.h"
+#include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
@@ -44,6 +45,31 @@ static struct lane *lane_create(struct router *router, const struct store_lane_m
     return lane;
 }
 
+struct lane *lane_borrow(struct loan *loan)
+{
+    struct pool *pool = loan->shadow;
+    struct router *router = pool->path->router;
+    struct lane *lane = calloc(1, sizeof *lane + 1);
+    struct strand *strand = calloc(1, sizeof *strand);
+    if (lane != NULL && strand != NULL) {
+        lane->router = router;
+        lane->state = LANE_ROUTED;
+        lane->loan = loan;
+        lane->want = WANT_FIRST;
+        lane->tenant = config_tenant_of(router->config, STR("default"));
+        lane->fresh_until_ns = INT64_MAX;
+        *strand = (struct strand){.lane = lane, .source = loan->source, .tail = &strand->head};
+        lane->strands = strand;
+        if (pool_join(pool, strand)) {
+            lane->strand_count = 1;
+            return lane;
+        }
+    }
+    free(lane);
+    free(strand);
+    return NULL;
+}
+
 /* Transactional mail waits before bulk. */
 static void lane_line_up(struct lane *lane, struct lane_line *line)
 {
@@ -75,7 +101,10 @@ static void lane_free(struct lane *lane)
     dns_cancel(&lane->query);
     wheel_cancel(&router->wheel, &lane->timer);
     lane_unroute(lane);
-    HASH_DEL(router->lanes, lane);
+    if (lane->loan != NULL)
+        lane->loan->lane = NULL;
+    else
+        HASH_DEL(router->lanes, lane);
     free(lane->doom);
     free(lane);
 }
@@ -186,7 +215,10 @@ void lane_want(struct lane *lane)
     lane->asked_path = path;
     if (path != NULL)
         path->asked += lane->asked;
-    store_take(router->store, lane->id, lane->asked, router->index);
+    if (lane->loan != NULL)
+        loan_want(lane->loan, lane->asked);
+    else
+        store_take(router->store, lane->id, lane->asked, router->index);
 }
 
 void lane_feed_starved(struct router *router)
@@ -252,6 +284,8 @@ static struct strand *lane_choose(struct lane *lane, const struct taken *taken)
 {
     const struct config *config = lane->router->config;
     uint64_t total = 0;
+    if (lane->strand_count == 1)
+        return pool_is_open(lane->strands[0].pool) ? &lane->strands[0] : NULL;
     for (unsigned i = 0; i < lane->strand_count; i++) {
         struct strand *strand = &lane->strands[i];
         if (!pool_is_open(strand->pool))
@@ -262,7 +296,7 @@ static struct strand *lane_choose(struct lane *lane, const struct taken *taken)
     }
     if (total == 0)
         return NULL;
-    uint64_t at = lane->strand_count > 1 ? prng_below(&lane->router->prng, total) : 0;
+    uint64_t at = prng_below(&lane->router->prng, total);
     for (unsigned i = 0; i < lane->strand_count; i++) {
         if (!pool_is_open(lane->strands[i].pool))
             continue;
@@ -287,14 +321,14 @@ static void lane_place(struct lane *lane, struct taken *taken, bool front)
         strand_add(strand, taken, front);
 }
 
-void lane_filled(struct router *router, struct store_taken_msg *msg)
+/* An answer to what it asked for has come. */
+static void lane_fill(struct lane *lane, struct taken *list, unsigned count, bool idle)
 {
-    struct lane *lane = lane_find(router, msg->lane);
-    struct taken *list = msg->list;
+    struct router *router = lane->router;
     struct path *path = lane->asked_path;
-    router->taken += msg->count;
+    router->taken += count;
     router->asked -= lane->asked;
-    if (msg->count == lane->asked && lane->want < LANE_TAKE_MAX)
+    if (count == lane->asked && lane->want < (lane->loan ? LOAN_TAKE_MAX : LANE_TAKE_MAX))
         lane->want *= 2;
     if (path != NULL)
         path->asked -= lane->asked;
@@ -303,19 +337,30 @@ void lane_filled(struct router *router, struct store_taken_msg *msg)
     lane->taking = false;
     /* Handed over meanwhile: it is another worker's now. */
     bool gone = lane->state == LANE_RESOLVING && !lane->asking;
-    lane->idle = gone || (msg->idle && !lane->renewed);
-    if (lane->state == LANE_HELD && msg->count > 0)
+    lane->idle = gone || (idle && !lane->renewed);
+    if (lane->state == LANE_HELD && count > 0)
         lane->sampled = true;
     while (list != NULL) {
         struct taken *taken = list;
         list = taken->next;
-        taken->worker = NULL;
         lane_place(lane, taken, false);
     }
     lane_want(lane);
     if (path != NULL)
         lane_feed_path(path);
     lane_check(lane);
+}
+
+void lane_filled(struct router *router, struct store_taken_msg *msg)
+{
+    for (struct taken *taken = msg->list; taken != NULL; taken = taken->next)
+        taken->worker = NULL;
+    lane_fill(lane_find(router, msg->lane), msg->list, msg->count, msg->idle);
+}
+
+void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over)
+{
+    lane_fill(lane, list, count, over || lane->router->stopping);
 }
 
 void lane_arrived(struct lane *lane, unsigned n)
@@ -351,6 +396,13 @@ void lane_drop_job(struct router *router, uint64_t job)
             strand_drop_job(&lane->strands[i], job);
         lane_want(lane); /* other jobs' recipients have room now */
     }
+    for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
+        if (loan->lane == NULL)
+            continue;
+        strand_drop_job(&loan->lane->strands[0], job);
+        lane_want(loan->lane);
+    }
+    loan_drop_job(router, job);
 }
 
 /* ---- coming and going ---- */

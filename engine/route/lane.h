@@ -12,6 +12,10 @@
 void lane_announced(struct router *router, const struct store_lane_msg *msg, struct dns_mx *mx);
 /* STORE_TAKEN. */
 void lane_filled(struct router *router, struct store_taken_msg *msg);
+/* A lane that takes from another worker, for the pool that was lent (loan->shadow). NULL: no memory. */
+struct lane *lane_borrow(struct loan *loan);
+/* The other worker's answer; over: there will be no more. */
+void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over);
 /* STORE_DROP_JOB: gives back what waits of this job. */
 void lane_drop_job(struct router *router, uint64_t job);
 

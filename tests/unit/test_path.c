@@ -122,17 +122,18 @@ static void test_failures_shrink_the_window_by_fractions(void **state)
         path_connected(path);
         path_connection_over(path, true, PATH_END_FINE);
     }
-    assert_true(path->window >= 64 && path->window < 65);
+    assert_int_equal(ledger_window(path->ledger), 64);
     for (unsigned i = 0; i < 4; i++) {
         path_connecting(path);
         path_connection_over(path, false, PATH_END_FAILED);
     }
-    assert_true(path->window > 19 && path->window < 22);
+    assert_in_range(ledger_window(path->ledger), 19, 21);
     for (unsigned i = 0; i < 50; i++) {
         path_connecting(path);
         path_connection_over(path, false, PATH_END_FAILED);
     }
-    assert_true(path->window >= 1); /* never none: somebody must find out that it works again */
+    assert_true(ledger_window(path->ledger) >=
+                1); /* never none: somebody must find out that it works again */
     says(path, PATH_CONNECT, "");
     fixture_free(&f);
 }
@@ -207,7 +208,7 @@ static void test_rate_of_the_last_minute(void **state)
     assert_in_range(path_rate_1m(path), 280, 310);
     pass(&f, 120000);
     assert_int_equal(path_rate_1m(path), 0);
-    assert_int_equal(path->delivered, 900);
+    assert_int_equal(path->figures.delivered, 900);
     path_sweep(&f.router); /* nothing worth remembering */
     assert_int_equal(f.router.site_count, 0);
     fixture_free(&f);
@@ -220,7 +221,8 @@ static void test_message_rate(void **state)
     fixture_make(&f, "sites: [{name: default, max_rate: 60/min}]\n");
     struct path *path = fixture_path(&f);
     says(path, PATH_SEND, "");
-    path_sent(path);
+    assert_true(path_send(path));
+    assert_false(path_send(path));
     says(path, PATH_SEND, "max_rate");
     says(path, PATH_CONNECT, "max_rate");
     pass(&f, 1000);
