@@ -23,8 +23,11 @@ ENGINE := $(filter-out engine/main.c,$(wildcard engine/*.c engine/*/*.c)) $(wild
 UNIT := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_PARTS := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 WORLD := $(wildcard bench/world/*.c)
+LOAD := $(wildcard bench/load/*.c)
+RAW := $(wildcard bench/raw/*.c) $(filter-out bench/load/main.c bench/load/http.c $(wildcard bench/load/verb_*.c),$(LOAD))
 TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
 PROGRAMS := $B/postriderd $B/postrider $B/world
+BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
 .PHONY: all help programs units man demo test test-unit test-integration test-all lint bench install clean deps-%
@@ -39,11 +42,11 @@ help:
 #: make test-all     the same, and under ASan+UBSan, and under TSan
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make man          the manual pages, into build/man/
-#: make bench        the figures of the README, measured here
+#: make bench        what this machine does; BENCH="--help" explains
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT) $B/render
+units: $(UNIT) $B/render $(BENCH_PROGRAMS)
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -58,6 +61,10 @@ $B/postrider: $(call obj,$(TOOLS)) $B/libpostrider.a
 $B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/load: $(call obj,$(LOAD)) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/raw: $(call obj,$(RAW)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -90,8 +97,8 @@ test-all: test
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench
-	@$(MAKE) --no-print-directory -j2 programs
-	@$(PY) bench/run.py --build $B $(BENCH)
+	@$(MAKE) --no-print-directory -j2 programs $(BENCH_PROGRAMS)
+	@$(PY) bench/run.py --build $B --json $B/bench.json --svg $B/bench.svg $(BENCH)
 install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider

@@ -287,6 +287,7 @@ static void open_store(struct bench *bench, const char *directory)
                                       .reserve = 64 << 20,
                                       .lifetime_ms = 4 * 24 * 3600 * 1000LL,
                                       .retain_ms = 7 * 24 * 3600 * 1000LL,
+                                      .hold_ms = FRESH_HOLD_MS,
                                       .workers = 1};
     bench->store = store_open(&settings, clock_now(), &err);
     bench->inbox = inbox_create(&err);

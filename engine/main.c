@@ -101,6 +101,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .reserve = config->queue.reserve,
         .lifetime_ms = config->queue.lifetime_ms,
         .retain_ms = config->queue.retain_ms,
+        .hold_ms = FRESH_HOLD_MS,
         .workers = workers,
     };
     daemon->store = store_open(&store, now, err);

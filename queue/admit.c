@@ -28,7 +28,7 @@ static void begin(struct admit *admit, struct change *c)
 {
     uint32_t batches = admit->row.batches;
     admit->row.batches = 0; /* counted as they are written */
-    bool small = admit->final && admit_rows(admit) <= SMALL_ADMIT_ROWS;
+    bool small = admit->final && (admit->fresh.landed || admit_rows(admit) <= SMALL_ADMIT_ROWS);
     admit->row.own_content = small && !content_is_shared(c, admit->row.content_hash);
     change_job_new(c, admit->job, &admit->row);
     admit->row.batches = batches;
@@ -164,7 +164,8 @@ static void list(struct admit *admit, struct change *c)
 
 bool admit_write(struct admit *admit, struct change *c)
 {
-    if (admit->final && admit->key.set && key_taken(c, &admit->key)) {
+    if (admit->final && admit->key.set && !admit->fresh.landed &&
+        (!fresh_key_hold(admit) || key_taken(c, &admit->key))) {
         admit->result = ADMIT_KEY_TAKEN;
         return true;
     }

@@ -57,7 +57,7 @@ struct sweep_msg { /* WRITER_SWEEP, made with the admit so that giving up cannot
 
 struct admit {
     struct inbox_node node;  /* WRITER_ADMIT */
-    struct admit *next;      /* in the writer's queue */
+    struct admit *next;      /* in the writer's queue, or the fresh writer's */
     bool in_change, written; /* the writer's: it has a part in this change; that part is the last */
     struct store *store;
     uint64_t job;
@@ -76,7 +76,15 @@ struct admit {
     enum admit_result result;
     admit_done *done;
     void *user;
+    atomic_uint references; /* its caller's, and the store's own while it is fresh */
+    bool key_held;          /* in the table of keys under way */
+    UT_hash_handle key_hh;
+    struct fresh_job fresh;
 };
+
+/* Calls `done`, which may free it. On the thread that committed or refused it. */
+void admit_complete(struct admit *admit, enum admit_result result);
+void admit_unref(struct admit *admit);
 
 /* pack.c: sorts the window by domain and packs it into batches. False: no memory. */
 bool window_pack(struct admit *admit);

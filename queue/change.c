@@ -15,6 +15,8 @@ bool change_begin(struct change *c, struct now now)
     c->now = now;
     c->rc = 0;
     c->rows = 0;
+    c->must = false;
+    c->fresh_accepted = c->fresh_jobs = 0;
     c->meta = store->writer.meta;
     c->event.max = c->scratch.max = VALUE_MAX;
     buf_clear(&c->event);
@@ -109,7 +111,7 @@ void change_allow(struct change *c, unsigned percent)
 
 bool change_spent(struct change *c)
 {
-    return c->rc != 0 || c->rows >= c->rows_allowed || clock_now().mono_ns >= c->deadline_ns;
+    return c->rc != 0 || (!c->must && (c->rows >= c->rows_allowed || clock_now().mono_ns >= c->deadline_ns));
 }
 
 static void row_copy(struct change *c, struct job_row *row)

@@ -67,7 +67,9 @@ struct change {
     int64_t begun_ns, deadline_ns;
     int rc;
     unsigned rows, rows_allowed;
-    struct meta meta; /* as it will be */
+    bool must;                           /* what is written now is written whole: nothing is spent */
+    uint64_t fresh_accepted, fresh_jobs; /* fresh jobs applied, and their recipients */
+    struct meta meta;                    /* as it will be */
     struct arena arena;
     struct change_job *jobs;
     struct change_lane *lanes;

@@ -42,7 +42,8 @@ bool lane_announce(struct store *store, uint32_t lane, const struct lane_row *ro
     if (lane_find(store, lane) != NULL)
         return true;
     struct store_lane_msg *msg = NULL;
-    if (store->shared.lane_count < LANES_LIVE_MAX)
+    struct inbox *worker = store->workers[store_worker_of(store, row->domain)];
+    if (store->shared.lane_count < LANES_LIVE_MAX && worker != NULL) /* none while the store opens */
         msg = calloc(1, sizeof *msg);
     if (msg == NULL)
         return false;
@@ -53,7 +54,7 @@ bool lane_announce(struct store *store, uint32_t lane, const struct lane_row *ro
     name_copy(msg->tenant, row->tenant);
     name_copy(msg->pool, row->pool);
     name_copy(msg->domain, row->domain);
-    inbox_post(store->workers[store_worker_of(store, row->domain)], &msg->node);
+    inbox_post(worker, &msg->node);
     return true;
 }
 

@@ -26,6 +26,7 @@ struct op {
     struct status_pattern status;
     int64_t started_ms, wait_ms;
     int64_t wait_until_ns; /* 0: not begun */
+    uint64_t after_seq;    /* begins when what landed up to here is applied; 0: at once */
     struct op_at at, trying;
     op_done *done; /* NULL once it has been called */
     void *user;

@@ -59,8 +59,21 @@ static void op_append(struct store *store, struct op *op)
 
 void ops_add(struct store *store, struct op *op)
 {
+    op->after_seq = UINT64_MAX;
     op->next = store->writer.ops;
     store->writer.ops = op;
+}
+
+void ops_wait_for_fresh(struct store *store)
+{
+    struct fresh *fresh = &store->fresh;
+    for (struct op *op = store->writer.ops; op != NULL && op->after_seq == UINT64_MAX; op = op->next) {
+        op->after_seq = fresh->first != NULL ? fresh->collected_seq : 0;
+        uint64_t wanted = atomic_load(&fresh->wanted_seq);
+        while (wanted < op->after_seq &&
+               !atomic_compare_exchange_weak(&fresh->wanted_seq, &wanted, op->after_seq))
+            ;
+    }
 }
 
 void ops_start(struct store *store, enum op_kind kind, uint64_t job)
@@ -126,7 +139,7 @@ static void op_write(struct op *op, struct change *c)
 void ops_write(struct store *store, struct change *c)
 {
     struct op *op = store->writer.ops;
-    if (op == NULL)
+    if (op == NULL || op->after_seq > atomic_load(&store->fresh.applied_seq))
         return;
     if (op->wait_until_ns == 0) {
         op->started_ms = c->now.wall_ms;

@@ -2,7 +2,9 @@
  *
  * Any thread. Each call uses a short read transaction of its own and copies what it returns; long lists are
  * paged by an `after` position, at most READ_ROWS_MAX rows examined a page, so that no read holds up the
- * reuse of pages. What a function returns was committed when it was called. */
+ * reuse of pages. What a function returns was committed when it was called, and whatever was accepted before
+ * the call is seen: small jobs that are still on their way into the tables (fresh.h) are waited for, but by
+ * query_events and query_dsn_due, which give a job's events once they are in the log. */
 #ifndef POSTRIDER_QUEUE_QUERY_H
 #define POSTRIDER_QUEUE_QUERY_H
 

@@ -113,7 +113,7 @@ bool query_deferred(struct store *store, const struct store_filter *filter, stru
     struct deferred d = {.filter = filter};
     if (after->len == sizeof d.at)
         memcpy(d.at, after->data, sizeof d.at);
-    if (!read_begin(&d.read, store))
+    if (!read_begin_all(&d.read, store))
         return false;
     bool more = read_cursor(&d.read, T_BY_STATUS, &d.cursor) && deferred_walk(&d, after, visit, user);
     read_end(&d.read);
@@ -211,7 +211,7 @@ size_t query_address(struct store *store, struct str to, struct rid *list, size_
     size_t at = to.n;
     while (at > 0 && to.p[at - 1] != '@')
         at--;
-    if (at == 0 || to.n - at > sizeof domain || !read_begin(&a.read, store))
+    if (at == 0 || to.n - at > sizeof domain || !read_begin_all(&a.read, store))
         return 0;
     for (size_t i = at; i < to.n; i++)
         domain[i - at] = ascii_lower(to.p[i]);

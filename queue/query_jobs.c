@@ -33,7 +33,7 @@ static void job_fill(uint64_t id, const struct job_row *row, struct job_info *in
 bool query_job(struct store *store, uint64_t job, struct job_info *info)
 {
     struct read read;
-    if (!read_begin(&read, store))
+    if (!read_begin_job(&read, store, job))
         return false;
     const struct job_row *row = read_job(&read, job);
     if (row)
@@ -49,7 +49,7 @@ size_t query_jobs(struct store *store, uint64_t before, struct job_info *list, s
     struct str key, value;
     uint8_t from[KEY_JOB];
     size_t count = 0;
-    if (!read_begin(&read, store))
+    if (!read_begin_all(&read, store))
         return 0;
     key_job(before ? before - 1 : UINT64_MAX, from);
     bool more =
@@ -71,7 +71,7 @@ static size_t statuses(struct store *store, enum count_dimension dimension, uint
     struct str key, value;
     uint8_t from[KEY_COUNTS];
     size_t count = 0;
-    if (!read_begin(&read, store))
+    if (!read_begin_all(&read, store))
         return 0;
     key_counts(dimension, id, 0, from);
     bool more =
@@ -121,7 +121,7 @@ static void *content_join(struct read *read, const uint8_t name[32], size_t size
 void *query_content(struct store *store, uint64_t job, size_t *size)
 {
     struct read read;
-    if (!read_begin(&read, store))
+    if (!read_begin_job(&read, store, job))
         return NULL;
     const struct job_row *row = read_job(&read, job);
     uint8_t name[32];

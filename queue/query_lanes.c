@@ -38,7 +38,7 @@ bool query_lanes(struct store *store, uint32_t *after, lane_visit *visit, void *
     struct str key, value;
     uint8_t from[KEY_LANE];
     bool goes_on = true;
-    if (*after == UINT32_MAX || !read_begin(&read, store))
+    if (*after == UINT32_MAX || !read_begin_all(&read, store))
         return false;
     key_lane(*after + 1, from);
     bool more = read_cursor(&read, T_LANES, &cursor) && read_cursor(&read, T_DUE, &due) &&
@@ -64,7 +64,7 @@ bool query_lane(struct store *store, uint32_t lane, struct lane_info *info)
 {
     struct read read;
     MDB_cursor *due;
-    if (!read_begin(&read, store))
+    if (!read_begin_all(&read, store))
         return false;
     const struct lane_row *row = read_lane(&read, lane);
     bool found = row && read_cursor(&read, T_DUE, &due);
@@ -77,7 +77,7 @@ bool query_lane(struct store *store, uint32_t lane, struct lane_info *info)
 size_t query_domain_lanes(struct store *store, struct str domain, uint32_t *list, size_t n)
 {
     struct read read;
-    if (!read_begin(&read, store))
+    if (!read_begin_all(&read, store))
         return 0;
     size_t count = read_domain_lanes(&read, domain, list, n);
     read_end(&read);

@@ -41,7 +41,7 @@ void rcpt_info_free(struct rcpt_info *info)
 bool query_rcpt(struct store *store, struct rid rid, struct rcpt_info *info)
 {
     struct read read;
-    if (!read_begin(&read, store))
+    if (!read_begin_job(&read, store, rid.job))
         return false;
     bool found = read_info(&read, rid, info);
     read_end(&read);
@@ -104,7 +104,7 @@ bool query_job_rcpts(struct store *store, uint64_t job, const struct rcpt_filter
     struct str key, slots;
     uint8_t from[KEY_SLOTS];
     bool goes_on = true;
-    if (!read_begin(&walk.read, store))
+    if (!read_begin_job(&walk.read, store, job))
         return false;
     rcpt_info_init(&walk.info);
     bool begun = after->job == job;
@@ -134,7 +134,7 @@ bool query_job_failures(struct store *store, uint64_t job, struct rid *after, rc
     uint8_t from[RID_KEY_SIZE];
     struct rcpt_info info;
     bool goes_on = true;
-    if (!read_begin(&read, store))
+    if (!read_begin_job(&read, store, job))
         return false;
     rcpt_info_init(&info);
     bool begun = after->job == job;

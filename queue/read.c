@@ -18,6 +18,22 @@ bool read_begin(struct read *read, struct store *store)
     return read->txn != NULL;
 }
 
+bool read_begin_all(struct read *read, struct store *store)
+{
+    fresh_barrier(store);
+    return read_begin(read, store);
+}
+
+bool read_begin_job(struct read *read, struct store *store, uint64_t job)
+{
+    if (!read_begin(read, store))
+        return false;
+    if (read_job(read, job) != NULL || !fresh_waits(store))
+        return true;
+    read_end(read);
+    return read_begin_all(read, store);
+}
+
 void read_end(struct read *read)
 {
     for (unsigned i = 0; read->batches && i < READ_BATCHES; i++)

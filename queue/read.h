@@ -44,6 +44,9 @@ struct read {
 
 /* False when no reader slot or memory is to be had: logged, and the query finds nothing. */
 bool read_begin(struct read *read, struct store *store);
+/* The same, after all that was accepted is in the tables (fresh_barrier); or, if need be, for one job. */
+bool read_begin_all(struct read *read, struct store *store);
+bool read_begin_job(struct read *read, struct store *store, uint64_t job);
 void read_end(struct read *read);
 
 bool read_get(struct read *read, enum table table, const void *key, size_t size, struct str *value);

@@ -118,6 +118,7 @@ bool meta_encode(const struct meta *meta, struct buf *out)
         add_be64(out, meta->ended[n]);
     add_be64(out, meta->deferred);
     add_be64(out, meta->jobs);
+    add_be64(out, meta->fresh_seq);
     return !out->failed;
 }
 
@@ -126,7 +127,7 @@ bool meta_decode(struct str row, struct meta *meta)
 {
     struct reader r = row_begin(row);
     *meta = (struct meta){.schema = read_be32(&r)};
-    if (r.bad || meta->schema != SCHEMA_VERSION)
+    if (r.bad || meta->schema < 1 || meta->schema > SCHEMA_VERSION)
         return !r.bad;
     meta->next_lane = read_be32(&r);
     meta->next_job = read_be64(&r);
@@ -137,6 +138,8 @@ bool meta_decode(struct str row, struct meta *meta)
         meta->ended[n] = read_be64(&r);
     meta->deferred = read_be64(&r);
     meta->jobs = read_be64(&r);
+    if (meta->schema > 1)
+        meta->fresh_seq = read_be64(&r);
     return row_end(&r);
 }
 

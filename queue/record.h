@@ -18,6 +18,7 @@ struct meta {
     uint64_t next_job, next_op, last_seq;
     uint64_t accepted, ended[RCPT_STATES]; /* ended: by final state; other entries are 0 */
     uint64_t deferred, jobs; /* now: recipients waiting for a retry, visible jobs that have not ended */
+    uint64_t fresh_seq;      /* what landed up to here (fresh.h) is in these tables */
 };
 bool meta_encode(const struct meta *meta, struct buf *out);
 bool meta_decode(struct str row, struct meta *meta);

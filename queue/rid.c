@@ -3,13 +3,15 @@
 
 #include "engine/base/codec.h"
 
-#include <stdio.h>
-
 size_t rid_format(struct rid rid, char text[RID_TEXT_MAX])
 {
-    int n = snprintf(text, RID_TEXT_MAX, "%llu-%u-%u", (unsigned long long)rid.job, (unsigned)rid.batch,
-                     (unsigned)rid.slot);
-    return n < 0 ? 0 : (size_t)n;
+    size_t n = str_put_u64(text, rid.job);
+    text[n++] = '-';
+    n += str_put_u64(text + n, rid.batch);
+    text[n++] = '-';
+    n += str_put_u64(text + n, rid.slot);
+    text[n] = '\0';
+    return n;
 }
 
 /* One decimal number without leading zeros, so that a rid has one text only. */

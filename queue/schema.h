@@ -15,7 +15,7 @@
 #include "queue/rid.h"
 #include "queue/status.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2 /* 1: without meta.fresh_seq; opened, and written as 2 by the next commit */
 
 enum table {
     T_META,    /* "state" -> struct meta */

@@ -164,18 +164,17 @@ static struct fate fate_after(const struct taken *taken, const struct fate *old)
     if (taken->outcome == OUTCOME_RELEASED ||
         (taken->outcome == OUTCOME_EXPIRED && taken->status.class_ == 0))
         return fate_expired(old, taken->lane, taken->at_ms);
-    struct fate fate = {
-        .lane = taken->lane,
-        .attempts = (old ? old->attempts : 0) + !taken->attempt_free,
-        .first_ms = old && old->first_ms ? old->first_ms : taken->at_ms,
-        .last_ms = taken->at_ms,
-        .next_ms = taken->outcome == OUTCOME_DEFERRED ? taken->next_ms : 0,
-        .code = taken->code,
-        .status = taken->status,
-        .reply = cut(str_make(taken->reply, taken->reply ? taken->reply_size : 0), STORED_REPLY_MAX),
-        .mx = cut(taken->mx, REPLY_FIELDS_MAX),
-        .source = cut(taken->source, REPLY_FIELDS_MAX),
-        .site = cut(taken->site, REPLY_FIELDS_MAX)};
+    struct fate fate = {.lane = taken->lane,
+                        .attempts = (old ? old->attempts : 0) + !taken->attempt_free,
+                        .first_ms = old && old->first_ms ? old->first_ms : taken->at_ms,
+                        .last_ms = taken->at_ms,
+                        .next_ms = taken->outcome == OUTCOME_DEFERRED ? taken->next_ms : 0,
+                        .code = taken->code,
+                        .status = taken->status,
+                        .reply = cut(taken->reply, STORED_REPLY_MAX),
+                        .mx = cut(taken->mx, REPLY_FIELDS_MAX),
+                        .source = cut(taken->source, REPLY_FIELDS_MAX),
+                        .site = cut(taken->site, REPLY_FIELDS_MAX)};
     if (fate.next_ms < 1 && taken->outcome == OUTCOME_DEFERRED)
         fate.next_ms = 1; /* 0 means none */
     return fate;

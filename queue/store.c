@@ -26,10 +26,11 @@ static bool meta_load(struct store *store, struct err *err)
         return err_set(err, EINVAL,
                        "the queue in %s has schema %u, newer than this program's %d; upgrade postrider",
                        store->env.directory, (unsigned)meta->schema, SCHEMA_VERSION);
-    else if (!good || meta->schema != SCHEMA_VERSION)
+    else if (!good || meta->schema < 1)
         return err_set(err, EINVAL,
                        "the queue in %s cannot be read: its meta row is damaged; restore it from a backup",
                        store->env.directory);
+    meta->schema = SCHEMA_VERSION;
     return true;
 }
 
@@ -66,10 +67,12 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
         store->writer_inbox = inbox_create(err);
         store->settle_inbox = store->writer_inbox ? inbox_create(err) : NULL;
         store->taker_inbox = store->settle_inbox ? inbox_create(err) : NULL;
-        if (store->taker_inbox != NULL && meta_load(store, err) && taker_init(store, err)) {
+        if (store->taker_inbox != NULL && meta_load(store, err) && taker_init(store, err) &&
+            fresh_init(store, err)) {
             figures_load(store);
             store->writer.next_sweep_ms = now.wall_ms;
             ops_load(store);
+            writer_recover(store, now);
             return store;
         }
     }
@@ -84,6 +87,7 @@ void store_close(struct store *store)
     atomic_store(&store->writer_gone, true);
     if (store->taker_inbox != NULL) {
         writer_free(store);
+        fresh_free(store);
         taker_free(store);
     }
     lanes_free(store);
@@ -111,28 +115,35 @@ static int wait_ms(int64_t until_ns)
     return ms <= 0 ? 0 : ms < 60 * MS_PER_S ? (int)ms : (int)(60 * MS_PER_S);
 }
 
-/* Until something arrives or the time has come. While settles linger, their inbox does not wake the writer.
- */
+/* Until something arrives or the time has come. While settles linger, or fresh jobs are held, their inbox does
+ * not wake the writer. */
 static void writer_wait(struct store *store, int64_t until_ns)
 {
-    bool lingering = store->writer.settles.head != NULL;
-    struct pollfd fds[2] = {{.fd = inbox_fd(store->writer_inbox), .events = POLLIN},
-                            {.fd = inbox_fd(store->settle_inbox), .events = POLLIN}};
-    bool sleep = inbox_sleep(store->writer_inbox) && (lingering || inbox_sleep(store->settle_inbox));
+    struct inbox *inboxes[3] = {store->writer_inbox};
+    struct pollfd fds[3];
+    bool sleep = true;
+    nfds_t n = 1;
+    if (store->writer.settles.head == NULL)
+        inboxes[n++] = store->settle_inbox;
+    if (store->fresh.first == NULL)
+        inboxes[n++] = store->fresh.landed;
+    for (nfds_t i = 0; i < n; i++) {
+        fds[i] = (struct pollfd){.fd = inbox_fd(inboxes[i]), .events = POLLIN};
+        sleep &= inbox_sleep(inboxes[i]);
+    }
     if (sleep)
-        poll(fds, lingering ? 1 : 2, wait_ms(until_ns));
-    inbox_wake(store->writer_inbox);
-    if (!lingering)
-        inbox_wake(store->settle_inbox);
+        poll(fds, n, wait_ms(until_ns));
+    for (nfds_t i = 0; i < n; i++)
+        inbox_wake(inboxes[i]);
 }
 
 static void *writer_main(void *arg)
 {
     struct store *store = arg;
     for (;;) {
-        bool stopping = atomic_load(&store->stopping); /* before the round that finds nothing more */
+        bool stopping = atomic_load(&store->fresh_gone); /* before the round that finds nothing more */
         struct now now = clock_now();
-        int64_t next_ns = store_write_step(store, now);
+        int64_t next_ns = writer_step(store, now);
         if (next_ns <= now.mono_ns && !(stopping && writer_idle(store)))
             continue;
         if (stopping && writer_idle(store))
@@ -159,24 +170,38 @@ static void *taker_main(void *arg)
     return NULL;
 }
 
-static void writer_rouse(struct store *store)
+static void rouse(struct inbox *inbox, unsigned kind)
 {
     struct inbox_node *node = mem_must(sizeof *node);
-    *node = (struct inbox_node){.kind = WRITER_WAKE};
-    inbox_post(store->writer_inbox, node);
+    *node = (struct inbox_node){.kind = kind};
+    inbox_post(inbox, node);
+}
+
+void writer_rouse(struct store *store)
+{
+    rouse(store->writer_inbox, WRITER_WAKE);
 }
 
 bool store_start(struct store *store, struct err *err)
 {
     for (unsigned n = 0; n < store->settings.workers; n++)
         QUEUE_ASSERT(store->workers[n] != NULL);
+    atomic_store(&store->threads, true);
     int rc = pthread_create(&store->writer_thread, NULL, writer_main, store);
     if (rc != 0)
         return err_set(err, rc, "cannot start the queue's thread: %s", strerror(rc));
-    rc = pthread_create(&store->taker_thread, NULL, taker_main, store);
+    rc = pthread_create(&store->fresh.thread, NULL, fresh_main, store);
+    bool lands = rc == 0;
+    if (rc == 0)
+        rc = pthread_create(&store->taker_thread, NULL, taker_main, store);
     store->started = rc == 0;
     if (rc != 0) {
         atomic_store(&store->stopping, true);
+        if (lands) {
+            rouse(store->fresh.inbox, WRITER_WAKE);
+            pthread_join(store->fresh.thread, NULL);
+        }
+        atomic_store(&store->fresh_gone, true);
         writer_rouse(store);
         pthread_join(store->writer_thread, NULL);
         return err_set(err, rc, "cannot start the queue's thread: %s", strerror(rc));
@@ -190,10 +215,11 @@ void store_stop(struct store *store)
         return;
     store->started = false;
     atomic_store(&store->stopping, true);
-    struct inbox_node *node = mem_must(sizeof *node);
-    *node = (struct inbox_node){.kind = TAKER_WAKE};
-    inbox_post(store->taker_inbox, node);
+    rouse(store->taker_inbox, TAKER_WAKE);
     pthread_join(store->taker_thread, NULL);
+    rouse(store->fresh.inbox, WRITER_WAKE);
+    pthread_join(store->fresh.thread, NULL);
+    atomic_store(&store->fresh_gone, true);
     writer_rouse(store);
     pthread_join(store->writer_thread, NULL);
     atomic_store(&store->writer_gone, true);
@@ -245,6 +271,8 @@ bool store_key_find(struct store *store, const uint8_t key_hash[32], struct now 
     uint8_t key[KEY_KEYS];
     struct str row;
     struct key_row found;
+    if (fresh_key_find(store, key_hash, digest, answer)) /* first: what it no longer has, the tables have */
+        return true;
     MDB_txn *txn = env_read(&store->env);
     key_keys(key_hash, 0, key);
     bool ok = txn != NULL && env_get(&store->env, txn, T_KEYS, key, sizeof key, &row) &&

@@ -24,6 +24,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/err.h"
 #include "engine/base/inbox.h"
+#include "engine/base/slab.h"
 #include "engine/limits.h"
 #include "queue/rid.h"
 #include "queue/status.h"
@@ -36,7 +37,8 @@ struct store_settings {
     uint64_t reserve;      /* bytes given up when the disk is full, so that settling goes on */
     int64_t lifetime_ms;   /* of a job that names none */
     int64_t retain_ms;     /* how long an ended job and its events stay */
-    unsigned workers;      /* lanes are shared out by hash of the domain */
+    int64_t hold_ms;  /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
+    unsigned workers; /* lanes are shared out by hash of the domain */
 };
 
 /* Opens, recovers, starts no thread. Errors: locked by another daemon, not writable, of a newer version, … */
@@ -188,14 +190,15 @@ struct taken {
     enum outcome outcome;
     uint16_t code; /* SMTP reply code; 0: local */
     struct status status;
-    bool attempt_free;                /* deferred without using up an attempt (policy, rate) */
-    int64_t next_ms;                  /* DEFERRED: wall */
-    int64_t at_ms;                    /* when it was decided, wall */
-    int32_t delay_ms;                 /* from the start of this attempt */
-    struct str site, source, mx, tls; /* interned by the worker: must outlive it (process life) */
-    char *reply; /* malloc'ed, at most STORED_REPLY_MAX bytes, or NULL; the store frees it */
-    uint16_t reply_size;
-    void *worker; /* the worker's own */
+    bool attempt_free;          /* deferred without using up an attempt (policy, rate) */
+    int64_t next_ms;            /* DEFERRED: wall */
+    int64_t at_ms;              /* when it was decided, wall */
+    int32_t delay_ms;           /* from the start of this attempt */
+    struct str source, tls;     /* interned by the worker: must outlive it (process life) */
+    struct str site, mx, reply; /* the last at most STORED_REPLY_MAX bytes */
+    struct slab *words;         /* where these three lie, a reference that the store lets go of; NULL:
+                                         they live as long as the process */
+    void *worker;               /* the worker's own */
 };
 
 /* Messages from the store to a worker's inbox (struct inbox_node first, kind as named). */

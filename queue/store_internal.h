@@ -8,6 +8,7 @@
 
 #include "queue/change.h"
 #include "queue/claims.h"
+#include "queue/fresh.h"
 #include "queue/store.h"
 
 #include <pthread.h>
@@ -145,7 +146,9 @@ struct store {
     void (*close_opened)(void *opened);
     pthread_t writer_thread, taker_thread;
     bool started;
-    atomic_bool stopping, writer_gone, full;
+    atomic_bool stopping, fresh_gone, writer_gone, full;
+    atomic_bool threads; /* its threads run, or did */
+    atomic_bool undone;  /* the last change found no space: nothing new is accepted */
     atomic_uint_fast64_t next_job;
     atomic_uint admits_in_flight;
     struct {
@@ -154,9 +157,12 @@ struct store {
     } figures;
     pthread_mutex_t lock;
     struct shared shared;
+    struct fresh fresh;
     struct writer writer;
     struct taker taker;
 };
+
+void writer_rouse(struct store *store);
 
 /* For query.c. */
 static inline struct env *store_env(struct store *store)

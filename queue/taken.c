@@ -51,7 +51,7 @@ struct taken *taken_of_node(struct inbox_node *node)
 
 void taken_free(struct taken *taken)
 {
-    free(taken->reply);
+    slab_unref(taken->words);
     store_job_unref(taken->job);
     free(box_of(taken));
 }

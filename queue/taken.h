@@ -14,7 +14,7 @@ struct taken_box {
 /* NULL: no memory. Takes over one reference to the job. */
 struct taken *taken_make(struct store_job *job, struct rid rid, uint32_t lane,
                          const struct rcpt_record *record, const struct fate *fate);
-/* With its reply and its reference to the job. */
+/* With its references to the words and the job. */
 void taken_free(struct taken *taken);
 struct taken *taken_of_node(struct inbox_node *node);
 

@@ -1,6 +1,7 @@
 /* upload.c - the admit of store.h on the caller's thread: begin, post, commit, give up. Packing is in pack.c,
  * the writing in admit.c. */
 #include "queue/admit.h"
+#include "queue/fresh.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -83,6 +84,7 @@ struct admit *admit_begin(struct store *store, const struct job_spec *spec, stru
     if (spec->content_size > 0)
         memcpy(content, spec->content, spec->content_size);
     admit->store = store;
+    atomic_init(&admit->references, 1);
     admit->content = content;
     admit->sweep = sweep;
     admit->job = atomic_fetch_add(&store->next_job, 1);
@@ -127,7 +129,7 @@ static void post(struct admit *admit, admit_done *done, void *user)
         done(admit, ADMIT_STOPPING, user);
         return;
     }
-    inbox_post(store->writer_inbox, &admit->node);
+    inbox_post(fresh_fits(admit) ? store->fresh.inbox : store->writer_inbox, &admit->node);
 }
 
 void admit_post(struct admit *admit, admit_done *done, void *user)
@@ -150,20 +152,34 @@ void admit_commit(struct admit *admit, const struct admit_key *key, const struct
     post(admit, done, user);
 }
 
-void admit_free(struct admit *admit)
+void admit_complete(struct admit *admit, enum admit_result result)
 {
-    if (admit == NULL)
+    admit->committed = admit->final && result == ADMIT_OK;
+    atomic_fetch_sub(&admit->store->admits_in_flight, 1);
+    admit->done(admit, result, admit->user);
+}
+
+void admit_unref(struct admit *admit)
+{
+    if (atomic_fetch_sub(&admit->references, 1) > 1)
         return;
-    struct store *store = admit->store;
-    if (admit->at.begun && !admit->committed && !atomic_load(&store->writer_gone)) {
-        admit->sweep->job = admit->job;
-        admit->sweep->node.kind = WRITER_SWEEP;
-        inbox_post(store->writer_inbox, &admit->sweep->node);
-        admit->sweep = NULL;
-    }
     window_free(&admit->window);
     arena_free(&admit->strings);
     free(admit->content);
     free(admit->sweep);
     free(admit);
+}
+
+void admit_free(struct admit *admit)
+{
+    if (admit == NULL)
+        return;
+    struct store *store = admit->store;
+    if (!admit->fresh.landed && admit->at.begun && !admit->committed && !atomic_load(&store->writer_gone)) {
+        admit->sweep->job = admit->job;
+        admit->sweep->node.kind = WRITER_SWEEP;
+        inbox_post(store->writer_inbox, &admit->sweep->node);
+        admit->sweep = NULL;
+    }
+    admit_unref(admit);
 }

@@ -27,18 +27,11 @@ void writer_init(struct store *store)
     writer->settles.tail = &writer->settles.head;
 }
 
-static void admit_complete(struct store *store, struct admit *admit, enum admit_result result)
-{
-    admit->committed = admit->final && result == ADMIT_OK;
-    atomic_fetch_sub(&store->admits_in_flight, 1);
-    admit->done(admit, result, admit->user);
-}
-
 static void collect_admit(struct store *store, struct admit *admit)
 {
     struct writer *writer = &store->writer;
     if (admit->result != ADMIT_OK) { /* refused as it was posted */
-        admit_complete(store, admit, admit->result);
+        admit_complete(admit, admit->result);
         return;
     }
     admit->next = NULL;
@@ -85,6 +78,8 @@ static void collect(struct store *store, struct now now)
         }
     }
     collect_settles(store, now);
+    fresh_collect(store); /* last: an operation or a settle of one that landed is not seen before it */
+    ops_wait_for_fresh(store);
 }
 
 /* Writes admits of one kind, small or large. Those that are written leave the queue for `written`. */
@@ -135,11 +130,12 @@ static struct admit *admits_take(struct writer *writer, bool committed)
     return taken;
 }
 
-static void admits_complete(struct store *store, struct admit *list)
+static void admits_complete(struct admit *list)
 {
     for (struct admit *next; list != NULL; list = next) {
         next = list->next; /* `done` may free it */
-        admit_complete(store, list, list->result);
+        fresh_key_let_go(list);
+        admit_complete(list, list->result);
     }
 }
 
@@ -164,7 +160,7 @@ static void space_check(struct store *store, struct now now)
     writer->admits_tail = &writer->admits;
     for (struct admit *admit = list; admit != NULL; admit = admit->next)
         admit->result = ADMIT_FULL;
-    admits_complete(store, list);
+    admits_complete(list);
 }
 
 static void drop_jobs(struct store *store, const struct change_ids *jobs)
@@ -178,14 +174,15 @@ static void drop_jobs(struct store *store, const struct change_ids *jobs)
     }
 }
 
+/* Fresh jobs were counted as they were accepted. */
 static void figures_set(struct store *store, const struct change *c)
 {
-    const struct meta *meta = &store->writer.meta;
-    atomic_store(&store->figures.accepted, meta->accepted);
+    const struct meta *was = &store->writer.meta, *meta = &c->meta;
+    atomic_fetch_add(&store->figures.accepted, meta->accepted - was->accepted - c->fresh_accepted);
+    atomic_fetch_add(&store->figures.jobs, meta->jobs - was->jobs - c->fresh_jobs);
     for (unsigned n = 0; n < RCPT_STATES; n++)
         atomic_store(&store->figures.ended[n], meta->ended[n]);
     atomic_store(&store->figures.deferred, meta->deferred);
-    atomic_store(&store->figures.jobs, meta->jobs);
     atomic_store(&store->figures.events, meta->last_seq);
     atomic_store(&store->figures.db_bytes, env_bytes(&store->env));
     atomic_fetch_add(&store->figures.commits, 1);
@@ -196,8 +193,9 @@ static void figures_set(struct store *store, const struct change *c)
 static void after_commit(struct store *store, struct change *c)
 {
     struct shared *shared = &store->shared;
-    store->writer.meta = c->meta;
     figures_set(store, c);
+    store->writer.meta = c->meta;
+    atomic_store(&store->undone, false);
     pthread_mutex_lock(&store->lock);
     settle_unclaim(store);
     for (size_t n = 0; n < c->after.unclaim.n; n++)
@@ -206,6 +204,7 @@ static void after_commit(struct store *store, struct change *c)
     atomic_store(&store->figures.claimed, shared->claims.count);
     pthread_mutex_unlock(&store->lock);
     settle_done(store);
+    fresh_after(store, true);
     drop_jobs(store, &c->after.drops);
     for (size_t n = 0; n < c->after.walks.n; n++)
         taker_walk(store, c->after.walks.list[n]);
@@ -222,6 +221,8 @@ static void after_undone(struct store *store, struct change *c)
         lanes_restart(store);
     pthread_mutex_unlock(&store->lock);
     settle_again(store);
+    fresh_after(store, false);
+    atomic_store(&store->undone, true);
     env_give_up_reserve(&store->env);
     store->writer.next_timer_ms = 0;
     store->writer.next_check_ns = 0;
@@ -238,8 +239,9 @@ static bool settles_ripe(const struct store *store, struct now now)
 
 static bool work_waits(const struct store *store, struct now now)
 {
+    int64_t next_ns;
     return store->writer.admits != NULL || store->writer.ops != NULL || settles_ripe(store, now) ||
-           timers_due(store, now);
+           timers_due(store, now) || fresh_ripe(store, now, &next_ns);
 }
 
 static void change_fill(struct store *store, struct change *c)
@@ -252,7 +254,9 @@ static void change_fill(struct store *store, struct change *c)
     ops_write(store, c);
     change_allow(c, 50);
     timers_write(store, c);
-    change_allow(c, writer->admits != NULL ? 75 : 100);
+    change_allow(c, 70);
+    fresh_write(store, c);
+    change_allow(c, writer->admits != NULL ? 85 : 100);
     settle_write(store, c);
     change_allow(c, 100);
     admits_write(writer, c, true);
@@ -277,14 +281,41 @@ static void round_write(struct store *store, struct now now)
         after_undone(store, c);
     ops_after(store, now, committed);
     change_end(c);
-    admits_complete(store, admits);
+    admits_complete(admits);
+}
+
+void writer_recover(struct store *store, struct now now)
+{
+    struct change *c = &store->writer.change;
+    bool committed = true;
+    fresh_recover(store);
+    while (store->fresh.first != NULL && committed) {
+        committed = change_begin(c, now);
+        if (committed) {
+            fresh_write(store, c);
+            committed = change_finish(c);
+        }
+        if (committed)
+            after_commit(store, c);
+        else
+            after_undone(store, c); /* there is no space: the rounds to come try again */
+        change_end(c);
+    }
 }
 
 int64_t store_write_step(struct store *store, struct now now)
 {
+    fresh_step(store, now);
+    return writer_step(store, now);
+}
+
+int64_t writer_step(struct store *store, struct now now)
+{
     struct writer *writer = &store->writer;
     collect(store, now);
-    if (writer->admits != NULL || writer->full)
+    store->fresh.now = now;
+    if (writer->admits != NULL || writer->full ||
+        (store->fresh.first != NULL && !atomic_load(&store->undone)))
         space_check(store, now);
     if (now.mono_ns < writer->retry_ns)
         return writer->retry_ns;
@@ -300,12 +331,15 @@ int64_t store_write_step(struct store *store, struct now now)
         next_ns = writer->settles.since_ns + COMMIT_LINGER_MS * NS_PER_MS;
     if (writer->full && writer->next_check_ns < next_ns)
         next_ns = writer->next_check_ns;
-    return next_ns;
+    int64_t fresh_ns;
+    fresh_ripe(store, now, &fresh_ns);
+    return fresh_ns < next_ns ? fresh_ns : next_ns;
 }
 
 bool writer_idle(struct store *store)
 {
-    return store->writer.admits == NULL && store->writer.settles.head == NULL && ops_safe(store);
+    return store->writer.admits == NULL && store->writer.settles.head == NULL && ops_safe(store) &&
+           (store->fresh.first == NULL || atomic_load(&store->undone)); /* the next start finds those */
 }
 
 void writer_free(struct store *store)
@@ -314,7 +348,7 @@ void writer_free(struct store *store)
     collect(store, (struct now){0});
     for (struct admit *admit = writer->admits; admit != NULL; admit = admit->next)
         admit->result = ADMIT_STOPPING;
-    admits_complete(store, writer->admits);
+    admits_complete(writer->admits);
     store_taken_free(writer->settles.head);
     ops_free(store);
     change_free(&writer->change);

@@ -62,6 +62,25 @@ static json_t *change_domain(struct world *world, struct str line)
     return json_pack("{sb}", "ok", 1);
 }
 
+static json_t *change_record(struct world *world, struct str line)
+{
+    struct err err;
+    struct str name = take_word(&line);
+    uint64_t slots = 0;
+    bool off = str_eq(name, STR("off"));
+    if (off ? line.n > 0 : !str_u64(line, WORLD_RECORD_SLOTS_MAX, &slots))
+        return failure("usage: record FILE SLOTS, or record off");
+    if (off) {
+        recorder_close(&world->recorder);
+        return json_pack("{sb}", "ok", 1);
+    }
+    char *path = str_dup(name);
+    bool ok = path && recorder_open(&world->recorder, path, slots, &err);
+    json_t *json = ok ? json_pack("{sb}", "ok", 1) : failure(path ? err.text : "out of memory");
+    free(path);
+    return json;
+}
+
 static json_t *answer(struct world *world, struct str line)
 {
     struct str verb = take_word(&line);
@@ -75,6 +94,8 @@ static json_t *answer(struct world *world, struct str line)
         return change_host(world, line);
     if (str_eq(verb, STR("domain")))
         return change_domain(world, line);
+    if (str_eq(verb, STR("record")))
+        return change_record(world, line);
     if (str_eq(verb, STR("reset"))) {
         report_reset(world);
         memory_clear(&world->memory);
@@ -84,7 +105,7 @@ static json_t *answer(struct world *world, struct str line)
         world->loop.stop = true;
         return json_pack("{sb}", "ok", 1);
     }
-    return failure("unknown command; known are stats, ports, reset, host, domain, quit");
+    return failure("unknown command; known are stats, ports, reset, host, domain, record, quit");
 }
 
 static void client_free(struct client *client)

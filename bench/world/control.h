@@ -6,6 +6,8 @@
  *     host NAME KEY VALUE       sets one key of its character (character.h); NAME may be a glob or a group;
  *                               VALUE is YAML; `host NAME prompt true` makes it a good host again
  *     domain NAME {KEY: …}      replaces the domain, or makes it
+ *     record FILE SLOTS         from now on recipients are recorded in that file (bench/record.h), made anew
+ *     record off
  *     quit
  *
  * Answers are {"ok": …} or {"error": "…"}. */

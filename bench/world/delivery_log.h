@@ -26,6 +26,12 @@ struct delivery {
 
 /* path NULL: no log. The file is made anew. */
 bool delivery_log_open(struct delivery_log *log, const char *path, struct err *err);
+
+static inline bool delivery_log_on(const struct delivery_log *log)
+{
+    return log->fd >= 0;
+}
+
 void delivery_log_close(struct delivery_log *log);
 void delivery_log_flush(struct delivery_log *log);
 void delivery_log_add(struct delivery_log *log, const struct delivery *delivery, struct str recipient);

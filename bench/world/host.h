@@ -27,6 +27,7 @@ struct listener {
 struct host {
     char *name;
     uint32_t index;
+    uint64_t identity; /* for what is drawn and remembered: a hash of the group's name, or of its own */
     struct world *world;
     struct character *character;
     struct group *group; /* or NULL */

@@ -16,9 +16,11 @@
 #define WORLD_COMMAND_MAX        2048              /* a command line with its CRLF */
 #define WORLD_REPLY_MAX          (4 * 1024 * 1024) /* replies to one read of pipelined commands */
 #define WORLD_ADDRESS_MAX        320
-#define WORLD_RECIPIENTS_MAX     50000 /* of one transaction, where no max_recipients is set */
+#define WORLD_RECIPIENTS_MAX     50000             /* of one transaction, where no max_recipients is set */
+#define WORLD_RECIPIENTS_ROOM    (8 * 1024 * 1024) /* for their numbers */
 #define WORLD_ENVELOPE_MAX       (20 * 1024 * 1024)
-#define WORLD_REMEMBERED_MAX     8000000 /* greylisted pairs and counted rules; beyond it all are forgotten */
+#define WORLD_REMEMBERED_MAX     20000000 /* greylisted pairs and counted rules; beyond it all are forgotten */
+#define WORLD_RECORD_SLOTS_MAX   1000000000
 #define WORLD_CONTROL_LINE_MAX   (1024 * 1024)
 #define WORLD_CONTROL_CLIENTS    64
 #define WORLD_CONTROL_ANSWER_MAX (1024 * 1024 * 1024)

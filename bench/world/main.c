@@ -20,21 +20,29 @@
 #define FILES_BESIDES     64 /* what is open apart from listeners and sessions */
 #define FILES_MODEST      512
 
+enum { OPTION_RECORD = 256, OPTION_RECORD_SLOTS };
+
 struct options {
-    const char *log, *control, *summary, *ports, *scenario;
+    const char *log, *control, *summary, *ports, *record, *scenario;
+    uint64_t record_slots;
     bool check;
 };
 
 static void help(FILE *out)
 {
-    fputs("usage: world [-t] [-l LOG] [-c SOCKET] [-s FILE] [-p FILE] SCENARIO.yaml\n"
+    fputs("usage: world [-t] [-l LOG] [--record FILE --record-slots N] [-c SOCKET]\n"
+          "             [-s FILE] [-p FILE] SCENARIO.yaml\n"
           "A DNS server and receiving SMTP hosts on loopback addresses, for demo, tests and\n"
           "benches.\n\n"
           "  -l, --log FILE      a line for each accepted recipient, tab separated:\n"
           "                      time_ms, host, connection, helo name, mail from, rcpt to,\n"
           "                      size, digest (XXH3-128), tls yes or no\n"
+          "      --record FILE --record-slots N\n"
+          "                      a slot for each recipient u0000000@..., u0000001@... up to\n"
+          "                      N: how often, when, digests; the format is bench/record.h\n"
           "  -c, --control FILE  a Unix socket, one line in, JSON out: stats, ports, reset,\n"
-          "                      quit, host NAME KEY VALUE, domain NAME {KEY: VALUE, ...}\n"
+          "                      quit, host NAME KEY VALUE, domain NAME {KEY: VALUE, ...},\n"
+          "                      record FILE SLOTS, record off\n"
           "  -s, --summary FILE  where the counts are written at the end, JSON\n"
           "  -p, --ports FILE    where addresses and ports are written at the start, JSON\n"
           "  -t, --check         only check the scenario\n"
@@ -54,7 +62,9 @@ static void help(FILE *out)
 
 static int usage(void)
 {
-    fputs("usage: world [-t] [-l LOG] [-c SOCKET] [-s FILE] [-p FILE] SCENARIO.yaml (see --help)\n", stderr);
+    fputs("usage: world [-t] [-l LOG] [--record FILE --record-slots N] [-c SOCKET]\n"
+          "             [-s FILE] [-p FILE] SCENARIO.yaml (see --help)\n",
+          stderr);
     return 2;
 }
 
@@ -63,6 +73,8 @@ static int read_options(int argc, char **argv, struct options *options)
 {
     static const struct option longs[] = {
         {"log", required_argument, NULL, 'l'},
+        {"record", required_argument, NULL, OPTION_RECORD},
+        {"record-slots", required_argument, NULL, OPTION_RECORD_SLOTS},
         {"control", required_argument, NULL, 'c'},
         {"summary", required_argument, NULL, 's'},
         {"ports", required_argument, NULL, 'p'},
@@ -75,6 +87,13 @@ static int read_options(int argc, char **argv, struct options *options)
         switch (option) {
         case 'l':
             options->log = optarg;
+            break;
+        case OPTION_RECORD:
+            options->record = optarg;
+            break;
+        case OPTION_RECORD_SLOTS:
+            if (!str_u64(str_of(optarg), WORLD_RECORD_SLOTS_MAX, &options->record_slots))
+                return usage();
             break;
         case 'c':
             options->control = optarg;
@@ -95,7 +114,7 @@ static int read_options(int argc, char **argv, struct options *options)
             return usage();
         }
     }
-    if (optind != argc - 1)
+    if (optind != argc - 1 || (options->record != NULL) != (options->record_slots != 0))
         return usage();
     options->scenario = argv[optind];
     return -1;
@@ -217,6 +236,7 @@ static void link_hosts(struct world *world)
     for (uint32_t i = 0; i < world->scenario.hosts_used; i++) {
         struct host *host = &world->scenario.hosts[i];
         host->world = world;
+        host->identity = str_hash(str_of(host->group ? host->group->name : host->name));
         host->counts.up = host->group ? &host->group->counts : &world->total;
         for (uint32_t j = 0; j < host->listeners_used; j++)
             host->listeners[j].host = host;
@@ -231,7 +251,9 @@ static bool world_open(struct world *world, const struct options *options, struc
     buf_init(&world->out, WORLD_REPLY_MAX);
     link_hosts(world);
     if (!loop_init(&world->loop, err) || !raise_files(world, err) || !watch_signals(world, err) ||
-        !delivery_log_open(&world->log, options->log, err) || !open_hosts(world, err))
+        !delivery_log_open(&world->log, options->log, err) ||
+        (options->record && !recorder_open(&world->recorder, options->record, options->record_slots, err)) ||
+        !open_hosts(world, err))
         return false;
     world->started_ns = world->loop.now.mono_ns;
     world->tls = tls_context_create(err);
@@ -261,6 +283,7 @@ static void world_close(struct world *world)
     dns_server_free(world->dns);
     tls_context_free(world->tls);
     delivery_log_close(&world->log);
+    recorder_close(&world->recorder);
     memory_clear(&world->memory);
     counts_reset(&world->total);
     buf_free(&world->out);

@@ -1,6 +1,6 @@
 /* memory.h - what receivers remember of former attempts: when a pair first came, how often a rule was used.
  *
- * Keys are 64-bit hashes, each with one number. Bounded: at WORLD_REMEMBERED_MAX all is forgotten. One
+ * Keys are well mixed 64-bit hashes, each with one number. Bounded: at WORLD_REMEMBERED_MAX all is forgotten. One
  * thread. */
 #ifndef POSTRIDER_WORLD_MEMORY_H
 #define POSTRIDER_WORLD_MEMORY_H
@@ -8,7 +8,8 @@
 #include <stdint.h>
 
 struct memory {
-    struct remembered *table;
+    struct remembered *places;
+    uint64_t room, used; /* room is a power of two */
 };
 
 /* Where the key's number is, made as 0 if new; valid until the next call. NULL if memory is out. */

@@ -87,19 +87,62 @@ static bool sound_address(struct str address)
            sound_domain(str_make(address.p + at, address.n - at));
 }
 
+struct charset {
+    uint64_t low, high; /* bit c of the two: is c in it */
+};
+
+#define LETTERS (UINT64_C(0x07fffffe) << 32 | UINT64_C(0x07fffffe)) /* of the high word: both cases */
+#define DIGITS  (UINT64_C(0x3ff) << 48)
+#define LOW(c)  (UINT64_C(1) << (c))
+#define HIGH(c) (UINT64_C(1) << ((c)-64))
+
+/* What an unquoted local part and a domain name are made of. */
+static const struct charset local_chars = {
+    DIGITS | LOW('.') | LOW('-') | LOW('+') | LOW('=') | LOW('#') | LOW('/') | LOW('!'), LETTERS | HIGH('_')};
+static const struct charset domain_chars = {DIGITS | LOW('.') | LOW('-'), LETTERS | HIGH('_')};
+
+static bool is_in(const struct charset *set, char c)
+{
+    unsigned char u = (unsigned char)c;
+    return u < 128 && ((u < 64 ? set->low : set->high) >> (u & 63) & 1);
+}
+
+/* Characters of the set with single dots between them. */
+static size_t dotted(const struct charset *set, struct str s)
+{
+    char before = '.';
+    size_t i = 0;
+    for (; i < s.n && is_in(set, s.p[i]); before = s.p[i++])
+        if (s.p[i] == '.' && before == '.')
+            return 0;
+    return before == '.' ? 0 : i;
+}
+
+/* Nearly every address passes here, in one look at each byte: where the '>' of local@domain> is. SIZE_MAX
+ * says nothing; it is then looked at with care. */
+static size_t plain_end(struct str s)
+{
+    size_t local = dotted(&local_chars, s);
+    if (local == 0 || local > 64 || local == s.n || s.p[local] != '@')
+        return SIZE_MAX;
+    size_t domain = dotted(&domain_chars, str_make(s.p + local + 1, s.n - local - 1));
+    size_t end = local + 1 + domain;
+    return domain == 0 || domain > 255 || end == s.n || s.p[end] != '>' ? SIZE_MAX : end;
+}
+
 bool path_take(struct str *args, struct str keyword, bool may_be_empty, struct str *address)
 {
     if (!str_starts_nocase(*args, keyword) || args->n <= keyword.n || args->p[keyword.n] != '<')
         return false;
     struct str rest = str_make(args->p + keyword.n + 1, args->n - keyword.n - 1);
-    size_t end = path_end(rest);
+    size_t plain = plain_end(rest), end = plain == SIZE_MAX ? path_end(rest) : plain;
     if (end == SIZE_MAX || end > WORLD_ADDRESS_MAX)
         return false;
     *address = str_make(rest.p, end);
     *args = str_make(rest.p + end + 1, rest.n - end - 1);
     if (args->n > 0 && args->p[0] != ' ')
         return false;
-    return end == 0 ? may_be_empty : sound_address(*address);
+    return plain != SIZE_MAX || (end == 0 ? may_be_empty : sound_address(*address));
 }
 
 bool path_parameter(struct str *args, struct str *name, struct str *value)

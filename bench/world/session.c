@@ -35,7 +35,7 @@ void session_free(struct session *s)
     tls_free(s->tls);
     data_free(s->data);
     close(s->watch.fd);
-    struct buf *const bufs[] = {&s->helo, &s->from, &s->rcpts, &s->held, &s->pending};
+    struct buf *const bufs[] = {&s->helo, &s->from, &s->rcpts, &s->numbers, &s->held, &s->pending};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         buf_free(bufs[i]);
     free(s);
@@ -342,6 +342,7 @@ bool session_arrive(struct host *host, int fd, const union address *from)
     buf_init(&s->helo, WORLD_COMMAND_MAX);
     buf_init(&s->from, WORLD_ADDRESS_MAX);
     buf_init(&s->rcpts, WORLD_ENVELOPE_MAX);
+    buf_init(&s->numbers, WORLD_RECIPIENTS_ROOM);
     buf_init(&s->held, WORLD_READ_MAX);
     buf_init(&s->pending, WORLD_REPLY_MAX);
     s->next = world->arrivals;

@@ -48,8 +48,10 @@ struct session {
     uint64_t declared;
     struct data *data;
     struct tls *tls;
-    struct buf helo, from, rcpts; /* rcpts: each with a \n behind it */
-    struct buf held, pending;     /* read but not handled; said but not sent */
+    struct buf helo, from;
+    struct buf rcpts;         /* the first, or where there is a log all, each with a \n behind it */
+    struct buf numbers;       /* of all: uint64_t, see record.h */
+    struct buf held, pending; /* read but not handled; said but not sent */
 };
 
 /* Takes over fd; false if memory is out (fd is closed then). */

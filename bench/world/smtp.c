@@ -8,6 +8,7 @@
 
 struct command {
     const char *verb;
+    size_t n;
     bool ends_group; /* must be the last of a pipelined group, RFC 2920 3.1 */
     void (*run)(struct session *s, struct str args);
 };
@@ -26,6 +27,7 @@ static void reset_transaction(struct session *s)
     s->declared = 0;
     buf_clear(&s->from);
     buf_clear(&s->rcpts);
+    buf_clear(&s->numbers);
 }
 
 static struct str first_recipient(const struct session *s)
@@ -215,7 +217,7 @@ static bool greylisted(struct session *s, struct str address)
     if (character->greylist_ms == 0)
         return false;
     uint64_t key =
-        mix(mix(stage_identity(s), s->client), mix(str_hash(buf_str(&s->from)), str_hash(address)));
+        mix(mix(s->host->identity, s->client), mix(str_hash(buf_str(&s->from)), str_hash(address)));
     int64_t *first_ns = memory_at(&s->world->memory, key);
     int64_t now_ns = s->world->loop.now.mono_ns;
     if (first_ns && *first_ns == 0)
@@ -246,6 +248,18 @@ static bool mailbox_takes(struct session *s, struct str address)
     return false;
 }
 
+static bool keep_recipient(struct session *s, struct str address)
+{
+    uint64_t number = record_number(address);
+    bool wanted = s->recipients == 0 || delivery_log_on(&s->world->log);
+    if (wanted && (!buf_add_str(&s->rcpts, address) || !buf_add_char(&s->rcpts, '\n')))
+        return false;
+    if (!buf_add(&s->numbers, &number, sizeof number))
+        return false;
+    s->recipients++;
+    return true;
+}
+
 static void run_rcpt(struct session *s, struct str args)
 {
     const struct rule *words;
@@ -270,11 +284,10 @@ static void run_rcpt(struct session *s, struct str args)
     }
     if (!stage_pass(s, STAGE_RCPT, address, &words) || !mailbox_takes(s, address))
         return;
-    if (!buf_add_str(&s->rcpts, address) || !buf_add_char(&s->rcpts, '\n')) {
+    if (!keep_recipient(s, address)) {
         say(s, 452, "4.3.1", "Out of memory");
         return;
     }
-    s->recipients++;
     say_good(s, words, 250, "2.1.5", "Recipient OK");
 }
 
@@ -295,7 +308,8 @@ static void run_data(struct session *s, struct str args)
         say(s, 452, "4.3.1", "Out of memory");
         return;
     }
-    data_begin(s->data);
+    data_begin(s->data, (delivery_log_on(&s->world->log) ? DATA_WHOLE : 0) |
+                            (recorder_on(&s->world->recorder) ? DATA_PARTS : 0));
     s->state = SESSION_DATA;
     say_good(s, words, 354, "", "Go ahead, end with a dot on a line of its own");
 }
@@ -346,12 +360,17 @@ static void run_unoffered(struct session *s, struct str args)
     say(s, 502, "5.5.1", "Not implemented");
 }
 
+#define VERB(text) text, sizeof(text) - 1
+
 static const struct command commands[] = {
-    {"MAIL", false, run_mail},     {"RCPT", false, run_rcpt},        {"DATA", true, run_data},
-    {"EHLO", true, run_ehlo},      {"HELO", true, run_helo},         {"QUIT", true, run_quit},
-    {"RSET", false, run_rset},     {"STARTTLS", true, run_starttls}, {"NOOP", true, run_noop},
-    {"VRFY", true, run_vrfy},      {"EXPN", true, run_vrfy},         {"HELP", true, run_help},
-    {"BDAT", true, run_unoffered}, {"AUTH", true, run_unoffered},    {"ETRN", true, run_unoffered},
+    {VERB("MAIL"), false, run_mail},     {VERB("RCPT"), false, run_rcpt},
+    {VERB("DATA"), true, run_data},      {VERB("EHLO"), true, run_ehlo},
+    {VERB("HELO"), true, run_helo},      {VERB("QUIT"), true, run_quit},
+    {VERB("RSET"), false, run_rset},     {VERB("STARTTLS"), true, run_starttls},
+    {VERB("NOOP"), true, run_noop},      {VERB("VRFY"), true, run_vrfy},
+    {VERB("EXPN"), true, run_vrfy},      {VERB("HELP"), true, run_help},
+    {VERB("BDAT"), true, run_unoffered}, {VERB("AUTH"), true, run_unoffered},
+    {VERB("ETRN"), true, run_unoffered},
 };
 
 /* ---- lines and data ---- */
@@ -368,12 +387,34 @@ static void judge_group(struct session *s, const struct command *command, struct
         violate(s, command->ends_group ? VIOLATION_PIPELINED : VIOLATION_NOT_PIPELINING, line);
 }
 
+#define EACH_BYTE(c) (UINT64_C(0x0101010101010101) * (c))
+
+/* Eight bytes at a time: none is above 127, falls below 0 when ' ' is taken off, or reaches 128 when 1 is
+ * added. Carries between bytes come only from bytes that fail already. */
 static bool printable(struct str line)
 {
-    for (size_t i = 0; i < line.n; i++)
-        if ((unsigned char)line.p[i] < ' ' || (unsigned char)line.p[i] > '~')
-            return false;
-    return true;
+    uint64_t word, bad = 0;
+    size_t at = 0;
+    for (; line.n - at >= sizeof word; at += sizeof word) {
+        memcpy(&word, line.p + at, sizeof word);
+        bad |= word | (word - EACH_BYTE(' ')) | (word + EACH_BYTE(1));
+    }
+    if (at < line.n) {
+        word = EACH_BYTE(' ');
+        memcpy(&word, line.p + at, line.n - at);
+        bad |= word | (word - EACH_BYTE(' ')) | (word + EACH_BYTE(1));
+    }
+    return (bad & EACH_BYTE(0x80)) == 0;
+}
+
+/* A verb's letters in one number, in either case; 0 for what is no verb's length. */
+static uint64_t verb_key(struct str verb)
+{
+    uint64_t key = 0;
+    if (verb.n > sizeof key)
+        return 0;
+    memcpy(&key, verb.p, verb.n);
+    return key | EACH_BYTE(0x20);
 }
 
 static void handle_command(struct session *s, struct str line, size_t more)
@@ -386,8 +427,9 @@ static void handle_command(struct session *s, struct str line, size_t more)
     size_t space = str_find(line, ' ', 0);
     struct str verb = str_make(line.p, space == SIZE_MAX ? line.n : space);
     struct str args = space == SIZE_MAX ? STR("") : str_make(line.p + space + 1, line.n - space - 1);
+    uint64_t key = verb_key(verb);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        if (!str_eq_nocase(verb, str_of(commands[i].verb)))
+        if (key != verb_key(str_make(commands[i].verb, commands[i].n)))
             continue;
         judge_group(s, &commands[i], line, more);
         commands[i].run(s, args);
@@ -436,12 +478,11 @@ static void judge_data(struct session *s, const struct data_facts *facts)
         violate(s, VIOLATION_SIZE_UNDERSTATED, what);
 }
 
-static void accept_message(struct session *s, uint64_t size)
+static void log_message(struct session *s, uint64_t size)
 {
     struct world *world = s->world;
     char digest[DATA_DIGEST_MAX];
     data_digest(s->data, digest);
-    counts_message(&s->host->counts, world->loop.now.mono_ns, s->recipients, size);
     struct delivery delivery = {.time_ms = world->loop.now.wall_ms,
                                 .host = s->host->name,
                                 .connection = s->number,
@@ -456,6 +497,25 @@ static void accept_message(struct session *s, uint64_t size)
         delivery_log_add(&world->log, &delivery, str_make(rest.p, end));
         rest = str_make(rest.p + end + 1, rest.n - end - 1);
     }
+}
+
+static void record_message(struct session *s, uint64_t size)
+{
+    struct data_parts parts = data_parts(s->data);
+    struct record_slot slot = {.delivered_ns = (uint64_t)clock_now().mono_ns,
+                               .head_digest = parts.head,
+                               .body_digest = parts.body,
+                               .size = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX};
+    recorder_add(&s->world->recorder, (const uint64_t *)(void *)s->numbers.data, s->recipients, &slot);
+}
+
+static void accept_message(struct session *s, uint64_t size)
+{
+    counts_message(&s->host->counts, s->world->loop.now.mono_ns, s->recipients, size);
+    if (delivery_log_on(&s->world->log))
+        log_message(s, size);
+    if (recorder_on(&s->world->recorder) && data_has(s->data, DATA_PARTS))
+        record_message(s, size);
 }
 
 static void handle_message(struct session *s)

@@ -3,22 +3,36 @@
 
 #include <stdio.h>
 
+/* "250 2.1.5 text", or "250-2.1.5 text" where more follows. */
+static void say_line(struct buf *out, unsigned code, char before, struct str status, struct str text)
+{
+    char *p = buf_room(out, 4 + status.n + 1 + text.n + 2);
+    if (p == NULL)
+        return; /* out->failed ends the session */
+    char *const from = p;
+    *p++ = (char)('0' + code / 100 % 10);
+    *p++ = (char)('0' + code / 10 % 10);
+    *p++ = (char)('0' + code % 10);
+    *p++ = before;
+    if (status.n) {
+        memcpy(p, status.p, status.n);
+        p += status.n;
+        *p++ = ' ';
+    }
+    memcpy(p, text.p, text.n);
+    p += text.n;
+    *p++ = '\r';
+    *p++ = '\n';
+    out->len += (size_t)(p - from);
+}
+
 static void say_lines(struct session *s, unsigned code, const char *status, struct str text)
 {
-    struct buf *out = &s->world->out;
-    bool enhanced = status[0] && !s->host->character->no_enhanced;
+    struct str enhanced = s->host->character->no_enhanced ? STR("") : str_of(status);
     for (;;) {
         size_t end = str_find(text, '\n', 0);
         struct str line = str_make(text.p, end == SIZE_MAX ? text.n : end);
-        char head[4] = {(char)('0' + code / 100 % 10), (char)('0' + code / 10 % 10), (char)('0' + code % 10),
-                        end == SIZE_MAX ? ' ' : '-'};
-        buf_add(out, head, sizeof head);
-        if (enhanced) {
-            buf_add_z(out, status);
-            buf_add_char(out, ' ');
-        }
-        buf_add_str(out, line);
-        buf_add(out, "\r\n", 2);
+        say_line(&s->world->out, code, end == SIZE_MAX ? ' ' : '-', enhanced, line);
         if (end == SIZE_MAX)
             break;
         text = str_make(text.p + end + 1, text.n - end - 1);
@@ -61,17 +75,11 @@ static uint64_t address_key(struct str address)
     return str_hash(str_make(lower, n));
 }
 
-uint64_t stage_identity(const struct session *s)
-{
-    const char *name = s->host->group ? s->host->group->name : s->host->name;
-    return str_hash(str_of(name));
-}
-
 bool stage_drawn(const struct session *s, uint32_t odds, uint64_t salt, struct str address)
 {
     if (odds == 0 || odds == ODDS_ALWAYS)
         return odds != 0;
-    uint64_t key = mix(mix(stage_identity(s), salt + s->world->scenario.seed), address_key(address));
+    uint64_t key = mix(mix(s->host->identity, salt + s->world->scenario.seed), address_key(address));
     return (uint32_t)(key >> 32) < odds;
 }
 
@@ -85,7 +93,7 @@ static bool times_left(struct session *s, const struct rule *rule, uint64_t salt
 {
     if (rule->times == 0)
         return true;
-    int64_t *used = memory_at(&s->world->memory, mix(mix(stage_identity(s), ~salt), address_key(address)));
+    int64_t *used = memory_at(&s->world->memory, mix(mix(s->host->identity, ~salt), address_key(address)));
     if (used == NULL || *used >= rule->times)
         return false;
     ++*used;

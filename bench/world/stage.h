@@ -19,8 +19,6 @@ void say_good(struct session *s, const struct rule *words, unsigned code, const 
 bool stage_drawn(const struct session *s, uint32_t odds, uint64_t salt, struct str address);
 /* Drawn anew each time; of 2^32. */
 bool stage_chance(struct session *s, uint32_t odds);
-/* Which host it is for what is remembered: the group where there is one. */
-uint64_t stage_identity(const struct session *s);
 struct str local_part(struct str address);
 
 #endif

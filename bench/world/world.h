@@ -6,6 +6,7 @@
 #include "bench/world/dns_server.h"
 #include "bench/world/loop.h"
 #include "bench/world/memory.h"
+#include "bench/world/recorder.h"
 #include "bench/world/scenario.h"
 #include "bench/world/tls.h"
 #include "engine/base/prng.h"
@@ -22,6 +23,7 @@ struct world {
     struct prng prng;
     struct memory memory;
     struct delivery_log log;
+    struct recorder recorder;
     struct session *sessions, *arrivals;
     struct control *control; /* or NULL */
     struct watch signals;

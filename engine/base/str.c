@@ -74,6 +74,18 @@ bool str_u64(struct str s, uint64_t max, uint64_t *out)
     return true;
 }
 
+size_t str_put_u64(char *out, uint64_t n)
+{
+    char digits[STR_U64_MAX];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    memcpy(out, digits + at, sizeof digits - at);
+    return sizeof digits - at;
+}
+
 int str_cmp(struct str a, struct str b)
 {
     size_t n = a.n < b.n ? a.n : b.n;

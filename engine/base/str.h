@@ -44,6 +44,10 @@ size_t str_find(struct str s, char c, size_t from);
 struct str str_trim(struct str s);
 /* Parses decimal digits only, no sign; false on anything else or above max. */
 bool str_u64(struct str s, uint64_t max, uint64_t *out);
+/* Writes n in decimal, without a NUL, and returns how many digits it took. Many times faster than printf,
+ * where numbers are written once a message. */
+#define STR_U64_MAX 20
+size_t str_put_u64(char *out, uint64_t n);
 /* Orders by bytes, then by length: <0, 0, >0. */
 int str_cmp(struct str a, struct str b);
 /* A malloc'ed NUL-terminated copy; NULL only when memory is out. */
@@ -52,6 +56,19 @@ char *str_dup(struct str s);
 uint64_t str_hash(struct str s);
 /* Shell-like pattern with '*' and '?', ASCII case folded; used for `mx: ["*.google.com"]`. */
 bool str_glob_nocase(struct str pattern, struct str s);
+
+static inline bool str_is_ascii(struct str s)
+{
+    uint64_t eight, seen = 0;
+    size_t i = 0;
+    for (; i + sizeof eight <= s.n; i += sizeof eight) {
+        memcpy(&eight, s.p + i, sizeof eight);
+        seen |= eight;
+    }
+    for (; i < s.n; i++)
+        seen |= (uint8_t)s.p[i];
+    return (seen & UINT64_C(0x8080808080808080)) == 0;
+}
 
 static inline char ascii_lower(char c)
 {

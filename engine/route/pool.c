@@ -223,6 +223,7 @@ void pool_arrived(struct pool *pool, struct lane *lane, unsigned n)
 
 void pool_give_back(struct pool *pool, const struct verdict *why)
 {
+    struct settle_where where = {.path = pool->path};
     for (struct strand *strand = pool->strands, *next; strand != NULL; strand = next) {
         next = strand->pool_next;
         struct taken *list = lane_empty_strand(strand);
@@ -230,7 +231,7 @@ void pool_give_back(struct pool *pool, const struct verdict *why)
             struct taken *taken = list;
             list = taken->next;
             if (why != NULL)
-                settle_verdict(pool->path->router, taken, why, &(struct settle_where){.path = pool->path});
+                settle_verdict(pool->path->router, taken, why, &where);
             else
                 settle_release(pool->path->router, taken);
         }

@@ -4,7 +4,8 @@
 #include "engine/route/lane.h"
 #include "engine/route/path.h"
 
-#include <stdlib.h>
+#define WORDS_SLAB_MIN 512   /* bytes of replies and names in one block: of the first recipients of a step, */
+#define WORDS_SLAB_MAX 16384 /* of the others */
 
 static void settle_add(struct router *router, struct taken *taken)
 {
@@ -14,33 +15,64 @@ static void settle_add(struct router *router, struct taken *taken)
     router->taken--;
 }
 
-/* One allocation a settled recipient, and one only: the reply's words differ each time and must outlive the
- * session until the writer has put them in the event log; the names of hosts and sites go behind them in the
- * same block, since what they came from may be gone by then. */
-static void settle_words(struct taken *taken, const struct verdict *why, const struct settle_where *where)
+/* Room for words, in the step's slab or a new one. The slabs grow with the step: a lone recipient keeps a
+ * small one. */
+static char *settle_room(struct router *router, size_t n)
+{
+    char *room = router->words ? slab_take(router->words, n) : NULL;
+    if (room != NULL)
+        return room;
+    size_t size = router->words == NULL ? WORDS_SLAB_MIN : WORDS_SLAB_MAX;
+    slab_unref(router->words);
+    router->words = slab_create(n > size ? n : size);
+    return router->words ? slab_take(router->words, n) : NULL;
+}
+
+static struct str settle_copy(char **at, struct str s)
+{
+    struct str copy = str_make(*at, s.n);
+    if (s.n > 0)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return copy;
+}
+
+/* The reply's words, and the names of host and site, which may all be gone before the writer has put them in
+ * the event log: copied once for all recipients of a transaction that share them. */
+static bool settle_note(struct router *router, const struct verdict *why, struct settle_where *where)
 {
     struct str site = where->path ? str_of(path_site(where->path)) : STR("");
-    size_t n = why ? why->text_size : 0;
-    char *block = malloc(n + site.n + where->mx.n + 1);
+    struct str reply = why ? str_make(why->text, why->text_size) : STR("");
+    if (where->noted != NULL && where->noted == router->words && where->why == why)
+        return true;
+    char *at = settle_room(router, reply.n + site.n + where->mx.n);
+    if (at == NULL)
+        return false;
+    where->reply = settle_copy(&at, reply);
+    where->site = settle_copy(&at, site);
+    where->mx_kept = settle_copy(&at, where->mx);
+    where->noted = router->words;
+    where->why = why;
+    return true;
+}
+
+static void settle_words(struct router *router, struct taken *taken, const struct verdict *why,
+                         struct settle_where *where)
+{
     taken->source = where->path ? str_of(where->path->source->name) : STR("");
     taken->tls = where->tls;
-    if (block == NULL) {
-        taken->site = taken->mx = STR("");
-        return; /* the outcome matters more than its words */
-    }
-    if (n)
-        memcpy(block, why->text, n);
-    memcpy(block + n, site.p, site.n);
-    if (where->mx.n)
-        memcpy(block + n + site.n, where->mx.p, where->mx.n);
-    taken->reply = block;
-    taken->reply_size = (uint16_t)n;
-    taken->site = str_make(block + n, site.n);
-    taken->mx = str_make(block + n + site.n, where->mx.n);
+    taken->words = NULL;
+    taken->reply = taken->site = taken->mx = STR("");
+    if (!settle_note(router, why, where))
+        return; /* no memory: the outcome matters more than its words */
+    taken->reply = where->reply;
+    taken->site = where->site;
+    taken->mx = where->mx_kept;
+    taken->words = slab_ref(router->words);
 }
 
 static void settle_deferred(struct router *router, struct taken *taken, const struct verdict *why,
-                            const struct settle_where *where)
+                            struct settle_where *where)
 {
     int64_t wall_ms = router->now.wall_ms;
     taken->outcome = OUTCOME_DEFERRED;
@@ -65,14 +97,14 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
 }
 
 void settle_verdict(struct router *router, struct taken *taken, const struct verdict *why,
-                    const struct settle_where *where)
+                    struct settle_where *where)
 {
     taken->code = why->code;
     taken->status = why->status;
     taken->delay_ms = where->delay_ms;
     taken->attempt_free = false;
     taken->next_ms = 0;
-    settle_words(taken, why, where);
+    settle_words(router, taken, why, where);
     if (why->outcome == VERDICT_DELIVERED)
         taken->outcome = OUTCOME_DELIVERED;
     else if (why->outcome == VERDICT_FAILED)
@@ -96,7 +128,7 @@ void settle_expired(struct router *router, struct taken *taken)
     taken->code = 0;
     taken->status = taken->last_status.class_ ? taken->last_status : STATUS(4, 4, 7);
     taken->delay_ms = 0;
-    settle_words(taken, NULL, &(struct settle_where){.path = NULL});
+    settle_words(router, taken, NULL, &(struct settle_where){.path = NULL});
     settle_add(router, taken);
 }
 
@@ -106,6 +138,8 @@ void settle_flush(struct router *router)
         return;
     struct taken *list = router->settled;
     router->settled = NULL;
+    slab_unref(router->words);
+    router->words = NULL;
     store_settle(router->store, list);
     lane_feed_starved(router);
 }

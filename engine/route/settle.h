@@ -7,15 +7,20 @@
 
 #include "engine/route/model.h"
 
-struct settle_where { /* for the record; all but path may be empty */
+/* For the record; all but path may be empty. One serves all recipients of a transaction, in one step. */
+struct settle_where {
     struct path *path;
     struct str mx, tls;
     int32_t delay_ms; /* since the start of the attempt */
+    /* settle.c's, zero to begin: what it has copied, from which verdict, in which slab. */
+    const struct slab *noted;
+    const struct verdict *why;
+    struct str reply, site, mx_kept;
 };
 
 /* Settles one recipient that is in nobody's list any more. */
 void settle_verdict(struct router *router, struct taken *taken, const struct verdict *why,
-                    const struct settle_where *where);
+                    struct settle_where *where);
 /* It was not tried after all. */
 void settle_release(struct router *router, struct taken *taken);
 /* Its time is over. */

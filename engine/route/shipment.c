@@ -10,8 +10,6 @@
 #include "engine/route/settle.h"
 
 #include <errno.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define RCPTS_KEPT 4 /* room for recipients that a spare shipment may keep */
@@ -27,8 +25,7 @@ struct shipment {
     size_t rcpts_room;
     const char *host, *tls;
     char from[ADDRESS_MAX];
-    char rid[RID_TEXT_MAX];
-    char job[24];
+    char rid[RID_TEXT_MAX]; /* begins with the job's id */
 };
 
 void shipment_close_template(void *opened)
@@ -114,39 +111,28 @@ static bool shipment_render(struct shipment *shipment, struct err *err)
     if (template == NULL)
         return false;
     struct str rid = str_make(shipment->rid, rid_format(taken->rid, shipment->rid));
-    int digits = snprintf(shipment->job, sizeof shipment->job, "%llu", (unsigned long long)job->id);
     struct render_args args = {.vars = taken->vars,
                                .to = taken->to,
                                .rid = rid,
                                .id = taken->id,
-                               .job = str_make(shipment->job, (size_t)digits)};
+                               .job = str_make(rid.p, str_find(rid, '-', 0))};
     if (!template_render(template, &args, &shipment->rendition, err))
         return false;
     size_t from = envelope_expand(job->from, rid, shipment->from);
     if (from == SIZE_MAX)
         return err_set(err, 0, "the envelope sender is too long once {{rid}} is replaced");
-    *transaction = (struct session_transaction){
-        .from = str_make(shipment->from, from),
-        .rcpts = shipment->rcpts,
-        .body = shipment->rendition.parts,
-        .body_count = shipment->rendition.count,
-        .size = shipment->rendition.message_size,
-        .eight_bit = shipment->rendition.has_8bit,
-        .utf8 = shipment->rendition.needs_smtputf8,
-        .ret = job->ret == RET_FULL   ? SESSION_RET_FULL
-               : job->ret == RET_HDRS ? SESSION_RET_HDRS
-                                      : SESSION_RET_NONE,
-        .envid = job->envid,
-        .owner = shipment,
-    };
-    return true;
-}
-
-static bool shipment_is_ascii(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return false;
+    transaction->from = str_make(shipment->from, from);
+    transaction->rcpts = shipment->rcpts;
+    transaction->body = shipment->rendition.parts;
+    transaction->body_count = shipment->rendition.count;
+    transaction->size = shipment->rendition.message_size;
+    transaction->eight_bit = shipment->rendition.has_8bit;
+    transaction->utf8 = shipment->rendition.needs_smtputf8;
+    transaction->ret = job->ret == RET_FULL   ? SESSION_RET_FULL
+                       : job->ret == RET_HDRS ? SESSION_RET_HDRS
+                                              : SESSION_RET_NONE;
+    transaction->envid = job->envid;
+    transaction->owner = shipment;
     return true;
 }
 
@@ -154,15 +140,14 @@ static void shipment_address(struct shipment *shipment)
 {
     struct session_transaction *transaction = &shipment->transaction;
     size_t n = 0;
-    transaction->utf8 |= !shipment_is_ascii(transaction->from);
+    transaction->utf8 |= !str_is_ascii(transaction->from);
     for (struct taken *taken = shipment->list; taken != NULL; taken = taken->next, n++) {
         struct session_rcpt *rcpt = &shipment->rcpts[n];
         rcpt->to = taken->to;
         rcpt->notify = taken->notify ? taken->notify : taken->job->notify;
         rcpt->orcpt = taken->orcpt;
         rcpt->owner = taken;
-        rcpt->verdict.outcome = VERDICT_NONE;
-        transaction->utf8 |= !shipment_is_ascii(taken->to);
+        transaction->utf8 |= !str_is_ascii(taken->to);
     }
     transaction->rcpt_count = n;
 }
@@ -191,18 +176,19 @@ static void shipment_broken(struct pool *pool, struct lane *lane, struct taken *
     struct verdict why;
     verdict_local(&why, SCOPE_TRANSACTION, STATUS(4, 3, 0), "the message cannot be made: %s", err->text);
     log_warn("job %llu: %s", (unsigned long long)list->job->id, err->text);
+    struct settle_where where = {.path = pool->path};
     while (list != NULL) {
         struct taken *taken = list;
         list = taken->next;
         pool_arrived(pool, lane, 1);
-        settle_verdict(pool->path->router, taken, &why, &(struct settle_where){.path = pool->path});
+        settle_verdict(pool->path->router, taken, &why, &where);
     }
 }
 
 struct session_transaction *shipment_next(struct pool *pool, const char *host, const char *tls)
 {
     struct router *router = pool->path->router;
-    struct err err = {0};
+    struct err err;
     for (;;) {
         struct strand *strand;
         struct taken *list = pool_pull(pool, pool->path->settings->max_recipients_per_transaction, &strand);
@@ -272,7 +258,7 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
     bool delivered = false;
     LIST_REMOVE(shipment, on_way);
     for (size_t i = 0; i < transaction->rcpt_count; i++)
-        delivered |= transaction->rcpts[i].verdict.outcome == VERDICT_DELIVERED;
+        delivered |= transaction->rcpts[i].verdict->outcome == VERDICT_DELIVERED;
     struct settle_where where = {
         .path = pool->path,
         .mx = str_of(shipment->host),
@@ -285,10 +271,10 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
     for (size_t i = 0; i < transaction->rcpt_count; i++) {
         struct session_rcpt *rcpt = &transaction->rcpts[i];
         struct taken *taken = rcpt->owner;
-        if (shipment_again(transaction, taken, &rcpt->verdict, delivered))
+        if (shipment_again(transaction, taken, rcpt->verdict, delivered))
             lane_put_back(shipment->lane, taken);
         else
-            settle_verdict(router, taken, &rcpt->verdict, &where);
+            settle_verdict(router, taken, rcpt->verdict, &where);
     }
     shipment_release(router, shipment);
     if (delivered)

@@ -72,14 +72,6 @@ static bool add_xtext(struct buf *out, struct str lead, struct str type, struct 
     return true;
 }
 
-static bool is_ascii(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return false;
-    return true;
-}
-
 /* How much of it is the address type with its semicolon; 0: it is an address alone. */
 static size_t orcpt_type(struct str orcpt)
 {
@@ -95,7 +87,7 @@ static size_t orcpt_type(struct str orcpt)
 
 static bool add_orcpt(struct buf *out, struct str orcpt)
 {
-    if (!is_ascii(orcpt)) /* would need RFC 6533's other encoding; the parameter may be left out */
+    if (!str_is_ascii(orcpt)) /* would need RFC 6533's other encoding; the parameter may be left out */
         return true;
     size_t n = orcpt_type(orcpt);
     struct str type = n ? str_make(orcpt.p, n) : STR("rfc822;");
@@ -122,16 +114,10 @@ static bool add_notify(struct buf *out, uint8_t notify)
     return !out->failed;
 }
 
-/* Decimal, without printf: this runs once a message. */
 static bool add_number(struct buf *out, uint64_t number)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    return buf_add(out, digits + at, sizeof digits - at);
+    char digits[STR_U64_MAX];
+    return buf_add(out, digits, str_put_u64(digits, number));
 }
 
 bool command_mail(struct buf *out, const struct session_transaction *transaction,

@@ -16,6 +16,7 @@
 #include "engine/smtp/command.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 _Static_assert(COMMANDS_MAX >= 2 * COMMAND_MAX, "room for a command behind what makes us flush");
 _Static_assert(SEND_PIECE_MAX >= TLS_PIECE_MAX && TLS_PIECE_MAX > COMMANDS_MAX, "a piece and the commands");
@@ -29,16 +30,10 @@ void transfer_enter(struct session *session)
 
 /* ---- the list of commands ---- */
 
-/* Refused here, before it was written. */
-static bool rcpt_skipped(const struct session_rcpt *rcpt)
-{
-    return rcpt->verdict.local && rcpt->verdict.outcome != VERDICT_NONE;
-}
-
 static void cursor_to_rcpt(struct cursor *cursor, size_t rcpt)
 {
     const struct session_transaction *t = cursor->transaction;
-    while (rcpt < t->rcpt_count && rcpt_skipped(&t->rcpts[rcpt]))
+    while (rcpt < t->rcpt_count && t->rcpts[rcpt].refused)
         rcpt++;
     cursor->rcpt = rcpt;
     cursor->step = rcpt < t->rcpt_count ? STEP_RCPT : STEP_DATA;
@@ -55,11 +50,61 @@ static void cursor_next(struct cursor *cursor)
 
 /* ---- verdicts ---- */
 
+/* Where no memory is left to say what happened. */
+static const struct verdict verdict_unsaid = {.outcome = VERDICT_DEFERRED,
+                                              .scope = SCOPE_SESSION,
+                                              .local = true,
+                                              .status = {4, 3, 0},
+                                              .text_size = sizeof "no memory for a reply" - 1,
+                                              .text = "no memory for a reply"};
+
+/* Room for one more verdict, until the transaction is given back; NULL: no memory. */
+static struct verdict *verdict_new(struct session_transaction *t)
+{
+    if (!t->verdict_used) {
+        t->verdict_used = true;
+        return &t->verdict;
+    }
+    struct session_verdict *more = malloc(sizeof *more);
+    if (more == NULL)
+        return NULL;
+    more->next = t->more_verdicts;
+    t->more_verdicts = more;
+    return &more->verdict;
+}
+
+static const struct verdict *verdict_from_reply(struct session *session, struct session_transaction *t,
+                                                enum smtp_step step)
+{
+    struct verdict *verdict = verdict_new(t);
+    if (verdict == NULL)
+        return &verdict_unsaid;
+    verdict_of_reply(verdict, step, session->reply.code, session->reply.text);
+    return verdict;
+}
+
+static const struct verdict *verdict_kept(struct session_transaction *t, const struct verdict *verdict)
+{
+    struct verdict *kept = verdict_new(t);
+    if (kept == NULL)
+        return &verdict_unsaid;
+    verdict_copy(kept, verdict);
+    return kept;
+}
+
+static bool has_pending(const struct session_transaction *t)
+{
+    for (size_t i = 0; i < t->rcpt_count; i++)
+        if (t->rcpts[i].verdict == NULL)
+            return true;
+    return false;
+}
+
 static void verdict_for_pending(struct session_transaction *t, const struct verdict *verdict)
 {
     for (size_t i = 0; i < t->rcpt_count; i++)
-        if (t->rcpts[i].verdict.outcome == VERDICT_NONE)
-            verdict_copy(&t->rcpts[i].verdict, verdict);
+        if (t->rcpts[i].verdict == NULL)
+            t->rcpts[i].verdict = verdict;
 }
 
 /* The server is done with this connection but keeps it open: nothing more goes to it. */
@@ -73,30 +118,29 @@ static void heed(struct session *session, const struct verdict *verdict)
 static void reply_for_pending(struct session *session, enum smtp_step step)
 {
     struct session_transaction *t = session->receive.transaction;
-    struct session_rcpt *first = NULL;
-    for (size_t i = 0; i < t->rcpt_count; i++) {
-        struct session_rcpt *rcpt = &t->rcpts[i];
-        if (rcpt->verdict.outcome != VERDICT_NONE)
-            continue;
-        if (first == NULL) {
-            verdict_of_reply(&rcpt->verdict, step, session->reply.code, session->reply.text);
-            heed(session, &rcpt->verdict);
-            first = rcpt;
-        } else {
-            verdict_copy(&rcpt->verdict, &first->verdict);
-        }
-    }
+    if (!has_pending(t))
+        return;
+    const struct verdict *verdict = verdict_from_reply(session, t, step);
+    heed(session, verdict);
+    verdict_for_pending(t, verdict);
 }
 
 void transfer_condemn(struct session *session, const struct verdict *why)
 {
     for (struct session_transaction *t = session->receive.transaction; t != NULL; t = t->link)
-        verdict_for_pending(t, why);
+        if (has_pending(t))
+            verdict_for_pending(t, verdict_kept(t, why));
 }
 
 static void give_back(struct session *session, struct session_transaction *t)
 {
+    struct session_verdict *more = t->more_verdicts; /* the owner may free the transaction */
     session->handlers->done(session, t, session_now(session));
+    while (more != NULL) {
+        struct session_verdict *verdict = more;
+        more = verdict->next;
+        free(verdict);
+    }
 }
 
 void transfer_give_back(struct session *session)
@@ -120,21 +164,30 @@ static bool refuse(struct session_transaction *t, struct status status, const ch
 {
     struct verdict verdict;
     verdict_local(&verdict, SCOPE_TRANSACTION, status, why, host);
-    verdict_for_pending(t, &verdict);
+    verdict_for_pending(t, verdict_kept(t, &verdict));
     return false;
+}
+
+static void refuse_rcpt(struct session_transaction *t, struct session_rcpt *rcpt, struct status status,
+                        const char *why)
+{
+    struct verdict verdict;
+    verdict_local(&verdict, SCOPE_RECIPIENT, status, "%s", why);
+    rcpt->verdict = verdict_kept(t, &verdict);
+    rcpt->refused = true;
 }
 
 static bool check_rcpts(struct session_transaction *t)
 {
     size_t good = 0;
     for (size_t i = 0; i < t->rcpt_count; i++) {
-        struct verdict *verdict = &t->rcpts[i].verdict;
-        enum command_address result = command_address_check(t->rcpts[i].to, t->utf8);
-        if (t->rcpts[i].to.n == 0 || result == COMMAND_ADDRESS_BAD)
-            verdict_local(verdict, SCOPE_RECIPIENT, STATUS(5, 1, 3), "the recipient's address is malformed");
+        struct session_rcpt *rcpt = &t->rcpts[i];
+        enum command_address result = command_address_check(rcpt->to, t->utf8);
+        if (rcpt->to.n == 0 || result == COMMAND_ADDRESS_BAD)
+            refuse_rcpt(t, rcpt, STATUS(5, 1, 3), "the recipient's address is malformed");
         else if (result == COMMAND_ADDRESS_NEEDS_UTF8)
-            verdict_local(verdict, SCOPE_RECIPIENT, STATUS(5, 6, 7),
-                          "the recipient's address is not ASCII and the message was not marked as UTF-8");
+            refuse_rcpt(t, rcpt, STATUS(5, 6, 7),
+                        "the recipient's address is not ASCII and the message was not marked as UTF-8");
         else
             good++;
     }
@@ -147,9 +200,11 @@ static bool transfer_accept(const struct session *session, struct session_transa
     assert(t->rcpt_count > 0 && t->rcpt_count <= TXN_RCPTS_MAX);
     t->started_ns = 0;
     t->body_sent = false;
+    t->verdict_used = false;
+    t->more_verdicts = NULL;
     for (size_t i = 0; i < t->rcpt_count; i++) {
-        t->rcpts[i].verdict.outcome = VERDICT_NONE;
-        t->rcpts[i].verdict.local = false;
+        t->rcpts[i].verdict = NULL;
+        t->rcpts[i].refused = false;
     }
     if (t->utf8 && !session->offers.smtputf8)
         return refuse(t, STATUS(5, 6, 7), "%s does not offer SMTPUTF8, which the message needs",
@@ -379,10 +434,12 @@ static void reply_rcpt(struct session *session)
     if (session->reply.code < 300) {
         session->accepted++;
     } else {
-        verdict_of_reply(&rcpt->verdict, STEP_RCPT, session->reply.code, session->reply.text);
-        heed(session, &rcpt->verdict);
+        struct verdict verdict;
+        verdict_of_reply(&verdict, STEP_RCPT, session->reply.code, session->reply.text);
+        heed(session, &verdict);
         if (session->accepted == 0)
-            rcpt->verdict.again_now = false; /* it was too many by itself: once more would end the same */
+            verdict.again_now = false; /* it was too many by itself: once more would end the same */
+        rcpt->verdict = verdict_kept(session->receive.transaction, &verdict);
     }
     cursor_next(&session->receive);
     if (session->receive.step == STEP_DATA && session->accepted == 0)

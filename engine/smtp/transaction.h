@@ -8,13 +8,21 @@
 
 #include <sys/uio.h>
 
-/* One recipient, in an array that the owner of the transaction keeps. */
+/* One recipient, in an array that the owner of the transaction keeps. They are small, and a verdict is not:
+ * recipients that fare alike, nearly always all of them, share one. */
 struct session_rcpt {
     struct str to;
-    uint8_t notify;         /* NOTIFY_ bits of queue/store.h, for a DSN peer; 0: say nothing */
-    struct str orcpt;       /* "rfc822;ada@example.com" or the address alone, not xtext; empty: none */
-    struct verdict verdict; /* the session's answer */
+    struct str orcpt;              /* "rfc822;ada@example.com" or the address alone, not xtext; empty: none */
+    const struct verdict *verdict; /* the session's answer; valid until `done` returns */
     void *owner;
+    uint8_t notify; /* NOTIFY_ bits of queue/store.h, for a DSN peer; 0: say nothing */
+    bool refused;   /* the session's: by ourselves, before it was written */
+};
+
+/* Of those that were needed besides the first. */
+struct session_verdict {
+    struct session_verdict *next;
+    struct verdict verdict;
 };
 
 enum session_ret { SESSION_RET_NONE, SESSION_RET_HDRS, SESSION_RET_FULL };
@@ -34,6 +42,10 @@ struct session_transaction {
     int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */
     bool body_sent;     /* filled by the session: some of the body was written */
     void *owner;
+    /* The session's: what the verdicts of its recipients point to. */
+    bool verdict_used;
+    struct session_verdict *more_verdicts;
+    struct verdict verdict;
 };
 
 #endif

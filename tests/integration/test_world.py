@@ -15,7 +15,7 @@ import dns.rcode
 import pytest
 
 import sanitizer
-from world import BUILD, World, digest
+from world import BUILD, World, digest, parts, read_record
 
 MESSAGE = b"Subject: hello\r\n\r\nA line.\r\n.A line with a dot\r\n.\r\nThe end.\r\n"
 
@@ -691,6 +691,53 @@ def test_domains_change_while_running(world):
     assert answers(world, "moves.test", "MX") == ["10 slow."]
     with pytest.raises(ValueError, match="no host or domain"):
         world.domain("moves.test", mx=[[10, "nowhere"]])
+
+
+# ---- the record ----
+
+def test_record_holds_what_each_numbered_recipient_got(tmp_path):
+    path, hosts = tmp_path / "record", [{"name": "mx", "address": "127.34.0.1"}]
+    with World.start({"hosts": hosts}, options=("--record", path, "--record-slots", "10")) as world:
+        before = time.monotonic_ns()
+        client = connect(world, "mx")
+        client.sendmail("a@b.test", ["u0000003@d.test", "u0000009@e.test", "u0000010@d.test", "u12@d.test",
+                                     "U00000004@d.test"], MESSAGE)
+        client.sendmail("a@b.test", ["u0000009@e.test"], b"Subject: again\r\n")
+        client.quit()
+        records, outside = read_record(path)
+        after = time.monotonic_ns()
+    assert outside == 2 and len(records) == 10
+    assert [n for n, record in enumerate(records) if record.count] == [3, 4, 9]
+    assert records[3] == records[4]
+    assert records[3][1:] == (*parts(MESSAGE), 1, len(MESSAGE))
+    assert records[9][1:] == (*parts(b"Subject: again\r\n"), 2, 16)
+    assert before < records[3].delivered_ns <= records[9].delivered_ns < after
+
+
+def test_record_is_switched_while_running(world, tmp_path):
+    world.ask(f"record {tmp_path}/one 5")
+    assert send(world, "prompt", "u0000001@a.test") is None
+    world.ask(f"record {tmp_path}/two 5")
+    assert send(world, "prompt", "u0000002@a.test") is None
+    world.ask("record off")
+    assert send(world, "prompt", "u0000003@a.test") is None
+    one, two = read_record(tmp_path / "one")[0], read_record(tmp_path / "two")[0]
+    assert [record.count for record in one] == [0, 1, 0, 0, 0]
+    assert [record.count for record in two] == [0, 0, 1, 0, 0]
+    assert (two[2].head, two[2].body) == parts(MESSAGE)
+    for line in ("record", "record off 5", f"record {tmp_path}/three", f"record {tmp_path}/three 0",
+                 f"record {tmp_path}/nowhere/three 5"):
+        with pytest.raises(ValueError):
+            world.ask(line)
+
+
+def test_a_lost_reply_is_recorded_once_a_delivery(world, tmp_path):
+    world.ask(f"record {tmp_path}/lost 5")
+    for _ in range(2):
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            send(world, "lost", "u0000001@a.test")
+    world.ask("record off")
+    assert read_record(tmp_path / "lost")[0][1].count == 2
 
 
 # ---- the program ----

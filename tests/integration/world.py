@@ -7,6 +7,8 @@
         world.stats()["totals"]["messages"]
         world.host("mx.a.test", "refuse", True)
         world.deliveries()            # the log, as Delivery tuples
+        world.ask("record FILE 1000")
+        read_record("FILE")           # Record tuples and the number of those outside
 
 Where the scenario does not say, dns listens on a free port and smtp_port is one free port for all hosts.
 stop() (or the end of `with`) returns the summary and fails if the world did not end cleanly.
@@ -18,6 +20,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -27,6 +30,7 @@ import sanitizer
 from sanitizer import BUILD, PATIENCE
 
 Delivery = namedtuple("Delivery", "time_ms host connection helo sender recipient size digest tls")
+Record = namedtuple("Record", "delivered_ns head body count size")
 
 
 class Digest(ctypes.Structure):
@@ -42,13 +46,33 @@ def digest(message):
     return f"{value.high:016x}{value.low:016x}"
 
 
+def parts(message):
+    """The two digests a record holds for these bytes."""
+    library = ctypes.CDLL("libxxhash.so.0")
+    library.XXH3_64bits.restype = ctypes.c_uint64
+    library.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+    blank = -2 if message.startswith(b"\r\n") else message.find(b"\r\n\r\n")
+    head = message[:blank + 2] if blank != -1 else message
+    return library.XXH3_64bits(head, len(head)), library.XXH3_64bits(message[len(head):],
+                                                                     len(message) - len(head))
+
+
+def read_record(path):
+    """See bench/record.h: a list of Record by number, and how many recipients were outside."""
+    with open(path, "rb") as file:
+        content = file.read()
+    magic, version, slot_bytes, slots, outside = struct.unpack_from("=8sIIQQ", content)
+    assert (magic, version, slot_bytes, len(content)) == (b"PRRECORD", 1, 32, 64 + 32 * slots)
+    return [Record(*fields) for fields in struct.iter_unpack("=QQQII", content[64:])], outside
+
+
 class World:
     @classmethod
-    def start(cls, scenario, directory=None, wait=10):
+    def start(cls, scenario, directory=None, wait=10, options=()):
         """The scenario is a dict or YAML text; `directory`, if given, keeps the files."""
-        return cls(scenario, directory, wait)
+        return cls(scenario, directory, wait, options)
 
-    def __init__(self, scenario, directory, wait):
+    def __init__(self, scenario, directory, wait, options=()):
         self.temporary = None if directory else tempfile.mkdtemp(prefix="world-")
         self.directory = str(directory or self.temporary)
         if isinstance(scenario, dict):
@@ -57,7 +81,7 @@ class World:
             file.write(scenario)
         self.process = subprocess.Popen(
             [os.path.join(BUILD, "world"), "-l", self.path("log"), "-c", self.path("control"),
-             "-s", self.path("summary"), "-p", self.path("ports"), self.path("scenario.yaml")],
+             "-s", self.path("summary"), "-p", self.path("ports"), *options, self.path("scenario.yaml")],
             stdout=subprocess.PIPE, stderr=open(self.path("stderr"), "w", encoding="utf-8"), text=True)
         self.summary = None
         readable, _, _ = select.select([self.process.stdout], [], [], wait * PATIENCE)

@@ -80,10 +80,9 @@ static void decide(struct taken *taken, struct now now)
     taken->source = STR("source0");
     taken->mx = STR("mx.site.example");
     taken->tls = STR("TLSv1.3");
-    taken->reply = str_dup(bad    ? STR("5.1.1 no such \"user\", sorry")
-                           : full ? STR("4.2.2 mailbox full")
-                                  : STR("2.0.0 ok"));
-    taken->reply_size = (uint16_t)strlen(taken->reply);
+    taken->reply = bad    ? STR("5.1.1 no such \"user\", sorry")
+                   : full ? STR("4.2.2 mailbox full")
+                          : STR("2.0.0 ok");
 }
 
 static void settle(struct api_rig *rig, struct taken *list)

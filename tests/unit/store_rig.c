@@ -74,13 +74,13 @@ void rig_remove(const char *directory)
     (void)nftw(directory, file_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* The database alone: a lock file is worth nothing after a power cut, and the reserve can be taken again. */
-static void database_copy(const char *from, const char *to)
+/* The databases alone: a lock file is worth nothing after a power cut, and the reserve can be taken again. */
+static void file_copy(const char *from, const char *to, const char *name)
 {
     char path[600], block[65536];
-    (void)snprintf(path, sizeof path, "%s/data.mdb", from);
+    (void)snprintf(path, sizeof path, "%s/%s", from, name);
     int in = open(path, O_RDONLY | O_CLOEXEC);
-    (void)snprintf(path, sizeof path, "%s/data.mdb", to);
+    (void)snprintf(path, sizeof path, "%s/%s", to, name);
     int out = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     ssize_t n = -1;
     while (in >= 0 && out >= 0 && (n = read(in, block, sizeof block)) > 0)
@@ -90,6 +90,12 @@ static void database_copy(const char *from, const char *to)
         abort();
     close(in);
     close(out);
+}
+
+static void database_copy(const char *from, const char *to)
+{
+    file_copy(from, to, "fresh.mdb");
+    file_copy(from, to, "data.mdb");
 }
 
 /* ---- messages ---- */
@@ -483,7 +489,6 @@ void rig_decide(struct rig *rig, struct taken *taken, enum outcome outcome, stru
     taken->source = str_of(settle->source);
     taken->mx = STR("mx.example");
     taken->tls = STR("TLSv1.3");
-    taken->reply = settle->reply[0] ? strdup(settle->reply) : NULL;
-    taken->reply_size = (uint16_t)strlen(settle->reply);
+    taken->reply = str_of(settle->reply);
     taken->next = NULL;
 }

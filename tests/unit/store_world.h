@@ -257,8 +257,7 @@ static inline void world_outcome(const struct world *w, struct taken *taken, enu
     } else if (outcome == OUTCOME_BOUNCED) {
         taken->code = 550;
         taken->status = STATUS(5, 1, 1);
-        taken->reply = str_dup(STR("550 5.1.1 no such user"));
-        taken->reply_size = 22;
+        taken->reply = STR("550 5.1.1 no such user");
     }
 }
 

@@ -118,7 +118,7 @@ static void newer_or_damaged(void **state)
     put_meta(&w, row.data, row.len);
     buf_free(&row);
     world_close(&w);
-    refused(&w.settings, "newer than this program's 1; upgrade postrider");
+    refused(&w.settings, "newer than this program's 2; upgrade postrider");
     world_end(&w);
 
     world_make(&w, NULL);
@@ -144,11 +144,18 @@ static void full_disk(void **state)
     assert_true(w.store->env.reserved);
     disk.no_space = true;
     struct job_spec spec = world_spec("more");
+    /* The first still lands, where there is room already, and shows that there is none beyond. */
     struct admit *admit = world_begin(&w, &spec);
+    uint64_t landed = admit_job(admit);
+    world_add(admit, "a@b.example", "");
+    assert_int_equal(world_post(&w, admit, true, NULL), ADMIT_OK);
+    admit_free(admit);
+    admit = world_begin(&w, &spec);
     world_add(admit, "a@b.example", "");
     assert_int_equal(world_post(&w, admit, true, NULL), ADMIT_FULL);
     admit_free(admit);
     assert_false(w.store->env.reserved); /* given up */
+    assert_false(world_job_row(&w, landed, &row));
     world_settle(&w, OUTCOME_DELIVERED);
     world_pass(&w, 5000);
     store_figures(w.store, &figures);
@@ -160,6 +167,8 @@ static void full_disk(void **state)
     store_figures(w.store, &figures);
     assert_int_equal(figures.delivered, 3000);
     assert_int_equal(figures.settle_backlog, 0);
+    assert_true(world_job_row(&w, landed, &row));
+    assert_int_equal(row.state, JOB_ACTIVE);
     assert_true(world_job_row(&w, job, &row));
     assert_int_equal(row.state, JOB_ENDED);
     admit = world_begin(&w, &spec);

@@ -1,0 +1,34 @@
+/* envelope.h - transactions as bytes, for the injectors that speak SMTP (load smtp, raw).
+ *
+ * A writer owns the memory of one connection: the message's head is written so that it ends where the body
+ * begins, the body is brought to its number in place where that is possible, and behind the final dot there
+ * is room for what goes out in the same write: the next envelope, or QUIT. */
+#ifndef POSTRIDER_LOAD_ENVELOPE_H
+#define POSTRIDER_LOAD_ENVELOPE_H
+
+#include "bench/load/content.h"
+
+struct envelope_writer {
+    const struct content *content;
+    const struct domains *domains;
+    uint32_t recipients; /* of a transaction */
+    char *memory, *body;
+    char *from; /* what is to be sent: n bytes */
+    size_t n;
+    bool body_there;
+};
+
+/* False where memory is out. */
+bool envelope_init(struct envelope_writer *writer, const struct content *content,
+                   const struct domains *domains, uint32_t recipients);
+void envelope_free(struct envelope_writer *writer);
+/* Starts with nothing to send. */
+void envelope_clear(struct envelope_writer *writer);
+/* Starts with the message of `number` and its final dot. */
+void envelope_message(struct envelope_writer *writer, uint64_t number);
+/* Adds MAIL, RCPT for each number from `first` on, and DATA. */
+void envelope_begin(struct envelope_writer *writer, uint64_t first);
+/* Adds a command of at most 64 bytes, with its CRLF. */
+void envelope_add(struct envelope_writer *writer, struct str command);
+
+#endif

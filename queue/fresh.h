@@ -1,0 +1,113 @@
+/* fresh.h - small jobs between their acceptance and the main environment.
+ *
+ * A job of one batch with a message of at most FRESH_CONTENT_MAX *lands*: its thread of its own, the fresh
+ * writer, writes it whole as one row behind the others of fresh_env.h, many in one commit with its sync, and
+ * then answers ADMIT_OK. From there until the writer has *applied* it to the main environment it is a fresh
+ * job, kept in memory too. Everything else, and what finds no room there, goes to the writer at once.
+ *
+ * Crashes. The main environment's meta row holds fresh_seq: every row up to it has been applied, by the same
+ * commit or an earlier one. Jobs are applied in any order, so a row above it may have been applied as well;
+ * then its job is in T_JOBS, which is asked at the start, and what is not there is applied then, before
+ * anything else happens. Rows are deleted only when they are at or below the fresh_seq that a finished commit
+ * of the main environment holds. So a job that was accepted is in one of the two files at every moment, and
+ * is applied once: its application, its events and the move of fresh_seq are one transaction. A purge cannot
+ * hide an application: jobs end up there a `retain` later, and operations wait until all that landed before
+ * them is applied. What became of a recipient before its job was applied is written with the job: a crash
+ * until then sends it again, and that is the commit window the store promises. A backup copies fresh.mdb first,
+ * then data.mdb.
+ *
+ * Bounds: FRESH_JOBS_MAX and FRESH_BYTES_MAX in memory; beyond them admits wait to land. */
+#ifndef POSTRIDER_QUEUE_FRESH_H
+#define POSTRIDER_QUEUE_FRESH_H
+
+#include "engine/base/buf.h"
+#include "engine/base/clock.h"
+#include "engine/base/inbox.h"
+#include "queue/fresh_env.h"
+#include "queue/memory.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct admit;
+struct change;
+struct store;
+
+struct fresh_job { /* the part of an admit that landed */
+    bool landed;   /* set before its `done`, never again */
+    uint64_t seq;
+    size_t bytes;
+    int64_t since_ns;
+    /* The writer's: */
+    struct admit *prev, *next; /* of those not applied, by seq */
+    UT_hash_handle hh;         /* by job */
+    bool in_change;
+};
+
+struct fresh {
+    struct fresh_env env;
+    pthread_t thread;
+    struct inbox *inbox;  /* admits that are to land */
+    struct inbox *landed; /* to the writer; does not wake it while it has others that wait */
+    /* The fresh writer's: */
+    struct admit *waiting, **waiting_tail; /* for room, or for its next commit */
+    uint64_t last_seq;
+    MDB_txn *main; /* reads the main environment, reset between rounds */
+    struct buf row;
+    /* Of all that landed and is not applied: */
+    atomic_uint_fast64_t bytes;
+    atomic_uint jobs;
+    atomic_uint_fast64_t landed_seq;  /* accepted up to here */
+    atomic_uint_fast64_t applied_seq; /* meta.fresh_seq as committed */
+    /* Idempotency keys of admits under way and of fresh jobs. */
+    pthread_mutex_t keys_lock;
+    struct admit *keys;
+    /* A caller that must see all that landed waits for the writer. */
+    atomic_uint_fast64_t wanted_seq;
+    pthread_mutex_t wait_lock;
+    pthread_cond_t applied;
+    /* The writer's: */
+    struct admit *first, *last, *by_job;
+    uint64_t collected_seq, trying_seq;
+    struct now now; /* of the writer's last round */
+};
+
+bool fresh_init(struct store *store, struct err *err);
+/* Refuses what still waits, forgets what is not applied (the next start finds it on disk). */
+void fresh_free(struct store *store);
+/* The fresh writer's round; returns when to call again (mono_ns). Its thread is a loop around it. */
+int64_t fresh_step(struct store *store, struct now now);
+void *fresh_main(void *store);
+
+/* Whether the post may land. */
+bool fresh_fits(const struct admit *admit);
+/* Waits until all that landed before the call is in the main environment, but not for ever (WAIT_MS). Without
+ * threads it runs the writer's rounds itself. Any thread but the store's own. */
+void fresh_barrier(struct store *store);
+/* Whether anything that landed is not yet there. Any thread. */
+bool fresh_waits(struct store *store);
+
+/* Keys. Any thread. False: another admit under way, or a fresh job, has it. */
+bool fresh_key_hold(struct admit *admit);
+void fresh_key_let_go(struct admit *admit);
+/* The answer of a fresh job; false when none has the key. */
+bool fresh_key_find(struct store *store, const uint8_t key_hash[32], uint8_t digest[32], struct buf *answer);
+
+/* fresh_row.c: the whole admit as bytes, and back: the strings and content are copies. */
+bool fresh_row_encode(const struct admit *admit, struct buf *out);
+struct admit *fresh_row_decode(struct store *store, struct str row);
+
+/* ---- fresh_apply.c: the writer ---- */
+
+/* Reads what a crash left, at the start; applied by the next rounds. Sets next_job. */
+void fresh_recover(struct store *store);
+/* What has landed since the last round. After the writer has taken its inbox. */
+void fresh_collect(struct store *store);
+/* Whether something is to be applied now; else when (mono_ns), INT64_MAX: nothing waits. */
+bool fresh_ripe(const struct store *store, struct now now, int64_t *next_ns);
+/* Applies what is ripe until the change is spent. */
+void fresh_write(struct store *store, struct change *c);
+/* After the commit, or after a change that was undone. */
+void fresh_after(struct store *store, bool committed);
+
+#endif
