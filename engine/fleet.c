@@ -34,7 +34,7 @@ struct fleet {
     struct limit *tenant_limits;
     unsigned count, sessions_max;
     _Atomic unsigned sessions_all;
-    struct lend_word *words;
+    struct lend_word *lend_words;
     struct inbox **inboxes;
     struct member *members;
 };
@@ -68,7 +68,7 @@ static void *member_run(void *arg)
         .inboxes = fleet->inboxes,
         .sessions_max = fleet->sessions_max,
         .sessions_all = &fleet->sessions_all,
-        .words = fleet->words,
+        .lend_words = fleet->lend_words,
         .seed = prng_seed(),
     };
     struct worker *worker = worker_create(&settings, clock_now(), &member->err);
@@ -109,7 +109,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
-        (fleet->words = calloc(workers, sizeof *fleet->words)) == NULL ||
+        (fleet->lend_words = calloc(workers, sizeof *fleet->lend_words)) == NULL ||
         (fleet->tenant_limits = calloc(config->tenant_count, sizeof *fleet->tenant_limits)) == NULL ||
         (fleet->retry = retry_table_create(config->retry, config->retry_count)) == NULL) {
         err_set(err, ENOMEM, "no memory for the workers");
@@ -180,7 +180,7 @@ void fleet_destroy(struct fleet *fleet)
     }
     retry_table_destroy(fleet->retry);
     free(fleet->tenant_limits);
-    free(fleet->words);
+    free(fleet->lend_words);
     free(fleet->inboxes);
     free(fleet->members);
     free(fleet);

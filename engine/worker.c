@@ -56,7 +56,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->inboxes = settings->inboxes;
     router->sessions_max = settings->sessions_max;
     router->sessions_all = settings->sessions_all;
-    router->words = settings->words;
+    router->lend_words = settings->lend_words;
     router->looked_ns = now.mono_ns;
     router->used_ns = clock_thread_ns();
     router->prng.state = settings->seed;
@@ -187,7 +187,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
     lane_reap(router);
     if (worker->stop_at_ns != 0) {
         if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router)) {
-            atomic_store(&router->words[router->index].gone, true);
+            atomic_store(&router->lend_words[router->index].gone, true);
             return false;
         }
         if (now.mono_ns >= worker->stop_at_ns && !worker->stopped_hard) {

@@ -201,7 +201,7 @@ bool carrier_open(struct pool *pool, const struct target *target)
         return false;
     if (!path_connecting(path)) { /* another worker has just taken the place: looked at again soon */
         path_wait(path, pool);
-        path_wake_at(path, router->now.mono_ns + LINE_LOOK_MS * NS_PER_MS);
+        path_wake_at(path, router->now.mono_ns + LOAN_WAIT_MS * NS_PER_MS);
         free(carrier);
         return false;
     }

@@ -360,7 +360,7 @@ void lane_filled(struct router *router, struct store_taken_msg *msg)
 
 void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over)
 {
-    lane_fill(lane, list, count, over || lane->router->stopping);
+    lane_fill(lane, list, count, over || lane->loan->ending);
 }
 
 void lane_arrived(struct lane *lane, unsigned n)

@@ -232,6 +232,8 @@ static void loan_forget(struct router *router, struct loan *loan)
 
 static void back_hear(struct router *router, struct loan_msg *msg)
 {
+    if (msg->loan->pool == NULL)
+        return; /* at the stop: the borrower was seen to have gone before this was read */
     path_add_figures(msg->loan->pool->path, &msg->figures);
     loan_forget(router, msg->loan);
 }
@@ -286,7 +288,7 @@ static unsigned loan_choose(const struct pool *pool)
     if (router->config->lending == CONFIG_LENDING_ALWAYS)
         least = UINT32_MAX;
     for (unsigned i = 0; i < router->worker_count; i++) {
-        const struct lend_word *word = &router->words[i];
+        const struct lend_word *word = &router->lend_words[i];
         unsigned busy = atomic_load_explicit(&word->busy, memory_order_relaxed);
         if (i == router->index || busy >= least || loan_exists(pool, i) ||
             atomic_load_explicit(&word->gone, memory_order_relaxed))
@@ -306,9 +308,10 @@ static void loan_tend(struct router *router)
         struct path *path = loan->pool->path;
         unsigned share = loan_share(path, path->loans);
         loan->over |= share == 0 || !pays;
-        loan_count(loan, loan->over ? 0 : share);
+        if (!loan->over || share == 0)
+            loan_count(loan, share); /* else it sends what it has, over the sessions it has */
         loan_serve(loan);
-        if (router->stopping && atomic_load(&router->words[loan->borrower].gone))
+        if (router->stopping && atomic_load(&router->lend_words[loan->borrower].gone))
             loan_forget(router, loan); /* it never heard of it */
     }
 }
@@ -328,7 +331,7 @@ static void loan_weigh(struct router *router, int64_t passed_ns)
     int64_t used_ns = clock_thread_ns(), was_ns = router->used_ns;
     router->used_ns = used_ns;
     unsigned busy = (unsigned)((used_ns - was_ns) * 1000 / passed_ns);
-    atomic_store_explicit(&router->words[router->index].busy, busy, memory_order_relaxed);
+    atomic_store_explicit(&router->lend_words[router->index].busy, busy, memory_order_relaxed);
     router->busy_looks = busy >= LEND_BUSY_MIN ? router->busy_looks + 1 : 0;
     router->spare_looks = busy < LEND_BUSY_MAX ? router->spare_looks + 1 : 0;
 }
@@ -430,14 +433,19 @@ void loan_return(struct router *router, struct loan *loan, struct path *path)
     back_post(router, loan, last ? &figures : NULL);
 }
 
+void loan_end(struct loan *loan)
+{
+    loan->ending = true;
+    if (loan->lane == NULL)
+        return;
+    loan->lane->idle = true;
+    lane_check(loan->lane);
+}
+
 void loan_stop(struct router *router)
 {
-    for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
-        if (loan->lane == NULL)
-            continue;
-        loan->lane->idle = true;
-        lane_check(loan->lane);
-    }
+    for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed)
+        loan_end(loan);
 }
 
 bool loan_none_left(struct router *router)

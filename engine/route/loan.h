@@ -18,7 +18,7 @@
  *
  * Limits. Both count in the path's ledger (ledger.h), so connections, window, rates and pauses hold over all
  * workers at every moment. How many connections each may have is the loan's `sessions`, a word that the owner
- * lowers to call some in; the borrower looks at it before each message. A quantum is at most LOAN_TAKE_MAX
+ * lowers to call some in; the borrower looks at it before each message, and at none gives back what waits. A quantum is at most LOAN_TAKE_MAX
  * recipients, and of a limited path at most what its rate allows in LOAN_AHEAD_MS.
  *
  * Fairness. The owner picks a quantum as it would pick for its own sessions: by class, tenant and turn; the
@@ -64,6 +64,7 @@ struct loan {
     struct loan *next_borrowed;
     struct pool *shadow; /* NULL before and after */
     struct lane *lane;
+    bool ending; /* it asks for no more */
 };
 
 /* HANDOVER_LOAN_OFFER, _WANT, _BATCH, _BACK, _NEWS, _DROP: takes the message's reference and what it holds;
@@ -82,6 +83,9 @@ unsigned loan_sessions(const struct loan *loan);
 void loan_want(struct loan *loan, unsigned want);
 /* The borrower's pool has nothing left, and is out of its path: gives the loan back. */
 void loan_return(struct router *router, struct loan *loan, struct path *path);
+
+/* The borrower can't use it now (the hosts are dead, the path is paused, it stops): asks for no more. */
+void loan_end(struct loan *loan);
 
 /* The path was paused: whoever else has sessions of it must hear. */
 void loan_tell_pause(struct path *path);

@@ -222,7 +222,7 @@ struct router {
     struct figures figures;
 
     /* Lending: loan.h. */
-    struct lend_word *words;       /* of all workers, shared */
+    struct lend_word *lend_words;  /* of all workers, shared */
     struct loan *loans, *borrowed; /* lent by this worker; to it */
     unsigned loans_out;
     struct pool *lend_pool; /* the one that most messages come from, by vote: each message is one for its */

@@ -402,6 +402,8 @@ void path_serve(struct path *path)
             path_wake_at(path, answer.until_ns);
             if (path_sessions_used_up(path->router))
                 path_line_up(path);
+            if (path->borrowed || path->loans > 0) /* another worker's session may end unheard of */
+                path_wake_at(path, path->router->now.mono_ns + LOAN_WAIT_MS * NS_PER_MS);
             return;
         }
         struct pool *pool = path->wait_head;

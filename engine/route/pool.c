@@ -381,12 +381,17 @@ static void pool_run(struct pool *pool)
         pool_free(pool);
         return;
     }
-    if (pool->strand_count == 0 && pool->loan != NULL)
+    if (pool->loan != NULL && (pool->strand_count == 0 || loan_sessions(pool->loan) == 0)) {
         pool_end_sessions(pool); /* they are wanted back */
+        pool_give_back(pool, NULL);
+    }
     lane_feed_path(pool->path);
     loan_serve_pool(pool);
-    if (!pool_is_open(pool))
+    if (!pool_is_open(pool)) {
+        if (pool->loan != NULL)
+            loan_end(pool->loan);
         return;
+    }
     if (pool->held) {
         pool->held = false;
         pool_reopen(pool);
