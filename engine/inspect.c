@@ -78,7 +78,8 @@ static void paths_fill(const struct path *path, struct path_info *info)
     snprintf(info->reason, sizeof info->reason, "%s", path->reason);
     for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
         info->buffered += (unsigned)pool->backlog;
-        info->lanes += pool->strand_count;
+        for (const struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
+            info->lanes += strand->lane->resting || strand->lane->loan ? 0 : 1;
         info->in_flight += pool->in_flight;
     }
     paths_fill_holds(path, info);
@@ -200,7 +201,7 @@ static void lane_run(struct look *look, struct router *router)
     struct lane *lane;
     HASH_FIND(hh, router->lanes, &question->lane, sizeof question->lane, lane);
     lane_run_borrowed(router, question->lane, why);
-    if (lane == NULL)
+    if (lane == NULL || lane->resting)
         return;
     why->known = true;
     why->buffered += lane->buffered;

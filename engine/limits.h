@@ -151,6 +151,8 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WINDOW_CEILING_DOUBLED 6     /* and how often that doubles */
 #define POOL_LINGER_MS         60000 /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
-#define LANES_LIVE_MAX         20000              /* lanes announced to workers and not yet found empty */
+#define LANES_KEPT_MAX         4096  /* of a worker's, with nothing to do, kept with their hosts and pools, */
+#define LANE_KEPT_MS           10000 /* so long */
+#define LANES_LIVE_MAX         20000 /* lanes announced to workers and not yet found empty */
 
 #endif

@@ -64,6 +64,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->starved.tail = &router->starved.head;
     router->line_tail = &router->line;
     TAILQ_INIT(&router->idlers);
+    TAILQ_INIT(&router->resting);
     wheel_init(&router->wheel, now);
     const struct dns_settings dns = {
         .servers = settings->config->dns.servers_joined,

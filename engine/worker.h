@@ -19,7 +19,7 @@ struct worker_settings {
     struct inbox *const *inboxes;   /* of all workers; [index] is this one's */
     unsigned sessions_max;          /* of all workers together */
     _Atomic unsigned *sessions_all; /* shared by them */
-    struct lend_word *lend_words;        /* one for each worker, shared by them */
+    struct lend_word *lend_words;   /* one for each worker, shared by them */
     uint64_t seed;
 };
 

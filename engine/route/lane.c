@@ -95,12 +95,23 @@ void lane_leave_line(struct lane *lane)
     lane->line = NULL;
 }
 
+static void lane_wake(struct lane *lane)
+{
+    if (!lane->resting)
+        return;
+    lane->resting = false;
+    lane->router->resting_count--;
+    TAILQ_REMOVE(&lane->router->resting, lane, rest);
+}
+
 static void lane_free(struct lane *lane)
 {
     struct router *router = lane->router;
     dns_cancel(&lane->query);
     wheel_cancel(&router->wheel, &lane->timer);
     lane_unroute(lane);
+    dns_mx_unref(lane->handed);
+    lane_wake(lane);
     if (lane->loan != NULL)
         lane->loan->lane = NULL;
     else
@@ -116,11 +127,35 @@ static bool lane_is_over(const struct lane *lane)
 
 void lane_check(struct lane *lane)
 {
-    if (!lane_is_over(lane) || lane->reaping)
+    if (!lane_is_over(lane) || lane->reaping || lane->resting)
         return;
     lane->reaping = true;
     lane->reap_next = lane->router->reap;
     lane->router->reap = lane;
+}
+
+/* What it knows is of use when it is announced again. */
+static bool lane_may_rest(const struct lane *lane)
+{
+    return lane->loan == NULL && !lane->router->stopping &&
+           (lane->state == LANE_ROUTED || lane->state == LANE_DOOMED || lane->handed != NULL);
+}
+
+static void lane_lay(struct lane *lane)
+{
+    struct router *router = lane->router;
+    lane->resting = true;
+    lane->rest_until_ns = router->now.mono_ns + LANE_KEPT_MS * NS_PER_MS;
+    TAILQ_INSERT_TAIL(&router->resting, lane, rest);
+    router->resting_count++;
+}
+
+static void lane_end_rest(struct router *router)
+{
+    struct lane *lane;
+    while ((lane = TAILQ_FIRST(&router->resting)) != NULL &&
+           (router->resting_count > LANES_KEPT_MAX || lane->rest_until_ns <= router->now.mono_ns))
+        lane_free(lane);
 }
 
 void lane_reap(struct router *router)
@@ -129,9 +164,12 @@ void lane_reap(struct router *router)
         struct lane *lane = router->reap;
         router->reap = lane->reap_next;
         lane->reaping = false;
-        if (lane_is_over(lane))
+        if (lane_is_over(lane) && lane_may_rest(lane))
+            lane_lay(lane);
+        else if (lane_is_over(lane))
             lane_free(lane);
     }
+    lane_end_rest(router);
 }
 
 /* ---- asking the store ---- */
@@ -160,9 +198,12 @@ static bool lane_can_use_more(const struct lane *lane)
     return false;
 }
 
+/* Asks for its hosts anew once what is known has run out: also of a domain that takes no mail, since while
+ * that lane is busy nothing else would find out that it does again. */
 static void lane_refresh(struct lane *lane)
 {
-    if (lane->state == LANE_ROUTED && !lane->asking && lane->fresh_until_ns <= lane->router->now.mono_ns)
+    bool known = lane->state == LANE_ROUTED || lane->state == LANE_DOOMED;
+    if (known && !lane->asking && lane->fresh_until_ns <= lane->router->now.mono_ns)
         lane_resolve(lane);
 }
 
@@ -417,9 +458,12 @@ void lane_announced(struct router *router, const struct store_lane_msg *msg, str
             dns_mx_unref(mx);
         return;
     }
+    lane_wake(lane);
     lane->idle = false;
     lane->renewed = lane->taking;
-    if (mx != NULL)
+    if (mx == NULL && lane->handed != NULL && lane->fresh_until_ns > router->now.mono_ns)
+        lane_hand_over(lane, lane->handed_to, dns_mx_ref(lane->handed));
+    else if (mx != NULL)
         lane_route(lane, mx, config_route_of(router->config, str_of(lane->domain)));
     else if (lane->state == LANE_RESOLVING && !lane->asking) /* new, or handed over before */
         lane_resolve(lane);

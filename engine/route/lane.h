@@ -1,6 +1,8 @@
 /* lane.h - the store's queues as a worker sees them: resolving, routing, taking, and giving back.
  *
- * A lane lives from its announcement until the store has said that it is idle and nothing of it is in memory.
+ * A lane lives from its announcement until the store has said that it is idle and nothing of it is in memory;
+ * then it rests for a while with its hosts and pools, so that a domain that gets one message now and then is
+ * not made, resolved and routed for each.
  * The worker that a domain hashes to resolves it; when the site belongs to another worker the lane is handed
  * over with what was found. */
 #ifndef POSTRIDER_ROUTE_LANE_H

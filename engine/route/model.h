@@ -88,6 +88,11 @@ struct lane {
     int64_t fresh_until_ns; /* the MX answer serves until then */
     struct lane_line *line; /* the list in which it waits for room in memory; NULL: in none */
     struct lane *line_next, *reap_next;
+    TAILQ_ENTRY(lane) rest;
+    bool resting; /* over, and kept for when it is announced again */
+    int64_t rest_until_ns;
+    struct dns_mx *handed; /* its hosts, when it was handed over; and to which worker */
+    unsigned handed_to;
     struct path *asked_path; /* whose `asked` it counts in while taking */
     struct loan *loan;       /* it takes from another worker, not from the store */
     unsigned strand_count;
@@ -120,6 +125,7 @@ struct targets;
 
 struct carrier; /* a session and what the pool knows of it: carrier.c */
 TAILQ_HEAD(carrier_list, carrier);
+TAILQ_HEAD(lane_list, lane);
 
 struct pool {
     UT_hash_handle hh; /* by key, in its path */
@@ -215,6 +221,8 @@ struct router {
         sessions; /* recipients in memory, asked for, in transactions; connections */
     struct lane_line starved;
     struct lane *reap;
+    struct lane_list resting; /* the longest resting first */
+    unsigned resting_count;
     struct path *line, **line_tail;
     struct carrier_list idlers; /* of all pools, the longest idle first */
     struct shipment *free_shipments;

@@ -1,6 +1,7 @@
 """Sessions of one site lent to other workers (engine/route/loan.h): the receiver counts the same limits as
 ever, and whatever stops mail reaches the borrowers too. `lending: always` lends whenever there is a backlog, so
 that the machine need not be saturated."""
+import re
 import time
 
 from conftest import ONE_DOMAIN, ONE_HOST, host
@@ -84,7 +85,7 @@ def test_a_pause_reaches_the_borrowers(scene):
     after = s.world.counts("mx.a.test")
     assert (after["rejected"]["421"], after["messages"]) == (refused, delivered)
     why = s.daemon.get("/v1/explain?domain=a.test").json["answers"][0]
-    assert why["limit"] == "pause" and "unusual rate" in why["reason"], why
+    assert why["limit"] == "pause" and "unusual rate" in why["why"], why
     status = s.daemon.status()
     assert status["in_flight"] == 0 and status["queued"] == 20000 - delivered, status
 
@@ -175,8 +176,11 @@ def test_explain_sums_over_workers(scene):
     wait_lent(s)
     site = s.daemon.get(SITE).json
     why = s.daemon.get("/v1/explain?domain=a.test").json["answers"][0]
-    assert why["in_flight"] >= 6 and why["buffered"] > 0, why  # of 12 sessions, two thirds are lent
-    assert abs(why["in_flight"] - site["in_flight"]) <= 24, (why, site)
+    assert why["site"] == "a.test" and why["limit"] in ("", "max_connections", "backoff"), why
+    assert site["in_flight"] >= 6 and site["buffered"] > 0, site
+    if why["limit"] == "":  # "nothing holds it: it is in line for a.test (400 in hand, 20 in flight)"
+        in_flight = int(re.search(r"(\d+) in flight", why["why"]).group(1))
+        assert abs(in_flight - site["in_flight"]) <= 24, (why, site)
     shown = s.daemon.get("/v1/sites").json["sites"]
     assert [one["site"] for one in shown] == ["a.test"] and shown[0]["max_connections"] == 12
     assert s.daemon.status()["sites"] == 1
