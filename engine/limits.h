@@ -132,7 +132,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define DNS_CACHE_MAX          50000   /* answers kept by one worker: some 30 MB */
 #define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
 #define LEND_LOOK_MS           100     /* how often a worker looks whether lending pays */
-#define LEND_BUSY_MIN          900     /* thousandths of a core from which it is saturated, */
+#define LEND_BUSY_MIN          900     /* thousandths of its time awake from which it is saturated, */
 #define LEND_BUSY_LOOKS        2       /* so often in a row */
 #define LEND_BUSY_MAX          500     /* up to which another has time to spare */
 #define LEND_SPARE_LOOKS       10      /* so often in a row the lender itself has: the loan ends */
@@ -146,6 +146,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define TURN_MESSAGES          20      /* that a connection carries before it makes room for another pool */
 #define LINE_LOOK_MS           200     /* how often who waits for any session looks whether one is free */
 #define REQUEUE_MAX            3       /* times that a lost connection gives a recipient back at once */
+#define CONNECT_WORTH          4       /* messages that wait for each connection that is begun */
 #define WINDOW_START           8       /* connections that a new path may open before it knows more */
 #define WINDOW_CEILING_MS      5000L /* how long a receiver's own limit of connections is believed at first */
 #define WINDOW_CEILING_DOUBLED 6     /* and how often that doubles */

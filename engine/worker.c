@@ -58,7 +58,6 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->sessions_all = settings->sessions_all;
     router->lend_words = settings->lend_words;
     router->looked_ns = now.mono_ns;
-    router->used_ns = clock_thread_ns();
     router->prng.state = settings->seed;
     router->now = now;
     router->starved.tail = &router->starved.head;
@@ -204,6 +203,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         wait_ns = STEP_WAIT_MAX_NS;
     if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL)
         wait_ns = 0;
+    router->awake_ns += clock_now().mono_ns - now.mono_ns; /* of no other use: whether lending pays */
     io_wait(router->io, worker->inbox, wait_ns);
     return true;
 }

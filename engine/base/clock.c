@@ -13,10 +13,3 @@ struct now clock_now(void)
         .wall_ms = (int64_t)wall.tv_sec * MS_PER_S + wall.tv_nsec / NS_PER_MS,
     };
 }
-
-int64_t clock_thread_ns(void)
-{
-    struct timespec used;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return (int64_t)used.tv_sec * NS_PER_S + used.tv_nsec;
-}

@@ -17,7 +17,5 @@ struct now {
 };
 
 struct now clock_now(void);
-/* What the calling thread has used of a core so far. */
-int64_t clock_thread_ns(void);
 
 #endif

@@ -324,13 +324,12 @@ static bool loan_pays(const struct router *router, const struct pool *pool)
            loan_share(pool->path, pool->path->loans + 1) > 0 && loan_quantum(pool->path) >= LOAN_LEAST;
 }
 
-/* What this worker used of a core since the last look. That its loop never sleeps is not enough: where cores
- * are short it is also kept from running, and another worker could only take the time from somebody else. */
+/* How much of the time since the last look this worker did not sleep. */
 static void loan_weigh(struct router *router, int64_t passed_ns)
 {
-    int64_t used_ns = clock_thread_ns(), was_ns = router->used_ns;
-    router->used_ns = used_ns;
-    unsigned busy = (unsigned)((used_ns - was_ns) * 1000 / passed_ns);
+    int64_t used_ns = router->awake_ns;
+    router->awake_ns = 0;
+    unsigned busy = (unsigned)(used_ns * 1000 / passed_ns);
     atomic_store_explicit(&router->lend_words[router->index].busy, busy, memory_order_relaxed);
     router->busy_looks = busy >= LEND_BUSY_MIN ? router->busy_looks + 1 : 0;
     router->spare_looks = busy < LEND_BUSY_MAX ? router->spare_looks + 1 : 0;

@@ -38,7 +38,7 @@
 
 /* What each worker shows the others. */
 struct lend_word {
-    _Atomic unsigned busy; /* of its time, in thousandths: what it used of a core */
+    _Atomic unsigned busy; /* thousandths of its time in which it did not sleep */
     _Atomic bool gone;     /* it has stopped: nothing is lent to it any more */
 };
 

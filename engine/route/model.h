@@ -235,7 +235,7 @@ struct router {
     unsigned loans_out;
     struct pool *lend_pool; /* the one that most messages come from, by vote: each message is one for its */
     unsigned lend_votes;    /* pool, or against another's */
-    int64_t looked_ns, used_ns;       /* when last looked, and what it had used of a core by then */
+    int64_t looked_ns, awake_ns;      /* when last looked, and how long it did not sleep since */
     unsigned busy_looks, spare_looks; /* in a row */
 };
 
