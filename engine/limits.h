@@ -132,7 +132,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define DNS_CACHE_MAX          50000   /* answers kept by one worker: some 30 MB */
 #define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
 #define LEND_LOOK_MS           100     /* how often a worker looks whether lending pays */
-#define LEND_BUSY_MIN          900     /* thousandths of its time awake from which it is saturated, */
+#define LEND_BUSY_MIN          700     /* thousandths of its time awake from which it is saturated, */
 #define LEND_BUSY_LOOKS        2       /* so often in a row */
 #define LEND_BUSY_MAX          500     /* up to which another has time to spare */
 #define LEND_SPARE_LOOKS       10      /* so often in a row the lender itself has: the loan ends */

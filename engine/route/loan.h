@@ -18,8 +18,9 @@
  *
  * Limits. Both count in the path's ledger (ledger.h), so connections, window, rates and pauses hold over all
  * workers at every moment. How many connections each may have is the loan's `sessions`, a word that the owner
- * lowers to call some in; the borrower looks at it before each message, and at none gives back what waits. A quantum is at most LOAN_TAKE_MAX
- * recipients, and of a limited path at most what its rate allows in LOAN_AHEAD_MS.
+ * lowers to call some in; the borrower looks at it before each message, and at none gives back what waits. A
+ * quantum is at most LOAN_TAKE_MAX recipients, and of a limited path at most what its rate allows in
+ * LOAN_AHEAD_MS.
  *
  * Fairness. The owner picks a quantum as it would pick for its own sessions: by class, tenant and turn; the
  * borrower keeps that order. So what is lent can be late against the order of the whole site by one quantum,

@@ -126,6 +126,7 @@ struct targets;
 struct carrier; /* a session and what the pool knows of it: carrier.c */
 TAILQ_HEAD(carrier_list, carrier);
 TAILQ_HEAD(lane_list, lane);
+LIST_HEAD(shipment_list, shipment);
 
 struct pool {
     UT_hash_handle hh; /* by key, in its path */
@@ -139,7 +140,7 @@ struct pool {
     unsigned transactional_in_a_row; /* so that bulk keeps its share */
     unsigned in_flight;              /* recipients in its sessions' transactions */
     uint64_t backlog;                /* recipients in its strands */
-    LIST_HEAD(, shipment) on_way;    /* what its sessions carry */
+    struct shipment_list on_way;     /* what its sessions carry */
     struct carrier_list carriers;    /* all */
     struct carrier_list idlers;      /* of them, those with nothing to do, the last to become so first */
     unsigned connecting, idle, open; /* how many; open counts all */

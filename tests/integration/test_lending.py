@@ -1,6 +1,6 @@
 """Sessions of one site lent to other workers (engine/route/loan.h): the receiver counts the same limits as
-ever, and whatever stops mail reaches the borrowers too. `lending: always` lends whenever there is a backlog, so
-that the machine need not be saturated."""
+ever, and whatever stops mail reaches the borrowers too. `lending: always` lends whenever there is a backlog,
+so that the machine need not be saturated."""
 import re
 import time
 
@@ -13,7 +13,7 @@ SITE = "/v1/sites/a.test"
 
 
 def borrowers(s):
-    """The paths of workers to which sessions of the site are lent and that have some, with all that is known."""
+    """The paths of workers to which sessions of the site are lent and that have some."""
     answer = s.daemon.get(SITE)
     paths = answer.json["paths"] if answer.status == 200 else []
     return [p for p in paths if p["max_connections"] == 0 and p["connections"] > 0]
@@ -28,8 +28,8 @@ def people(n, domain="a.test"):
 
 
 def test_limits_hold_as_the_receiver_counts_them(scene):
-    s = scene(host(max_connections=9, messages_per_connection=50, reply_delay_ms=2), ONE_DOMAIN, config=LENDING,
-              site="max_connections: 9, max_messages_per_connection: 50")
+    s = scene(host(max_connections=9, messages_per_connection=50, reply_delay_ms=2), ONE_DOMAIN,
+              config=LENDING, site="max_connections: 9, max_messages_per_connection: 50")
     ident = submit(s, people(12000))["job"]
     most, seen, end = 0, 0, time.monotonic() + 60 * PATIENCE
     while s.daemon.job(ident)["counts"]["delivered"] < 12000 and time.monotonic() < end:
@@ -174,10 +174,11 @@ def test_explain_sums_over_workers(scene):
     s = scene(host(reply_delay_ms=200), ONE_DOMAIN, config=LENDING, site="max_connections: 12")
     submit(s, people(6000))
     wait_lent(s)
+    wait_for(lambda: s.daemon.get(SITE).json["in_flight"] >= 6, 10, "messages in flight on most sessions")
     site = s.daemon.get(SITE).json
     why = s.daemon.get("/v1/explain?domain=a.test").json["answers"][0]
     assert why["site"] == "a.test" and why["limit"] in ("", "max_connections", "backoff"), why
-    assert site["in_flight"] >= 6 and site["buffered"] > 0, site
+    assert site["buffered"] > 0, site
     if why["limit"] == "":  # "nothing holds it: it is in line for a.test (400 in hand, 20 in flight)"
         in_flight = int(re.search(r"(\d+) in flight", why["why"]).group(1))
         assert abs(in_flight - site["in_flight"]) <= 24, (why, site)
