@@ -24,13 +24,14 @@ UNIT := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_PARTS := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 WORLD := $(wildcard bench/world/*.c)
 LOAD := $(wildcard bench/load/*.c)
-RAW := $(wildcard bench/raw/*.c) $(filter-out bench/load/main.c bench/load/http.c $(wildcard bench/load/verb_*.c),$(LOAD))
+LOAD_PARTS := $(filter-out bench/load/main.c bench/load/verb_%,$(LOAD))
+RAW := $(wildcard bench/raw/*.c)
 TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
 PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all lint bench install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all lint bench compare install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -43,6 +44,7 @@ help:
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
+#: make compare      against other engines on this machine (root: a network of its own)
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean
 programs: $(PROGRAMS)
@@ -62,9 +64,11 @@ $B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
-$B/load: $(call obj,$(LOAD)) $B/libpostrider.a
+$B/libload.a: $(call obj,$(LOAD_PARTS))
+	@rm -f $@ && ar rcs $@ $^
+$B/load: $(call obj,$(filter-out $(LOAD_PARTS),$(LOAD))) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
-$B/raw: $(call obj,$(RAW)) $B/libpostrider.a
+$B/raw: $(call obj,$(RAW)) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -99,6 +103,9 @@ lint: deps-lint
 bench: deps-bench
 	@$(MAKE) --no-print-directory -j2 programs $(BENCH_PROGRAMS)
 	@$(PY) bench/run.py --build $B --json $B/bench.json --svg $B/bench.svg $(BENCH)
+compare: deps-compare
+	@$(MAKE) --no-print-directory -j2 programs $B/load
+	@$(PY) bench/compare.py --build $B --json $B/compare.json $(COMPARE)
 install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider

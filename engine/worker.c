@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #define STEP_WAIT_MAX_NS (NS_PER_S / 2) /* figures are published at least so often */
+#define STARVED_WAIT_NS  NS_PER_MS      /* room comes with commits, which nobody tells us of */
 #define SWEEP_NS         (60 * NS_PER_S)
 
 struct worker {
@@ -184,6 +185,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
     loan_look(router);
     pool_run_touched(router);
     settle_flush(router);
+    lane_feed_starved(router);
     lane_reap(router);
     if (worker->stop_at_ns != 0) {
         if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router)) {
@@ -201,6 +203,8 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         wait_ns = next_ns - now.mono_ns;
     if (wait_ns > STEP_WAIT_MAX_NS)
         wait_ns = STEP_WAIT_MAX_NS;
+    if (router->starved.head != NULL && wait_ns > STARVED_WAIT_NS)
+        wait_ns = STARVED_WAIT_NS;
     if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL)
         wait_ns = 0;
     router->awake_ns += clock_now().mono_ns - now.mono_ns; /* of no other use: whether lending pays */

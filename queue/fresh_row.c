@@ -1,9 +1,9 @@
 /* fresh_row.c - a small job as one row: all that its application needs.
  *
- * version u8, job be64, flags u8, job row (field), domains (count, fields), domain number of each group (count,
- * varints), batch: slots, groups, parts (varints), bytes (field); with a key: hash, digest (32 bytes each), ttl
- * varint, answer (field); content (field). Lane numbers in the batch mean nothing here: a crash may have given
- * them to others. */
+ * version u8, job be64, flags u8, job row (field), domains (count, fields), domain number of each group
+ * (count, varints), batch: slots, groups, parts (varints), bytes (field); with a key: hash, digest (32 bytes
+ * each), ttl varint, answer (field); content (field). Lane numbers in the batch mean nothing here: a crash
+ * may have given them to others. */
 #include "queue/admit.h"
 #include "queue/fresh.h"
 

@@ -70,7 +70,9 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
         if (store->taker_inbox != NULL && meta_load(store, err) && taker_init(store, err) &&
             fresh_init(store, err)) {
             figures_load(store);
+            lane_names_init(&store->lane_names, store->writer.meta.next_lane);
             store->writer.next_sweep_ms = now.wall_ms;
+            lane_deltas_load(store);
             ops_load(store);
             writer_recover(store, now);
             return store;
@@ -91,6 +93,8 @@ void store_close(struct store *store)
         taker_free(store);
     }
     lanes_free(store);
+    lane_deltas_free(store);
+    lane_names_free(&store->lane_names);
     claims_free(&store->shared.claims);
     env_close(&store->env);
     inbox_destroy(store->writer_inbox);
@@ -115,8 +119,8 @@ static int wait_ms(int64_t until_ns)
     return ms <= 0 ? 0 : ms < 60 * MS_PER_S ? (int)ms : (int)(60 * MS_PER_S);
 }
 
-/* Until something arrives or the time has come. While settles linger, or fresh jobs are held, their inbox does
- * not wake the writer. */
+/* Until something arrives or the time has come. While settles linger, or fresh jobs are held, their inbox
+ * does not wake the writer. */
 static void writer_wait(struct store *store, int64_t until_ns)
 {
     struct inbox *inboxes[3] = {store->writer_inbox};

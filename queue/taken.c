@@ -1,4 +1,4 @@
-/* taken.c - see taken.h; and store_settle, which any worker calls. */
+/* taken.c - see taken.h; and what any worker calls to settle. */
 #include "queue/taken.h"
 
 #include "queue/store_internal.h"
@@ -73,4 +73,9 @@ void store_settle(struct store *store, struct taken *list)
         return;
     atomic_fetch_add(&store->figures.settle_backlog, n);
     inbox_post(store->settle_inbox, &box_of(list)->node);
+}
+
+uint64_t store_settling(const struct store *store)
+{
+    return atomic_load_explicit(&store->figures.settle_backlog, memory_order_relaxed);
 }

@@ -7,24 +7,38 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void *file_map(const char *path, bool writable, size_t *bytes, struct err *err)
+static bool stretch(int fd, bool writable, size_t *bytes)
 {
     struct stat stat;
+    if (fstat(fd, &stat) != 0)
+        return false;
+    if (writable && (uint64_t)stat.st_size < *bytes)
+        return ftruncate(fd, (off_t)*bytes) == 0;
+    *bytes = (size_t)stat.st_size;
+    return true;
+}
+
+void *file_map(const char *path, bool writable, size_t *bytes, struct err *err)
+{
     int fd = open(path, (writable ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0644);
-    bool ok = fd >= 0 && fstat(fd, &stat) == 0;
-    if (ok && writable && stat.st_size < (off_t)*bytes)
-        ok = ftruncate(fd, (off_t)*bytes) == 0 && fstat(fd, &stat) == 0;
-    void *map = MAP_FAILED;
-    if (ok && stat.st_size < RECORD_HEADER_SIZE)
-        err_set(err, EINVAL, "%s is too short for a record or accepts file", path);
-    else if (ok && (map = mmap(NULL, (size_t)stat.st_size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
-                               MAP_SHARED, fd, 0)) != MAP_FAILED)
-        *bytes = (size_t)stat.st_size;
-    else
+    if (fd < 0 || !stretch(fd, writable, bytes)) {
         err_set(err, errno, "cannot open %s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return map == MAP_FAILED ? NULL : map;
+        if (fd >= 0)
+            close(fd);
+        return NULL;
+    }
+    bool whole = *bytes >= RECORD_HEADER_SIZE;
+    int access = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    void *map = whole ? mmap(NULL, *bytes, access, MAP_SHARED, fd, 0) : MAP_FAILED;
+    int code = errno;
+    close(fd);
+    if (map != MAP_FAILED)
+        return map;
+    if (whole)
+        err_set(err, code, "cannot map %s: %s", path, strerror(code));
+    else
+        err_set(err, EINVAL, "%s is too short for a record or accepts file", path);
+    return NULL;
 }
 
 bool accepts_open(struct accepts *accepts, const char *path, uint64_t slots, struct err *err)

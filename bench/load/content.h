@@ -7,10 +7,10 @@
  *             from the number in every line of the body
  *
  * All bring From, To, Subject, Date, Message-ID and MIME headers, so that no engine has to add one; all but
- * merged have a line that begins with a dot, so that stuffing is tested. A message is within some 30 bytes of
- * `size`. Postrider sends a text with variables as quoted-printable (postrider-api(7)): merged says so itself
- * and is written so that the encoding changes nothing: no `=`, no space before a variable, no dot at the
- * start of a line.
+ * merged have a line that begins with a dot, so that stuffing is tested. A message is within 30 bytes of
+ * `size`, a merged one within 2% more. Postrider sends a text with variables as quoted-printable
+ * (postrider-api(7)): merged says so itself, and is written so that the encoding changes nothing: no `=`, no
+ * space before a variable, no dot at the start of a line.
  *
  * A rendition is a head (up to and with the CRLF of the last header line) and a body (the blank line and the
  * rest), as a record's digests are. Where a body's length is the same for all numbers (not merged) it can be

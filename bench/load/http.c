@@ -7,8 +7,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define READ_SIZE 4096
-#define SEND_SIZE (4 * 1024 * 1024) /* asked for; the kernel gives at most net.core.wmem_max */
+#define READ_SIZE    4096
+#define EXCERPT_SIZE 300
+#define SEND_SIZE    (4 * 1024 * 1024) /* asked for; the kernel gives at most net.core.wmem_max */
 
 int http_connect(const char *path, struct err *err)
 {
@@ -146,6 +147,13 @@ enum answer_state answer_read(struct answer *answer, int fd, struct err *err)
         err_set(err, EPROTO, "the server's answer is not HTTP: %.*s",
                 (int)(answer->in.len < 200 ? answer->in.len : 200), answer->in.data);
     return state;
+}
+
+struct str answer_excerpt(const struct answer *answer)
+{
+    struct str text = str_trim(answer->body);
+    text.n = text.n < EXCERPT_SIZE ? text.n : EXCERPT_SIZE;
+    return text;
 }
 
 uint64_t answer_accepted(const struct answer *answer)

@@ -29,6 +29,8 @@ void answer_clear(struct answer *answer);
 enum answer_state answer_parse(struct answer *answer);
 /* Reads what the socket has and parses it. ANSWER_BROKEN fills err: closed, reset, not HTTP, too long. */
 enum answer_state answer_read(struct answer *answer, int fd, struct err *err);
+/* Of the body, what fits an error. */
+struct str answer_excerpt(const struct answer *answer);
 /* The sum of all "accepted":N in the body. */
 uint64_t answer_accepted(const struct answer *answer);
 

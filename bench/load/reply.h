@@ -11,7 +11,7 @@ struct reply {
     struct str text; /* all its lines, the last one's line end apart */
 };
 
-/* The next reply of *in, with all its lines; it is taken off *in. REPLY_MORE: *in holds only a part of one. */
+/* The next reply of *in, with all its lines; it is taken off *in. REPLY_MORE: *in has only a part of one. */
 enum reply_state reply_next(struct str *in, struct reply *reply);
 /* Does a reply to EHLO offer the extension? */
 bool reply_offers(struct str text, struct str keyword);

@@ -42,7 +42,8 @@ static double at_part(const struct samples *samples, double part)
 {
     uint64_t at = (uint64_t)((double)samples->used * part);
     int64_t ns = samples->ns[at < samples->used ? at : samples->used - 1];
-    return (double)(ns / 1000) / 1e3;
+    int64_t us = ns / 1000;
+    return (double)us / 1e3;
 }
 
 json_t *samples_json(struct samples *samples)

@@ -4,10 +4,11 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
-#define COUNT_MAX 65536
+#define COUNT_MAX     65536
+#define FILES_BESIDES 32
 
 static bool local_parse(struct target *target, struct str path, struct err *err)
 {
@@ -83,4 +84,16 @@ int target_socket(const struct target *target, bool blocking)
     if (fd >= 0 && target->address.any.sa_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
+}
+
+bool connections_allow(uint64_t connections, struct err *err)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return err_set(err, errno, "cannot read the limit on open files: %s", strerror(errno));
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_max >= connections + FILES_BESIDES ||
+           err_set(err, EMFILE, "%llu connections need a higher limit on open files (ulimit -Hn)",
+                   (unsigned long long)connections);
 }

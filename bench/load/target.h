@@ -26,4 +26,7 @@ struct target target_of(const struct target *target, uint64_t n);
 /* A socket of its family with TCP_NODELAY, or -1 with errno. */
 int target_socket(const struct target *target, bool blocking);
 
+/* Raises the limit on open files as far as may be; false where that is too little for so many. */
+bool connections_allow(uint64_t connections, struct err *err);
+
 #endif

@@ -12,8 +12,7 @@
 #include <unistd.h>
 
 #define PIECE_SIZE (128 * 1024)                           /* of recipient lines in one chunk */
-#define LINE_MAX_  (ADDRESS_SIZE + CONTENT_NAME_MAX + 64) /* bytes of a recipient line at most */
-#define ANSWER_ERR 300                                    /* of an answer's body, in an error */
+#define LINE_SIZE  (ADDRESS_SIZE + CONTENT_NAME_MAX + 64) /* bytes of a recipient line at most */
 
 struct bulk {
     const struct options *options;
@@ -105,11 +104,13 @@ static bool send_recipients(struct bulk *bulk, struct err *err)
 {
     const struct options *options = bulk->options;
     char *memory = malloc(UPLOAD_HEAD_MAX + PIECE_SIZE + 16), head[UPLOAD_HEAD_MAX];
+    if (memory == NULL)
+        return err_set(err, ENOMEM, "out of memory");
     char *piece = memory + UPLOAD_HEAD_MAX;
-    bool ok = memory || err_set(err, ENOMEM, "out of memory");
+    bool ok = true;
     for (uint64_t i = 0; ok && i < options->count && bulk->state == ANSWER_MORE;) {
         char *to = piece;
-        for (; i < options->count && to + LINE_MAX_ < piece + PIECE_SIZE; i++)
+        for (; i < options->count && to + LINE_SIZE < piece + PIECE_SIZE; i++)
             to = put_line(to, options, options->first + i);
         size_t n = upload_chunk(head, (size_t)(to - piece));
         memcpy(piece - n, head, n);
@@ -129,8 +130,8 @@ static bool bulk_answer(struct bulk *bulk, struct err *err)
             return false;
     if (bulk->answer.status == 202)
         return true;
-    size_t n = bulk->answer.body.n < ANSWER_ERR ? bulk->answer.body.n : ANSWER_ERR;
-    return err_set(err, 0, "the daemon answered %d: %.*s", bulk->answer.status, (int)n, bulk->answer.body.p);
+    return err_set(err, 0, "the daemon answered %d: %.*s", bulk->answer.status,
+                   STR_ARG(answer_excerpt(&bulk->answer)));
 }
 
 static bool bulk_run(struct bulk *bulk, struct accepts *accepts, const struct content *content,
@@ -146,11 +147,9 @@ static bool bulk_run(struct bulk *bulk, struct accepts *accepts, const struct co
     uint64_t accepted = ok ? answer_accepted(&bulk->answer) : 0;
     if (ok)
         accepts_mark(accepts, options->first, options->count, meter.ended_ns);
-    if (ok && accepted != options->count) {
-        int n = bulk->answer.body.n < ANSWER_ERR ? (int)bulk->answer.body.n : ANSWER_ERR;
+    if (ok && accepted != options->count)
         ok = err_set(err, 0, "%llu of %llu recipients were accepted: %.*s", (unsigned long long)accepted,
-                     (unsigned long long)options->count, n, bulk->answer.body.p);
-    }
+                     (unsigned long long)options->count, STR_ARG(answer_excerpt(&bulk->answer)));
     json_t *report = json_pack("{s:s, s:I, s:I, s:I, s:I}", "verb", "bulk", "recipients",
                                (json_int_t)options->count, "accepted", (json_int_t)accepted, "size",
                                (json_int_t)options->size, "bytes", (json_int_t)bulk->bytes);

@@ -11,12 +11,14 @@
 #include "bench/load/http.h"
 #include "bench/load/meter.h"
 #include "bench/load/samples.h"
+#include "bench/load/target.h"
 #include "bench/load/upload.h"
 #include "bench/load/verbs.h"
 #include "engine/base/clock.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -29,7 +31,6 @@
 #define TAIL_SIZE   (ADDRESS_SIZE + 64)
 #define EVENTS_MAX  256
 #define LOOK_NS     NS_PER_S /* how often the time-out is looked at */
-#define ANSWER_ERR  300
 #define JOB_CLASS   "transactional"
 
 struct client {
@@ -138,7 +139,10 @@ static void client_close(struct client *client)
 static bool client_connect(struct jobs *jobs, struct client *client)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = client};
-    client->fd = http_connect(jobs->options->socket, jobs->failed ? &(struct err){0} : jobs->err);
+    struct err err;
+    client->fd = http_connect(jobs->options->socket, &err);
+    if (client->fd < 0)
+        fail(jobs, err.text);
     if (client->fd >= 0 && epoll_ctl(jobs->epoll, EPOLL_CTL_ADD, client->fd, &event) == 0)
         return true;
     jobs->failed = true;
@@ -238,8 +242,7 @@ static void client_answered(struct jobs *jobs, struct client *client)
     } else {
         char text[ERR_TEXT_MAX];
         snprintf(text, sizeof text, "the daemon answered %d to jobs from number %llu on: %.*s",
-                 answer->status, (unsigned long long)client->first,
-                 (int)(answer->body.n < ANSWER_ERR ? answer->body.n : ANSWER_ERR), answer->body.p);
+                 answer->status, (unsigned long long)client->first, STR_ARG(answer_excerpt(answer)));
         fail(jobs, text);
     }
     if (answer->close || client->piece_at < client->pieces_used || client->filled < client->count)
@@ -317,6 +320,8 @@ static void jobs_loop(struct jobs *jobs)
 static bool jobs_open(struct jobs *jobs)
 {
     const struct options *options = jobs->options;
+    if (!connections_allow(options->connections, jobs->err))
+        return false;
     uint64_t uploads = (options->count + options->per_upload - 1) / options->per_upload;
     jobs->content = content_create(options->kind, &options->domains, options->size, jobs->err);
     if (jobs->content == NULL || !samples_init(&jobs->answers, uploads, jobs->err) ||

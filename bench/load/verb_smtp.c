@@ -284,6 +284,7 @@ static bool smtp_open(struct smtp *smtp)
     const struct options *options = smtp->options;
     smtp->content = content_create(options->kind, &options->domains, options->size, smtp->err);
     if (smtp->content == NULL || !target_parse(&smtp->target, options->connect, smtp->err) ||
+        !connections_allow(options->connections, smtp->err) ||
         !samples_init(&smtp->answers, options->count, smtp->err) ||
         !accepts_open(&smtp->accepts, options->accepts, options->first + options->count, smtp->err))
         return false;

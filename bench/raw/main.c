@@ -8,24 +8,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
-#define NS_PER_MS     INT64_C(1000000)
-#define STAGGER_NS    NS_PER_MS /* between two connections */
-#define LOOK_NS       (1000 * NS_PER_MS)
-#define FILES_BESIDES 32
-
-static bool raise_files(uint64_t connections, struct err *err)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return err_set(err, errno, "cannot read the limit on open files: %s", strerror(errno));
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    return limit.rlim_max >= connections + FILES_BESIDES ||
-           err_set(err, EMFILE, "%llu connections need a higher limit on open files (ulimit -Hn)",
-                   (unsigned long long)connections);
-}
+#define NS_PER_MS  INT64_C(1000000)
+#define STAGGER_NS NS_PER_MS /* between two connections */
+#define LOOK_NS    (1000 * NS_PER_MS)
 
 /* Opens what is due; returns how long to wait for the next, or LOOK_NS. */
 static int64_t open_due(struct raw *raw, int64_t started_ns)
@@ -77,7 +63,7 @@ static bool raw_run(struct raw *raw)
 {
     const struct options *options = raw->options;
     if (!target_parse(&raw->target, options->connect, raw->err) ||
-        !raise_files(options->connections, raw->err))
+        !connections_allow(options->connections, raw->err))
         return false;
     raw->content = content_create(options->kind, &options->domains, options->size, raw->err);
     raw->sessions = calloc(options->connections, sizeof *raw->sessions);

@@ -2,6 +2,7 @@
 
 Drawn with pygal: 64 KB of pure Python without dependencies of its own, against hundreds of megabytes for
 matplotlib, and no layout code here. Its scripts are left out, so that the file is an image and no more."""
+import math
 from xml.etree import ElementTree
 
 import pygal
@@ -10,9 +11,9 @@ from pygal.style import Style
 STYLE = Style(font_family="sans-serif", background="white", plot_background="white", opacity="1",
               title_font_size=18, label_font_size=12, major_label_font_size=12, legend_font_size=12,
               value_font_size=11,
-              value_colors=("#222", "#222", "#222"), colors=("#1f6f8b", "#99a8b2", "#d9903d"))
+              value_colors=("#222", "#222", "#222"), colors=("#5fb3c9", "#c3ccd2", "#eab676"))
 SERIES = {"delivered": ("delivered_a_second", "recipients delivered a second"),
-          "raw": ("raw_a_second", "raw ceiling: no queue, same receivers"),
+          "raw": ("raw_a_second", "raw ceiling (no queue)"),
           "accepted": ("accepted_a_second", "recipients accepted a second")}
 
 
@@ -25,6 +26,10 @@ def bar(result, figure):
 
 def write_svg(path, machine, results, scale, runs):
     shown = [r for r in results if any(bar(r, figure) for figure, _ in SERIES.values())]
+    values = [b["value"] for r in shown for b in (bar(r, figure) for figure, _ in SERIES.values()) if b]
+    # Whole decades, so that the shortest bar has a length too.
+    low = math.floor(math.log10(min(values, default=1)))
+    high = math.ceil(math.log10(max(values, default=10)))
     title = f"Postrider {machine['commit']}: {machine['cores']} cores, {machine['cpu']}, {runs} runs"
     if not scale.whole:
         title += f" (at {scale.text()}: a trial)"
@@ -33,7 +38,9 @@ def write_svg(path, machine, results, scale, runs):
                                 value_formatter=lambda value: f"{value:,.0f}" if value else "",
                                 show_y_guides=True, legend_at_bottom=True, legend_at_bottom_columns=3,
                                 truncate_label=60, truncate_legend=60,
-                                no_data_text="nothing was measured a second")
+                                no_data_text="nothing was measured a second", range=(10**low, 10**high),
+                                zero=10**low, margin_right=60)
+    chart.y_labels = [10**i for i in range(low, high + 1)]
     shown.reverse()     # pygal draws upwards
     chart.x_labels = [result.case.label for result in shown]
     for figure, name in SERIES.values():

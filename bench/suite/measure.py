@@ -13,6 +13,7 @@ import time
 
 from .processes import Daemon, Memory, Tool, Trouble, World, now_ns, tail, wait_for
 
+FILES_KEPT = 136    # the daemon keeps 128 for all but sessions; some for who asks it here
 STILL_S = 60    # without any progress a wait is given up
 POLL_S = 0.05
 HOLD = "1/h"    # a rate at which next to nothing leaves: accepting is measured alone
@@ -43,7 +44,8 @@ class Stage:
 
     def daemon(self, world, config=None, wait=True):
         return self.programs.enter_context(
-            Daemon(self.build, config or self.case.config(), world, self.directory, wait))
+            Daemon(self.build, config or self.case.config(), world, self.directory, wait,
+                   self.case.sessions["in_all"] + self.case.load.get("connections", 1) + FILES_KEPT))
 
     def tool(self, name, program, *options):
         argv = [os.path.join(self.build, program)] + [str(option) for option in options]
@@ -97,7 +99,7 @@ def ceiling(stage, world):
     have them in common."""
     case = stage.case
     each = case.raw.get("per_transaction", 1)
-    sessions = case.sessions["in_all"]
+    sessions = case.raw.get("sessions", case.sessions["in_all"])
     key = json.dumps([case.world, case.domains, case.message, case.raw, sessions], sort_keys=True)
     if key not in stage.seen:
         record, recipients = stage.record("raw"), case.raw["messages"] * each

@@ -234,7 +234,7 @@ class World(Program):
         return answer
 
     def totals(self):
-        return self.ask("stats")["totals"]
+        return self.ask("totals")["totals"]
 
     def record(self, path, slots):
         self.ask(f"record {path} {slots}")
@@ -243,15 +243,18 @@ class World(Program):
         self.ask("record off")
 
     def end(self):
-        """Ends it; its totals. A client that broke the protocol is a failure, whatever the figures."""
+        """Ends it. A client that broke the protocol is a failure, whatever the figures."""
         self.answers.close()
         self.control.close()
         self.stop()
         with open(self.summary_file) as f:
-            totals = json.load(f)["totals"]
-        if totals["violations"]["total"]:
-            raise Trouble(f"the receivers saw violations of SMTP: {json.dumps(totals['violations'])}")
-        return totals
+            summary = json.load(f)
+        violations = summary["totals"]["violations"]
+        if violations["total"]:
+            raise Trouble(f"the receivers saw violations of SMTP: {json.dumps(violations)}")
+        if summary["accept_failures"]:
+            raise Trouble(f"the receivers could not accept {summary['accept_failures']} connections: raise "
+                          "the limit of open files (ulimit -Hn)")
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -267,9 +270,10 @@ class UnixConnection(http.client.HTTPConnection):
 
 class Daemon(Program):
     """postriderd with `config` (a dict, as its YAML), its state in `directory`/state. What a user would not
-    write for a bench is not written either: durability, time-outs and bounds are what they always are."""
+    write for a bench is not written either: durability, time-outs and bounds are what they always are. With
+    `files` its open files are limited, as LimitNOFILE= does, and with them its sessions."""
 
-    def __init__(self, build, config, world, directory, wait=True):
+    def __init__(self, build, config, world, directory, wait=True, files=0):
         self.directory, self.state = directory, os.path.join(directory, "state")
         self.socket = os.path.join(directory, "jobs.sock")
         self.config = os.path.join(directory, "postrider.yaml")
@@ -279,8 +283,11 @@ class Daemon(Program):
                  "sites": [{"port": world.port, **site} for site in sites]}
         with open(self.config, "w") as f:
             yaml.safe_dump(whole, f, sort_keys=False)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        limit = ["prlimit", f"--nofile={files}:{files}"] if 0 < files < most else []
         self.started_ns = now_ns()
-        super().__init__("postriderd", [os.path.join(build, "postriderd"), "-c", self.config], directory)
+        argv = limit + [os.path.join(build, "postriderd"), "-c", self.config]
+        super().__init__("postriderd", argv, directory)
         if wait:
             self.wait_up(60)
 

@@ -14,10 +14,11 @@ replaced.
     domains, recipients   recipient n is u<n>@ the (n mod count)th of the domains
     message               kind: merged (variables in header and body), unmerged (the same bytes for all) or
                           distinct (a message of its own for each); size: bytes, whole
-    sessions              a_site: connections to one site at most; in_all: of all sites, and of raw's
+    sessions              a_site: connections to one site at most; in_all: of all sites, by a limit of files
     load                  verb: bulk (one job) or jobs (a job a recipient; connections, per_upload, rate a
                           second or {of: CASE, share: 0.5} of what that case delivered in the same run)
-    raw                   messages: transactions for the raw ceiling; per_transaction; false: none is measured
+    raw                   messages: transactions for the raw ceiling; per_transaction; sessions (in_all);
+                          false: none is measured
     store                 fresh, or one with a history: backlog (recipients deferred) or aged (the same,
                           drained out of order); history: of how many
     steady                seconds looked at; transaction_ms: what the receivers take for a transaction
@@ -43,8 +44,8 @@ REQUIRED = ("title", "world", "domains", "recipients", "message", "sessions")
 MERGED = ("message", "load", "sessions", "raw", "steady")
 INSIDE = {
     "message": {"kind", "size"}, "load": {"verb", "connections", "per_upload", "rate"},
-    "sessions": {"a_site", "in_all"}, "raw": {"messages", "per_transaction"},
-    "steady": {"seconds", "transaction_ms"}, "world": {"hosts", "domains", "dns", "seed"},
+    "sessions": {"a_site", "in_all"}, "raw": {"messages", "per_transaction", "sessions"},
+    "steady": {"seconds", "transaction_ms"}, "world": {"hosts", "domains", "dns", "seed", "one_listener"},
 }
 
 
@@ -88,7 +89,7 @@ class Case:
         if self.flow == "steady" and not scale.whole:
             share = self.recipients / keys["recipients"]
             self.sessions = {key: max(1, round(n * share)) for key, n in self.sessions.items()}
-            self.steady = {**self.steady, "seconds": min(2, self.steady["seconds"])}
+            self.steady = {**self.steady, "seconds": 4 * self.steady["transaction_ms"] / 1000}
 
     @property
     def label(self):

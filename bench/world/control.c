@@ -88,6 +88,8 @@ static json_t *answer(struct world *world, struct str line)
         delivery_log_flush(&world->log);
         return report_stats(world);
     }
+    if (str_eq(verb, STR("totals")))
+        return report_totals(world);
     if (str_eq(verb, STR("ports")))
         return report_ports(world);
     if (str_eq(verb, STR("host")))
@@ -105,7 +107,7 @@ static json_t *answer(struct world *world, struct str line)
         world->loop.stop = true;
         return json_pack("{sb}", "ok", 1);
     }
-    return failure("unknown command; known are stats, ports, reset, host, domain, record, quit");
+    return failure("unknown command; known are stats, totals, ports, reset, host, domain, record, quit");
 }
 
 static void client_free(struct client *client)

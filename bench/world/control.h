@@ -1,6 +1,7 @@
 /* control.h - the world asked and changed while it runs: a Unix stream socket, a line in, a line of JSON out.
  *
  *     stats                     see report.h; the delivery log is written out first
+ *     totals                    the same without hosts, groups and DNS names: cheap however many there are
  *     ports                     see report.h
  *     reset                     all counts from 0, greylists and such forgotten
  *     host NAME KEY VALUE       sets one key of its character (character.h); NAME may be a glob or a group;

@@ -332,20 +332,20 @@ static json_t *types_of(const struct name_count *count)
     return types;
 }
 
-json_t *dns_server_counts(const struct dns_server *server)
+json_t *dns_server_counts(const struct dns_server *server, bool by_name)
 {
     static const char *const rcodes[RCODES] = {"NOERROR",  "FORMERR", "SERVFAIL",
                                                "NXDOMAIN", "NOTIMP",  "REFUSED"};
-    json_t *by_rcode = json_object(), *names = json_object();
+    json_t *by_rcode = json_object(), *names = by_name ? json_object() : NULL;
     for (int i = 0; i < RCODES; i++)
         if (server->rcodes[i])
             json_object_set_new(by_rcode, rcodes[i], json_integer((json_int_t)server->rcodes[i]));
-    struct name_count *count, *next;
-    HASH_ITER(hh, server->names, count, next)
+    struct name_count *names_counted = by_name ? server->names : NULL, *count, *next;
+    HASH_ITER(hh, names_counted, count, next)
     {
         json_object_set_new(names, count->name, types_of(count));
     }
-    return json_pack("{sI sI sI sI so so so}", "queries", (json_int_t)server->queries, "tcp",
+    return json_pack("{sI sI sI sI so so so*}", "queries", (json_int_t)server->queries, "tcp",
                      (json_int_t)server->tcp_queries, "truncated", (json_int_t)server->truncated, "timed_out",
                      (json_int_t)server->timed_out, "types", types_of(&server->all), "rcodes", by_rcode,
                      "names", names);

@@ -18,6 +18,6 @@ void dns_server_reset(struct dns_server *server);
 /* {"queries", "tcp", "truncated", "timed_out", "types": {…}, "rcodes": {…},
  * "names": {"a.test": {"MX": 1}}};
  * the caller's reference. */
-json_t *dns_server_counts(const struct dns_server *server);
+json_t *dns_server_counts(const struct dns_server *server, bool by_name);
 
 #endif

@@ -20,7 +20,8 @@ struct group {
 struct listener {
     struct watch watch;
     struct wheel_timer retry; /* set while accepting is paused for want of descriptors */
-    struct host *host;
+    struct world *world;
+    struct host *host; /* NULL: the shared one; whose a connection is its local address says */
     union address address;
 };
 
@@ -43,8 +44,14 @@ static inline struct counts *host_shared_counts(struct host *host)
     return host->group ? &host->group->counts : &host->counts;
 }
 
-/* Opens or closes the listeners as the character says; again after a change of it. */
+/* Opens or closes the listeners as the character says; again after a change of it. Listeners that are shared
+ * stay closed: there a host that refuses resets connections. */
 bool host_listen(struct host *host, struct err *err);
 void host_close(struct host *host);
+/* With one_listener: are connections to the i-th address taken by the shared listener? */
+bool host_shares_listener(const struct host *host, uint32_t i);
+
+bool listener_open(struct listener *listener, struct err *err);
+void listener_close(struct listener *listener);
 
 #endif

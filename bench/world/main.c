@@ -3,6 +3,7 @@
  *
  * It shares no code with the daemon but engine/base, so that a bug of the one can't hide one of the other. */
 #include "bench/world/control.h"
+#include "bench/world/listeners.h"
 #include "bench/world/report.h"
 #include "bench/world/session.h"
 #include "engine/base/log.h"
@@ -16,9 +17,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define SHARED_PORT_TRIES 20
-#define FILES_BESIDES     64 /* what is open apart from listeners and sessions */
-#define FILES_MODEST      512
+#define FILES_BESIDES 64 /* what is open apart from listeners and sessions */
+#define FILES_MODEST  512
 
 enum { OPTION_RECORD = 256, OPTION_RECORD_SLOTS };
 
@@ -40,9 +40,9 @@ static void help(FILE *out)
           "      --record FILE --record-slots N\n"
           "                      a slot for each recipient u0000000@..., u0000001@... up to\n"
           "                      N: how often, when, digests; the format is bench/record.h\n"
-          "  -c, --control FILE  a Unix socket, one line in, JSON out: stats, ports, reset,\n"
-          "                      quit, host NAME KEY VALUE, domain NAME {KEY: VALUE, ...},\n"
-          "                      record FILE SLOTS, record off\n"
+          "  -c, --control FILE  a Unix socket, one line in, JSON out: stats, totals,\n"
+          "                      ports, reset, quit, record FILE SLOTS, record off,\n"
+          "                      host NAME KEY VALUE, domain NAME {KEY: VALUE, ...}\n"
           "  -s, --summary FILE  where the counts are written at the end, JSON\n"
           "  -p, --ports FILE    where addresses and ports are written at the start, JSON\n"
           "  -t, --check         only check the scenario\n"
@@ -50,7 +50,8 @@ static void help(FILE *out)
           "It prints 'world: ready, dns ADDRESS:PORT, N hosts' when all is bound, and ends\n"
           "on SIGTERM or SIGINT.\n\n"
           "A scenario has: dns: {listen, ttl, negative_ttl, delay_ms}, smtp_port, seed,\n"
-          "hosts, domains.\n"
+          "hosts, domains, and one_listener (true: one socket for the addresses of many\n"
+          "hosts; what refuses there, or is no host, is reset).\n"
           "A host has: name, address or addresses (FIRST..COUNT), port, group, and\n",
           out);
     character_help(out);
@@ -142,15 +143,12 @@ static bool raise_files(const struct world *world, struct err *err)
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         getrlimit(RLIMIT_NOFILE, &limit);
-    uint64_t listeners = 0;
-    for (uint32_t i = 0; i < world->scenario.hosts_used; i++)
-        listeners += world->scenario.hosts[i].listeners_used;
-    uint64_t least = listeners + FILES_BESIDES;
+    uint64_t least = listeners_count(world) + FILES_BESIDES;
     if (limit.rlim_cur <= least)
         return err_set(
             err, EMFILE,
             "this scenario needs %llu open files and more for each connection, but only %llu are allowed; "
-            "raise the hard limit (ulimit -Hn)",
+            "raise the hard limit (ulimit -Hn), or set one_listener: true",
             (unsigned long long)least, (unsigned long long)limit.rlim_cur);
     if (limit.rlim_cur - least < FILES_MODEST)
         log_warn("only %llu connections at once are possible: %llu open files are allowed, the rest are "
@@ -158,45 +156,6 @@ static bool raise_files(const struct world *world, struct err *err)
                  "listeners; raise the hard limit (ulimit -Hn) for more",
                  (unsigned long long)(limit.rlim_cur - least), (unsigned long long)limit.rlim_cur);
     return true;
-}
-
-static void set_shared_port(struct scenario *scenario, uint16_t port)
-{
-    for (uint32_t i = 0; i < scenario->hosts_used; i++)
-        for (uint32_t j = 0; !scenario->hosts[i].own_port && j < scenario->hosts[i].listeners_used; j++)
-            address_set_port(&scenario->hosts[i].listeners[j].address, port);
-}
-
-static bool listen_all(struct world *world, struct err *err)
-{
-    struct scenario *scenario = &world->scenario;
-    for (uint32_t i = 0; i < scenario->hosts_used; i++) {
-        struct host *host = &scenario->hosts[i];
-        if (!host_listen(host, err))
-            return false;
-        if (!host->own_port && scenario->smtp_port == 0 && !host->character->refuse) {
-            scenario->smtp_port = address_port(&host->listeners[0].address);
-            set_shared_port(scenario, (uint16_t)scenario->smtp_port);
-        }
-    }
-    return true;
-}
-
-/* With smtp_port 0 the port the first host got must be free at the others' addresses too: try again. */
-static bool open_hosts(struct world *world, struct err *err)
-{
-    uint32_t wanted = world->scenario.smtp_port;
-    for (int i = 0; i < SHARED_PORT_TRIES; i++) {
-        world->scenario.smtp_port = wanted;
-        set_shared_port(&world->scenario, (uint16_t)wanted);
-        if (listen_all(world, err))
-            return true;
-        for (uint32_t j = 0; j < world->scenario.hosts_used; j++)
-            host_close(&world->scenario.hosts[j]);
-        if (wanted != 0 || err->code != EADDRINUSE)
-            return false;
-    }
-    return false;
 }
 
 static void flush_log(struct wheel_timer *timer, struct now now)
@@ -238,22 +197,25 @@ static void link_hosts(struct world *world)
         host->world = world;
         host->identity = str_hash(str_of(host->group ? host->group->name : host->name));
         host->counts.up = host->group ? &host->group->counts : &world->total;
-        for (uint32_t j = 0; j < host->listeners_used; j++)
+        for (uint32_t j = 0; j < host->listeners_used; j++) {
+            host->listeners[j].world = world;
             host->listeners[j].host = host;
+        }
     }
 }
 
 static bool world_open(struct world *world, const struct options *options, struct err *err)
 {
     struct scenario *scenario = &world->scenario;
-    world->signals.fd = world->log.fd = -1;
+    world->signals.fd = world->log.fd = world->shared.watch.fd = -1;
+    world->shared.world = world;
     world->prng.state = scenario->seed;
     buf_init(&world->out, WORLD_REPLY_MAX);
     link_hosts(world);
     if (!loop_init(&world->loop, err) || !raise_files(world, err) || !watch_signals(world, err) ||
         !delivery_log_open(&world->log, options->log, err) ||
         (options->record && !recorder_open(&world->recorder, options->record, options->record_slots, err)) ||
-        !open_hosts(world, err))
+        !listeners_open(world, err))
         return false;
     world->started_ns = world->loop.now.mono_ns;
     world->tls = tls_context_create(err);
@@ -277,9 +239,8 @@ static void world_close(struct world *world)
         session_free(world->sessions);
     while (world->arrivals)
         session_free(world->arrivals);
-    for (uint32_t i = 0; i < world->scenario.hosts_used; i++)
-        if (world->scenario.hosts[i].world)
-            host_close(&world->scenario.hosts[i]);
+    listeners_close(world);
+    address_book_free(&world->address_book);
     dns_server_free(world->dns);
     tls_context_free(world->tls);
     delivery_log_close(&world->log);

@@ -35,6 +35,13 @@ socklen_t address_size(const union address *address)
     return address->any.sa_family == AF_INET6 ? sizeof address->v6 : sizeof address->v4;
 }
 
+bool address_is_loopback(const union address *address)
+{
+    if (address->any.sa_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
+    return ntohl(address->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
 uint16_t address_port(const union address *address)
 {
     return ntohs(address->any.sa_family == AF_INET6 ? address->v6.sin6_port : address->v4.sin_port);
@@ -139,6 +146,25 @@ int net_listen_unix(const char *path, struct err *err)
     if (fd >= 0)
         close(fd);
     return -1;
+}
+
+void net_only_loopback(int fd)
+{
+    static const char device[] = "lo";
+    (void)setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, sizeof device);
+}
+
+bool net_local(int fd, union address *address)
+{
+    socklen_t size = sizeof *address;
+    return getsockname(fd, &address->any, &size) == 0;
+}
+
+void net_reset(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(fd);
 }
 
 int net_accept(int listener, union address *from)

@@ -20,6 +20,8 @@ union address {
 /* An IPv4 or IPv6 literal. */
 bool address_parse(union address *address, struct str text, uint16_t port);
 socklen_t address_size(const union address *address);
+/* In 127.0.0.0/8, or ::1. */
+bool address_is_loopback(const union address *address);
 uint16_t address_port(const union address *address);
 void address_set_port(union address *address, uint16_t port);
 /* The address n further on; IPv4 only. */
@@ -33,6 +35,12 @@ uint64_t address_hash(const union address *address);
  * failure. */
 int net_bind(union address *address, int type, struct err *err);
 int net_listen_unix(const char *path, struct err *err);
+/* Takes connections that come by the loopback device only, where the kernel allows to say so. */
+void net_only_loopback(int fd);
+/* The address that was connected to. */
+bool net_local(int fd, union address *address);
+/* Closes the connection with a reset. */
+void net_reset(int fd);
 /* The next connection, or -1 with errno. `from` may be NULL. */
 int net_accept(int listener, union address *from);
 

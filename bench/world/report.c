@@ -45,6 +45,18 @@ static json_t *counts_of(const struct counts *counts)
                      "violations", violations_of(counts));
 }
 
+static json_t *uptime_ms(const struct world *world)
+{
+    return number((uint64_t)((world->loop.now.mono_ns - world->started_ns) / NS_PER_MS));
+}
+
+json_t *report_totals(struct world *world)
+{
+    return json_pack("{so so so so}", "uptime_ms", uptime_ms(world), "accept_failures",
+                     number(world->accept_failures), "totals", counts_of(&world->total), "dns",
+                     dns_server_counts(world->dns, false));
+}
+
 json_t *report_stats(struct world *world)
 {
     json_t *hosts = json_object(), *groups = json_object();
@@ -54,10 +66,9 @@ json_t *report_stats(struct world *world)
     for (uint32_t i = 0; i < world->scenario.groups_used; i++)
         json_object_set_new(groups, world->scenario.groups[i]->name,
                             counts_of(&world->scenario.groups[i]->counts));
-    return json_pack("{so so so so so so}", "uptime_ms",
-                     number((uint64_t)((world->loop.now.mono_ns - world->started_ns) / NS_PER_MS)),
-                     "accept_failures", number(world->accept_failures), "totals", counts_of(&world->total),
-                     "groups", groups, "hosts", hosts, "dns", dns_server_counts(world->dns));
+    return json_pack("{so so so so so so}", "uptime_ms", uptime_ms(world), "accept_failures",
+                     number(world->accept_failures), "totals", counts_of(&world->total), "groups", groups,
+                     "hosts", hosts, "dns", dns_server_counts(world->dns, true));
 }
 
 json_t *report_ports(struct world *world)

@@ -13,6 +13,8 @@
 #include <jansson.h>
 
 json_t *report_stats(struct world *world);
+/* The same without what is by host, group or DNS name. */
+json_t *report_totals(struct world *world);
 /* Where everything listens: {"dns": "127.0.0.1:5353", "smtp_port": 2525, "pid", "hosts": {name: {"port",
  * "addresses": […]}}} */
 json_t *report_ports(struct world *world);

@@ -268,6 +268,8 @@ static bool read_root(struct scenario *scenario, const struct yaml *root, struct
             ok = read_dns(scenario, key, err);
         else if (yaml_is(key, "smtp_port"))
             ok = yaml_u32(key, 65535, &scenario->smtp_port, err);
+        else if (yaml_is(key, "one_listener"))
+            ok = yaml_bool(key, &scenario->one_listener, err);
         else if (yaml_is(key, "seed"))
             ok = yaml_u32(key, UINT32_MAX, &scenario->seed, err);
         else if (yaml_is(key, "hosts"))
@@ -275,7 +277,8 @@ static bool read_root(struct scenario *scenario, const struct yaml *root, struct
         else if (yaml_is(key, "domains"))
             domains = key;
         else
-            ok = yaml_error(key, err, "unknown key '%s'; known are dns, smtp_port, seed, hosts, domains",
+            ok = yaml_error(key, err,
+                            "unknown key '%s'; known are dns, smtp_port, one_listener, seed, hosts, domains",
                             key->key);
         if (!ok)
             return false;

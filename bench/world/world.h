@@ -2,6 +2,7 @@
 #ifndef POSTRIDER_WORLD_WORLD_H
 #define POSTRIDER_WORLD_WORLD_H
 
+#include "bench/world/address_book.h"
 #include "bench/world/delivery_log.h"
 #include "bench/world/dns_server.h"
 #include "bench/world/loop.h"
@@ -17,6 +18,8 @@ struct session;
 struct world {
     struct loop loop;
     struct scenario scenario;
+    struct listener shared; /* with one_listener */
+    struct address_book address_book;
     struct dns_server *dns;
     struct tls_context *tls;
     struct counts total;

@@ -2,48 +2,20 @@
 #include "engine/base/js.h"
 
 #include "engine/base/units.h"
+#include "engine/base/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* The length of the well-formed UTF-8 sequence at p (RFC 3629), 0 if there is none. */
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-    unsigned char low = 0x80, high = 0xbf;
-    size_t length = p[0] < 0x80   ? 1
-                    : p[0] < 0xc2 ? 0
-                    : p[0] < 0xe0 ? 2
-                    : p[0] < 0xf0 ? 3
-                    : p[0] < 0xf5 ? 4
-                                  : 0;
-    if (length < 2 || length > n)
-        return length < 2 ? length : 0;
-    if (p[0] == 0xe0)
-        low = 0xa0;
-    else if (p[0] == 0xed)
-        high = 0x9f;
-    else if (p[0] == 0xf0)
-        low = 0x90;
-    else if (p[0] == 0xf4)
-        high = 0x8f;
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (size_t i = 2; i < length; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    return length;
-}
 
 static json_t *repaired_text(struct str s)
 {
     struct buf good;
     buf_init(&good, s.n * 3 + 1);
     for (size_t i = 0; i < s.n;) {
-        size_t length = utf8_length((const unsigned char *)s.p + i, s.n - i);
+        size_t length = utf8_length(s.p + i, s.n - i);
         if (length == 0)
-            buf_add_z(&good, "\xef\xbf\xbd");
+            buf_add_z(&good, UTF8_REPLACEMENT);
         else
             buf_add(&good, s.p + i, length);
         i += length ? length : 1;

@@ -31,10 +31,9 @@ char *slab_take(struct slab *slab, size_t n)
     return bytes;
 }
 
-struct slab *slab_ref(struct slab *slab)
+void slab_ref(struct slab *slab, unsigned n)
 {
-    atomic_fetch_add_explicit(&slab->refs, 1, memory_order_relaxed);
-    return slab;
+    atomic_fetch_add_explicit(&slab->refs, n, memory_order_relaxed);
 }
 
 void slab_unref(struct slab *slab)

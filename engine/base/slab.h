@@ -13,7 +13,7 @@ struct slab;
 struct slab *slab_create(size_t size);
 /* n bytes of it, not aligned; NULL: so many are not left. */
 char *slab_take(struct slab *slab, size_t n);
-struct slab *slab_ref(struct slab *slab);
-void slab_unref(struct slab *slab); /* NULL does nothing */
+void slab_ref(struct slab *slab, unsigned n); /* n more references */
+void slab_unref(struct slab *slab);           /* NULL does nothing */
 
 #endif

@@ -111,6 +111,11 @@ uint64_t str_hash(struct str s)
     return XXH3_64bits(s.p, s.n);
 }
 
+uint64_t str_hash_seeded(struct str s, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(s.p, s.n, seed);
+}
+
 bool str_glob_nocase(struct str pattern, struct str s)
 {
     size_t pi = 0, si = 0, star = SIZE_MAX, mark = 0;

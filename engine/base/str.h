@@ -54,6 +54,8 @@ int str_cmp(struct str a, struct str b);
 char *str_dup(struct str s);
 /* 64-bit hash (XXH3, libxxhash), not for adversarial keys that persist. */
 uint64_t str_hash(struct str s);
+/* The same from a seed, such as one that nobody else knows. */
+uint64_t str_hash_seeded(struct str s, uint64_t seed);
 /* Shell-like pattern with '*' and '?', ASCII case folded; used for `mx: ["*.google.com"]`. */
 bool str_glob_nocase(struct str pattern, struct str s);
 

@@ -262,6 +262,15 @@ static struct str id_domain(struct str from, const struct config *config)
     return at > 0 && domain.n > 0 && str_find(domain, '{', 0) == SIZE_MAX ? domain : str_of(config->hostname);
 }
 
+/* For Message-IDs; the kernel is asked once a thread. */
+static uint64_t unique_number(void)
+{
+    static _Thread_local struct prng prng;
+    if (prng.state == 0)
+        prng.state = prng_seed();
+    return prng_next(&prng);
+}
+
 static bool compile(struct job_line *job, const struct job_rules *rules, struct now now, struct err *err)
 {
     struct job_spec *spec = &job->spec;
@@ -271,7 +280,7 @@ static bool compile(struct job_line *job, const struct job_rules *rules, struct 
         err_prefix(err, "\"from\"");
         return false;
     }
-    int n = snprintf(unique, sizeof unique, "%" PRIx64 ".%" PRIx64, (uint64_t)now.wall_ms, prng_seed());
+    int n = snprintf(unique, sizeof unique, "%" PRIx64 ".%" PRIx64, (uint64_t)now.wall_ms, unique_number());
     job->message.job = str_make(unique, (size_t)n);
     job->message.date_ms = now.wall_ms;
     job->message.id_domain = id_domain(spec->from, rules->config);

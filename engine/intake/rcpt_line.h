@@ -1,6 +1,6 @@
 /* rcpt_line.h - one recipient of a job, from JSON: {"to", "vars", "id", "notify", "orcpt", "metadata"}.
  *
- * The hot path of intake. A reader is kept for one line after the other; one thread. */
+ * Most lines never come here: see rcpt_scan.h. A reader is kept for one line after the other; one thread. */
 #ifndef POSTRIDER_INTAKE_RCPT_LINE_H
 #define POSTRIDER_INTAKE_RCPT_LINE_H
 
@@ -15,6 +15,7 @@ struct rcpt_reader {
     struct buf metadata;
     char id[MEMBER_NUMBER_MAX];
     char to[ADDRESS_MAX + 1]; /* with the domain in A-labels, where it was not */
+    char room[RCPT_SCAN_MAX]; /* rcpt_scan's, for what had escapes */
 };
 
 void rcpt_reader_init(struct rcpt_reader *reader);

@@ -1,7 +1,7 @@
 /* address.c - see address.h. */
 #include "engine/message/address.h"
 
-#include "engine/message/utf8.h"
+#include "engine/base/utf8.h"
 
 #include <idn2.h>
 

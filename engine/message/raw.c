@@ -6,7 +6,7 @@
 #include "engine/message/lines.h"
 #include "engine/message/merge.h"
 #include "engine/message/mime.h"
-#include "engine/message/utf8.h"
+#include "engine/base/utf8.h"
 
 #include <stdlib.h>
 

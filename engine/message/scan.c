@@ -2,7 +2,7 @@
 #include "engine/message/scan.h"
 
 #include "engine/message/address.h"
-#include "engine/message/utf8.h"
+#include "engine/base/utf8.h"
 
 static const struct {
     struct str name;

@@ -207,13 +207,18 @@ static void lane_refresh(struct lane *lane)
         lane_resolve(lane);
 }
 
-/* How many more recipients the worker's memory takes; transactional mail has some of its own. */
+/* How many more recipients the worker's memory takes; transactional mail has some of its own. None while as
+ * many again are settled and not durable: else, where receivers are faster than the disk, ever more would lie
+ * in memory, and be sent again after a crash. A gate, no share: small helpings would make small transactions.
+ */
 static unsigned lane_room(const struct lane *lane)
 {
     const struct router *router = lane->router;
     unsigned used = router->taken + router->asked, max = WORKER_TAKEN_MAX;
     if (lane->class_ == CLASS_TRANSACTIONAL)
         max += WORKER_TAKEN_RESERVE;
+    if (store_settling(router->store) >= (uint64_t)max * router->worker_count)
+        return 0;
     return used < max ? max - used : 0;
 }
 

@@ -217,7 +217,8 @@ struct router {
     unsigned site_count; /* sites with at least one path */
     struct host_memory *hosts;
     struct taken *settled; /* to hand to the store at the end of the step, */
-    struct slab *words;    /* and the words and names that these share: settle.c */
+    struct slab *words;    /* and the words and names that these share, */
+    unsigned words_refs;   /* and so often: settle.c */
     unsigned taken, asked, in_flight,
         sessions; /* recipients in memory, asked for, in transactions; connections */
     struct lane_line starved;

@@ -158,7 +158,21 @@ static void pool_vote(struct pool *pool)
         router->lend_votes--;
 }
 
-struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **out)
+/* What waited among thousands is in no near cache: who comes next is fetched now, and the one after that
+ * comes near enough to be asked for its recipient the next time. Inline, or gcc drops it for being without
+ * effect. */
+__attribute__((always_inline)) static inline void pool_fetch_next(const struct flow *flow)
+{
+    const struct strand *next = flow->turn;
+    if (next == NULL)
+        return;
+    __builtin_prefetch(next->turn_next);
+    __builtin_prefetch(next->lane);
+    for (size_t at = 0; at < sizeof(struct taken); at += 64)
+        __builtin_prefetch((const char *)next->head + at);
+}
+
+struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **out, unsigned *n)
 {
     struct path *path = pool->path;
     if (pool->backlog == 0 || !pool_is_open(pool))
@@ -187,7 +201,9 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **o
         pool_vote(pool);
     lane_want(strand->lane);
     lane_feed_path(path);
+    pool_fetch_next(strand->flow);
     *out = strand;
+    *n = count;
     return list;
 }
 

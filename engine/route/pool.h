@@ -27,9 +27,9 @@ void pool_connect_one(struct pool *pool);
 bool pool_is_open(const struct pool *pool);
 /* The path is paused: gives back what waits in memory and lets the sessions end. */
 void pool_hold(struct pool *pool);
-/* For a session that could carry another message: recipients of one strand (a list through `next`) that may
- * share a transaction, or NULL. */
-struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **strand);
+/* For a session that could carry another message: recipients of one strand (a list of *count through `next`)
+ * that may share a transaction, or NULL. More than one are of one job. */
+struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **strand, unsigned *count);
 /* For another worker: up to `most` recipients as sessions would pull them, but for tenants with a rate of
  * their own; NULL: none. */
 struct taken *pool_lend(struct pool *pool, unsigned most, unsigned *count);

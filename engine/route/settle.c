@@ -1,7 +1,6 @@
 /* settle.c - see settle.h. */
 #include "engine/route/settle.h"
 
-#include "engine/route/lane.h"
 #include "engine/route/path.h"
 
 #define WORDS_SLAB_MIN 512   /* bytes of replies and names in one block: of the first recipients of a step, */
@@ -15,6 +14,18 @@ static void settle_add(struct router *router, struct taken *taken)
     router->taken--;
 }
 
+/* Nothing more goes into the slab. Its references are counted at once and not one by one, which is right
+ * because what holds them is not handed over before. */
+static void settle_close_words(struct router *router)
+{
+    if (router->words == NULL)
+        return;
+    slab_ref(router->words, router->words_refs);
+    slab_unref(router->words);
+    router->words = NULL;
+    router->words_refs = 0;
+}
+
 /* Room for words, in the step's slab or a new one. The slabs grow with the step: a lone recipient keeps a
  * small one. */
 static char *settle_room(struct router *router, size_t n)
@@ -23,7 +34,7 @@ static char *settle_room(struct router *router, size_t n)
     if (room != NULL)
         return room;
     size_t size = router->words == NULL ? WORDS_SLAB_MIN : WORDS_SLAB_MAX;
-    slab_unref(router->words);
+    settle_close_words(router);
     router->words = slab_create(n > size ? n : size);
     return router->words ? slab_take(router->words, n) : NULL;
 }
@@ -68,7 +79,8 @@ static void settle_words(struct router *router, struct taken *taken, const struc
     taken->reply = where->reply;
     taken->site = where->site;
     taken->mx = where->mx_kept;
-    taken->words = slab_ref(router->words);
+    taken->words = router->words;
+    router->words_refs++;
 }
 
 static void settle_deferred(struct router *router, struct taken *taken, const struct verdict *why,
@@ -85,8 +97,10 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
         return;
     }
     if (why->wait_s > 0) {
-        taken->next_ms = wall_ms + prng_jitter(&router->prng, (int64_t)why->wait_s * MS_PER_S, 0) +
-                         (int64_t)prng_below(&router->prng, MS_PER_S);
+        /* Not before the time the receiver named, and not all that heard it at once. */
+        int64_t wait_ms = (int64_t)why->wait_s * MS_PER_S;
+        int64_t spread_ms = wait_ms / 10 > MS_PER_S ? wait_ms / 10 : MS_PER_S;
+        taken->next_ms = wall_ms + wait_ms + (int64_t)prng_below(&router->prng, (uint64_t)spread_ms);
         return;
     }
     struct retry_next next = retry_next(router->retry, why->status, why->greylisted, taken->attempts,
@@ -111,8 +125,8 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
         taken->outcome = OUTCOME_BOUNCED;
     else
         settle_deferred(router, taken, why, where);
-    if (where->path != NULL)
-        path_count(where->path, why->outcome);
+    if (where->path != NULL) /* a deferral that gives up is a failure */
+        path_count(where->path, taken->outcome == OUTCOME_BOUNCED ? VERDICT_FAILED : why->outcome);
     settle_add(router, taken);
 }
 
@@ -138,8 +152,6 @@ void settle_flush(struct router *router)
         return;
     struct taken *list = router->settled;
     router->settled = NULL;
-    slab_unref(router->words);
-    router->words = NULL;
+    settle_close_words(router);
     store_settle(router->store, list);
-    lane_feed_starved(router);
 }

@@ -152,22 +152,19 @@ static void shipment_address(struct shipment *shipment)
     transaction->rcpt_count = n;
 }
 
-/* Ends what has outlived its job; true when something is left to send. */
-static bool shipment_drop_expired(struct pool *pool, struct lane *lane, struct taken **list)
+/* What was pulled together is of one job: has all of it outlived that? Then it is ended here. */
+static bool shipment_expired(struct pool *pool, struct lane *lane, struct taken *list)
 {
     struct router *router = pool->path->router;
-    struct taken **link = list;
-    while (*link != NULL) {
-        struct taken *taken = *link;
-        if (taken->job->expires_ms > router->now.wall_ms) {
-            link = &taken->next;
-            continue;
-        }
-        *link = taken->next;
+    if (list->job->expires_ms > router->now.wall_ms)
+        return false;
+    while (list != NULL) {
+        struct taken *taken = list;
+        list = taken->next;
         pool_arrived(pool, lane, 1);
         settle_expired(router, taken);
     }
-    return *list != NULL;
+    return true;
 }
 
 /* Cannot be rendered: damaged on disk, or no memory. Another try later costs little and loses nothing. */
@@ -191,15 +188,14 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
     struct err err;
     for (;;) {
         struct strand *strand;
-        struct taken *list = pool_pull(pool, pool->path->settings->max_recipients_per_transaction, &strand);
+        unsigned count;
+        struct taken *list =
+            pool_pull(pool, pool->path->settings->max_recipients_per_transaction, &strand, &count);
         if (list == NULL)
             return NULL;
         struct lane *lane = strand->lane;
-        if (!shipment_drop_expired(pool, lane, &list))
+        if (shipment_expired(pool, lane, list))
             continue;
-        size_t count = 0;
-        for (struct taken *taken = list; taken != NULL; taken = taken->next)
-            count++;
         struct shipment *shipment = shipment_new(router, count);
         if (shipment == NULL) {
             err_set(&err, ENOMEM, "no memory");

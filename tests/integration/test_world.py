@@ -693,6 +693,63 @@ def test_domains_change_while_running(world):
         world.domain("moves.test", mx=[[10, "nowhere"]])
 
 
+# ---- many hosts, many recipients ----
+
+def test_one_listener_serves_all_addresses():
+    hosts = [{"name": "h{0..299}.many.test", "addresses": "127.35.0.1..600"},
+             {"name": "apart", "address": "127.35.9.1", "port": 0}, {"name": "six", "address": "::1"}]
+    with World.start({"one_listener": True, "hosts": hosts}) as world:
+        assert len(os.listdir(f"/proc/{world.process.pid}/fd")) < 30
+        for name in ("h0.many.test", "h299.many.test", "apart", "six"):
+            assert send(world, name) is None
+        assert {name: counts["messages"] for name, counts in world.stats()["hosts"].items()
+                if counts["messages"]} == {"h0.many.test": 1, "h299.many.test": 1, "apart": 1, "six": 1}
+        assert world.port("h7.many.test") == world.smtp_port != world.port("apart")
+        with socket.create_connection(("127.35.2.88", world.smtp_port), timeout=3) as client:
+            assert client.recv(99).startswith(b"220 h299.many.test ")
+        world.host("h7.many.test", "refuse", True)
+        nobody = "127.35.200.1", world.smtp_port
+        for address in (nobody, (world.address("h7.many.test"), world.smtp_port)):
+            with pytest.raises(ConnectionResetError):
+                with socket.create_connection(address, timeout=3) as client:
+                    client.recv(1)
+        world.host("h7.many.test", "prompt", True)
+        assert send(world, "h7.many.test") is None
+        totals = world.ask("totals")
+        assert totals["totals"]["messages"] == 5 and "hosts" not in totals
+        assert "names" not in totals["dns"] and totals["dns"]["queries"] == 0
+
+
+def test_one_listener_wants_addresses_of_one_host_each(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("smtp_port: 0\none_listener: true\nhosts:\n  - {name: a, address: 127.35.1.1}\n"
+                    "  - {name: b, address: 127.35.1.1}\n")
+    done = subprocess.run([os.path.join(BUILD, "world"), path], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1 and "a and b both have the address 127.35.1.1" in done.stderr
+
+
+def test_a_share_of_many_recipients_is_deferred_the_first_time_only():
+    host = {"name": "mx", "address": "127.34.0.2", "unknown_odds": 0.05, "replies": [
+        {"at": "rcpt", "odds": 0.2, "sticky": True, "times": 1, "code": 451, "text": "4.7.1 Later"}]}
+    with World.start({"hosts": [host]}) as world:
+        raw, names, codes = ready(world, "mx"), range(4000), []
+        for _ in range(3):
+            for start in range(0, len(names), 100):
+                raw.send(b"MAIL FROM:<a@b.test>\r\n" + b"".join(
+                    b"RCPT TO:<u%07d@d.test>\r\n" % name for name in names[start:start + 100]))
+                replies = b""
+                while replies.count(b"\n") < 101:
+                    replies += raw.socket.recv(65536)
+                codes += [line[:3] for line in replies.splitlines()[1:]]
+                assert raw.say("RSET").startswith("250")
+        raw.close()
+    first, second, third = (codes[n * len(names):(n + 1) * len(names)] for n in range(3))
+    assert set(first) == {b"250", b"451", b"550"} and second == third
+    assert 640 < first.count(b"451") < 960 and 120 < second.count(b"550") < 280
+    assert all((a == b) or (a == b"451" and b in (b"250", b"550")) for a, b in zip(first, second))
+    assert b"451" not in second
+
+
 # ---- the record ----
 
 def test_record_holds_what_each_numbered_recipient_got(tmp_path):

@@ -1,6 +1,6 @@
-/* utf8.h - one step through UTF-8. Private to message/. */
-#ifndef POSTRIDER_MESSAGE_UTF8_H
-#define POSTRIDER_MESSAGE_UTF8_H
+/* utf8.h - steps through UTF-8, and eight bytes at a time through what is ASCII. Any thread. */
+#ifndef POSTRIDER_BASE_UTF8_H
+#define POSTRIDER_BASE_UTF8_H
 
 #include "engine/base/str.h"
 
@@ -23,9 +23,23 @@ static inline size_t utf8_length(const char *p, size_t n)
     return want;
 }
 
+/* How many bytes from the front are ASCII. */
+static inline size_t utf8_ascii_span(struct str s)
+{
+    size_t i = 0;
+    for (uint64_t word; s.n - i >= sizeof word; i += sizeof word) {
+        memcpy(&word, s.p + i, sizeof word);
+        if (word & UINT64_C(0x8080808080808080))
+            break;
+    }
+    while (i < s.n && !(s.p[i] & '\x80'))
+        i++;
+    return i;
+}
+
 static inline bool utf8_valid(struct str s)
 {
-    for (size_t i = 0; i < s.n;) {
+    for (size_t i = utf8_ascii_span(s); i < s.n; i += utf8_ascii_span(str_make(s.p + i, s.n - i))) {
         size_t n = utf8_length(s.p + i, s.n - i);
         if (n == 0)
             return false;
@@ -36,10 +50,7 @@ static inline bool utf8_valid(struct str s)
 
 static inline bool utf8_is_ascii(struct str s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] & '\x80')
-            return false;
-    return true;
+    return utf8_ascii_span(s) == s.n;
 }
 
 #define UTF8_REPLACEMENT "\xef\xbf\xbd"
