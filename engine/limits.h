@@ -158,7 +158,6 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define TURN_MESSAGES          20      /* that a connection carries before it makes room for another pool */
 #define LINE_LOOK_MS           200     /* how often who waits for any session looks whether one is free */
 #define REQUEUE_MAX            3       /* times that a lost connection gives a recipient back at once */
-#define CONNECT_WORTH          4       /* messages that wait for each connection that is begun */
 #define WINDOW_START           8       /* connections that a new path may open before it knows more */
 #define WINDOW_CEILING_MS      5000L /* how long a receiver's own limit of connections is believed at first */
 #define WINDOW_CEILING_DOUBLED 6     /* and how often that doubles */

@@ -327,8 +327,7 @@ static bool pool_needs_connection(const struct pool *pool)
 {
     if (pool->loan != NULL && pool->open >= loan_sessions(pool->loan))
         return false;
-    return pool->idle == 0 && pool->backlog > (uint64_t)pool->connecting * CONNECT_WORTH &&
-           pool_is_open(pool);
+    return pool->idle == 0 && pool->backlog > pool->connecting && pool_is_open(pool);
 }
 
 void pool_connect_one(struct pool *pool)

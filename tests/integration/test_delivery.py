@@ -186,8 +186,7 @@ def test_a_lost_reply_after_the_final_dot_may_send_twice_but_never_counts_as_del
     assert {e["status"] for e in s.daemon.events() if e["type"] == "deferred"} == {"4.4.2"}
     s.world.host("mx.a.test", "prompt", True)
     s.daemon.wait_counts(ident, delivered=10)
-    # Twice, but for who was behind another on three connections that were lost before its own message.
-    assert len({d.recipient for d in s.delivered()}) == 10 and len(s.delivered()) > 15
+    assert len({d.recipient for d in s.delivered()}) == 10 and len(s.delivered()) >= 20
 
 
 def test_mx_by_preference_and_fallback(scene):
