@@ -90,7 +90,8 @@
 
 #define COMMAND_MAX      1024         /* one command with all its parameters */
 #define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
-#define SESSION_IOV_MAX  64           /* pieces of a message in one send; with more it takes several */
+#define SESSION_IOV_MAX  1024         /* pieces of a message in one send; with more it takes several */
+#define SESSION_IOV_KEPT 16           /* for so many a session has always room */
 #define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
 #define REFUSALS_MAX     32           /* transactions a session refuses in one go before it yields */
 #define WAIT_NAMED_MAX_S 86400        /* "try again in …": longer is not believed */
