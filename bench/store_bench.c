@@ -1,5 +1,6 @@
 /* store_bench.c - what the store alone can do, with its own threads and real syncs: accept one large job,
- * take and deliver it, defer and retry it, and accept many jobs of one recipient from many threads.
+ * take and deliver it, defer and retry it, and many jobs of one recipient from many threads: delivered as they
+ * come, and accepted alone, to be delivered later.
  *
  * usage: store_bench DIRECTORY [RECIPIENTS [DOMAINS [SINGLE_JOBS]]]; the directory is made and left there.
  * CPU is of all threads of this process: the store's and the two that play workers and clients. */
@@ -268,6 +269,20 @@ static void single_jobs(struct bench *bench)
         pthread_join(threads[n], NULL);
 }
 
+/* The same, while a worker takes and delivers what has come. */
+static void single_jobs_through(struct bench *bench, uint64_t n)
+{
+    pthread_t thread;
+    bench->outcome = OUTCOME_DELIVERED;
+    atomic_store(&bench->stop, false);
+    pthread_create(&thread, NULL, worker, bench);
+    single_jobs(bench);
+    while (settled(bench) < n)
+        usleep(1000);
+    atomic_store(&bench->stop, true);
+    pthread_join(thread, NULL);
+}
+
 static void inbox_empty(struct inbox *inbox)
 {
     struct inbox_node *next;
@@ -362,10 +377,13 @@ int main(int argc, char **argv)
     meter_end(&bench, &meter, "take, settle as delivered", n);
 
     meter = meter_begin(&bench);
+    single_jobs_through(&bench, n + bench.singles);
+    meter_end(&bench, &meter, "one recipient a job, through", bench.singles);
+    meter = meter_begin(&bench);
     single_jobs(&bench);
     meter_end(&bench, &meter, "admit, one recipient a job", bench.singles);
     meter = meter_begin(&bench);
-    drain(&bench, OUTCOME_DELIVERED, n + bench.singles);
+    drain(&bench, OUTCOME_DELIVERED, n + 2 * bench.singles);
     meter_end(&bench, &meter, "deliver those", bench.singles);
     close_store(&bench);
     return 0;

@@ -15,10 +15,11 @@
 #define COMMIT_LINGER_MS    10                /* how long settles may wait for company; admits never wait */
 #define ADMIT_WINDOW_MAX    (4 * 1024 * 1024) /* bytes of recipients sorted and admitted together */
 #define ADMIT_WINDOW_RCPTS  20000
-#define ADMIT_IN_FLIGHT_MAX 4096               /* windows waiting for the writer over all uploads */
-#define FRESH_HOLD_MS       100                /* how long a new small job may wait in memory for its end */
-#define FRESH_JOBS_MAX      16384              /* such jobs in memory at once; more wait to be accepted */
-#define FRESH_BYTES_MAX     (64 * 1024 * 1024) /* and their bytes */
+#define ADMIT_IN_FLIGHT_MAX 4096  /* windows waiting for the writer over all uploads */
+#define FRESH_HOLD_MS       100   /* how long a new small job may wait in memory for its end */
+#define FRESH_CHANGE_JOBS   400   /* that have ended, and are then written without waiting for more */
+#define FRESH_JOBS_MAX      16384 /* such jobs in memory at once; more wait to be accepted */
+#define FRESH_BYTES_MAX     (64 * 1024 * 1024)    /* and their bytes */
 #define FRESH_MAP_BYTES     (UINT64_C(256) << 20) /* the file in which they land */
 #define FRESH_CONTENT_MAX   (256 * 1024)          /* a larger message makes the job no small one */
 #define FRESH_COMMIT_BYTES  (4 * 1024 * 1024)     /* landed in one commit */

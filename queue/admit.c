@@ -7,6 +7,7 @@
 #include "queue/admit.h"
 
 #include "queue/content.h"
+#include "queue/settle.h"
 
 size_t admit_rows(const struct admit *admit)
 {
@@ -50,14 +51,18 @@ static bool content_more(struct admit *admit, struct change *c)
 static uint32_t lane_of(struct admit *admit, struct change *c, struct window_domain *domain)
 {
     const struct job_row *row = &admit->row;
-    if (domain->lane == 0)
-        domain->lane = change_lane_named(c, row->class_, row->tenant, row->pool, domain->name);
+    if (domain->lane == 0 || admit->fresh.landed) { /* landed: named already, but maybe not on disk */
+        uint32_t lane = change_lane_named(c, row->class_, row->tenant, row->pool, domain->name);
+        QUEUE_ASSERT(domain->lane == 0 || domain->lane == lane || c->rc != 0);
+        domain->lane = lane;
+    }
     return domain->lane;
 }
 
-/* Lane numbers into the groups, and what follows from a group: its ready row and its lane's count. */
+/* Lane numbers into the groups, and what follows from a group: its ready row, unless it has ended already, and
+ * its lane's count. */
 static void groups_write(struct admit *admit, struct change *c, const struct packed_batch *packed,
-                         uint8_t *at)
+                         uint8_t *at, bool takeable)
 {
     struct window *window = &admit->window;
     uint8_t key[KEY_READY], row[READY_ROW_SIZE];
@@ -65,32 +70,48 @@ static void groups_write(struct admit *admit, struct change *c, const struct pac
         uint32_t lane = lane_of(admit, c, window->list[window->order[packed->first_domain + n]]);
         uint8_t *group = at + (size_t)n * BATCH_GROUP_SIZE;
         struct ready_row ready = {get_be16(group + 4), get_be16(group + 6)};
-        put_be32(group, lane);
+        if (admit->fresh.groups == NULL) /* else they are there, and the taker may be reading */
+            put_be32(group, lane);
         key_ready(lane, admit->job, packed->batch, key);
         ready_row_encode(ready, row);
-        change_put(c, T_READY, key, sizeof key, row, sizeof row);
+        if (takeable)
+            change_put(c, T_READY, key, sizeof key, row, sizeof row);
         change_lane(c, lane)->delta[RCPT_READY] += ready.count;
     }
 }
 
-static void batch_write(struct admit *admit, struct change *c, const struct packed_batch *packed)
+static void parts_write(const struct admit *admit, struct change *c, const struct packed_batch *packed)
 {
-    uint8_t *at = (uint8_t *)admit->window.packed.data + packed->offset;
-    uint8_t key[KEY_BATCH], slots[BATCH_SLOTS_MAX] = {0};
-    groups_write(admit, c, packed, at + BATCH_HEAD_SIZE);
+    const char *at = admit->window.packed.data + packed->offset;
+    uint8_t key[KEY_BATCH];
     for (uint16_t part = 0; part < packed->parts; part++) {
         size_t from = (size_t)part * VALUE_MAX;
         size_t n = packed->size - from < VALUE_MAX ? packed->size - from : VALUE_MAX;
         key_batch(admit->job, packed->batch, part, key);
         change_put(c, T_BATCHES, key, sizeof key, at + from, n);
     }
-    key_slots(admit->job, packed->batch, key);
-    change_put(c, T_SLOTS, key, KEY_SLOTS, slots, packed->slots);
+}
+
+static struct change_job *batch_count(struct admit *admit, struct change *c,
+                                      const struct packed_batch *packed)
+{
     struct change_job *job = change_job(c, admit->job);
     job->row.total += packed->slots;
     job->row.by_state[RCPT_READY] += packed->slots;
     job->row.batches = packed->batch + 1;
     job->dirty = true;
+    return job;
+}
+
+static void batch_write(struct admit *admit, struct change *c, const struct packed_batch *packed)
+{
+    uint8_t *at = (uint8_t *)admit->window.packed.data + packed->offset;
+    uint8_t key[KEY_BATCH], slots[BATCH_SLOTS_MAX] = {0};
+    groups_write(admit, c, packed, at + BATCH_HEAD_SIZE, true);
+    parts_write(admit, c, packed);
+    key_slots(admit->job, packed->batch, key);
+    change_put(c, T_SLOTS, key, KEY_SLOTS, slots, packed->slots);
+    batch_count(admit, c, packed);
 }
 
 /* The answer kept for its idempotency key, in parts. */
@@ -117,11 +138,10 @@ static void key_write(struct admit *admit, struct change *c)
                  str_make((const char *)key->key_hash, sizeof key->key_hash));
 }
 
-/* Visible from this commit on; and, unless it is to wait, its lanes have work. */
-static void finish(struct admit *admit, struct change *c)
+/* Visible from this commit on. */
+static struct change_job *accept(struct admit *admit, struct change *c)
 {
     struct change_job *job = change_job(c, admit->job);
-    uint8_t key[KEY_JOB];
     job->row.state = JOB_ACTIVE;
     job->row.uploaded = job->dirty = true;
     job->row.accepted_seq = c->meta.last_seq + 1;
@@ -133,13 +153,21 @@ static void finish(struct admit *admit, struct change *c)
                               .rid = {.job = admit->job},
                               .total = job->row.total};
     change_event(c, &item);
+    if (admit->key.set)
+        key_write(admit, c);
+    return job;
+}
+
+/* And, unless it is to wait, its lanes have work. */
+static void finish(struct admit *admit, struct change *c)
+{
+    const struct change_job *job = accept(admit, c);
+    uint8_t key[KEY_JOB];
     change_timer(c, job->row.expires_ms, TIMER_EXPIRY, admit->job, STR(""));
     if (admit->trying.listed) {
         key_job(admit->job, key);
         change_del(c, T_UPLOADS, key, sizeof key);
     }
-    if (admit->key.set)
-        key_write(admit, c);
     if (admit->consumes.set)
         change_dsn_consume(c, admit->consumes.job, admit->consumes.return_path, admit->consumes.count);
     if (job->row.not_before_ms > c->now.wall_ms)
@@ -182,4 +210,35 @@ bool admit_write(struct admit *admit, struct change *c)
     else
         list(admit, c);
     return written;
+}
+
+/* A report to the sender brings the message along. */
+static bool is_reported(const struct admit *admit, const struct taken *settled)
+{
+    bool failed = false;
+    for (; settled != NULL; settled = settled->next)
+        failed |= settled->outcome != OUTCOME_DELIVERED;
+    return failed && admit->row.bounces == BOUNCES_DSN && !admit->row.is_dsn;
+}
+
+void admit_write_ended(struct admit *admit, struct change *c, const struct taken *settled)
+{
+    const struct packed_batch *packed = &admit->window.batches[0];
+    struct slots slots = {.job = admit->job, .batch = packed->batch, .n = packed->slots, .dirty = true};
+    struct change_job *job = change_job_new(c, admit->job, &admit->row);
+    job->row.own_content = true;
+    job->no_expiry = true;
+    uint32_t part = 0;
+    uint8_t name[32];
+    job_content_key(&job->row, admit->job, name);
+    if (is_reported(admit, settled))
+        content_write(c, name, admit->content, job->row.content_size, &part);
+    groups_write(admit, c, packed, (uint8_t *)admit->window.packed.data + packed->offset + BATCH_HEAD_SIZE,
+                 false);
+    parts_write(admit, c, packed);
+    batch_count(admit, c, packed);
+    accept(admit, c);
+    for (; settled != NULL; settled = settled->next)
+        settle_one(c, job, &slots, settled);
+    slots_store(c, &slots);
 }

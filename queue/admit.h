@@ -94,6 +94,8 @@ void window_free(struct window *window);
 /* admit.c, writer: goes on with the post until it is written or the change is spent. True when it is written.
  */
 bool admit_write(struct admit *admit, struct change *c);
+/* The same for a small job that has ended before it was written: `settled` is what became of each recipient. */
+void admit_write_ended(struct admit *admit, struct change *c, const struct taken *settled);
 /* About how many rows it will take: small ones pass big ones. */
 size_t admit_rows(const struct admit *admit);
 

@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-#define LANE_NAMES_MAX 65536 /* in the cache; some 10 MB */
-
 bool change_begin(struct change *c, struct now now)
 {
     struct store *store = c->store;
@@ -172,81 +170,30 @@ struct change_lane *change_lane(struct change *c, uint32_t id)
     return lane;
 }
 
-static uint32_t lane_create(struct change *c, const struct lane_row *row, uint64_t domain_hash,
-                            uint64_t rest_hash)
+static void lane_create(struct change *c, uint32_t lane, const struct lane_row *row)
 {
     uint8_t key[KEY_LANE_NAME];
-    uint32_t lane = c->meta.next_lane++;
+    uint64_t domain_hash, rest_hash;
+    lane_name_hashes(row->class_, row->tenant, row->pool, row->domain, &domain_hash, &rest_hash);
     key_lane_name(domain_hash, rest_hash, lane, key);
     lane_name_encode(row->class_, row->tenant, row->pool, row->domain, &c->scratch);
     change_put_scratch(c, T_LANE_NAMES, key, sizeof key);
     lane_row_encode(row, &c->scratch);
     change_put_scratch(c, T_LANES, key + 16, KEY_LANE);
-    return lane;
-}
-
-/* Names with equal hashes stand side by side, told apart by their values. */
-static uint32_t lane_lookup(struct change *c, enum job_class class_, struct str tenant, struct str pool,
-                            struct str domain)
-{
-    struct lane_row want = {.class_ = class_, .tenant = tenant, .pool = pool, .domain = domain}, got;
-    uint64_t domain_hash, rest_hash;
-    uint8_t key[KEY_MAX], prefix[KEY_LANE_NAME];
-    size_t size = KEY_LANE_NAME;
-    struct str row;
-    lane_name_hashes(class_, tenant, pool, domain, &domain_hash, &rest_hash);
-    key_lane_name(domain_hash, rest_hash, 0, key);
-    memcpy(prefix, key, sizeof prefix);
-    while (change_seek(c, T_LANE_NAMES, key, &size, &row) && memcmp(key, prefix, 16) == 0) {
-        uint32_t lane = get_be32(key + 16);
-        if (lane_name_decode(row, &got.class_, &got.tenant, &got.pool, &got.domain) && got.class_ == class_ &&
-            str_eq(got.tenant, tenant) && str_eq(got.pool, pool) && str_eq(got.domain, domain))
-            return lane;
-        key_lane_name(domain_hash, rest_hash, lane + 1, key);
-    }
-    return c->rc == 0 ? lane_create(c, &want, domain_hash, rest_hash) : 0;
-}
-
-static void lane_names_clear(struct writer *writer)
-{
-    struct lane_name *name, *next;
-    HASH_ITER(hh, writer->lane_names, name, next)
-    {
-        HASH_DEL(writer->lane_names, name);
-        free(name);
-    }
-    writer->lane_name_count = 0;
+    if (lane >= c->meta.next_lane)
+        c->meta.next_lane = lane + 1;
 }
 
 uint32_t change_lane_named(struct change *c, enum job_class class_, struct str tenant, struct str pool,
                            struct str domain)
 {
-    struct writer *writer = &c->store->writer;
-    struct lane_name *name;
-    char key[3 + 2 * NAME_MAX_BYTES + DOMAIN_MAX];
-    size_t n = 0;
-    key[n++] = (char)class_;
-    memcpy(key + n, tenant.p, tenant.n);
-    n += tenant.n;
-    key[n++] = 0;
-    memcpy(key + n, pool.p, pool.n);
-    n += pool.n;
-    key[n++] = 0;
-    memcpy(key + n, domain.p, domain.n);
-    n += domain.n;
-    HASH_FIND(hh, writer->lane_names, key, n, name);
-    if (name != NULL)
-        return name->lane;
-    uint32_t lane = lane_lookup(c, class_, tenant, pool, domain);
+    const struct lane_name *before = c->named;
+    struct lane_row row = {.class_ = class_, .tenant = tenant, .pool = pool, .domain = domain};
     if (c->rc != 0)
         return 0;
-    if (writer->lane_name_count >= LANE_NAMES_MAX)
-        lane_names_clear(writer);
-    name = mem_must(sizeof *name + n);
-    name->lane = lane;
-    memcpy(name->key, key, n);
-    HASH_ADD_KEYPTR(hh, writer->lane_names, name->key, n, name);
-    writer->lane_name_count++;
+    uint32_t lane = lane_names_write(&c->store->lane_names, c->env, c->txn, &row, &c->named);
+    if (c->named != before)
+        lane_create(c, lane, &row);
     return lane;
 }
 
@@ -350,7 +297,7 @@ static void job_flush(struct change *c, struct change_job *job)
         /* The expiry timer turns into the purge, so that most jobs need one timer row in their life; but
          * where it has fired already, or comes too late, the purge has its own. */
         int64_t purge_ms = row->ended_ms + c->store->settings.retain_ms;
-        if (purge_ms < row->expires_ms || row->expires_ms <= c->now.wall_ms)
+        if (job->no_expiry || purge_ms < row->expires_ms || row->expires_ms <= c->now.wall_ms)
             change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
     }
     key_job(job->id, key);
@@ -376,13 +323,19 @@ static void count_flush(struct change *c, const struct change_count *count)
         change_put(c, T_COUNTS, key, sizeof key, value, sizeof value);
 }
 
+static void named(struct change *c, bool committed)
+{
+    lane_names_written(&c->store->lane_names, c->named, committed);
+    c->named = NULL;
+}
+
 static void change_abort(struct change *c)
 {
     memset(c->cursors, 0, sizeof c->cursors);
     if (c->txn != NULL)
         mdb_txn_abort(c->txn);
     c->txn = NULL;
-    lane_names_clear(&c->store->writer);
+    named(c, false);
 }
 
 bool change_finish(struct change *c)
@@ -405,11 +358,9 @@ bool change_finish(struct change *c)
     memset(c->cursors, 0, sizeof c->cursors); /* closed with the transaction */
     MDB_txn *txn = c->txn;
     c->txn = NULL;
-    if (!env_commit(c->env, txn)) {
-        lane_names_clear(&c->store->writer);
-        return false;
-    }
-    return true;
+    bool committed = env_commit(c->env, txn);
+    named(c, committed);
+    return committed;
 }
 
 void change_end(struct change *c)
@@ -424,7 +375,6 @@ void change_end(struct change *c)
 
 void change_free(struct change *c)
 {
-    lane_names_clear(&c->store->writer);
     change_end(c);
     arena_free(&c->arena);
     buf_free(&c->event);

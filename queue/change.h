@@ -18,6 +18,7 @@ struct store;
 struct change_job {
     uint64_t id;
     bool found, dirty;
+    bool no_expiry;     /* no timer stands for its expiry */
     struct job_row row; /* strings are copies */
     UT_hash_handle hh;
 };
@@ -75,7 +76,8 @@ struct change {
     struct change_lane *lanes;
     struct change_count *counts;
     struct change_dsn *dsns;
-    struct buf event; /* the value being filled */
+    struct lane_name *named; /* lanes written for the first time */
+    struct buf event;        /* the value being filled */
     struct event_strings strings;
     uint64_t event_first; /* its key */
     struct buf scratch;   /* for encoding one row */

@@ -2,6 +2,7 @@
 #include "queue/fresh.h"
 
 #include "queue/admit.h"
+#include "queue/taken.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -207,6 +208,7 @@ static void landed(struct store *store, struct admit *list, struct now now)
     struct fresh *fresh = &store->fresh;
     for (struct admit *admit = list; admit != NULL; admit = admit->next) {
         atomic_fetch_add(&admit->references, 1);
+        admit->fresh.groups = fresh_groups_make(store, admit, &admit->fresh.group_n);
         pthread_mutex_lock(&fresh->keys_lock);
         admit->fresh.landed = true;
         pthread_mutex_unlock(&fresh->keys_lock);
@@ -218,6 +220,10 @@ static void landed(struct store *store, struct admit *list, struct now now)
         inbox_post(fresh->landed, &admit->node);
     }
     atomic_store(&fresh->landed_seq, fresh->last_seq);
+    pthread_mutex_lock(&store->lock);
+    for (struct admit *admit = list; admit != NULL; admit = admit->next)
+        fresh_groups_offer(store, admit, now);
+    pthread_mutex_unlock(&store->lock);
     refuse_all(list, ADMIT_OK);
 }
 
@@ -317,6 +323,7 @@ void fresh_free(struct store *store)
         next = admit->fresh.next;
         HASH_DELETE(fresh.hh, fresh->by_job, admit);
         fresh_key_let_go(admit);
+        store_taken_free(admit->fresh.settled);
         admit_unref(admit);
     }
     env_read_end(fresh->main);

@@ -16,6 +16,14 @@
  * until then sends it again, and that is the commit window the store promises. A backup copies fresh.mdb first,
  * then data.mdb.
  *
+ * Hand-over. A fresh job's recipients are given to their lanes from memory, at once; the taker serves them by
+ * claims like any others, under store->lock. Their settles are kept with the job (fresh_settle). When all its
+ * recipients have ended, it is applied as what it is then: an ended job, without message, ready rows and expiry,
+ * in a few rows that lie in order. When one is deferred or released, when it is older than hold_ms, and when
+ * somebody must see it in the tables, it is applied as it was accepted, and what came back is settled in the
+ * same change; the rest of it is taken from the tables from then on. Between that commit and the end of its
+ * groups, under the lock, both may offer a recipient: its claim decides.
+ *
  * Bounds: FRESH_JOBS_MAX and FRESH_BYTES_MAX in memory; beyond them admits wait to land. */
 #ifndef POSTRIDER_QUEUE_FRESH_H
 #define POSTRIDER_QUEUE_FRESH_H
@@ -23,6 +31,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/clock.h"
 #include "engine/base/inbox.h"
+#include "engine/limits.h"
 #include "queue/fresh_env.h"
 #include "queue/memory.h"
 
@@ -31,7 +40,19 @@
 
 struct admit;
 struct change;
+struct lane_live;
 struct store;
+struct taken;
+
+/* Recipients of one fresh job in one lane, for the taker; in the list of the lane while some are untaken. Under
+ * store->lock. */
+struct fresh_group {
+    struct admit *admit;
+    struct lane_live *live; /* in whose list it is, or NULL */
+    struct fresh_group *prev, *next;
+    uint32_t lane;
+    uint16_t slot, end; /* the next one, and behind the last */
+};
 
 struct fresh_job { /* the part of an admit that landed */
     bool landed;   /* set before its `done`, never again */
@@ -41,7 +62,16 @@ struct fresh_job { /* the part of an admit that landed */
     /* The writer's: */
     struct admit *prev, *next; /* of those not applied, by seq */
     UT_hash_handle hh;         /* by job */
-    bool in_change;
+    bool in_change, ended;     /* the change applies it; as one that has ended */
+    struct admit *next_in_change;
+    bool open;                             /* not all of it ends in memory: to be applied now */
+    struct taken *settled, **settled_tail; /* what came back, each slot once */
+    unsigned settled_n;
+    uint64_t settled_bits[BATCH_SLOTS_MAX / 64];
+    /* Under store->lock: */
+    bool applied;
+    struct fresh_group *groups;
+    unsigned group_n;
 };
 
 struct fresh {
@@ -68,8 +98,11 @@ struct fresh {
     pthread_cond_t applied;
     /* The writer's: */
     struct admit *first, *last, *by_job;
-    uint64_t collected_seq, trying_seq;
-    struct now now; /* of the writer's last round */
+    struct admit *in_change; /* what the change under way applies */
+    uint64_t collected_seq;
+    unsigned ready;   /* jobs that have ended, or cannot end in memory */
+    int64_t ready_ns; /* when the first of them became so */
+    struct now now;   /* of the writer's last round */
 };
 
 bool fresh_init(struct store *store, struct err *err);
@@ -103,11 +136,23 @@ struct admit *fresh_row_decode(struct store *store, struct str row);
 void fresh_recover(struct store *store);
 /* What has landed since the last round. After the writer has taken its inbox. */
 void fresh_collect(struct store *store);
+/* A settle that came back: true when it is one of a fresh job, which keeps it. Under store->lock. */
+bool fresh_settle(struct store *store, struct taken *taken, struct now now);
 /* Whether something is to be applied now; else when (mono_ns), INT64_MAX: nothing waits. */
 bool fresh_ripe(const struct store *store, struct now now, int64_t *next_ns);
 /* Applies what is ripe until the change is spent. */
 void fresh_write(struct store *store, struct change *c);
-/* After the commit, or after a change that was undone. */
+/* After the commit, under the lock: groups and claims of what was applied end. */
+void fresh_applied(struct store *store);
+/* After the commit, or after a change that was undone, without it. */
 void fresh_after(struct store *store, bool committed);
+
+/* ---- fresh_lanes.c: hand-over, under the lock ---- */
+
+/* The recipients of a job that has just landed, for the lanes (not under the lock; NULL: from the tables only),
+ * and into their lists, with word to the workers. */
+struct fresh_group *fresh_groups_make(struct store *store, struct admit *admit, unsigned *n);
+void fresh_groups_offer(struct store *store, struct admit *admit, struct now now);
+void fresh_group_out(struct fresh_group *group);
 
 #endif

@@ -2,6 +2,8 @@
 #include "engine/base/log.h"
 #include "queue/admit.h"
 #include "queue/fresh.h"
+#include "queue/settle.h"
+#include "queue/taken.h"
 
 #include <stdlib.h>
 
@@ -9,7 +11,7 @@ static void append(struct fresh *fresh, struct admit *admit)
 {
     admit->fresh.prev = fresh->last;
     admit->fresh.next = NULL;
-    admit->fresh.in_change = false;
+    admit->fresh.settled_tail = &admit->fresh.settled;
     *(fresh->last ? &fresh->last->fresh.next : &fresh->first) = admit;
     fresh->last = admit;
     fresh->collected_seq = admit->fresh.seq;
@@ -91,78 +93,170 @@ void fresh_recover(struct store *store)
                   (unsigned long long)recovery.damaged, store->env.directory);
 }
 
+/* ---- what comes back ---- */
+
+static bool is_whole(const struct admit *admit)
+{
+    return !admit->fresh.open && admit->fresh.settled_n == admit->count;
+}
+
+static void ready_count(struct fresh *fresh, const struct admit *admit, bool was, struct now now)
+{
+    bool is = admit->fresh.open || is_whole(admit);
+    if (is && !was && fresh->ready++ == 0)
+        fresh->ready_ns = now.mono_ns;
+}
+
+bool fresh_settle(struct store *store, struct taken *taken, struct now now)
+{
+    struct fresh *fresh = &store->fresh;
+    struct admit *admit;
+    HASH_FIND(fresh.hh, fresh->by_job, &taken->rid.job, sizeof taken->rid.job, admit);
+    if (admit == NULL)
+        return false;
+    struct fresh_job *job = &admit->fresh;
+    uint16_t slot = taken->rid.slot;
+    /* It is settled once, by who took it. */
+    QUEUE_ASSERT(taken->rid.batch == 0 && claims_has(&store->shared.claims, taken->rid));
+    QUEUE_ASSERT(!(job->settled_bits[slot / 64] >> slot % 64 & 1));
+    bool was = job->open || is_whole(admit);
+    job->settled_bits[slot / 64] |= UINT64_C(1) << slot % 64;
+    taken->next = NULL;
+    *job->settled_tail = taken;
+    job->settled_tail = &taken->next;
+    job->settled_n++;
+    job->open |= taken->outcome == OUTCOME_RELEASED || taken->outcome == OUTCOME_DEFERRED;
+    ready_count(fresh, admit, was, now);
+    return true;
+}
+
+/* ---- what is to be applied ---- */
+
 static bool pressed(const struct fresh *fresh)
 {
     return atomic_load(&fresh->jobs) > FRESH_JOBS_MAX / 2 || atomic_load(&fresh->bytes) > FRESH_BYTES_MAX / 2;
 }
 
-static bool wanted(const struct store *store, const struct admit *admit, struct now now)
+static bool is_old(const struct store *store, const struct admit *admit, struct now now)
 {
-    const struct fresh *fresh = &store->fresh;
-    return admit->fresh.seq <= atomic_load(&fresh->wanted_seq) ||
-           now.mono_ns - admit->fresh.since_ns >= store->settings.hold_ms * NS_PER_MS || pressed(fresh) ||
-           atomic_load(&store->stopping);
+    return now.mono_ns - admit->fresh.since_ns >= store->settings.hold_ms * NS_PER_MS;
 }
 
 bool fresh_ripe(const struct store *store, struct now now, int64_t *next_ns)
 {
-    const struct admit *first = store->fresh.first;
+    const struct fresh *fresh = &store->fresh;
+    const struct admit *first = fresh->first;
     *next_ns = INT64_MAX;
     if (first == NULL)
         return false;
     *next_ns = first->fresh.since_ns + store->settings.hold_ms * NS_PER_MS;
-    return wanted(store, first, now);
+    int64_t linger_ns = fresh->ready_ns + COMMIT_LINGER_MS * NS_PER_MS;
+    if (fresh->ready > 0 && linger_ns < *next_ns)
+        *next_ns = linger_ns;
+    return now.mono_ns >= *next_ns || first->fresh.seq <= atomic_load(&fresh->wanted_seq) || pressed(fresh) ||
+           fresh->ready >= FRESH_CHANGE_JOBS || atomic_load(&store->stopping);
 }
 
 /* Its rows, whole in this change whatever is left of it: a fraction of what a change holds back. */
 static void apply(struct admit *admit, struct change *c)
 {
-    admit->fresh.in_change = true;
-    admit->trying = (struct admit_progress){0};
+    struct fresh_job *job = &admit->fresh;
     c->must = true;
-    bool written = admit_write(admit, c);
+    job->in_change = true;
+    job->next_in_change = c->store->fresh.in_change;
+    c->store->fresh.in_change = admit;
+    job->ended = is_whole(admit);
+    if (job->ended) {
+        admit_write_ended(admit, c, job->settled);
+    } else {
+        admit->trying = (struct admit_progress){0};
+        bool written = admit_write(admit, c);
+        QUEUE_ASSERT(written || c->rc != 0);
+        settle_push(&c->store->writer, job->settled, job->settled_n);
+    }
+    c->must = false;
     c->fresh_accepted += admit->count;
     c->fresh_jobs++;
-    c->must = false;
-    QUEUE_ASSERT(written || c->rc != 0);
 }
 
 void fresh_write(struct store *store, struct change *c)
 {
     struct fresh *fresh = &store->fresh;
     const struct admit *left = NULL;
-    for (struct admit *admit = fresh->first; admit != NULL; admit = admit->fresh.next) {
-        if (!change_spent(c) && wanted(store, admit, c->now)) {
+    uint64_t wanted = atomic_load(&fresh->wanted_seq);
+    bool all = atomic_load(&store->stopping) || pressed(fresh), ready = fresh->ready > 0;
+    for (struct admit *admit = fresh->first; admit != NULL && !change_spent(c); admit = admit->fresh.next) {
+        bool must = all || admit->fresh.seq <= wanted || is_old(store, admit, c->now);
+        if (must || admit->fresh.open || is_whole(admit))
             apply(admit, c);
-        } else {
-            left = admit;
-            break;
-        }
+        else if (!ready)
+            break; /* those behind it are younger */
     }
+    for (left = fresh->first; left != NULL && left->fresh.in_change;)
+        left = left->fresh.next;
     c->meta.fresh_seq = left != NULL ? left->fresh.seq - 1 : fresh->collected_seq;
 }
 
-static void applied(struct store *store, struct admit *admit)
+/* ---- after the change ---- */
+
+void fresh_applied(struct store *store)
+{
+    for (struct admit *admit = store->fresh.in_change; admit != NULL; admit = admit->fresh.next_in_change) {
+        struct fresh_job *job = &admit->fresh;
+        job->applied = true;
+        for (unsigned n = 0; n < job->group_n; n++)
+            fresh_group_out(&job->groups[n]);
+        for (const struct taken *taken = job->ended ? job->settled : NULL; taken != NULL;
+             taken = taken->next) {
+            bool cleared = claims_clear(&store->shared.claims, taken->rid);
+            QUEUE_ASSERT(cleared);
+        }
+    }
+}
+
+static void let_go(struct store *store, struct admit *admit)
 {
     struct fresh *fresh = &store->fresh;
+    struct fresh_job *job = &admit->fresh;
     take_out(fresh, admit);
     fresh_key_let_go(admit);
-    atomic_fetch_sub(&fresh->bytes, admit->fresh.bytes);
+    atomic_fetch_sub(&fresh->bytes, job->bytes);
     atomic_fetch_sub(&fresh->jobs, 1);
+    if (job->ended) {
+        atomic_fetch_sub(&store->figures.settle_backlog, job->settled_n);
+        store_taken_free(job->settled);
+    }
     admit_unref(admit);
+}
+
+/* What it held goes on its ordinary way, or, when nothing was written, comes back to it by fresh_settle. */
+static void undone(struct admit *admit)
+{
+    struct fresh_job *job = &admit->fresh;
+    if (!job->ended) {
+        job->settled = NULL;
+        job->settled_tail = &job->settled;
+        job->settled_n = 0;
+        memset(job->settled_bits, 0, sizeof job->settled_bits);
+    }
 }
 
 void fresh_after(struct store *store, bool committed)
 {
     struct fresh *fresh = &store->fresh;
-    for (struct admit *admit = fresh->first, *next; admit != NULL; admit = next) {
-        next = admit->fresh.next;
-        if (!admit->fresh.in_change)
-            continue;
+    struct admit *list = fresh->in_change;
+    fresh->in_change = NULL;
+    for (struct admit *admit = list, *next; admit != NULL; admit = next) {
+        next = admit->fresh.next_in_change;
         admit->fresh.in_change = false;
+        if (admit->fresh.open || is_whole(admit))
+            fresh->ready -= committed;
         if (committed)
-            applied(store, admit);
+            let_go(store, admit);
+        else
+            undone(admit);
     }
+    fresh->ready_ns = fresh->now.mono_ns;
     if (!committed || atomic_load(&fresh->applied_seq) == store->writer.meta.fresh_seq)
         return;
     pthread_mutex_lock(&fresh->wait_lock);

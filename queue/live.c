@@ -2,6 +2,7 @@
 #include "queue/live.h"
 
 #include "engine/base/log.h"
+#include "queue/admit.h"
 
 #include <stdlib.h>
 
@@ -40,22 +41,21 @@ void store_job_unref(struct store_job *job)
     QUEUE_ASSERT(before > 1);
 }
 
-static struct live_content *content_get(struct store *store, uint64_t job, const struct job_row *row)
+/* Finds it, or makes it: then its data are to be filled. NULL: no room. */
+static struct live_content *content_get(struct store *store, const uint8_t name[32], size_t size)
 {
     struct taker *taker = &store->taker;
     struct live_content *content;
-    uint8_t name[32];
-    job_content_key(row, job, name);
-    HASH_FIND(hh, taker->contents, name, sizeof name, content);
+    HASH_FIND(hh, taker->contents, name, 32, content);
     if (content != NULL)
         return content;
-    if (taker->content_bytes > 0 && taker->content_bytes + row->content_size > CONTENT_LIVE_MAX) {
+    if (taker->content_bytes > 0 && taker->content_bytes + size > CONTENT_LIVE_MAX) {
         live_sweep(store, SIZE_MAX, true);
-        if (taker->content_bytes > 0 && taker->content_bytes + row->content_size > CONTENT_LIVE_MAX)
+        if (taker->content_bytes > 0 && taker->content_bytes + size > CONTENT_LIVE_MAX)
             return NULL;
     }
     content = mem_must(sizeof *content);
-    *content = (struct live_content){.size = row->content_size, .data = malloc(row->content_size + 1)};
+    *content = (struct live_content){.size = size, .data = malloc(size + 1)};
     if (content->data == NULL) {
         free(content);
         return NULL;
@@ -63,8 +63,31 @@ static struct live_content *content_get(struct store *store, uint64_t job, const
     memcpy(content->name, name, sizeof content->name);
     HASH_ADD(hh, taker->contents, name, sizeof content->name, content);
     taker->content_bytes += content->size;
-    content->next_load = taker->to_load;
-    taker->to_load = content;
+    return content;
+}
+
+static struct live_content *content_from_table(struct store *store, uint64_t job, const struct job_row *row)
+{
+    struct taker *taker = &store->taker;
+    uint8_t name[32];
+    job_content_key(row, job, name);
+    struct live_content *content = content_get(store, name, (size_t)row->content_size);
+    if (content != NULL && content->jobs == 0) {
+        content->next_load = taker->to_load;
+        taker->to_load = content;
+    }
+    return content;
+}
+
+static struct live_content *content_from_memory(struct store *store, const struct admit *admit)
+{
+    size_t size = (size_t)admit->row.content_size;
+    struct live_content *content = content_get(store, admit->row.content_hash, size);
+    if (content != NULL && content->jobs == 0) {
+        if (size > 0)
+            memcpy(content->data, admit->content, size);
+        content->loaded = true;
+    }
     return content;
 }
 
@@ -141,20 +164,44 @@ static void job_free(struct store *store, struct live_job *job)
     free(job);
 }
 
-struct store_job *live_get(struct store *store, uint64_t id, const struct job_row *row)
+static struct live_job *job_find(struct store *store, uint64_t id)
 {
     struct live_job *job;
     HASH_FIND(hh, store->taker.jobs, &id, sizeof id, job);
-    if (job == NULL) {
+    if (job == NULL)
         live_sweep(store, 2, false); /* two looked at for each one made bounds those that lie idle */
-        struct live_content *content = content_get(store, id, row);
+    return job;
+}
+
+static struct store_job *hold(struct live_job *job)
+{
+    job->used = true;
+    atomic_fetch_add(&job->references, 1);
+    return &job->pub;
+}
+
+struct store_job *live_get(struct store *store, uint64_t id, const struct job_row *row)
+{
+    struct live_job *job = job_find(store, id);
+    if (job == NULL) {
+        struct live_content *content = content_from_table(store, id, row);
         if (content == NULL)
             return NULL;
         job = job_make(store, id, row, content);
     }
-    job->used = true;
-    atomic_fetch_add(&job->references, 1);
-    return &job->pub;
+    return hold(job);
+}
+
+struct store_job *live_get_fresh(struct store *store, const struct admit *admit)
+{
+    struct live_job *job = job_find(store, admit->job);
+    if (job == NULL) {
+        struct live_content *content = content_from_memory(store, admit);
+        if (content == NULL)
+            return NULL;
+        job = job_make(store, admit->job, &admit->row, content);
+    }
+    return hold(job);
 }
 
 static void content_load(struct store *store, MDB_txn *txn, struct live_content *content)

@@ -12,6 +12,8 @@
 /* The job with one more reference, made if need be. NULL: its message does not fit now (or no memory). Its
  * content is there after live_load. */
 struct store_job *live_get(struct store *store, uint64_t job, const struct job_row *row);
+/* The same of a fresh job, whose message is in memory already. */
+struct store_job *live_get_fresh(struct store *store, const struct admit *admit);
 /* Reads the contents that live_get promised. */
 void live_load(struct store *store, MDB_txn *txn);
 /* After live_load: false when its content is damaged on disk; it is not to be sent then. */

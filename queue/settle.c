@@ -218,8 +218,7 @@ static enum event_type event_type_of(enum rcpt_state state)
     }
 }
 
-static void settle_one(struct change *c, struct change_job *job, struct slots *slots,
-                       const struct taken *taken)
+void settle_one(struct change *c, struct change_job *job, struct slots *slots, const struct taken *taken)
 {
     struct fate old, *was = NULL;
     QUEUE_ASSERT(taken->rid.slot < slots->n);
@@ -253,6 +252,21 @@ static int by_rid(const void *a, const void *b)
     if (x.batch != y.batch)
         return x.batch < y.batch ? -1 : 1;
     return x.slot < y.slot ? -1 : x.slot > y.slot;
+}
+
+void settle_push(struct writer *writer, struct taken *list, unsigned n)
+{
+    struct settle_queue *queue = &writer->settles;
+    struct taken **end = &list;
+    if (list == NULL)
+        return;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = queue->head;
+    if (queue->head == NULL)
+        queue->tail = end;
+    queue->head = list;
+    queue->count += n;
 }
 
 /* Takes as many from the queue as a change may hold. */

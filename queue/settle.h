@@ -29,9 +29,13 @@ void rcpt_end(struct change *c, struct change_job *job, struct slots *slots, uin
               uint8_t notify, enum rcpt_state to, const struct fate *old, const struct fate *fate);
 /* The fate of who expires without ever having been tried (4.4.7), or with what was last heard. */
 struct fate fate_expired(const struct fate *old, uint32_t lane, int64_t now_ms);
+/* What one that came back comes to: its rows, counters and event. */
+void settle_one(struct change *c, struct change_job *job, struct slots *slots, const struct taken *taken);
 struct event_item event_of_fate(enum event_type type, struct rid rid, int64_t time_ms,
                                 const struct fate *fate);
 
+/* Puts n before the others in the queue. */
+void settle_push(struct writer *writer, struct taken *list, unsigned n);
 /* Writes settles from the queue into the change, sorted by batch, until it is spent; keeps them in
  * writer.slice. */
 void settle_write(struct store *store, struct change *c);

@@ -70,6 +70,7 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
         if (store->taker_inbox != NULL && meta_load(store, err) && taker_init(store, err) &&
             fresh_init(store, err)) {
             figures_load(store);
+            lane_names_init(&store->lane_names, store->writer.meta.next_lane);
             store->writer.next_sweep_ms = now.wall_ms;
             ops_load(store);
             writer_recover(store, now);
@@ -91,6 +92,7 @@ void store_close(struct store *store)
         taker_free(store);
     }
     lanes_free(store);
+    lane_names_free(&store->lane_names);
     claims_free(&store->shared.claims);
     env_close(&store->env);
     inbox_destroy(store->writer_inbox);

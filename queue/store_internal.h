@@ -9,6 +9,7 @@
 #include "queue/change.h"
 #include "queue/claims.h"
 #include "queue/fresh.h"
+#include "queue/lane_names.h"
 #include "queue/store.h"
 
 #include <pthread.h>
@@ -31,8 +32,9 @@ struct lane_cursor { /* of one job: batches before this one hold nothing unclaim
 };
 struct lane_live {
     uint32_t lane;
-    bool fresh;         /* something came since the taker last looked from the start */
-    uint64_t last_job;  /* whose turn it was */
+    bool fresh;                               /* something came since the taker last looked from the start */
+    struct fresh_group *groups, *groups_last; /* of fresh jobs, in order */
+    uint64_t last_job;                        /* whose turn it was */
     int64_t due_ms;     /* where to look for due ones: before it all are claimed, or of jobs that wait */
     struct rid due_rid; /* the first one to look at of that time */
     unsigned cursors, cursor_next;
@@ -76,11 +78,6 @@ struct settle_queue { /* FIFO through taken->next */
     uint64_t count;
     int64_t since_ns; /* when the first of them came */
 };
-struct lane_name { /* cache of names, to spare look-ups; emptied when full */
-    uint32_t lane;
-    UT_hash_handle hh;
-    char key[]; /* class, tenant, 0, pool, 0, domain */
-};
 #define CONTENTS_SEEN 4096
 struct writer {
     struct meta meta; /* as committed */
@@ -89,13 +86,11 @@ struct writer {
     struct settle_queue settles;
     struct taken **slice; /* the settles of this transaction, sorted */
     size_t slice_cap, slice_n;
-    struct op *ops; /* in turn: the first is next */
-    struct lane_name *lane_names;
+    struct op *ops;                        /* in turn: the first is next */
     uint64_t contents_seen[CONTENTS_SEEN]; /* by their hash: what came not long ago */
-    unsigned lane_name_count;
-    int64_t next_check_ns; /* of space */
-    int64_t retry_ns;      /* no change before this, for there was no space */
-    int64_t next_timer_ms; /* the first row of T_TIMERS, or of the events to drop */
+    int64_t next_check_ns;                 /* of space */
+    int64_t retry_ns;                      /* no change before this, for there was no space */
+    int64_t next_timer_ms;                 /* the first row of T_TIMERS, or of the events to drop */
     int64_t next_sweep_ms;
     bool full;
 };
@@ -114,6 +109,7 @@ struct recheck { /* a lane's due time hidden behind an earlier one that is claim
 struct pick {
     struct rid rid;
     struct store_job *job;
+    struct admit *admit; /* of a fresh job, held; else NULL: it is in the tables */
 };
 struct taker {
     MDB_txn *txn; /* reset between rounds */
@@ -157,6 +153,7 @@ struct store {
     } figures;
     pthread_mutex_t lock;
     struct shared shared;
+    struct lane_names lane_names;
     struct fresh fresh;
     struct writer writer;
     struct taker taker;

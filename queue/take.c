@@ -2,12 +2,14 @@
  *
  * Under the lock: look, pick, claim. What is due for a retry comes first, at most half of the answer while
  * there is fresh work too; of that, jobs take turns of TURN recipients. Cursors in lane_live spare looking
- * again at what is claimed. The lane is idle when nothing was left in a whole round over its jobs; that is
+ * again at what is claimed. Fresh jobs come from memory (fresh.h), within half of what due ones left. The lane is idle when nothing was left in a whole round over its jobs; that is
  * decided, and the lane forgotten, under the same lock. Without the lock: read the picked ones, post the
  * answer. */
 #include "queue/taker.h"
 
 #include "engine/base/log.h"
+#include "queue/admit.h"
+#include "queue/fresh.h"
 #include "queue/live.h"
 #include "queue/taken.h"
 
@@ -70,7 +72,42 @@ static void pick(struct serve *s, struct rid rid)
     bool was_free = claims_set(&s->store->shared.claims, rid);
     QUEUE_ASSERT(was_free);
     store_job_ref(s->job);
-    s->store->taker.picks[s->picked++] = (struct pick){rid, s->job};
+    s->store->taker.picks[s->picked++] = (struct pick){.rid = rid, .job = s->job};
+}
+
+/* Of one group of a fresh job: from memory. One that is in the tables too may be claimed already. */
+static void pick_of_group(struct serve *s, struct fresh_group *group, unsigned limit)
+{
+    struct admit *admit = group->admit;
+    for (; group->slot < group->end && s->picked < limit; group->slot++) {
+        struct rid rid = {admit->job, 0, group->slot};
+        if (claims_has(&s->store->shared.claims, rid))
+            continue;
+        pick(s, rid);
+        s->store->taker.picks[s->picked - 1].admit = admit;
+        atomic_fetch_add(&admit->references, 1);
+    }
+}
+
+/* Fresh jobs, in the order they came. What has expired there is left to its application. */
+static void pick_landed(struct serve *s, unsigned limit)
+{
+    for (struct fresh_group *group = s->live->groups, *next; group != NULL && s->picked < limit;
+         group = next) {
+        next = group->next;
+        if (group->admit->row.expires_ms > s->now_ms) {
+            job_let_go(s);
+            s->job = live_get_fresh(s->store, group->admit);
+            s->blocked |= s->job == NULL;
+            if (s->job == NULL)
+                return;
+            pick_of_group(s, group, limit);
+            if (group->slot < group->end)
+                break;
+        }
+        fresh_group_out(group);
+    }
+    job_let_go(s);
 }
 
 /* Retries whose time has come, up to `limit` picks. */
@@ -228,12 +265,14 @@ static bool look(struct serve *s)
         s->next_due_ms = 0;
     }
     pick_due(s, (want + 1) / 2);
+    pick_landed(s, want - (want - s->picked) / 2); /* half of the rest is left to what is in the tables */
     pick_fresh(s);
+    pick_landed(s, want);
     pick_due(s, want);
     atomic_store(&store->figures.claimed, store->shared.claims.count);
     if (s->blocked) /* passed over for want of memory: the next try looks at all again */
         s->take->round_begun = s->take->fresh_done = false;
-    if (!s->due_done || !s->take->fresh_done)
+    if (!s->due_done || !s->take->fresh_done || s->live->groups != NULL)
         return false;
     if (s->next_due_ms != 0 && (s->live->due_ms != 0 || s->next_due_ms <= store->shared.wake_ms))
         find_recheck(store, s->take->lane, s->next_due_ms);
@@ -314,6 +353,14 @@ static void unpick(struct store *store, const struct take *take, const struct pi
     store_job_unref(pick->job);
 }
 
+static void batch_open_fresh(const struct pick *pick, struct batch_reader *reader)
+{
+    const struct buf *packed = &pick->admit->window.packed;
+    *reader = (struct batch_reader){.job = pick->rid.job};
+    reader->ok = batch_decode_head(buf_str(packed), &reader->batch);
+    reader->at = reader->batch.records;
+}
+
 /* One picked recipient, read. NULL: no memory, or a row that is damaged; that one stays claimed and is not
  * sent. */
 static struct taken *taken_read(struct store *store, const struct take *take, const struct pick *pick,
@@ -322,6 +369,8 @@ static struct taken *taken_read(struct store *store, const struct take *take, co
     struct rcpt_record record;
     struct fate fate;
     char text[RID_TEXT_MAX];
+    if (pick->admit != NULL && (reader->job != pick->rid.job || reader->slot > pick->rid.slot))
+        batch_open_fresh(pick, reader);
     if (!live_usable(pick->job) || !record_read(store, pick->rid, reader, &record)) {
         rid_format(pick->rid, text);
         log_error("recipient %s is damaged on disk and held back. Restore %s, or cancel its job", text,
@@ -329,7 +378,7 @@ static struct taken *taken_read(struct store *store, const struct take *take, co
         store_job_unref(pick->job);
         return NULL;
     }
-    bool tried = fate_read(store, pick->rid, &fate);
+    bool tried = pick->admit == NULL && fate_read(store, pick->rid, &fate);
     struct taken *taken = taken_make(pick->job, pick->rid, take->lane, &record, tried ? &fate : NULL);
     if (taken == NULL)
         unpick(store, take, pick);
@@ -345,7 +394,13 @@ static void answer(struct serve *s, bool idle)
     struct taken **end = &msg->list;
     live_load(store, store->taker.txn);
     for (unsigned n = 0; n < s->picked; n++) {
-        struct taken *taken = taken_read(store, s->take, &store->taker.picks[n], &reader);
+        struct pick *pick = &store->taker.picks[n];
+        struct taken *taken = taken_read(store, s->take, pick, &reader);
+        if (pick->admit != NULL) { /* the reader holds views of it */
+            if (n + 1 == s->picked || pick[1].admit != pick->admit)
+                reader = (struct batch_reader){0};
+            admit_unref(pick->admit);
+        }
         if (taken == NULL)
             continue;
         *end = taken;

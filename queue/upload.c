@@ -165,6 +165,7 @@ void admit_unref(struct admit *admit)
         return;
     window_free(&admit->window);
     arena_free(&admit->strings);
+    free(admit->fresh.groups);
     free(admit->content);
     free(admit->sweep);
     free(admit);

@@ -39,20 +39,47 @@ static void collect_admit(struct store *store, struct admit *admit)
     writer->admits_tail = &admit->next;
 }
 
-static void collect_settles(struct store *store, struct now now)
+/* Of a fresh job: kept with it; else they wait in the queue. Under the lock, if any job is fresh. */
+static void settles_sort(struct store *store, struct taken *list, struct now now)
 {
     struct settle_queue *queue = &store->writer.settles;
-    struct inbox_node *node = inbox_take(store->settle_inbox);
-    for (struct inbox_node *next; node != NULL; node = next) {
-        next = node->next;
-        struct taken *taken = taken_of_node(node);
+    for (struct taken *next; list != NULL; list = next) {
+        next = list->next;
+        if (store->fresh.first != NULL && fresh_settle(store, list, now))
+            continue;
         if (queue->head == NULL)
             queue->since_ns = now.mono_ns;
-        for (*queue->tail = taken; taken != NULL; taken = taken->next) {
-            queue->tail = &taken->next;
-            queue->count++;
-        }
+        list->next = NULL;
+        *queue->tail = list;
+        queue->tail = &list->next;
+        queue->count++;
     }
+}
+
+static void collect_settles(struct store *store, struct inbox_node *node, struct now now)
+{
+    bool fresh = node != NULL && store->fresh.first != NULL;
+    if (fresh)
+        pthread_mutex_lock(&store->lock);
+    for (struct inbox_node *next; node != NULL; node = next) {
+        next = node->next;
+        settles_sort(store, taken_of_node(node), now);
+    }
+    if (fresh)
+        pthread_mutex_unlock(&store->lock);
+}
+
+/* After a change that was undone: those of jobs that are fresh again go back to them. */
+static void settles_sort_again(struct store *store, struct now now)
+{
+    struct settle_queue *queue = &store->writer.settles;
+    struct taken *list = queue->head;
+    queue->head = NULL;
+    queue->tail = &queue->head;
+    queue->count = 0;
+    pthread_mutex_lock(&store->lock);
+    settles_sort(store, list, now);
+    pthread_mutex_unlock(&store->lock);
 }
 
 static void collect(struct store *store, struct now now)
@@ -77,8 +104,9 @@ static void collect(struct store *store, struct now now)
             break;
         }
     }
-    collect_settles(store, now);
+    struct inbox_node *settles = inbox_take(store->settle_inbox);
     fresh_collect(store); /* last: an operation or a settle of one that landed is not seen before it */
+    collect_settles(store, settles, now);
     ops_wait_for_fresh(store);
 }
 
@@ -200,6 +228,7 @@ static void after_commit(struct store *store, struct change *c)
     settle_unclaim(store);
     for (size_t n = 0; n < c->after.unclaim.n; n++)
         claims_clear(&shared->claims, c->after.unclaim.list[n]);
+    fresh_applied(store);
     lanes_after_commit(store, c);
     atomic_store(&store->figures.claimed, shared->claims.count);
     pthread_mutex_unlock(&store->lock);
@@ -222,6 +251,7 @@ static void after_undone(struct store *store, struct change *c)
     pthread_mutex_unlock(&store->lock);
     settle_again(store);
     fresh_after(store, false);
+    settles_sort_again(store, c->now);
     atomic_store(&store->undone, true);
     env_give_up_reserve(&store->env);
     store->writer.next_timer_ms = 0;

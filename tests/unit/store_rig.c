@@ -238,6 +238,8 @@ static void store_up(struct rig *rig)
 
 void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms)
 {
+    /* Small jobs go to the tables at once; or soon; or only when they have ended, or somebody must see them. */
+    static const int64_t holds_ms[] = {0, 30, 100000};
     struct err err;
     *rig = (struct rig){.seed = seed, .prng = {seed}};
     directory_make(rig);
@@ -246,6 +248,7 @@ void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms)
         .reserve = 1u << 20,
         .lifetime_ms = 3600 * MS_PER_S,
         .retain_ms = retain_ms,
+        .hold_ms = holds_ms[seed % 3],
         .workers = RIG_WORKERS,
     };
     rig->second_ms = INT64_C(1700000000) * MS_PER_S;

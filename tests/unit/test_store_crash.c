@@ -246,6 +246,7 @@ static struct store_settings settings_of(char *directory, size_t size)
                                    .reserve = 1 << 20,
                                    .lifetime_ms = 3600 * 1000,
                                    .retain_ms = 3600 * 1000,
+                                   .hold_ms = FRESH_HOLD_MS,
                                    .workers = WORKERS};
 }
 
