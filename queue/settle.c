@@ -21,6 +21,7 @@ bool slots_load(struct change *c, uint64_t job, uint32_t batch, struct slots *sl
 void slots_store(struct change *c, struct slots *slots)
 {
     uint8_t key[KEY_SLOTS];
+    deferrals_flush(c);
     if (!slots->dirty)
         return;
     key_slots(slots->job, slots->batch, key);
@@ -42,16 +43,8 @@ void ready_check(struct change *c, const struct slots *slots, uint32_t lane)
     change_del(c, T_READY, key, sizeof key);
 }
 
-bool fate_load(struct change *c, struct rid rid, struct fate *fate)
-{
-    uint8_t key[RID_KEY_SIZE];
-    struct str row;
-    rid_to_key(rid, key);
-    return change_get(c, T_DEFERRED, key, sizeof key, &row) && fate_decode(arena_copy(&c->arena, row), fate);
-}
-
-static void slot_set(struct change *c, struct change_job *job, struct slots *slots, uint16_t slot,
-                     uint32_t lane, enum rcpt_state to)
+static void slot_change(struct change *c, struct change_job *job, struct slots *slots, uint16_t slot,
+                        uint32_t lane, enum rcpt_state to)
 {
     enum rcpt_state from = (enum rcpt_state)slots->state[slot];
     QUEUE_ASSERT(slot < slots->n && (from == RCPT_READY || from == RCPT_DEFERRED));
@@ -68,42 +61,33 @@ static void slot_set(struct change *c, struct change_job *job, struct slots *slo
         c->meta.ended[to]++;
 }
 
-/* Its rows in due and by_status, and its counts; the row in deferred itself is the caller's. */
-static void deferral_undo(struct change *c, struct rid rid, const struct fate *old)
+static void deferral_count(struct change *c, uint64_t job, struct status status, int delta)
 {
-    uint8_t key[KEY_DUE], status[KEY_BY_STATUS];
-    key_due(old->lane, old->next_ms, rid, key);
-    change_del(c, T_DUE, key, sizeof key);
-    key_by_status(status_number(old->status), old->lane, rid, status);
-    change_del(c, T_BY_STATUS, status, sizeof status);
-    change_count(c, COUNT_JOB, rid.job, old->status, -1);
-    change_count(c, COUNT_QUEUE, 0, old->status, -1);
-    change_lane(c, old->lane)->due_changed = true;
+    change_count(c, COUNT_JOB, job, status, delta);
+    change_count(c, COUNT_QUEUE, 0, status, delta);
 }
 
-static void fate_store(struct change *c, enum table table, struct rid rid, const struct fate *fate)
+static void ended_put(struct change *c, struct rid rid, const struct fate *fate)
 {
     uint8_t key[RID_KEY_SIZE];
     rid_to_key(rid, key);
     fate_encode(fate, &c->scratch);
-    change_put_scratch(c, table, key, sizeof key);
+    change_put_scratch(c, T_ENDED, key, sizeof key);
 }
 
 void rcpt_end(struct change *c, struct change_job *job, struct slots *slots, uint16_t slot, uint32_t lane,
               uint8_t notify, enum rcpt_state to, const struct fate *old, const struct fate *fate)
 {
     struct rid rid = {slots->job, slots->batch, slot};
-    uint8_t key[RID_KEY_SIZE];
-    slot_set(c, job, slots, slot, lane, to);
+    slot_change(c, job, slots, slot, lane, to);
     if (old != NULL) {
-        deferral_undo(c, rid, old);
-        rid_to_key(rid, key);
-        change_del(c, T_DEFERRED, key, sizeof key);
+        deferral_drop(c, rid, old);
+        deferral_count(c, rid.job, old->status, -1);
     }
     if (to == RCPT_BOUNCED || to == RCPT_EXPIRED) {
         struct fate end = *fate;
         end.next_ms = 0;
-        fate_store(c, T_ENDED, rid, &end);
+        ended_put(c, rid, &end);
         change_count(c, COUNT_JOB, rid.job, end.status, 1);
         change_dsn(c, job, rid, notify);
     }
@@ -112,19 +96,11 @@ void rcpt_end(struct change *c, struct change_job *job, struct slots *slots, uin
 static void rcpt_defer(struct change *c, struct change_job *job, struct slots *slots, struct rid rid,
                        const struct fate *old, const struct fate *fate)
 {
-    uint8_t key[KEY_DUE], value[4], status[KEY_BY_STATUS];
-    slot_set(c, job, slots, rid.slot, fate->lane, RCPT_DEFERRED);
+    slot_change(c, job, slots, rid.slot, fate->lane, RCPT_DEFERRED);
+    deferral_put(c, rid, old, fate);
     if (old != NULL)
-        deferral_undo(c, rid, old);
-    fate_store(c, T_DEFERRED, rid, fate);
-    key_due(fate->lane, fate->next_ms, rid, key);
-    put_be32(value, status_number(fate->status));
-    change_put(c, T_DUE, key, sizeof key, value, sizeof value);
-    key_by_status(status_number(fate->status), fate->lane, rid, status);
-    change_put(c, T_BY_STATUS, status, sizeof status, "", 0);
-    change_count(c, COUNT_JOB, rid.job, fate->status, 1);
-    change_count(c, COUNT_QUEUE, 0, fate->status, 1);
-    change_lane(c, fate->lane)->due_changed = true;
+        deferral_count(c, rid.job, old->status, -1);
+    deferral_count(c, rid.job, fate->status, 1);
 }
 
 struct fate fate_expired(const struct fate *old, uint32_t lane, int64_t now_ms)
@@ -222,7 +198,7 @@ void settle_one(struct change *c, struct change_job *job, struct slots *slots, c
 {
     struct fate old, *was = NULL;
     QUEUE_ASSERT(taken->rid.slot < slots->n);
-    if (slots->state[taken->rid.slot] == RCPT_DEFERRED && fate_load(c, taken->rid, &old))
+    if (slots->state[taken->rid.slot] == RCPT_DEFERRED && deferral_load(c, taken->rid, &old))
         was = &old;
     enum rcpt_state to = state_after(taken, &job->row);
     if (to == RCPT_READY) {

@@ -19,7 +19,8 @@ bool taker_init(struct store *store, struct err *err)
     if (taker->txn == NULL || mdb_cursor_open(taker->txn, store->env.dbi[T_READY], &taker->ready) != 0 ||
         mdb_cursor_open(taker->txn, store->env.dbi[T_DUE], &taker->due) != 0 ||
         mdb_cursor_open(taker->txn, store->env.dbi[T_WAKE], &taker->wake) != 0 ||
-        mdb_cursor_open(taker->txn, store->env.dbi[T_BATCHES], &taker->batches) != 0)
+        mdb_cursor_open(taker->txn, store->env.dbi[T_BATCHES], &taker->batches) != 0 ||
+        mdb_cursor_open(taker->txn, store->env.dbi[T_DEFERRED], &taker->deferred) != 0)
         return err_set(err, 0, "the queue in %s cannot be read: no memory or reader slots",
                        store->env.directory);
     env_read_reset(taker->txn);
@@ -50,7 +51,7 @@ void taker_free(struct store *store)
     }
     live_free(store);
     buf_free(&taker->joined);
-    MDB_cursor *cursors[] = {taker->ready, taker->due, taker->wake, taker->batches};
+    MDB_cursor *cursors[] = {taker->ready, taker->due, taker->wake, taker->batches, taker->deferred};
     for (size_t n = 0; n < sizeof cursors / sizeof cursors[0]; n++)
         if (cursors[n] != NULL)
             mdb_cursor_close(cursors[n]);
@@ -61,9 +62,10 @@ bool taker_look(struct store *store)
 {
     struct taker *taker = &store->taker;
     env_read_reset(taker->txn);
+    taker->fates.job = 0;
     if (!env_read_renew(taker->txn))
         return false;
-    MDB_cursor *cursors[] = {taker->ready, taker->due, taker->wake, taker->batches};
+    MDB_cursor *cursors[] = {taker->ready, taker->due, taker->wake, taker->batches, taker->deferred};
     for (size_t n = 0; n < sizeof cursors / sizeof cursors[0]; n++) {
         int rc = mdb_cursor_renew(taker->txn, cursors[n]);
         if (rc != 0)
