@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from suite import machine, report, scenario  # noqa: E402
+from suite import machine, report, scenario, space  # noqa: E402
 from suite.measure import measure  # noqa: E402
 from suite.processes import Trouble, raise_files  # noqa: E402
 from suite.stores import Stores  # noqa: E402
@@ -92,6 +92,8 @@ def prepare(args, scale):
         os.makedirs(directory, exist_ok=True)
         machine.refuse_memory(directory)
     raise_files()
+    space.enter(sys.argv)
+    space.prepare()
     return scenarios, machine.facts(args.build, args.directory)
 
 

@@ -163,14 +163,12 @@ static void decide(struct bench *bench, struct taken *taken, int64_t now_ms)
     if (bench->outcome == OUTCOME_DELIVERED) {
         taken->code = 250;
         taken->status = STATUS(2, 0, 0);
-        taken->reply = str_dup(STR("250 2.0.0 Ok: queued as 4F1BC2E012D"));
-        taken->reply_size = 35;
+        taken->reply = STR("250 2.0.0 Ok: queued as 4F1BC2E012D");
     } else {
         taken->code = 451;
         taken->status = STATUS(4, 7, 1);
         taken->next_ms = now_ms + bench->delay_ms;
-        taken->reply = str_dup(STR("451 4.7.1 Greylisted, try again later"));
-        taken->reply_size = 37;
+        taken->reply = STR("451 4.7.1 Greylisted, try again later");
     }
 }
 

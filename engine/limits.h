@@ -20,9 +20,13 @@
 #define FRESH_CHANGE_JOBS   400   /* that have ended, and are then written without waiting for more */
 #define FRESH_JOBS_MAX      16384 /* such jobs in memory at once; more wait to be accepted */
 #define FRESH_BYTES_MAX     (64 * 1024 * 1024)    /* and their bytes */
-#define FRESH_MAP_BYTES     (UINT64_C(256) << 20) /* the file in which they land */
+#define FRESH_FILE_MAX      (UINT64_C(256) << 20) /* the file in which they land */
+#define FRESH_ROW_MAX       (2 * 1024 * 1024)     /* one of them, whole */
 #define FRESH_CONTENT_MAX   (256 * 1024)          /* a larger message makes the job no small one */
 #define FRESH_COMMIT_BYTES  (4 * 1024 * 1024)     /* landed in one commit */
+#define LANE_FOLD_MS        1000                  /* how often the counters of lanes go into their rows, */
+#define LANE_DELTAS_MAX     65536                 /* or when so many lanes, */
+#define LANE_DELTA_ROWS     1000                  /* or so many commits have moved them */
 #define READ_ROWS_MAX       1000                  /* rows read before a read transaction is renewed */
 #define READERS_MAX         512                   /* LMDB reader slots */
 
@@ -44,13 +48,16 @@
 #define ENVID_MAX           100 /* RFC 3461 4.4 */
 #define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
-#define INTAKE_LARGE_BYTES  (1024 * 1024) /* a body line longer than that is large, */
-#define INTAKE_LARGE_MAX    4             /* and so many of them may be in memory at once */
+#define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
+#define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
+#define INTAKE_FLYING_MAX   2048              /* of all uploads; beyond it each has one */
+#define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
+#define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
 /* HTTP. */
 #define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
 #define HTTP_BACKLOG         1024
-#define HTTP_MEMORY_MAX      (64 * 1024) /* a connection's buffers: header and a piece of the body */
+#define HTTP_MEMORY_MAX      (16 * 1024) /* a connection's buffers: header and a piece of the body */
 #define HTTP_BODY_MAX        (64 * 1024) /* of a handler's request; uploads have no limit */
 #define HTTP_SEGMENTS_MAX    8           /* of a path */
 #define HTTP_PARAMETERS_MAX  16          /* of a query */
@@ -102,6 +109,8 @@
 #define IO_BATCH_MAX       1024  /* of them, run in one step */
 #define IO_BUFFERS_MAX     1024  /* shared receive buffers, a power of two */
 #define IO_BUFFER_BYTES    4096
+#define IO_GATHERS_MAX     256  /* small sends of several pieces under way that are copied together, */
+#define IO_GATHER_BYTES    8192 /* each up to so many bytes */
 #define IO_WAIT_MAX_MS     1000 /* in one step */
 #define IO_DRAIN_STEPS_MAX 1000 /* steps at the end until nothing is pending */
 

@@ -165,7 +165,7 @@ struct change_lane *change_lane(struct change *c, uint32_t id)
         lane = arena_alloc(&c->arena, sizeof *lane);
         *lane = (struct change_lane){.id = id};
         HASH_ADD(hh, c->lanes, id, sizeof lane->id, lane);
-        c->rows += 2;
+        c->rows++;
     }
     return lane;
 }
@@ -256,31 +256,32 @@ static int64_t lane_first_due(struct change *c, uint32_t lane)
     return (int64_t)get_be64(key + 4);
 }
 
+/* Its place among those that wake, and its names for who announces it; its counters go by lane_deltas.h. */
 static void lane_flush(struct change *c, struct change_lane *lane)
 {
     uint8_t key[KEY_LANE], wake[KEY_WAKE];
     struct str row;
+    if (!lane->gained && !lane->due_changed)
+        return;
     key_lane(lane->id, key);
     if (!change_get(c, T_LANES, key, sizeof key, &row))
         return;
     QUEUE_ASSERT(lane_row_decode(row, &lane->row));
-    for (unsigned n = 0; n < RCPT_STATES; n++)
-        lane->row.by_state[n] += (uint64_t)lane->delta[n];
     lane->row.tenant = arena_copy(&c->arena, lane->row.tenant);
     lane->row.pool = arena_copy(&c->arena, lane->row.pool);
     lane->row.domain = arena_copy(&c->arena, lane->row.domain);
     lane->wake_ms = lane->due_changed ? lane_first_due(c, lane->id) : lane->row.wake_ms;
-    if (lane->wake_ms != lane->row.wake_ms) {
-        if (lane->row.wake_ms != 0) {
-            key_wake(lane->row.wake_ms, lane->id, wake);
-            change_del(c, T_WAKE, wake, sizeof wake);
-        }
-        if (lane->wake_ms != 0) {
-            key_wake(lane->wake_ms, lane->id, wake);
-            change_put(c, T_WAKE, wake, sizeof wake, "", 0);
-        }
-        lane->row.wake_ms = lane->wake_ms;
+    if (lane->wake_ms == lane->row.wake_ms)
+        return;
+    if (lane->row.wake_ms != 0) {
+        key_wake(lane->row.wake_ms, lane->id, wake);
+        change_del(c, T_WAKE, wake, sizeof wake);
     }
+    if (lane->wake_ms != 0) {
+        key_wake(lane->wake_ms, lane->id, wake);
+        change_put(c, T_WAKE, wake, sizeof wake, "", 0);
+    }
+    lane->row.wake_ms = lane->wake_ms;
     lane_row_encode(&lane->row, &c->scratch);
     change_put_scratch(c, T_LANES, key, sizeof key);
 }
@@ -348,6 +349,7 @@ bool change_finish(struct change *c)
     change_dsn_finish(c);
     for (struct change_lane *lane = c->lanes; lane != NULL; lane = lane->hh.next)
         lane_flush(c, lane);
+    lane_deltas_write(c);
     for (struct change_count *count = c->counts; count != NULL; count = count->hh.next)
         count_flush(c, count);
     event_flush(c);

@@ -8,11 +8,10 @@
 #include <poll.h>
 #include <stdlib.h>
 
-#define NO_ROOM_NS (NS_PER_MS)          /* how often who waits for room looks again */
-#define WAIT_MS    2000                 /* of a barrier, at most */
-#define GIVE_WAY   (60 * NS_PER_S)      /* nothing to do: an arrival wakes it */
-#define DELETE_MIN 64                   /* rows deleted in a commit, besides twice what it adds */
-#define OVERHEAD   sizeof(struct admit) /* of one in memory, about */
+#define NO_ROOM_NS (NS_PER_MS)     /* how often who waits for room looks again */
+#define WAIT_MS    2000            /* of a barrier, at most */
+#define GIVE_WAY   (60 * NS_PER_S) /* nothing to do: an arrival wakes it */
+#define OVERHEAD   (sizeof(struct admit) + 512)
 
 bool fresh_init(struct store *store, struct err *err)
 {
@@ -21,10 +20,10 @@ bool fresh_init(struct store *store, struct err *err)
     pthread_mutex_init(&fresh->wait_lock, NULL);
     pthread_cond_init(&fresh->applied, NULL);
     fresh->waiting_tail = &fresh->waiting;
-    buf_init(&fresh->row, 2 * FRESH_CONTENT_MAX + 2 * RCPT_LINE_MAX);
+    buf_init(&fresh->row, FRESH_ROW_MAX);
     fresh->inbox = inbox_create(err);
     fresh->landed = fresh->inbox ? inbox_create(err) : NULL;
-    if (fresh->landed == NULL || !fresh_env_open(&fresh->env, store->env.directory, err))
+    if (fresh->landed == NULL || !fresh_log_open(&fresh->log, store->env.directory, err))
         return false;
     fresh->main = env_read(&store->env);
     if (fresh->main == NULL)
@@ -33,9 +32,15 @@ bool fresh_init(struct store *store, struct err *err)
     return true;
 }
 
+/* In memory, about; and more than its row will have. */
 static size_t bytes_of(const struct admit *admit)
 {
-    return admit->row.content_size + admit->window.packed.len + admit->key.answer.n + OVERHEAD;
+    const struct job_row *row = &admit->row;
+    size_t n = row->content_size + admit->window.packed.len + admit->key.answer.n + row->metadata.n +
+               row->from.n + row->envid.n + 16 * admit->window.order_n + OVERHEAD;
+    for (size_t i = 0; i < admit->window.domain_n; i++)
+        n += admit->window.list[i]->name.n;
+    return n;
 }
 
 bool fresh_fits(const struct admit *admit)
@@ -181,22 +186,16 @@ static struct admit *keys_check(struct store *store, struct admit *list, struct 
 /* One commit of all in the list. False: nothing is written. */
 static bool land(struct fresh *fresh, struct admit *list)
 {
-    uint64_t bytes = 0, seq = fresh->last_seq;
-    unsigned most = DELETE_MIN;
-    for (const struct admit *admit = list; admit != NULL; admit = admit->next)
-        bytes += admit->fresh.bytes;
-    if (!fresh_env_begin(&fresh->env, bytes))
-        return false;
+    uint64_t seq = fresh->last_seq;
+    fresh_log_begin(&fresh->log, seq + 1);
     for (struct admit *admit = list; admit != NULL; admit = admit->next) {
         buf_clear(&fresh->row);
-        if (!fresh_row_encode(admit, &fresh->row))
-            mem_fail(); /* its parts are bounded */
+        bool fits = fresh_row_encode(admit, &fresh->row);
+        QUEUE_ASSERT(fits && fresh->row.len <= admit->fresh.bytes);
         admit->fresh.seq = ++seq;
-        fresh_env_put(&fresh->env, seq, buf_str(&fresh->row));
-        most += 2 + 2 * (unsigned)(fresh->row.len / VALUE_MAX);
+        fresh_log_add(&fresh->log, buf_str(&fresh->row));
     }
-    fresh_env_delete(&fresh->env, atomic_load(&fresh->applied_seq), most);
-    if (!fresh_env_commit(&fresh->env))
+    if (!fresh_log_commit(&fresh->log, atomic_load(&fresh->applied_seq)))
         return false;
     fresh->last_seq = seq;
     return true;
@@ -327,7 +326,7 @@ void fresh_free(struct store *store)
         admit_unref(admit);
     }
     env_read_end(fresh->main);
-    fresh_env_close(&fresh->env);
+    fresh_log_close(&fresh->log);
     inbox_destroy(fresh->inbox);
     inbox_destroy(fresh->landed);
     buf_free(&fresh->row);

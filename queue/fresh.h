@@ -1,19 +1,19 @@
 /* fresh.h - small jobs between their acceptance and the main environment.
  *
  * A job of one batch with a message of at most FRESH_CONTENT_MAX *lands*: its thread of its own, the fresh
- * writer, writes it whole as one row behind the others of fresh_env.h, many in one commit with its sync, and
+ * writer, writes it whole as one row of fresh_log.h, many in one commit with its sync, and
  * then answers ADMIT_OK. From there until the writer has *applied* it to the main environment it is a fresh
  * job, kept in memory too. Everything else, and what finds no room there, goes to the writer at once.
  *
  * Crashes. The main environment's meta row holds fresh_seq: every row up to it has been applied, by the same
  * commit or an earlier one. Jobs are applied in any order, so a row above it may have been applied as well;
  * then its job is in T_JOBS, which is asked at the start, and what is not there is applied then, before
- * anything else happens. Rows are deleted only when they are at or below the fresh_seq that a finished commit
+ * anything else happens. Rows are overwritten only when they are at or below the fresh_seq that a finished commit
  * of the main environment holds. So a job that was accepted is in one of the two files at every moment, and
  * is applied once: its application, its events and the move of fresh_seq are one transaction. A purge cannot
  * hide an application: jobs end up there a `retain` later, and operations wait until all that landed before
  * them is applied. What became of a recipient before its job was applied is written with the job: a crash
- * until then sends it again, and that is the commit window the store promises. A backup copies fresh.mdb first,
+ * until then sends it again, and that is the commit window the store promises. A backup copies fresh.log first,
  * then data.mdb.
  *
  * Hand-over. A fresh job's recipients are given to their lanes from memory, at once; the taker serves them by
@@ -32,7 +32,8 @@
 #include "engine/base/clock.h"
 #include "engine/base/inbox.h"
 #include "engine/limits.h"
-#include "queue/fresh_env.h"
+#include "queue/env.h"
+#include "queue/fresh_log.h"
 #include "queue/memory.h"
 
 #include <pthread.h>
@@ -75,7 +76,7 @@ struct fresh_job { /* the part of an admit that landed */
 };
 
 struct fresh {
-    struct fresh_env env;
+    struct fresh_log log;
     pthread_t thread;
     struct inbox *inbox;  /* admits that are to land */
     struct inbox *landed; /* to the writer; does not wake it while it has others that wait */

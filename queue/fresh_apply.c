@@ -40,7 +40,7 @@ void fresh_collect(struct store *store)
 struct recovery {
     struct store *store;
     MDB_txn *txn;
-    uint64_t found, damaged;
+    uint64_t damaged;
 };
 
 static void recover_one(uint64_t seq, struct str row, void *user)
@@ -62,7 +62,6 @@ static void recover_one(uint64_t seq, struct str row, void *user)
         admit_unref(admit); /* applied before one that landed earlier */
         return;
     }
-    recovery->found++;
     admit->fresh.seq = seq;
     admit->fresh.landed = true;
     admit->fresh.bytes = row.n;
@@ -81,16 +80,17 @@ void fresh_recover(struct store *store)
     struct recovery recovery = {.store = store, .txn = env_read(&store->env)};
     if (recovery.txn == NULL)
         mem_fail();
-    uint64_t last = fresh_env_read(&fresh->env, after, recover_one, &recovery);
+    bool lost;
+    uint64_t last = fresh_log_read(&fresh->log, after, recover_one, &recovery, &lost);
     env_read_end(recovery.txn);
     fresh->last_seq = fresh->collected_seq = last > after ? last : after;
     atomic_store(&fresh->landed_seq, fresh->last_seq);
     atomic_store(&fresh->applied_seq, fresh->first ? fresh->first->fresh.seq - 1 : fresh->last_seq);
     if (fresh->first != NULL)
         atomic_store(&fresh->wanted_seq, fresh->last_seq);
-    if (recovery.damaged > 0)
-        log_error("%llu new jobs in %s/fresh.mdb are damaged and lost. Restore it together with data.mdb",
-                  (unsigned long long)recovery.damaged, store->env.directory);
+    if (recovery.damaged > 0 || lost)
+        log_error("new jobs in %s/fresh.log are damaged and lost. Restore it together with data.mdb",
+                  store->env.directory);
 }
 
 /* ---- what comes back ---- */
@@ -256,7 +256,7 @@ void fresh_after(struct store *store, bool committed)
         else
             undone(admit);
     }
-    fresh->ready_ns = fresh->now.mono_ns;
+    fresh->ready_ns = fresh->now.mono_ns - COMMIT_LINGER_MS * NS_PER_MS; /* what is left has waited already */
     if (!committed || atomic_load(&fresh->applied_seq) == store->writer.meta.fresh_seq)
         return;
     pthread_mutex_lock(&fresh->wait_lock);

@@ -6,6 +6,10 @@
 
 #include <stdlib.h>
 
+/* Jobs looked at for one that wants room: with 16,000 in memory and all of them under way, looking at each
+ * took 6 in 10 of the store's instructions; who finds no room asks again, and the hand goes on. */
+#define SWEEP_FOR_ROOM 256
+
 struct live_content {
     uint8_t name[32]; /* job_content_key */
     uint64_t jobs;
@@ -50,7 +54,7 @@ static struct live_content *content_get(struct store *store, const uint8_t name[
     if (content != NULL)
         return content;
     if (taker->content_bytes > 0 && taker->content_bytes + size > CONTENT_LIVE_MAX) {
-        live_sweep(store, SIZE_MAX, true);
+        live_sweep(store, SWEEP_FOR_ROOM, true);
         if (taker->content_bytes > 0 && taker->content_bytes + size > CONTENT_LIVE_MAX)
             return NULL;
     }

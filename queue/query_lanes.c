@@ -1,4 +1,5 @@
 /* query_lanes.c - lanes and their counters. */
+#include "queue/lane_deltas.h"
 #include "queue/query.h"
 #include "queue/read.h"
 
@@ -15,19 +16,22 @@ static int64_t lane_next_due(struct read *read, MDB_cursor *due, uint32_t lane)
 }
 
 static void lane_fill(struct read *read, MDB_cursor *due, uint32_t lane, const struct lane_row *row,
-                      struct lane_info *info)
+                      const struct lane_delta *delta, struct lane_info *info)
 {
+    static const struct lane_delta none;
+    if (delta == NULL)
+        delta = &none;
     info->lane = lane;
     info->class_ = row->class_;
     read_text(info->tenant, sizeof info->tenant, row->tenant);
     read_text(info->pool, sizeof info->pool, row->pool);
     read_text(info->domain, sizeof info->domain, row->domain);
-    info->ready = row->by_state[RCPT_READY];
-    info->deferred = row->by_state[RCPT_DEFERRED];
-    info->delivered = row->by_state[RCPT_DELIVERED];
-    info->bounced = row->by_state[RCPT_BOUNCED];
-    info->expired = row->by_state[RCPT_EXPIRED];
-    info->cancelled = row->by_state[RCPT_CANCELLED];
+    info->ready = row->by_state[RCPT_READY] + (uint64_t)delta->by_state[RCPT_READY];
+    info->deferred = row->by_state[RCPT_DEFERRED] + (uint64_t)delta->by_state[RCPT_DEFERRED];
+    info->delivered = row->by_state[RCPT_DELIVERED] + (uint64_t)delta->by_state[RCPT_DELIVERED];
+    info->bounced = row->by_state[RCPT_BOUNCED] + (uint64_t)delta->by_state[RCPT_BOUNCED];
+    info->expired = row->by_state[RCPT_EXPIRED] + (uint64_t)delta->by_state[RCPT_EXPIRED];
+    info->cancelled = row->by_state[RCPT_CANCELLED] + (uint64_t)delta->by_state[RCPT_CANCELLED];
     info->next_due_ms = lane_next_due(read, due, lane);
 }
 
@@ -38,11 +42,13 @@ bool query_lanes(struct store *store, uint32_t *after, lane_visit *visit, void *
     struct str key, value;
     uint8_t from[KEY_LANE];
     bool goes_on = true;
+    struct lane_delta *deltas = NULL, *delta;
     if (*after == UINT32_MAX || !read_begin_all(&read, store))
         return false;
     key_lane(*after + 1, from);
     bool more = read_cursor(&read, T_LANES, &cursor) && read_cursor(&read, T_DUE, &due) &&
                 read_seek(&read, cursor, from, sizeof from, &key, &value);
+    lane_deltas_read(read.env, read.txn, &deltas, NULL);
     for (unsigned examined = 0; more && goes_on; more = read_move(&read, cursor, MDB_NEXT, &key, &value)) {
         struct lane_row row;
         if (key.n != KEY_LANE || !lane_row_decode(value, &row))
@@ -53,9 +59,11 @@ bool query_lanes(struct store *store, uint32_t *after, lane_visit *visit, void *
         }
         struct lane_info info;
         *after = get_be32((const uint8_t *)key.p);
-        lane_fill(&read, due, *after, &row, &info);
+        HASH_FIND(hh, deltas, after, sizeof *after, delta);
+        lane_fill(&read, due, *after, &row, delta, &info);
         goes_on = visit(&info, user);
     }
+    lane_deltas_table_free(&deltas);
     read_end(&read);
     return !goes_on;
 }
@@ -68,8 +76,11 @@ bool query_lane(struct store *store, uint32_t lane, struct lane_info *info)
         return false;
     const struct lane_row *row = read_lane(&read, lane);
     bool found = row && read_cursor(&read, T_DUE, &due);
-    if (found)
-        lane_fill(&read, due, lane, row, info);
+    struct lane_delta delta = {.lane = lane};
+    if (found) {
+        lane_deltas_read(read.env, read.txn, NULL, &delta);
+        lane_fill(&read, due, lane, row, &delta, info);
+    }
     read_end(&read);
     return found;
 }

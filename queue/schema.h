@@ -15,7 +15,8 @@
 #include "queue/rid.h"
 #include "queue/status.h"
 
-#define SCHEMA_VERSION 3 /* 1: without meta.fresh_seq; up to 2: a row a deferred recipient, see migrate.h */
+/* 1: without meta.fresh_seq and lane deltas; up to 2: a row a deferred recipient, see migrate.h */
+#define SCHEMA_VERSION 3
 
 enum table {
     T_META,    /* "state" -> struct meta */
@@ -23,8 +24,9 @@ enum table {
     T_CONTENT, /* hash (job_content_key), part -> part 0: struct content_row; others: VALUE_MAX bytes each */
     T_BATCHES, /* job, batch, part -> batch (record.h); parts > 0 only for a recipient too long for a value */
     T_SLOTS,   /* job, batch -> one byte a slot, enum rcpt_state */
-    T_LANE_NAMES, /* hash of domain, hash of the other fields, lane -> the fields (lane_name_encode) */
-    T_LANES,      /* lane -> struct lane_row */
+    T_LANE_NAMES,  /* hash of domain, hash of the other fields, lane -> the fields (lane_name_encode) */
+    T_LANES,       /* lane -> struct lane_row */
+    T_LANE_DELTAS, /* generation, number -> what commits added to the counters (lane_deltas.h) */
     T_READY, /* lane, job, batch -> struct ready_row; gone when none of these slots is RCPT_READY any more */
     T_DEFERRED,  /* job, batch, highest slot it may hold -> struct fates */
     T_DUE,       /* lane, time ms, job, batch -> struct slot_set */

@@ -72,6 +72,7 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
             figures_load(store);
             lane_names_init(&store->lane_names, store->writer.meta.next_lane);
             store->writer.next_sweep_ms = now.wall_ms;
+            lane_deltas_load(store);
             ops_load(store);
             writer_recover(store, now);
             return store;
@@ -92,6 +93,7 @@ void store_close(struct store *store)
         taker_free(store);
     }
     lanes_free(store);
+    lane_deltas_free(store);
     lane_names_free(&store->lane_names);
     claims_free(&store->shared.claims);
     env_close(&store->env);

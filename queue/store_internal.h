@@ -9,6 +9,7 @@
 #include "queue/change.h"
 #include "queue/claims.h"
 #include "queue/fresh.h"
+#include "queue/lane_deltas.h"
 #include "queue/lane_names.h"
 #include "queue/store.h"
 
@@ -84,6 +85,7 @@ struct writer {
     struct change change;
     struct admit *admits, **admits_tail; /* posted, in order, through node.next */
     struct settle_queue settles;
+    struct lane_deltas deltas;
     struct taken **slice; /* the settles of this transaction, sorted */
     size_t slice_cap, slice_n;
     struct op *ops;                        /* in turn: the first is next */

@@ -222,6 +222,7 @@ static void after_commit(struct store *store, struct change *c)
 {
     struct shared *shared = &store->shared;
     figures_set(store, c);
+    lane_deltas_after(store, c, true);
     store->writer.meta = c->meta;
     atomic_store(&store->undone, false);
     pthread_mutex_lock(&store->lock);
@@ -250,6 +251,7 @@ static void after_undone(struct store *store, struct change *c)
         lanes_restart(store);
     pthread_mutex_unlock(&store->lock);
     settle_again(store);
+    lane_deltas_after(store, c, false);
     fresh_after(store, false);
     settles_sort_again(store, c->now);
     atomic_store(&store->undone, true);
@@ -271,7 +273,8 @@ static bool work_waits(const struct store *store, struct now now)
 {
     int64_t next_ns;
     return store->writer.admits != NULL || store->writer.ops != NULL || settles_ripe(store, now) ||
-           timers_due(store, now) || fresh_ripe(store, now, &next_ns);
+           timers_due(store, now) || fresh_ripe(store, now, &next_ns) ||
+           lane_deltas_ripe(store, now, &next_ns);
 }
 
 static void change_fill(struct store *store, struct change *c)
@@ -284,6 +287,8 @@ static void change_fill(struct store *store, struct change *c)
     ops_write(store, c);
     change_allow(c, 50);
     timers_write(store, c);
+    change_allow(c, 60);
+    lane_deltas_fold(store, c);
     change_allow(c, 70);
     fresh_write(store, c);
     change_allow(c, writer->admits != NULL ? 85 : 100);
@@ -361,8 +366,10 @@ int64_t writer_step(struct store *store, struct now now)
         next_ns = writer->settles.since_ns + COMMIT_LINGER_MS * NS_PER_MS;
     if (writer->full && writer->next_check_ns < next_ns)
         next_ns = writer->next_check_ns;
-    int64_t fresh_ns;
+    int64_t fresh_ns, fold_ns;
     fresh_ripe(store, now, &fresh_ns);
+    lane_deltas_ripe(store, now, &fold_ns);
+    next_ns = fold_ns < next_ns ? fold_ns : next_ns;
     return fresh_ns < next_ns ? fresh_ns : next_ns;
 }
 

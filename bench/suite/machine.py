@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import time
 
+from . import space
 from .processes import Trouble
 
 SYNCS = 200
@@ -82,6 +83,7 @@ def facts(build, directory):
         "kernel": platform.release(),
         "system": first_line(["sh", "-c", ". /etc/os-release; echo $PRETTY_NAME"]),
         "filesystem": kind, "device": device, "sync_ms": round(median, 3), "sync_p99_ms": round(worst, 3),
+        "network": space.describe(),
         "load_average": round(os.getloadavg()[0], 2),
         "postrider": first_line([os.path.join(build, "postriderd"), "--version"]),
         "commit": first_line(["git", "-C", root, "describe", "--always", "--dirty"]),
@@ -97,4 +99,5 @@ def text(known):
             f"state on {known['filesystem']} ({known['device']}); 4 KiB written and synced in "
             f"{known['sync_ms']} ms (median; 99th percentile {known['sync_p99_ms']} ms); "
             f"load average before {known['load_average']}\n"
+            f"{known['network']}\n"
             f"{known['postrider']} ({known['commit']}), {known['compiler']}; {libraries}")

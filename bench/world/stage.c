@@ -14,12 +14,13 @@ static void say_line(struct buf *out, unsigned code, char before, struct str sta
     *p++ = (char)('0' + code / 10 % 10);
     *p++ = (char)('0' + code % 10);
     *p++ = before;
-    if (status.n) {
+    if (status.p && status.n) {
         memcpy(p, status.p, status.n);
         p += status.n;
         *p++ = ' ';
     }
-    memcpy(p, text.p, text.n);
+    if (text.p)
+        memcpy(p, text.p, text.n);
     p += text.n;
     *p++ = '\r';
     *p++ = '\n';

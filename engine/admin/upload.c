@@ -1,15 +1,17 @@
 /* upload.c - see upload.h.
  *
- * A body is a row of lines; each is a job, which ends the job before, or a recipient of the job before. What
- * has to wait (for a place, for a window, for a commit) sets `waiting` before the request is suspended, and
- * `go_on` takes it up when the request comes back. A job line that ends another is kept in `next` meanwhile,
- * and so is the failure of a bad one: the job before it is whole and stands. */
+ * A body is a row of lines; each is a job, which ends the job before, or a recipient of the job before. A job
+ * that is ended flies to the store (upload_flight.h) while the next ones are read. What has to wait (for a
+ * place, for a window, for jobs to come back) sets `waiting` before the request is suspended, and `go_on`
+ * takes it up when the request comes back. A failure is answered when all that flies is back: the jobs before
+ * it are whole and stand. */
 #include "engine/admin/upload.h"
 
 #include "engine/admin/upload_parts.h"
 #include "engine/base/js_scan.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 struct intake *intake_create(struct store *store, const struct config *config)
 {
@@ -32,8 +34,21 @@ void intake_stop(struct intake *intake)
     gate_open(&intake->gate);
 }
 
+/* Jobs whose clients have left may still be with the store. */
+static bool wait_for_flights(struct intake *intake)
+{
+    for (unsigned waited_ms = 0; waited_ms < HTTP_STOP_MS; waited_ms += 5) {
+        if (atomic_load_explicit(&intake->flying, memory_order_acquire) == 0)
+            return true;
+        usleep(5000);
+    }
+    return false;
+}
+
 void intake_destroy(struct intake *intake)
 {
+    if (!wait_for_flights(intake))
+        return; /* the process ends anyway, and they may still come back */
     keys_destroy(intake->keys);
     gate_destroy(&intake->gate);
     free(intake);
@@ -49,7 +64,7 @@ void intake_figures(struct intake *intake, struct intake_figures *figures)
 
 /* ---- waiting ---- */
 
-static void on_admit_done(struct admit *admit, enum admit_result result, void *user)
+static void on_window_done(struct admit *admit, enum admit_result result, void *user)
 {
     struct upload *upload = user;
     (void)admit;
@@ -76,117 +91,122 @@ static void post_window(struct upload *upload)
 {
     upload->waiting = WAIT_WINDOW;
     http_suspend(upload->request);
-    admit_post(upload->job.admit, on_admit_done, upload);
+    upload->job_bytes = 0;
+    admit_post(upload->job.admit, on_window_done, upload);
 }
 
 /* ---- jobs ---- */
 
-static void begin_job(struct upload *upload, json_t *root, uint64_t line, const uint8_t digest[DIGEST_SIZE],
-                      struct now now)
+/* The job that was begun, with its key; the key may be that of a job that flies. */
+static void open_job(struct upload *upload, struct now now)
 {
-    if (http_stopping(upload->request)) {
-        json_decref(root);
-        upload_fail(upload, 503, "stopping", line, "postriderd is shutting down: send this again later");
+    struct upload_failure failure;
+    enum upload_job_opened result =
+        upload_job_open(&upload->job, &upload->scope, upload->jobs, upload->next_digest, now, &failure);
+    if (result == UPLOAD_JOB_BUSY)
+        upload_wait_for_all(upload);
+    if (result == UPLOAD_JOB_BUSY && !upload->waiting && upload->flights.head != NULL) {
+        upload_land(upload); /* back just now */
+        open_job(upload, now);
         return;
     }
-    if (!upload_job_begin(&upload->job, &upload->scope, root, line, ++upload->jobs, digest, now,
-                          &upload->failure))
-        upload_answer_failure(upload);
-}
-
-/* The job is on disk (or has been before, or was only tried): notes its answer. */
-static void job_is_done(struct upload *upload)
-{
-    struct upload_job *job = &upload->job;
-    struct intake *intake = upload->intake;
-    if (upload->done.len > 0)
-        buf_add_char(&upload->done, ',');
-    buf_add_str(&upload->done, buf_str(&job->answer));
-    if (job->admit != NULL) {
-        atomic_fetch_add_explicit(&intake->jobs, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&intake->recipients, job->accepted, memory_order_relaxed);
-        atomic_fetch_add_explicit(&intake->rejected, job->rejected, memory_order_relaxed);
-    }
-    upload_job_close(job, &upload->scope);
-}
-
-/* Ends the job that is open; the commit may be under way when it returns. */
-static void finish_job(struct upload *upload)
-{
-    struct upload_job *job = &upload->job;
-    struct upload_failure failure = {0};
-    if (!upload_job_finish(job, &upload->scope, &failure)) {
-        upload->failure = failure;
-        upload_answer_failure(upload);
+    if (result == UPLOAD_JOB_OPEN || upload->waiting)
         return;
-    }
-    if (job->admit == NULL) {
-        job_is_done(upload);
-        return;
-    }
-    upload->waiting = WAIT_COMMIT;
-    http_suspend(upload->request);
-    admit_commit(job->admit, upload_job_key(job), NULL, on_admit_done, upload);
+    upload->failure = failure;
+    upload_give_up(upload);
 }
 
-/* What was put off until the job before was committed. */
-static void take_next(struct upload *upload, struct now now)
+/* The job line that is next. */
+static void begin_job(struct upload *upload, struct now now)
 {
     json_t *root = upload->next;
     upload->next = NULL;
-    if (root != NULL)
-        begin_job(upload, root, upload->next_line, upload->next_digest, now);
-    else if (upload->failure.status != 0)
-        upload_answer_failure(upload);
+    upload->job_bytes = 0;
+    if (http_stopping(upload->request)) {
+        json_decref(root);
+        upload_fail(upload, 503, "stopping", upload->next_line,
+                    "postriderd is shutting down: send this again later");
+        return;
+    }
+    upload->jobs++;
+    if (upload_job_begin(&upload->job, &upload->scope, root, upload->next_line, now, &upload->failure))
+        open_job(upload, now);
+    else
+        upload_give_up(upload);
 }
 
-/* The request is back. False: nothing more to do now. */
+/* Ends the job that is open. False: failed. */
+static bool finish_job(struct upload *upload)
+{
+    struct upload_failure failure = {0};
+    if (!upload_job_finish(&upload->job, &upload->scope, &failure)) {
+        upload->failure = failure;
+        upload_give_up(upload);
+        return false;
+    }
+    if (upload_launch(upload))
+        return true;
+    upload_fail(upload, 500, "failed", upload->job.line_number, "no memory for the job");
+    return false;
+}
+
+/* The request is back, or more of its body is there. False: nothing more to do now. */
 static bool go_on(struct upload *upload, struct now now)
 {
     enum waiting was = upload->waiting;
     upload->waiting = WAIT_NOTHING;
     if (was == WAIT_PLACE)
         upload->has_place = true;
-    if ((was == WAIT_WINDOW || was == WAIT_COMMIT) && !upload_check_result(upload))
-        return false;
-    if (was == WAIT_COMMIT) {
-        job_is_done(upload);
-        take_next(upload, now);
+    if (was == WAIT_FLIGHTS)
+        upload_waited(upload);
+    if (was == WAIT_WINDOW && upload->result != ADMIT_OK) {
+        upload_note_result(upload, upload->result, upload->job.line_number);
+        upload->failing = true;
     }
-    return !upload->answered;
+    upload_land(upload);
+    if (upload->failing || upload->lost)
+        upload_give_up(upload);
+    else if (upload->job.open && !upload->job.opened)
+        open_job(upload, now);
+    else if (upload->next != NULL)
+        begin_job(upload, now);
+    return !upload->answered && !upload->waiting;
 }
 
 /* ---- lines ---- */
 
 static void take_job(struct upload *upload, json_t *root, struct str line, uint64_t number, struct now now)
 {
-    digest_of(line.p, line.n, upload->next_digest);
+    if (upload_job_keyed(&upload->scope, root))
+        digest_of(line.p, line.n, upload->next_digest);
     upload->next = root;
     upload->next_line = number;
-    if (upload->job.open)
-        finish_job(upload);
-    if (!upload->waiting && !upload->answered)
-        take_next(upload, now);
+    if (upload->job.open && !finish_job(upload))
+        return;
+    upload_land(upload);
+    if (upload->lost) {
+        upload_give_up(upload);
+        return;
+    }
+    upload_make_room(upload);
+    if (!upload->waiting)
+        begin_job(upload, now);
 }
 
 /* A line that was meant to be a job's: the job before is whole, this one can't be. */
 static void take_bad_job(struct upload *upload, uint64_t number, const char *code, const struct err *err)
 {
-    struct upload_failure failure = {400, code, number, *err};
-    if (upload->job.open)
-        finish_job(upload);
-    if (upload->answered)
+    if (upload->job.open && !finish_job(upload))
         return;
-    upload->failure = failure;
-    if (!upload->waiting)
-        upload_answer_failure(upload);
+    upload->failure = (struct upload_failure){400, code, number, *err};
+    upload_give_up(upload);
 }
 
 static void rcpt_is_taken(struct upload *upload, bool good)
 {
     struct upload_job *job = &upload->job;
     if (!good)
-        upload_answer_failure(upload);
+        upload_give_up(upload);
     else if (job->admit != NULL && admit_window_full(job->admit))
         post_window(upload);
 }
@@ -224,6 +244,7 @@ static void take_line(struct upload *upload, struct str line, struct now now)
     json_error_t error;
     struct err err;
     struct rcpt_spec rcpt;
+    upload->job_bytes += line.n;
     if (upload->job.open && rcpt_scan(&upload->reader, line, &rcpt)) {
         upload_job_line(&upload->job, line);
         rcpt_is_taken(upload, upload_job_add(&upload->job, &upload->scope, &rcpt, number, &upload->failure));
@@ -310,11 +331,14 @@ static void parse_json(struct upload *upload, struct now now)
         json_decref(root);
         return;
     }
-    digest_of(text.p, text.n, upload->next_digest);
+    if (upload_job_keyed(&upload->scope, root))
+        digest_of(text.p, text.n, upload->next_digest);
     buf_free(&upload->whole);
     json_object_del(root, "recipients");
     upload->recipients = recipients;
-    begin_job(upload, root, 1, upload->next_digest, now);
+    upload->next = root;
+    upload->next_line = 1;
+    begin_job(upload, now);
 }
 
 static void walk_recipients(struct upload *upload)
@@ -386,17 +410,20 @@ void *upload_begin(struct intake *intake, struct http_request *request, struct s
         http_fail(request, 503, "stopping", "postriderd is shutting down: send this again later");
         return NULL;
     }
-    struct upload *upload = calloc(1, sizeof *upload);
+    struct upload *upload = malloc(sizeof *upload);
     if (upload == NULL) {
         http_fail(request, 500, "failed", "no memory for the request");
         return NULL;
     }
+    memset(upload, 0, offsetof(struct upload, reader));
     upload->waiter.go = on_place;
     upload->intake = intake;
     upload->request = request;
     ndjson_init(&upload->lines, JOB_LINE_MAX);
     buf_init(&upload->whole, JOB_LINE_MAX);
     buf_init(&upload->done, HTTP_ANSWER_MAX - 4096);
+    buf_init(&upload->later, HTTP_ANSWER_MAX);
+    flights_init(&upload->flights);
     rcpt_reader_init(&upload->reader);
     upload->scope.store = intake->store;
     upload->scope.keys = intake->keys;
@@ -433,11 +460,14 @@ void upload_end(void *user, struct now now)
     } else if (ndjson_last(&upload->lines, &line) == NDJSON_LINE) {
         take_line(upload, line, now);
     }
-    if (!upload->waiting && !upload->answered && upload->job.open)
-        finish_job(upload);
+    if (!upload->waiting && !upload->answered && upload->job.open && finish_job(upload))
+        upload_wait_for_all(upload);
     if (upload->waiting || upload->answered)
         return;
-    if (upload->jobs == 0)
+    upload_land(upload);
+    if (upload->lost)
+        upload_give_up(upload);
+    else if (upload->jobs == 0)
         upload_fail(upload, 400, "bad_job", 1, "the body is empty: it must begin with a job");
     else
         upload_answer_done(upload);
@@ -453,6 +483,14 @@ void upload_release(void *user)
     ndjson_free(&upload->lines);
     rcpt_reader_free(&upload->reader);
     buf_free(&upload->whole);
+    if (upload_leave_behind(upload))
+        upload_free(upload);
+}
+
+void upload_free(struct upload *upload)
+{
+    upload_land(upload);
     buf_free(&upload->done);
+    buf_free(&upload->later);
     free(upload);
 }

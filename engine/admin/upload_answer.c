@@ -18,8 +18,9 @@ void upload_leave_all(struct upload *upload)
     upload_leave_place(upload);
 }
 
-/* {"error":{"line","code","reason"},"jobs":[…]}, and what was rejected if that is why. */
-void upload_answer_failure(struct upload *upload)
+/* {"error":{"line","code","reason"},"jobs":[…]}, and what was rejected if that is why. Jobs that were accepted
+ * though the store did not take one before them follow in "later", each with its line. */
+static void answer_failure(struct upload *upload)
 {
     struct upload_failure *failure = &upload->failure;
     struct buf body;
@@ -34,7 +35,12 @@ void upload_answer_failure(struct upload *upload)
     buf_add_z(&body, ",\"jobs\":[");
     buf_add_str(&body, buf_str(&upload->done));
     buf_add_char(&body, ']');
-    if (upload->job.open && upload->job.rejected > 0) {
+    if (upload->later.len > 0) {
+        buf_add_z(&body, ",\"later\":[");
+        buf_add_str(&body, buf_str(&upload->later));
+        buf_add_char(&body, ']');
+    }
+    if (!upload->lost && upload->job.open && upload->job.rejected > 0) {
         buf_add_z(&body, ",\"rejected\":[");
         buf_add_str(&body, buf_str(&upload->job.rejected_list));
         buf_printf(&body, "],\"rejected_count\":%llu", (unsigned long long)upload->job.rejected);
@@ -51,6 +57,16 @@ void upload_answer_failure(struct upload *upload)
     upload_leave_all(upload);
 }
 
+void upload_give_up(struct upload *upload)
+{
+    upload->failing = true;
+    upload_wait_for_all(upload);
+    if (upload->waiting)
+        return;
+    upload_land(upload);
+    answer_failure(upload);
+}
+
 void upload_fail(struct upload *upload, unsigned status, const char *code, uint64_t line, const char *format,
                  ...)
 {
@@ -59,7 +75,7 @@ void upload_fail(struct upload *upload, unsigned status, const char *code, uint6
     upload->failure = (struct upload_failure){.status = status, .code = code, .line = line};
     vsnprintf(upload->failure.err.text, sizeof upload->failure.err.text, format, args);
     va_end(args);
-    upload_answer_failure(upload);
+    upload_give_up(upload);
 }
 
 void upload_answer_done(struct upload *upload)
@@ -71,31 +87,28 @@ void upload_answer_done(struct upload *upload)
     buf_add_z(&body, upload->scope.dry_run ? "],\"dry_run\":true}\n" : "]}\n");
     upload->answered = true;
     upload_leave_all(upload);
-    if (body.failed)
+    if (body.failed || upload->done.failed)
         http_fail(upload->request, 500, "failed", "no memory for the answer; the jobs are accepted");
     else
         http_answer(upload->request, upload->scope.dry_run ? 200 : 202, "application/json", &body);
     buf_free(&body);
 }
 
-/* The store took it, or says why not. */
-bool upload_check_result(struct upload *upload)
+void upload_note_result(struct upload *upload, enum admit_result result, uint64_t line)
 {
-    switch (upload->result) {
-    case ADMIT_OK:
-        return true;
-    case ADMIT_FULL:
-        upload_fail(
-            upload, 507, "full", 0,
-            "the queue is full (its disk, or queue.max_size): free space, or wait until mail has gone out");
-        return false;
-    case ADMIT_STOPPING:
-        upload_fail(upload, 503, "stopping", 0, "postriderd is shutting down: send this again later");
-        return false;
-    case ADMIT_KEY_TAKEN:
-        break;
-    }
-    upload_fail(upload, 409, "in_progress", 0,
-                "another request with this idempotency key was faster: ask again");
-    return false;
+    static const struct upload_failure failures[] = {
+        [ADMIT_FULL] =
+            {507,
+             "full",
+             0,
+             {0, "the queue is full (its disk, or queue.max_size): free space, or wait until mail has "
+                 "gone out"}},
+        [ADMIT_STOPPING] = {503, "stopping", 0, {0, "postriderd is shutting down: send this again later"}},
+        [ADMIT_KEY_TAKEN] = {409,
+                             "in_progress",
+                             0,
+                             {0, "another request with this idempotency key was faster: ask again"}},
+    };
+    upload->failure = failures[result];
+    upload->failure.line = line;
 }

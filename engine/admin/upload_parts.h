@@ -3,11 +3,9 @@
 #define POSTRIDER_ADMIN_UPLOAD_PARTS_H
 
 #include "engine/admin/upload.h"
+#include "engine/admin/upload_flight.h"
 #include "engine/intake/gate.h"
 #include "engine/intake/ndjson.h"
-#include "engine/intake/upload_job.h"
-
-#include <stdatomic.h>
 
 struct intake {
     struct store *store;
@@ -15,9 +13,10 @@ struct intake {
     struct keys *keys;
     struct gate gate;
     atomic_ullong jobs, recipients, rejected, failed;
+    atomic_uint flying; /* jobs that are with the store or not landed yet, of all uploads */
 };
 
-enum waiting { WAIT_NOTHING, WAIT_PLACE, WAIT_WINDOW, WAIT_COMMIT };
+enum waiting { WAIT_NOTHING, WAIT_PLACE, WAIT_WINDOW, WAIT_FLIGHTS };
 
 struct upload {
     struct gate_waiter waiter; /* first: the gate hands it back */
@@ -29,15 +28,17 @@ struct upload {
     bool entered; /* key_hash is in the set of those under way */
     bool json;    /* application/json: one job with its recipients inside */
     bool has_place, answered;
+    bool failing; /* answers with `failure` when nothing is with the store any more */
+    bool lost;    /* the store did not take a job; `failure` says why */
     enum waiting waiting;
-    enum admit_result result; /* of what was waited for */
+    enum admit_result result; /* of the window that was waited for */
     struct ndjson lines;
-    struct rcpt_reader reader;
     struct upload_job job;
-    unsigned jobs;   /* begun */
-    struct buf done; /* the answers of those committed, with commas between */
-    /* What follows the commit under way. */
-    json_t *next;
+    size_t job_bytes; /* its lines since the last window */
+    struct flights flights;
+    unsigned jobs;          /* begun */
+    struct buf done, later; /* the answers of those committed, and behind a lost one, with commas between */
+    json_t *next;           /* a job line whose turn comes when there is room for its job */
     uint64_t next_line;
     uint8_t next_digest[DIGEST_SIZE];
     struct upload_failure failure;
@@ -45,18 +46,21 @@ struct upload {
     struct buf whole;
     json_t *recipients;
     size_t at;
+    struct rcpt_reader reader; /* the last: it is large, and makes itself ready */
 };
 
 /* Gives the place for large bodies to the next one, if it has one. */
 void upload_leave_place(struct upload *upload);
 /* That, and the request's key. Before the answer is sent: whoever has read it may come again at once. */
 void upload_leave_all(struct upload *upload);
-/* Each answers the request, once. upload_answer_failure: with upload->failure; what is open of a job goes. */
-void upload_answer_failure(struct upload *upload);
+/* With upload->failure: answers, or suspends the request until nothing is with the store. */
+void upload_give_up(struct upload *upload);
 void upload_fail(struct upload *upload, unsigned status, const char *code, uint64_t line, const char *format,
                  ...) __attribute__((format(printf, 5, 6)));
 void upload_answer_done(struct upload *upload);
-/* The store took it; else false, and answered why not. */
-bool upload_check_result(struct upload *upload);
+/* The store did not take the job of that line: fills upload->failure. */
+void upload_note_result(struct upload *upload, enum admit_result result, uint64_t line);
+/* The end of upload_release, or of the last job that it left behind. */
+void upload_free(struct upload *upload);
 
 #endif

@@ -35,32 +35,39 @@ static void hash_key(struct str tenant, struct str key, unsigned number, uint8_t
     digest_of(text, (size_t)n, hash);
 }
 
-/* Looks whether this key was used before; only one request at a time may be under way with it. */
-static bool take_key(struct upload_job *job, const struct upload_scope *scope, unsigned number,
-                     const uint8_t line_digest[DIGEST_SIZE], struct now now, struct upload_failure *failure)
+bool upload_job_keyed(const struct upload_scope *scope, const json_t *root)
+{
+    return !scope->dry_run && (scope->key.n > 0 || json_object_get(root, "idempotency_key") != NULL);
+}
+
+static enum upload_job_opened no_memory(const struct upload_job *job, struct upload_failure *failure)
+{
+    err_set(&failure->err, ENOMEM, "no memory for the job");
+    fail(failure, 500, "failed", job->line_number);
+    return UPLOAD_JOB_FAILED;
+}
+
+/* Looks whether this key was used before; only one job at a time may be under way with it. */
+static enum upload_job_opened take_key(struct upload_job *job, const struct upload_scope *scope,
+                                       unsigned number, const uint8_t line_digest[DIGEST_SIZE],
+                                       struct now now, struct upload_failure *failure)
 {
     struct str own = job->line.idempotency_key;
-    if (scope->dry_run || (own.n == 0 && scope->key.n == 0))
-        return true;
-    job->has_key = true;
     hash_key(job->line.spec.tenant, own.n ? own : scope->key, own.n ? 0 : number, job->key_hash);
-    job->digest = digest_begin();
-    if (job->digest == NULL)
-        return err_set(&failure->err, ENOMEM, "no memory for the job") ||
-               fail(failure, 500, "failed", job->line_number);
-    digest_add(job->digest, line_digest, DIGEST_SIZE);
-    if (own.n > 0) {
-        enum keys_result result = keys_enter(scope->keys, job->key_hash);
-        if (result == KEYS_UNDER_WAY)
-            return err_set(&failure->err, EBUSY, "a request with this idempotency key is under way") ||
-                   fail(failure, 409, "in_progress", job->line_number);
-        if (result == KEYS_NO_MEMORY)
-            return err_set(&failure->err, ENOMEM, "no memory for the job") ||
-                   fail(failure, 500, "failed", job->line_number);
-        job->entered = true;
+    enum keys_result result = keys_enter(scope->keys, job->key_hash);
+    if (result == KEYS_UNDER_WAY) {
+        err_set(&failure->err, EBUSY, "a request with this idempotency key is under way");
+        fail(failure, 409, "in_progress", job->line_number);
+        return UPLOAD_JOB_BUSY;
     }
+    job->has_key = true;
+    job->entered = result == KEYS_ENTERED;
+    job->digest = digest_begin();
+    if (!job->entered || job->digest == NULL)
+        return no_memory(job, failure);
+    digest_add(job->digest, line_digest, DIGEST_SIZE);
     job->replay = store_key_find(scope->store, job->key_hash, now, job->kept_digest, &job->answer);
-    return true;
+    return UPLOAD_JOB_OPEN;
 }
 
 static bool finish_replay(struct upload_job *job, struct upload_failure *failure)
@@ -74,33 +81,39 @@ static bool finish_replay(struct upload_job *job, struct upload_failure *failure
     return fail(failure, 422, "key_reused", job->line_number);
 }
 
-const struct admit_key *upload_job_key(const struct upload_job *job)
-{
-    return job->has_key ? &job->admit_key : NULL;
-}
-
 /* ---- a job's life ---- */
 
 bool upload_job_begin(struct upload_job *job, const struct upload_scope *scope, json_t *root,
-                      uint64_t line_number, unsigned number, const uint8_t line_digest[DIGEST_SIZE],
-                      struct now now, struct upload_failure *failure)
+                      uint64_t line_number, struct now now, struct upload_failure *failure)
 {
     *job = (struct upload_job){.open = true, .line_number = line_number};
     buf_init(&job->rejected_list, REJECTED_MAX);
     buf_init(&job->answer, ANSWER_MAX);
-    if (!job_line_read(&job->line, root, &scope->rules, now, &failure->err)) {
-        int code = failure->err.code;
-        if (code == ENOMEM)
-            return fail(failure, 500, "failed", line_number);
-        return fail(failure, code == EACCES ? 403 : 400, code == EACCES ? "forbidden" : "bad_job",
-                    line_number);
-    }
-    if (!take_key(job, scope, number, line_digest, now, failure))
-        return false;
-    if (scope->dry_run || job->replay)
+    if (job_line_read(&job->line, root, &scope->rules, now, &failure->err))
         return true;
+    int code = failure->err.code;
+    if (code == ENOMEM)
+        return fail(failure, 500, "failed", line_number);
+    return fail(failure, code == EACCES ? 403 : 400, code == EACCES ? "forbidden" : "bad_job", line_number);
+}
+
+enum upload_job_opened upload_job_open(struct upload_job *job, const struct upload_scope *scope,
+                                       unsigned number, const uint8_t line_digest[DIGEST_SIZE],
+                                       struct now now, struct upload_failure *failure)
+{
+    if (!scope->dry_run && (job->line.idempotency_key.n > 0 || scope->key.n > 0)) {
+        enum upload_job_opened result = take_key(job, scope, number, line_digest, now, failure);
+        if (result != UPLOAD_JOB_OPEN)
+            return result;
+    }
+    job->opened = true;
+    if (scope->dry_run || job->replay)
+        return UPLOAD_JOB_OPEN;
     job->admit = admit_begin(scope->store, &job->line.spec, now, &failure->err);
-    return job->admit != NULL || fail(failure, 500, "failed", line_number);
+    if (job->admit != NULL)
+        return UPLOAD_JOB_OPEN;
+    fail(failure, 500, "failed", job->line_number);
+    return UPLOAD_JOB_FAILED;
 }
 
 void upload_job_line(struct upload_job *job, struct str line)
@@ -244,4 +257,27 @@ void upload_job_close(struct upload_job *job, const struct upload_scope *scope)
     buf_free(&job->rejected_list);
     buf_free(&job->answer);
     *job = (struct upload_job){0};
+}
+
+void upload_job_hand_over(struct upload_job *job, struct upload_done *done)
+{
+    *done = (struct upload_done){.admit = job->admit,
+                                 .answer = job->answer,
+                                 .line_number = job->line_number,
+                                 .accepted = job->accepted,
+                                 .rejected = job->rejected,
+                                 .entered = job->entered};
+    memcpy(done->key_hash, job->key_hash, DIGEST_SIZE);
+    job_line_free(&job->line);
+    buf_free(&job->rejected_list);
+    *job = (struct upload_job){0};
+}
+
+void upload_done_free(struct upload_done *done, struct keys *keys)
+{
+    if (done->admit != NULL)
+        admit_free(done->admit);
+    if (done->entered)
+        keys_leave(keys, done->key_hash);
+    buf_free(&done->answer);
 }

@@ -1,8 +1,9 @@
 /* upload_job.h - one job of a body: its line, its recipients, its idempotency key, its answer.
  *
- * Life: upload_job_begin, upload_job_rcpt for each further line, upload_job_finish, upload_job_close. What
- * fails fills a `struct upload_failure`, after which only upload_job_close may follow: nothing of the job is
- * left. Posting windows and waiting is upload.c's. One thread. */
+ * Life: upload_job_begin, upload_job_open, upload_job_rcpt for each further line, upload_job_finish, then
+ * upload_job_hand_over, which leaves what the job's answer needs, or upload_job_close. What fails fills a
+ * `struct upload_failure`, after which only upload_job_close may follow: nothing of the job is left. Posting
+ * windows, committing and waiting is upload.c's. One thread. */
 #ifndef POSTRIDER_INTAKE_UPLOAD_JOB_H
 #define POSTRIDER_INTAKE_UPLOAD_JOB_H
 
@@ -28,7 +29,8 @@ struct upload_scope {
 };
 
 struct upload_job {
-    bool open;
+    bool open; /* there is one: upload_job_begin was called */
+    bool opened;
     uint64_t line_number;
     struct job_line line;
     struct admit *admit; /* NULL in a dry run or a replay */
@@ -44,10 +46,18 @@ struct upload_job {
     struct admit_key admit_key;
 };
 
-/* Takes over root. number: of the job in the body, from 1; line_digest: of its line, for the key. */
+/* Will it have a key, so that its line's digest is needed? */
+bool upload_job_keyed(const struct upload_scope *scope, const json_t *root);
+/* Takes over root. */
 bool upload_job_begin(struct upload_job *job, const struct upload_scope *scope, json_t *root,
-                      uint64_t line_number, unsigned number, const uint8_t line_digest[DIGEST_SIZE],
-                      struct now now, struct upload_failure *failure);
+                      uint64_t line_number, struct now now, struct upload_failure *failure);
+/* number: of the job in the body, from 1; line_digest: of its line, for the key. UPLOAD_JOB_BUSY: another is
+ * under way with the same key, perhaps one of the same body: call it again when that is over, or give up
+ * (failure is filled). */
+enum upload_job_opened { UPLOAD_JOB_OPEN, UPLOAD_JOB_BUSY, UPLOAD_JOB_FAILED };
+enum upload_job_opened upload_job_open(struct upload_job *job, const struct upload_scope *scope,
+                                       unsigned number, const uint8_t line_digest[DIGEST_SIZE],
+                                       struct now now, struct upload_failure *failure);
 /* Any further line of the job, for the digest. */
 void upload_job_line(struct upload_job *job, struct str line);
 /* A recipient that was read well; one that the message or the store can't take is put on the list of the
@@ -60,12 +70,23 @@ bool upload_job_rcpt(struct upload_job *job, const struct upload_scope *scope, s
 /* Puts a line on that list; to may be empty. */
 void upload_job_reject(struct upload_job *job, const struct upload_scope *scope, uint64_t line_number,
                        struct str to, const struct err *err);
-/* The last line has been. True: the answer is made, and if job->admit is there it must be committed with
- * upload_job_key. */
+/* The last line has been. True: the answer is made, and if job->admit is there it must be committed, with
+ * admit_key if has_key. */
 bool upload_job_finish(struct upload_job *job, const struct upload_scope *scope,
                        struct upload_failure *failure);
-/* The key to commit with, or NULL. */
-const struct admit_key *upload_job_key(const struct upload_job *job);
 void upload_job_close(struct upload_job *job, const struct upload_scope *scope);
+
+/* What is left of a finished job until it is committed and answered. */
+struct upload_done {
+    struct admit *admit;
+    struct buf answer;
+    uint64_t line_number, accepted, rejected;
+    bool entered;
+    uint8_t key_hash[DIGEST_SIZE];
+};
+
+/* Instead of upload_job_close; views into the answer stay good. */
+void upload_job_hand_over(struct upload_job *job, struct upload_done *done);
+void upload_done_free(struct upload_done *done, struct keys *keys);
 
 #endif

@@ -33,6 +33,8 @@ struct io_handlers {
     void (*received)(struct io_conn *conn, const void *data, ssize_t n);
     /* Nothing is pending any more; the owner may free conn. */
     void (*closed)(struct io_conn *conn);
+    /* May be NULL: one of the others is called soon; a hint to prefetch what it will read, and no more. */
+    void (*soon)(const struct io_conn *conn);
 };
 
 /* The fields are io's; the owner zeroes it and sets `handlers`. */
@@ -49,6 +51,7 @@ struct io_conn {
     struct msghdr message; /* of the send under way */
     struct iovec *iov;     /* its unsent rest: the caller's array, modified */
     size_t iov_left, to_send, sent_so_far;
+    char *gathered; /* the pieces of a small send, copied together; NULL: they are sent from where they lie */
 };
 
 /* What the ring did since it was made; for the metrics. */

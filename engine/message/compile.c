@@ -11,6 +11,7 @@
 #include "engine/message/merge.h"
 #include "engine/message/mime.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -180,14 +181,18 @@ static bool has_fields(const struct message_spec *spec)
 
 bool template_compile(const struct message_spec *spec, struct buf *out, struct err *err)
 {
-    struct compiler c = {.spec = spec, .err = err, .merge = spec->merge != MESSAGE_MERGE_NO};
+    struct compiler c;
+    memset(&c, 0, offsetof(struct compiler, names));
+    c.spec = spec;
+    c.err = err;
+    c.merge = spec->merge != MESSAGE_MERGE_NO;
     if (spec->raw.p && has_fields(spec))
         return err_set(err, 0, "a message is either raw or given by its fields, not both");
     struct buf *scratch[] = {&c.value, &c.decoded, &c.marked, &c.text, &c.queue, &c.content};
     for (size_t i = 0; i < sizeof scratch / sizeof scratch[0]; i++)
         buf_init(scratch[i], CONTENT_MAX);
-    emit_init(&c.head);
-    emit_init(&c.body);
+    emit_init(&c.head, 1024);
+    emit_init(&c.body, spec->raw.p ? spec->raw.n + 64 : 0);
     names_init(&c.names);
     bool ok = (spec->raw.p ? compile_raw(&c) : compile_composed(&c)) && finish(&c, out);
     for (size_t i = 0; i < sizeof scratch / sizeof scratch[0]; i++)

@@ -40,10 +40,10 @@ struct compiler {
     unsigned seen;  /* bits by enum field_id: fields of the top header */
     size_t parts, variables;
     struct emit head, body;
-    struct names names;
     struct str source; /* the raw message, for line numbers */
     struct buf value, decoded, marked, text, queue,
-        content; /* scratch, each valid until the next field or part */
+        content;        /* scratch, each valid until the next field or part */
+    struct names names; /* the last: it is large, and makes itself ready */
 };
 
 /* Writes a field whose value is UTF-8 without line ends: encodes, or records it if it holds variables.

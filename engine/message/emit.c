@@ -3,11 +3,13 @@
 
 #include <errno.h>
 
-void emit_init(struct emit *e)
+void emit_init(struct emit *e, size_t size)
 {
     *e = (struct emit){.line_start = true};
     buf_init(&e->ops, CONTENT_MAX);
     buf_init(&e->bytes, CONTENT_MAX);
+    if (size > 0 && size <= CONTENT_MAX)
+        buf_room(&e->bytes, size);
 }
 
 void emit_free(struct emit *e)
@@ -175,6 +177,8 @@ bool record_write(struct emit *head, struct emit *body, const struct names *name
         .slot_count = (uint32_t)slot_count,
         .bytes_n = (uint32_t)(head->bytes.len + body->bytes.len + names->bytes.len),
     };
+    buf_room(out, sizeof record + head->ops.len + body->ops.len + names->count * sizeof names->at[0] +
+                      slot_count * sizeof names->slots[0] + record.bytes_n);
     buf_add(out, &record, sizeof record);
     add_ops(out, head, 0);
     add_ops(out, body, head->bytes.len);

@@ -30,7 +30,8 @@ struct names {
     uint16_t slots[NAME_SLOTS];
 };
 
-void emit_init(struct emit *e);
+/* size: about how many bytes there will be, or 0. */
+void emit_init(struct emit *e, size_t size);
 void emit_free(struct emit *e);
 /* Text without line ends. */
 void emit_text(struct emit *e, struct str s);

@@ -328,12 +328,16 @@ static bool is_special(char c)
     return is_blank(c) || strchr("<>()[]\\,;:\"", c) != NULL;
 }
 
+/* ASCII, and nothing special: a bit a character, as this runs once a message. */
 static bool is_plain_address(struct str s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if (is_special(s.p[i]) || (s.p[i] & 0x80))
-            return false;
-    return true;
+    static const uint64_t plain[4] = {UINT64_C(0xa3ffecfa00000000), UINT64_C(0x7fffffffc7ffffff)};
+    uint64_t all = 1;
+    for (size_t i = 0; i < s.n; i++) {
+        uint8_t c = (uint8_t)s.p[i];
+        all &= plain[c >> 6] >> (c & 63);
+    }
+    return all & 1;
 }
 
 /* Inside <>: an address goes out as it is, with its domain in ASCII; of anything else no byte may end the

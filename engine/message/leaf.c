@@ -3,25 +3,43 @@
  * A part is kept as it came when it can be: no variables in it, no line over TEXT_LINE_MAX, nothing 8-bit
  * that is not declared. Otherwise it is decoded, and encoded anew: text as quoted-printable, other things as
  * base64. */
+#include "engine/base/utf8.h"
 #include "engine/message/compile.h"
 #include "engine/message/decode.h"
 #include "engine/message/encode.h"
 #include "engine/message/lines.h"
 #include "engine/message/merge.h"
-#include "engine/base/utf8.h"
 
 struct shape {
     bool long_lines, nul, eight_bit;
 };
 
-static struct shape shape_of(struct str text)
+/* From line feed to line feed, the last within reach each time: of most texts only every tenth is seen. */
+static bool may_have_long_lines(struct str text)
 {
-    struct shape shape = {0};
+    const char *at = text.p, *end = text.p + text.n;
+    while (end - at > TEXT_LINE_MAX) {
+        const char *lf = memrchr(at, '\n', TEXT_LINE_MAX + 1);
+        if (lf == NULL)
+            return true;
+        at = lf + 1;
+    }
+    return false;
+}
+
+static bool has_long_lines(struct str text)
+{
     struct lines lines = lines_of(text);
     struct str line;
-    bool ended;
-    while (lines_next(&lines, &line, &ended))
-        shape.long_lines |= line.n > TEXT_LINE_MAX;
+    bool ended, longer = false;
+    while (!longer && lines_next(&lines, &line, &ended))
+        longer = line.n > TEXT_LINE_MAX;
+    return longer;
+}
+
+static struct shape shape_of(struct str text)
+{
+    struct shape shape = {.long_lines = text.n > 0 && may_have_long_lines(text) && has_long_lines(text)};
     shape.nul = text.n > 0 && memchr(text.p, '\0', text.n) != NULL;
     shape.eight_bit = !utf8_is_ascii(text);
     return shape;
@@ -142,16 +160,25 @@ void compile_lines(struct compiler *c, struct emit *e, struct str text)
     }
 }
 
+/* Lines that go out as they are, run after run; what has another line end or begins with a dot alone. */
 static void write_kept(struct emit *e, struct str body)
 {
     struct lines lines = lines_of(body);
+    const char *run = body.p; /* its beginning; it lasts up to the line at hand */
     struct str line;
     bool ended;
     while (lines_next(&lines, &line, &ended)) {
+        if (lines.at - (line.p + line.n) == 2 && line.p[0] != '.')
+            continue;
+        emit_text(e, str_make(run, (size_t)(line.p - run)));
+        emit_encoded(e);
         emit_text(e, line);
         if (ended)
             emit_line_end(e);
+        run = lines.at;
     }
+    emit_text(e, str_make(run, (size_t)(lines.end - run)));
+    emit_encoded(e);
 }
 
 /* The text of binary parts is taken byte by byte, that of others line by line. */

@@ -126,7 +126,8 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     struct pool *pool = carrier->pool;
     struct path *path = pool->path;
     struct router *router = path->router;
-    bool tls_broken = why->status.subject == 7 && why->status.detail == 5;
+    /* Ours, that is: a reply may say x.7.5 and mean something else. */
+    bool tls_broken = why->local && why->status.subject == 7 && why->status.detail == 5;
     if (carrier->try_tls && tls_broken && !carrier->ready) {
         host_set_plain(router, &carrier->address);
         return PATH_END_FINE; /* the same address again, in the clear */

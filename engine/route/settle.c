@@ -97,8 +97,10 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
         taken->next_ms =
             wall_ms + (until_ns - router->now.mono_ns) / NS_PER_MS + (int64_t)prng_below(&dice, 5 * MS_PER_S);
     } else if (why->wait_s > 0) {
-        taken->next_ms = wall_ms + prng_jitter(&dice, (int64_t)why->wait_s * MS_PER_S, 0) +
-                         (int64_t)prng_below(&dice, MS_PER_S);
+        /* Not before the time the receiver named, and not all that heard it at once. */
+        int64_t wait_ms = (int64_t)why->wait_s * MS_PER_S;
+        int64_t spread_ms = wait_ms / 10 > MS_PER_S ? wait_ms / 10 : MS_PER_S;
+        taken->next_ms = wall_ms + wait_ms + (int64_t)prng_below(&dice, (uint64_t)spread_ms);
     } else {
         struct retry_next next = retry_next(router->retry, why->status, why->greylisted, taken->attempts,
                                             taken->first_ms, wall_ms, &dice);
@@ -124,8 +126,8 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
         taken->outcome = OUTCOME_BOUNCED;
     else
         settle_deferred(router, taken, why, where);
-    if (where->path != NULL)
-        path_count(where->path, why->outcome);
+    if (where->path != NULL) /* a deferral that gives up is a failure */
+        path_count(where->path, taken->outcome == OUTCOME_BOUNCED ? VERDICT_FAILED : why->outcome);
     settle_add(router, taken);
 }
 

@@ -149,6 +149,10 @@ static inline void check_lane(struct check *k, struct str key, struct str row)
     struct lane_row lane;
     uint32_t id = get_be32((const uint8_t *)key.p);
     assert_true(lane_row_decode(row, &lane));
+    struct lane_delta delta = {.lane = id};
+    lane_deltas_read(&k->store->env, k->txn, NULL, &delta);
+    for (unsigned n = 0; n < RCPT_STATES; n++)
+        lane.by_state[n] += (uint64_t)delta.by_state[n];
     for (unsigned n = 0; n < RCPT_STATES; n++)
         assert_int_equal(lane.by_state[n], k->lanes[id][n]);
     uint8_t wake[KEY_WAKE];

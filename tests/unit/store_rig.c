@@ -94,7 +94,7 @@ static void file_copy(const char *from, const char *to, const char *name)
 
 static void database_copy(const char *from, const char *to)
 {
-    file_copy(from, to, "fresh.mdb");
+    file_copy(from, to, "fresh.log");
     file_copy(from, to, "data.mdb");
 }
 

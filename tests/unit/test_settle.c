@@ -1,0 +1,171 @@
+/* test_settle.c - what is made of a verdict (settle.h), and of a connection that failed (carrier.c). */
+#include "engine/route/carrier.c" /* NOLINT(bugprone-suspicious-include): carrier_failed */
+
+#include "engine/route/settle.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+/* cmocka asks for the three above */
+#include <cmocka.h>
+
+#define WALL_MS INT64_C(1700000000000)
+
+struct fixture {
+    struct router router;
+    struct config config;
+    struct config_site site;
+    struct config_source source;
+    struct retry_table *retry;
+    struct path *path;
+    struct pool *pool;
+};
+
+static const struct retry_rule rules[] = {
+    {.status = {4, 2, 2}, .count = 1, .delays_ms = {60 * MS_PER_S}, .give_up_ms = 3600 * MS_PER_S}};
+
+static int fixture_make(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    f->retry = retry_table_create(rules, 1);
+    f->source = (struct config_source){.name = "s0", .ehlo = "mta.test"};
+    f->config.sources = &f->source;
+    f->config.source_count = 1;
+    f->router.config = &f->config;
+    f->router.retry = f->retry;
+    f->router.now = (struct now){.mono_ns = 1000 * NS_PER_S, .wall_ms = WALL_MS};
+    f->router.prng.state = 3;
+    wheel_init(&f->router.wheel, f->router.now);
+    f->path = path_get(&f->router, "big.test", &f->site, 0);
+    assert_non_null(f->path);
+    f->pool = calloc(1, sizeof *f->pool);
+    assert_non_null(f->pool);
+    f->pool->path = f->path;
+    TAILQ_INIT(&f->pool->carriers);
+    *state = f;
+    return 0;
+}
+
+static int fixture_free(void **state)
+{
+    struct fixture *f = *state;
+    assert_null(f->router.words);
+    free(f->pool->last_failure);
+    free(f->pool);
+    path_free(f->path);
+    host_forget_all(&f->router);
+    retry_table_destroy(f->retry);
+    free(f);
+    return 0;
+}
+
+static struct verdict reply(unsigned code, const char *text)
+{
+    struct verdict verdict;
+    verdict_of_reply(&verdict, STEP_END, code, str_of(text));
+    return verdict;
+}
+
+/* As settle_flush and the store: all of the step's recipients are handed over and let go. */
+static void hand_over(struct fixture *f, struct taken *taken, size_t n)
+{
+    slab_ref(f->router.words, f->router.words_refs);
+    slab_unref(f->router.words);
+    f->router.words = NULL;
+    f->router.words_refs = 0;
+    for (size_t i = 0; i < n; i++)
+        slab_unref(taken[i].words);
+}
+
+/* Never before the time that the reply names, and spread beyond it. */
+static void test_named_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct verdict why = reply(450, "4.2.2 mailbox full, try again in 300 seconds");
+    struct taken taken[100] = {0};
+    int64_t least = INT64_MAX, most = 0;
+    assert_int_equal(why.wait_s, 300);
+    for (int i = 0; i < 100; i++) {
+        settle_verdict(&f->router, &taken[i], &why, &(struct settle_where){.path = f->path});
+        assert_int_equal(taken[i].outcome, OUTCOME_DEFERRED);
+        least = taken[i].next_ms < least ? taken[i].next_ms : least;
+        most = taken[i].next_ms > most ? taken[i].next_ms : most;
+    }
+    hand_over(f, taken, 100);
+    assert_in_range(least - WALL_MS, 300 * MS_PER_S, 305 * MS_PER_S);
+    assert_in_range(most - WALL_MS, 325 * MS_PER_S, 330 * MS_PER_S);
+}
+
+static void test_giving_up(void **state)
+{
+    struct fixture *f = *state;
+    struct verdict why = reply(452, "4.2.2 mailbox full");
+    struct taken taken[2] = {{.next = NULL}, {.attempts = 9, .first_ms = WALL_MS - 7200 * MS_PER_S}};
+    settle_verdict(&f->router, &taken[0], &why, &(struct settle_where){.path = f->path});
+    assert_int_equal(taken[0].outcome, OUTCOME_DEFERRED);
+    assert_int_equal(f->path->deferred, 1);
+    settle_verdict(&f->router, &taken[1], &why, &(struct settle_where){.path = f->path});
+    assert_int_equal(taken[1].outcome, OUTCOME_BOUNCED);
+    assert_int_equal(f->path->deferred, 1);
+    assert_int_equal(f->path->failed, 1);
+    assert_int_equal(f->router.failed, 1);
+    hand_over(f, taken, 2);
+}
+
+/* Recipients of a transaction share the words, however many blocks a step needs. */
+static void test_words(void **state)
+{
+    enum { MANY = 200 };
+    struct fixture *f = *state;
+    struct taken taken[2 * MANY] = {0};
+    static char text[STORED_REPLY_MAX];
+    memset(text, 'x', sizeof text);
+    for (int i = 0; i < MANY; i++) {
+        struct settle_where where = {.path = f->path, .mx = STR("mx.big.test"), .tls = STR("TLSv1.3")};
+        memcpy(text, "2.0.0 queued as ", 16);
+        text[16] = (char)('A' + i % 26);
+        struct verdict good, bad = reply(550, "5.1.1 no such user");
+        verdict_of_reply(&good, STEP_END, 250, str_make(text, (size_t)(40 + i)));
+        settle_verdict(&f->router, &taken[i], &good, &where);
+        settle_verdict(&f->router, &taken[MANY + i], i % 2 ? &good : &bad, &where);
+    }
+    for (int i = 0; i < MANY; i++) {
+        const struct taken *first = &taken[i], *second = &taken[MANY + i];
+        assert_int_equal(first->reply.n, 40 + i);
+        assert_int_equal(first->reply.p[16], 'A' + i % 26);
+        assert_true(str_eq(first->mx, STR("mx.big.test")) && str_eq(second->mx, STR("mx.big.test")));
+        assert_true(str_eq(first->site, STR("big.test")) && str_eq(second->site, STR("big.test")));
+        if (i % 2)
+            assert_ptr_equal(first->reply.p, second->reply.p);
+        else
+            assert_true(str_eq(second->reply, STR("5.1.1 no such user")));
+    }
+    hand_over(f, taken, 2 * MANY);
+}
+
+/* A reply of 4.7.5 before EHLO is the receiver's opinion; only our own handshake's failure is one of TLS. */
+static void test_tls_failure(void **state)
+{
+    struct fixture *f = *state;
+    struct carrier carrier = {.pool = f->pool, .try_tls = true};
+    struct verdict refused, broken;
+    carrier.address.ss_family = AF_INET;
+    verdict_of_reply(&refused, STEP_GREETING, 454, STR("4.7.5 we do not like you"));
+    assert_int_equal(carrier_failed(&carrier, &refused), PATH_END_FAILED);
+    assert_false(host_is_plain(&f->router, &carrier.address));
+    verdict_local(&broken, SCOPE_HOST, STATUS(4, 7, 5), "the handshake failed");
+    assert_int_equal(carrier_failed(&carrier, &broken), PATH_END_FINE);
+    assert_true(host_is_plain(&f->router, &carrier.address));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_named_wait, fixture_make, fixture_free),
+        cmocka_unit_test_setup_teardown(test_giving_up, fixture_make, fixture_free),
+        cmocka_unit_test_setup_teardown(test_words, fixture_make, fixture_free),
+        cmocka_unit_test_setup_teardown(test_tls_failure, fixture_make, fixture_free),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
