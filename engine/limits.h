@@ -17,6 +17,7 @@
 #define ADMIT_WINDOW_RCPTS  20000
 #define ADMIT_IN_FLIGHT_MAX 4096  /* windows waiting for the writer over all uploads */
 #define FRESH_HOLD_MS       100   /* how long a new small job may wait in memory for its end */
+#define FRESH_SETTLE_MS     20    /* and what came back of it, for the rest */
 #define FRESH_CHANGE_JOBS   400   /* that have ended, and are then written without waiting for more */
 #define FRESH_JOBS_MAX      16384 /* such jobs in memory at once; more wait to be accepted */
 #define FRESH_BYTES_MAX     (64 * 1024 * 1024)    /* and their bytes */

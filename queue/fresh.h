@@ -19,7 +19,8 @@
  * Hand-over. A fresh job's recipients are given to their lanes from memory, at once; the taker serves them by
  * claims like any others, under store->lock. Their settles are kept with the job (fresh_settle). When all its
  * recipients have ended, it is applied as what it is then: an ended job, without message, ready rows and expiry,
- * in a few rows that lie in order. When one is deferred or released, when it is older than hold_ms, and when
+ * in a few rows that lie in order. When one is deferred or released, when it is older than hold_ms, or what came back of it
+ * than FRESH_SETTLE_MS, and when
  * somebody must see it in the tables, it is applied as it was accepted, and what came back is settled in the
  * same change; the rest of it is taken from the tables from then on. Between that commit and the end of its
  * groups, under the lock, both may offer a recipient: its claim decides.
@@ -68,6 +69,8 @@ struct fresh_job { /* the part of an admit that landed */
     bool open;                             /* not all of it ends in memory: to be applied now */
     struct taken *settled, **settled_tail; /* what came back, each slot once */
     unsigned settled_n;
+    bool is_ready, is_whole; /* counted as such */
+    int64_t ready_ns;        /* when the first came back */
     uint64_t settled_bits[BATCH_SLOTS_MAX / 64];
     /* Under store->lock: */
     bool applied;
@@ -101,9 +104,10 @@ struct fresh {
     struct admit *first, *last, *by_job;
     struct admit *in_change; /* what the change under way applies */
     uint64_t collected_seq;
-    unsigned ready;   /* jobs that have ended, or cannot end in memory */
-    int64_t ready_ns; /* when the first of them became so */
-    struct now now;   /* of the writer's last round */
+    unsigned ready, whole; /* jobs of which something came back; that have ended, or cannot in memory */
+    int64_t ready_ns;      /* when the first of them became ready, or the last round was */
+    bool spent;            /* the last change had no room for all */
+    struct now now;        /* of the writer's last round */
 };
 
 bool fresh_init(struct store *store, struct err *err);

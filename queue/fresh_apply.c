@@ -100,11 +100,24 @@ static bool is_whole(const struct admit *admit)
     return !admit->fresh.open && admit->fresh.settled_n == admit->count;
 }
 
-static void ready_count(struct fresh *fresh, const struct admit *admit, bool was, struct now now)
+/* Ready: something came back, which must not wait long; whole: and nothing more can. */
+static void ready_count(struct fresh *fresh, struct admit *admit, struct now now)
 {
-    bool is = admit->fresh.open || is_whole(admit);
-    if (is && !was && fresh->ready++ == 0)
+    struct fresh_job *job = &admit->fresh;
+    if (!job->is_ready && fresh->ready++ == 0)
         fresh->ready_ns = now.mono_ns;
+    if (!job->is_ready)
+        job->ready_ns = now.mono_ns;
+    fresh->whole += !job->is_whole && (job->open || is_whole(admit));
+    job->is_ready = true;
+    job->is_whole |= job->open || is_whole(admit);
+}
+
+static void ready_forget(struct fresh *fresh, struct admit *admit)
+{
+    fresh->ready -= admit->fresh.is_ready;
+    fresh->whole -= admit->fresh.is_whole;
+    admit->fresh.is_ready = admit->fresh.is_whole = false;
 }
 
 bool fresh_settle(struct store *store, struct taken *taken, struct now now)
@@ -119,14 +132,13 @@ bool fresh_settle(struct store *store, struct taken *taken, struct now now)
     /* It is settled once, by who took it. */
     QUEUE_ASSERT(taken->rid.batch == 0 && claims_has(&store->shared.claims, taken->rid));
     QUEUE_ASSERT(!(job->settled_bits[slot / 64] >> slot % 64 & 1));
-    bool was = job->open || is_whole(admit);
     job->settled_bits[slot / 64] |= UINT64_C(1) << slot % 64;
     taken->next = NULL;
     *job->settled_tail = taken;
     job->settled_tail = &taken->next;
     job->settled_n++;
     job->open |= taken->outcome == OUTCOME_RELEASED || taken->outcome == OUTCOME_DEFERRED;
-    ready_count(fresh, admit, was, now);
+    ready_count(fresh, admit, now);
     return true;
 }
 
@@ -137,9 +149,12 @@ static bool pressed(const struct fresh *fresh)
     return atomic_load(&fresh->jobs) > FRESH_JOBS_MAX / 2 || atomic_load(&fresh->bytes) > FRESH_BYTES_MAX / 2;
 }
 
+/* It has waited for its end as long as it may, or what came back of it has. */
 static bool is_old(const struct store *store, const struct admit *admit, struct now now)
 {
-    return now.mono_ns - admit->fresh.since_ns >= store->settings.hold_ms * NS_PER_MS;
+    const struct fresh_job *job = &admit->fresh;
+    return now.mono_ns - job->since_ns >= store->settings.hold_ms * NS_PER_MS ||
+           (job->is_ready && now.mono_ns - job->ready_ns >= FRESH_SETTLE_MS * NS_PER_MS);
 }
 
 bool fresh_ripe(const struct store *store, struct now now, int64_t *next_ns)
@@ -154,7 +169,7 @@ bool fresh_ripe(const struct store *store, struct now now, int64_t *next_ns)
     if (fresh->ready > 0 && linger_ns < *next_ns)
         *next_ns = linger_ns;
     return now.mono_ns >= *next_ns || first->fresh.seq <= atomic_load(&fresh->wanted_seq) || pressed(fresh) ||
-           fresh->ready >= FRESH_CHANGE_JOBS || atomic_load(&store->stopping);
+           fresh->whole >= FRESH_CHANGE_JOBS || atomic_load(&store->stopping);
 }
 
 /* Its rows, whole in this change whatever is left of it: a fraction of what a change holds back. */
@@ -187,11 +202,12 @@ void fresh_write(struct store *store, struct change *c)
     bool all = atomic_load(&store->stopping) || pressed(fresh), ready = fresh->ready > 0;
     for (struct admit *admit = fresh->first; admit != NULL && !change_spent(c); admit = admit->fresh.next) {
         bool must = all || admit->fresh.seq <= wanted || is_old(store, admit, c->now);
-        if (must || admit->fresh.open || is_whole(admit))
+        if (must || admit->fresh.is_whole)
             apply(admit, c);
         else if (!ready)
             break; /* those behind it are younger */
     }
+    fresh->spent = change_spent(c);
     for (left = fresh->first; left != NULL && left->fresh.in_change;)
         left = left->fresh.next;
     c->meta.fresh_seq = left != NULL ? left->fresh.seq - 1 : fresh->collected_seq;
@@ -249,14 +265,15 @@ void fresh_after(struct store *store, bool committed)
     for (struct admit *admit = list, *next; admit != NULL; admit = next) {
         next = admit->fresh.next_in_change;
         admit->fresh.in_change = false;
-        if (admit->fresh.open || is_whole(admit))
-            fresh->ready -= committed;
+        if (committed || !admit->fresh.ended)
+            ready_forget(fresh, admit);
         if (committed)
             let_go(store, admit);
         else
             undone(admit);
     }
-    fresh->ready_ns = fresh->now.mono_ns - COMMIT_LINGER_MS * NS_PER_MS; /* what is left has waited already */
+    /* What no room was left for has waited already. */
+    fresh->ready_ns = fresh->now.mono_ns - (fresh->spent ? COMMIT_LINGER_MS * NS_PER_MS : 0);
     if (!committed || atomic_load(&fresh->applied_seq) == store->writer.meta.fresh_seq)
         return;
     pthread_mutex_lock(&fresh->wait_lock);

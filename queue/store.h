@@ -229,7 +229,8 @@ void store_attach_worker(struct store *store, unsigned worker, struct inbox *inb
  * One request a lane under way. Due retries come first, but leave half to what was never tried; jobs take
  * turns. Workers only. */
 void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to);
-/* Settles a list (through `next`), any outcomes. Never blocks; durable within TXN_WORK_MAX_MS + a sync. */
+/* Settles a list (through `next`), any outcomes. Never blocks; durable within FRESH_SETTLE_MS and the commit that is
+ * under way and the next one. */
 void store_settle(struct store *store, struct taken *list);
 /* Frees a list without settling it: only for what is left in an inbox after store_stop, before store_close.
  * They are ready (or due) again at the next start. */

@@ -82,6 +82,8 @@ static bool read_log(struct log_check *log)
 
 bool compare_events(struct rig *rig)
 {
+    struct job_info info;
+    (void)query_jobs(rig->store, 0, &info, 1); /* what was accepted is in the log after that */
     struct log_check log = {.rig = rig, .last = rig->event_seq, .page = compare_page(rig), .good = true};
     bool good = compare_limbo(rig) && read_log(&log);
     rig->event_seq = log.last;
