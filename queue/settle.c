@@ -1,10 +1,13 @@
 /* settle.c - see settle.h. A slice of the settle queue is sorted by batch, so that each batch's slots are
- * read and written once a commit, whatever number of its recipients came back. */
+ * read and written once a commit, whatever number of its recipients came back, and those that are deferred
+ * share rows. */
 #include "queue/settle.h"
 
 #include "queue/taken.h"
 
 #include <stdlib.h>
+
+#define SETTLES_MAX (2 * TXN_ROWS_MAX)
 
 bool slots_load(struct change *c, uint64_t job, uint32_t batch, struct slots *slots)
 {
@@ -220,14 +223,18 @@ void settle_one(struct change *c, struct change_job *job, struct slots *slots, c
     change_event(c, &item);
 }
 
-static int by_rid(const void *a, const void *b)
+static int rid_order(struct rid x, struct rid y)
 {
-    struct rid x = (*(struct taken *const *)a)->rid, y = (*(struct taken *const *)b)->rid;
     if (x.job != y.job)
         return x.job < y.job ? -1 : 1;
     if (x.batch != y.batch)
         return x.batch < y.batch ? -1 : 1;
     return x.slot < y.slot ? -1 : x.slot > y.slot;
+}
+
+static int by_rid(const void *a, const void *b)
+{
+    return rid_order((*(struct taken *const *)a)->rid, (*(struct taken *const *)b)->rid);
 }
 
 void settle_push(struct writer *writer, struct taken *list, unsigned n)
@@ -245,12 +252,37 @@ void settle_push(struct writer *writer, struct taken *list, unsigned n)
     queue->count += n;
 }
 
-/* Takes as many from the queue as a change may hold. */
+static void turn(struct taken **list, size_t n)
+{
+    for (size_t i = 0; i + 1 < n; i++) {
+        struct taken *last = list[--n];
+        list[n] = list[i];
+        list[i] = last;
+    }
+}
+
+/* In order, but beginning with the batch of who came first: what a change has no time for are those before it,
+ * whose turn comes next. */
+static void slice_sort(struct writer *writer, const struct taken *first)
+{
+    struct rid head = {first->rid.job, first->rid.batch, 0};
+    size_t low = 0, n = writer->slice_n;
+    qsort(writer->slice, n, sizeof(struct taken *), by_rid);
+    while (low < n && rid_order(writer->slice[low]->rid, head) < 0)
+        low++;
+    turn(writer->slice, low);
+    turn(writer->slice + low, n - low);
+    turn(writer->slice, n);
+}
+
+/* Takes more from the queue than a change holds at worst: neighbours share rows, and it ends by its rows or by
+ * time. */
 static void slice_pick(struct writer *writer)
 {
     struct settle_queue *queue = &writer->settles;
+    const struct taken *first = queue->head;
     writer->slice_n = 0;
-    while (queue->head != NULL && writer->slice_n < TXN_ROWS_MAX / 2) {
+    while (queue->head != NULL && writer->slice_n < SETTLES_MAX) {
         writer->slice =
             mem_grow(writer->slice, &writer->slice_cap, writer->slice_n + 1, sizeof(struct taken *));
         writer->slice[writer->slice_n++] = queue->head;
@@ -260,7 +292,7 @@ static void slice_pick(struct writer *writer)
     if (queue->head == NULL)
         queue->tail = &queue->head;
     if (writer->slice_n > 1)
-        qsort(writer->slice, writer->slice_n, sizeof(struct taken *), by_rid);
+        slice_sort(writer, first);
 }
 
 static void put_back(struct writer *writer, size_t from)
