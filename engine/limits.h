@@ -21,6 +21,7 @@
 #define FRESH_HOLD_MS       100   /* how long a new small job may wait in memory for its end */
 #define FRESH_SETTLE_MS     20    /* and what came back of it, for the rest */
 #define FRESH_CHANGE_JOBS   400   /* that have ended, and are then written without waiting for more */
+#define FRESH_CHANGE_ROWS   2500  /* rows for those that have not, besides a change's own */
 #define FRESH_JOBS_MAX      16384 /* such jobs in memory at once; more wait to be accepted */
 #define FRESH_BYTES_MAX     (64 * 1024 * 1024)    /* and their bytes */
 #define FRESH_FILE_MAX      (UINT64_C(256) << 20) /* the file in which they land */

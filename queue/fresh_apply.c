@@ -149,11 +149,12 @@ static bool pressed(const struct fresh *fresh)
     return atomic_load(&fresh->jobs) > FRESH_JOBS_MAX / 2 || atomic_load(&fresh->bytes) > FRESH_BYTES_MAX / 2;
 }
 
-/* It has waited for its end as long as it may, or what came back of it has. */
-static bool is_old(const struct store *store, const struct admit *admit, struct now now)
+/* It has waited for its end as long as it may, or what came back of it has. When the first one has, so have
+ * those that waited half as long: the fewer changes, the more jobs share a page and a sync. */
+static bool is_old(const struct admit *admit, struct now now, int64_t hold_ms)
 {
     const struct fresh_job *job = &admit->fresh;
-    return now.mono_ns - job->since_ns >= store->settings.hold_ms * NS_PER_MS ||
+    return now.mono_ns - job->since_ns >= hold_ms * NS_PER_MS ||
            (job->is_ready && now.mono_ns - job->ready_ns >= FRESH_SETTLE_MS * NS_PER_MS);
 }
 
@@ -200,8 +201,11 @@ void fresh_write(struct store *store, struct change *c)
     const struct admit *left = NULL;
     uint64_t wanted = atomic_load(&fresh->wanted_seq);
     bool all = atomic_load(&store->stopping) || pressed(fresh), ready = fresh->ready > 0;
+    int64_t hold_ms = store->settings.hold_ms;
+    if (fresh->first != NULL && c->now.mono_ns - fresh->first->fresh.since_ns >= hold_ms * NS_PER_MS)
+        hold_ms /= 2;
     for (struct admit *admit = fresh->first; admit != NULL && !change_spent(c); admit = admit->fresh.next) {
-        bool must = all || admit->fresh.seq <= wanted || is_old(store, admit, c->now);
+        bool must = all || admit->fresh.seq <= wanted || is_old(admit, c->now, hold_ms);
         if (must || admit->fresh.is_whole)
             apply(admit, c);
         else if (!ready)

@@ -119,15 +119,15 @@ static int wait_ms(int64_t until_ns)
     return ms <= 0 ? 0 : ms < 60 * MS_PER_S ? (int)ms : (int)(60 * MS_PER_S);
 }
 
-/* Until something arrives or the time has come. While settles linger, or fresh jobs are held, their inbox
- * does not wake the writer. */
+/* Until something arrives or the time has come. While settles linger, here or with their fresh jobs, or fresh
+ * jobs are held, their inbox does not wake the writer. */
 static void writer_wait(struct store *store, int64_t until_ns)
 {
     struct inbox *inboxes[3] = {store->writer_inbox};
     struct pollfd fds[3];
     bool sleep = true;
     nfds_t n = 1;
-    if (store->writer.settles.head == NULL)
+    if (store->writer.settles.head == NULL && store->fresh.ready == 0)
         inboxes[n++] = store->settle_inbox;
     if (store->fresh.first == NULL)
         inboxes[n++] = store->fresh.landed;
