@@ -1,6 +1,7 @@
 /* store.c - the store as a whole: opening and closing, its two threads, figures, and kept answers. */
 #include "queue/store_internal.h"
 
+#include "queue/migrate.h"
 #include "queue/ops.h"
 #include "queue/taker.h"
 #include "queue/writer.h"
@@ -30,7 +31,6 @@ static bool meta_load(struct store *store, struct err *err)
         return err_set(err, EINVAL,
                        "the queue in %s cannot be read: its meta row is damaged; restore it from a backup",
                        store->env.directory);
-    meta->schema = SCHEMA_VERSION;
     return true;
 }
 
@@ -68,8 +68,8 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
         store->writer_inbox = inbox_create(err);
         store->settle_inbox = store->writer_inbox ? inbox_create(err) : NULL;
         store->taker_inbox = store->settle_inbox ? inbox_create(err) : NULL;
-        if (store->taker_inbox != NULL && meta_load(store, err) && taker_init(store, err) &&
-            fresh_init(store, err)) {
+        if (store->taker_inbox != NULL && meta_load(store, err) && migrate(store, now, err) &&
+            taker_init(store, err) && fresh_init(store, err)) {
             figures_load(store);
             lane_names_init(&store->lane_names, store->writer.meta.next_lane);
             store->writer.next_sweep_ms = now.wall_ms;

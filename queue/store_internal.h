@@ -116,7 +116,7 @@ struct pick {
 };
 struct taker {
     MDB_txn *txn; /* reset between rounds */
-    MDB_cursor *ready, *due, *wake, *batches;
+    MDB_cursor *ready, *due, *wake, *batches, *deferred;
     struct take *takes, **takes_tail; /* asked for, in order */
     struct walk *walks;
     struct live_job *jobs, *hand;
@@ -129,8 +129,9 @@ struct taker {
     struct recheck *rechecks;
     int64_t next_recheck_ms;
     struct pick picks[LANE_TAKE_MAX];
-    struct buf joined; /* a recipient's parts */
-    bool blocked;      /* a take waits for memory of messages */
+    struct fates_row fates; /* read last, of this round */
+    struct buf joined;      /* a recipient's parts */
+    bool blocked;           /* a take waits for memory of messages */
 };
 
 /* Announces the lanes of a job that has become takeable: any thread. */

@@ -6,7 +6,17 @@
 #include "engine/dns/dns.h"
 #include "queue/store.h"
 
-enum { HANDOVER_LANE = 200, HANDOVER_LOOK, HANDOVER_STOP };
+enum {
+    HANDOVER_LANE = 200,
+    HANDOVER_LOOK,
+    HANDOVER_STOP,
+    HANDOVER_LOAN_OFFER, /* these six are loan.c's */
+    HANDOVER_LOAN_WANT,
+    HANDOVER_LOAN_BATCH,
+    HANDOVER_LOAN_BACK,
+    HANDOVER_LOAN_NEWS,
+    HANDOVER_LOAN_DROP,
+};
 
 /* HANDOVER_LANE: a lane whose site the receiver owns, with its domain's hosts (the reference goes along). */
 struct lane_handover {

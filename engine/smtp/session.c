@@ -17,7 +17,7 @@
 
 _Static_assert(offsetof(struct session, conn) == 0, "io's callbacks find the session by it");
 
-_Static_assert(sizeof(struct session) <= 2560, "ten thousand sessions wait at once: keep them small");
+_Static_assert(sizeof(struct session) <= 1792, "ten thousand sessions wait at once: keep them small");
 
 #define FROM(state) (1u << (state))
 
@@ -382,12 +382,14 @@ static struct session *session_new(const char *host)
     buf_init(&session->cipher, TLS_OUT_MAX);
     buf_init(&session->flying, TLS_OUT_MAX);
     session->conn.handlers = &io_handlers;
+    wire_narrow(session);
     return session;
 }
 
 static void session_destroy(struct session *session)
 {
     tls_free(session->tls);
+    wire_narrow(session);
     buf_free(&session->commands);
     buf_free(&session->cipher);
     buf_free(&session->flying);

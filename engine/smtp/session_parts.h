@@ -80,8 +80,10 @@ struct session {
     struct buf commands; /* to be written next, after the pieces of body in iov */
     struct buf cipher;   /* TLS: to be written next */
     struct buf flying;   /* in the send under way */
-    size_t iov_count;
-    struct iovec iov[SESSION_IOV_MAX];
+    size_t iov_count, iov_room;
+    struct iovec
+        *iov; /* to be written next or in the send under way: iov_kept, or allocated until it is done */
+    struct iovec iov_kept[SESSION_IOV_KEPT];
 
     struct verdict why;            /* of the end */
     char source[INET6_ADDRSTRLEN]; /* our address, to tell sources apart among the TLS sessions kept */
@@ -137,6 +139,9 @@ bool transfer_is_sending(const struct session *session); /* a body, its end not 
 int64_t transfer_timeout_ms(const struct session *session);
 
 /* ---- session_wire.c ---- */
+/* Room for so many pieces and the commands behind them, or for as many as there is memory. */
+void wire_widen(struct session *session, size_t pieces);
+void wire_narrow(struct session *session); /* gives that room back */
 /* Starts a send of what waits, unless one is under way. */
 void wire_flush(struct session *session);
 void wire_sent(struct session *session); /* that send is done */

@@ -20,7 +20,7 @@
 
 _Static_assert(COMMANDS_MAX >= 2 * COMMAND_MAX, "room for a command behind what makes us flush");
 _Static_assert(SEND_PIECE_MAX >= TLS_PIECE_MAX && TLS_PIECE_MAX > COMMANDS_MAX, "a piece and the commands");
-_Static_assert(SESSION_IOV_MAX >= 2, "a piece of body and the commands");
+_Static_assert(SESSION_IOV_KEPT >= 2, "a piece of body and the commands");
 
 void transfer_enter(struct session *session)
 {
@@ -296,10 +296,11 @@ static bool transfer_pull(struct session *session)
 static bool write_body(struct session *session, struct session_transaction *t)
 {
     size_t room = session->tls ? TLS_PIECE_MAX - COMMANDS_MAX : SEND_PIECE_MAX;
+    wire_widen(session, t->body_count - session->body_segment);
     while (session->body_segment < t->body_count) {
         struct iovec segment = t->body[session->body_segment];
         size_t left = segment.iov_len - session->body_offset;
-        if (left > 0 && (room == 0 || session->iov_count == SESSION_IOV_MAX - 1))
+        if (left > 0 && (room == 0 || session->iov_count == session->iov_room - 1))
             return false;
         size_t part = left < room ? left : room;
         if (part > 0) {

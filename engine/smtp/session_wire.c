@@ -9,6 +9,7 @@
 #include "engine/smtp/session_parts.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 _Static_assert(IO_BUFFER_BYTES <= TLS_FEED_MAX, "what io receives is fed whole");
 
@@ -41,8 +42,30 @@ static void wire_add_iov(struct session *session, struct buf *buf)
 {
     if (buf->len == 0)
         return;
-    assert(session->iov_count < SESSION_IOV_MAX);
+    assert(session->iov_count < session->iov_room);
     session->iov[session->iov_count++] = (struct iovec){buf->data, buf->len};
+}
+
+/* A message cut up by many variables in one send: a send costs some 10 us, however little it carries. */
+void wire_widen(struct session *session, size_t pieces)
+{
+    size_t room = pieces + 1 < SESSION_IOV_MAX ? pieces + 1 : SESSION_IOV_MAX;
+    if (session->iov_count > 0 || room <= session->iov_room)
+        return;
+    struct iovec *iov = malloc(room * sizeof *iov);
+    if (iov == NULL)
+        return;
+    wire_narrow(session);
+    session->iov = iov;
+    session->iov_room = room;
+}
+
+void wire_narrow(struct session *session)
+{
+    if (session->iov != session->iov_kept)
+        free(session->iov);
+    session->iov = session->iov_kept;
+    session->iov_room = SESSION_IOV_KEPT;
 }
 
 void wire_flush(struct session *session)
@@ -144,6 +167,8 @@ void wire_received(struct session *session, struct str data)
  * message, which is little beside encrypting it. */
 void wire_sent(struct session *session)
 {
+    assert(session->iov_count == 0);
+    wire_narrow(session);
     if (session->tls != NULL || session->commands.len > 0) {
         buf_free(&session->flying);
         return;

@@ -26,7 +26,7 @@ def test_scenarios_run(tmp_path):
     out = {kind: str(tmp_path / f"bench.{kind}") for kind in ("json", "svg")}
     run = bench("--recipients", "400", "--runs", "1", "--json", out["json"], "--svg", out["svg"],
                 "bulk-merged", "bulk-unmerged", "accept-jobs/held", "transactional/half-load", "restart", "slow",
-                "backlog/deferred")
+                "backlog/deferred", "large/bulk")
     assert run.returncode == 0, run.stdout + run.stderr
     with open(out["json"], encoding="utf-8") as f:
         whole = json.load(f)
@@ -36,7 +36,7 @@ def test_scenarios_run(tmp_path):
     assert set(figures) == {
         ("bulk-merged", ""), ("bulk-unmerged", ""), ("accept-jobs", "held"), ("restart", ""), ("slow", ""),
         ("transactional", "16-connections"), ("transactional", "half-load"), ("backlog", "empty"),
-        ("backlog", "deferred")}
+        ("backlog", "deferred"), ("large", "bulk")}
     merged = figures["bulk-merged", ""]
     assert merged["of_raw"]["median"] == pytest.approx(
         merged["delivered_a_second"]["median"] / merged["raw_a_second"]["median"])

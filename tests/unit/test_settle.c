@@ -108,12 +108,12 @@ static void test_giving_up(void **state)
     struct taken taken[2] = {{.next = NULL}, {.attempts = 9, .first_ms = WALL_MS - 7200 * MS_PER_S}};
     settle_verdict(&f->router, &taken[0], &why, &(struct settle_where){.path = f->path});
     assert_int_equal(taken[0].outcome, OUTCOME_DEFERRED);
-    assert_int_equal(f->path->deferred, 1);
+    assert_int_equal(f->path->figures.deferred, 1);
     settle_verdict(&f->router, &taken[1], &why, &(struct settle_where){.path = f->path});
     assert_int_equal(taken[1].outcome, OUTCOME_BOUNCED);
-    assert_int_equal(f->path->deferred, 1);
-    assert_int_equal(f->path->failed, 1);
-    assert_int_equal(f->router.failed, 1);
+    assert_int_equal(f->path->figures.deferred, 1);
+    assert_int_equal(f->path->figures.failed, 1);
+    assert_int_equal(f->router.figures.failed, 1);
     hand_over(f, taken, 2);
 }
 
