@@ -167,8 +167,12 @@ void fleet_destroy(struct fleet *fleet)
             continue;
         for (struct inbox_node *node = inbox_take(fleet->inboxes[i]), *next; node != NULL; node = next) {
             next = node->next;
-            if (node->kind == HANDOVER_LANE)
+            if (node->kind == HANDOVER_LANE) {
                 dns_mx_unref(((struct lane_handover *)(void *)node)->mx);
+                store_taken_free(((struct lane_handover *)(void *)node)->given);
+            }
+            if (node->kind == STORE_GIVEN)
+                store_taken_free(((struct store_given_msg *)(void *)node)->taken);
             if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
             else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)

@@ -17,12 +17,15 @@
     50000 /* outcomes that wait for a commit before no more bulk is handed out; twice: none */
 #define ADMIT_WINDOW_MAX    (4 * 1024 * 1024) /* bytes of recipients sorted and admitted together */
 #define ADMIT_WINDOW_RCPTS  20000
-#define ADMIT_IN_FLIGHT_MAX 4096  /* windows waiting for the writer over all uploads */
-#define FRESH_HOLD_MS       100   /* how long a new small job may wait in memory for its end */
-#define FRESH_SETTLE_MS     20    /* and what came back of it, for the rest */
-#define FRESH_CHANGE_JOBS   400   /* that have ended, and are then written without waiting for more */
-#define FRESH_CHANGE_ROWS   2500  /* rows for those that have not, besides a change's own */
-#define FRESH_JOBS_MAX      16384 /* such jobs in memory at once; more wait to be accepted */
+#define ADMIT_IN_FLIGHT_MAX 4096        /* windows waiting for the writer over all uploads */
+#define FRESH_HOLD_MS       100         /* how long a new small job may wait in memory for its end */
+#define FRESH_SETTLE_MS     20          /* and what came back of it, for the rest */
+#define FRESH_CHANGE_JOBS   400         /* that have ended, and are then written without waiting for more */
+#define FRESH_CHANGE_ROWS   2500        /* rows for those that have not, besides a change's own */
+#define GIVEN_MAX           512         /* recipients a worker may hold that were given to it unasked, */
+#define GIVEN_UNFREED_MAX   4096        /* and of all workers, those that are not durable yet included */
+#define GIVEN_CONTENT_MAX   (16 * 1024) /* of a message; a larger one is taken as all others are */
+#define FRESH_JOBS_MAX      16384       /* such jobs in memory at once; more wait to be accepted */
 #define FRESH_BYTES_MAX     (64 * 1024 * 1024)    /* and their bytes */
 #define FRESH_FILE_MAX      (UINT64_C(256) << 20) /* the file in which they land */
 #define FRESH_ROW_MAX       (2 * 1024 * 1024)     /* one of them, whole */

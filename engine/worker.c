@@ -111,6 +111,7 @@ static void worker_stop(struct worker *worker)
     for (struct path *path = router->paths; path != NULL; path = path->hh.next)
         for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
             pool_give_back(pool, NULL);
+    lane_return_given(router);
     worker_stop_sessions(router, false);
     loan_stop(router);
 }
@@ -122,7 +123,10 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     struct router *router = &worker->router;
     switch (node->kind) {
     case STORE_LANE_READY:
-        lane_announced(router, (struct store_lane_msg *)(void *)node, NULL);
+        lane_announced(router, (struct store_lane_msg *)(void *)node);
+        break;
+    case STORE_GIVEN:
+        lane_given(router, (struct store_given_msg *)(void *)node);
         break;
     case STORE_TAKEN:
         lane_filled(router, (struct store_taken_msg *)(void *)node);
@@ -130,11 +134,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case STORE_DROP_JOB:
         lane_drop_job(router, ((struct store_drop_msg *)(void *)node)->job);
         break;
-    case HANDOVER_LANE: {
-        struct lane_handover *handover = (struct lane_handover *)(void *)node;
-        lane_announced(router, &handover->lane, handover->mx);
+    case HANDOVER_LANE:
+        lane_handed_over(router, (struct lane_handover *)(void *)node);
         break;
-    }
     case HANDOVER_LOOK:
         look_answer((struct look *)(void *)node, router);
         return; /* freed by whoever lets go of it last */
@@ -217,6 +219,7 @@ void worker_destroy(struct worker *worker)
     if (worker == NULL)
         return;
     struct router *router = &worker->router;
+    lane_return_given(router);
     lane_free_all(router);
     settle_flush(router);
     loan_free_all(router);

@@ -7,6 +7,31 @@
 
 #include <stdlib.h>
 
+static bool is_whole(const struct admit *admit)
+{
+    return !admit->fresh.open && admit->fresh.settled_n == admit->count;
+}
+
+/* Ready: something came back, which must not wait long; whole: and nothing more can. */
+static void ready_count(struct fresh *fresh, struct admit *admit, struct now now)
+{
+    struct fresh_job *job = &admit->fresh;
+    if (!job->is_ready && fresh->ready++ == 0)
+        fresh->ready_ns = now.mono_ns;
+    if (!job->is_ready)
+        job->ready_ns = now.mono_ns;
+    fresh->whole += !job->is_whole && (job->open || is_whole(admit));
+    job->is_ready = true;
+    job->is_whole |= job->open || is_whole(admit);
+}
+
+static void ready_forget(struct fresh *fresh, struct admit *admit)
+{
+    fresh->ready -= admit->fresh.is_ready;
+    fresh->whole -= admit->fresh.is_whole;
+    admit->fresh.is_ready = admit->fresh.is_whole = false;
+}
+
 static void append(struct fresh *fresh, struct admit *admit)
 {
     admit->fresh.prev = fresh->last;
@@ -15,6 +40,10 @@ static void append(struct fresh *fresh, struct admit *admit)
     *(fresh->last ? &fresh->last->fresh.next : &fresh->first) = admit;
     fresh->last = admit;
     fresh->collected_seq = admit->fresh.seq;
+    /* One that is to wait for its time waits in the tables: here nobody would offer it then. */
+    admit->fresh.open = admit->row.not_before_ms > fresh->now.wall_ms;
+    if (admit->fresh.open)
+        ready_count(fresh, admit, fresh->now);
     HASH_ADD(fresh.hh, fresh->by_job, job, sizeof admit->job, admit);
 }
 
@@ -94,31 +123,6 @@ void fresh_recover(struct store *store)
 }
 
 /* ---- what comes back ---- */
-
-static bool is_whole(const struct admit *admit)
-{
-    return !admit->fresh.open && admit->fresh.settled_n == admit->count;
-}
-
-/* Ready: something came back, which must not wait long; whole: and nothing more can. */
-static void ready_count(struct fresh *fresh, struct admit *admit, struct now now)
-{
-    struct fresh_job *job = &admit->fresh;
-    if (!job->is_ready && fresh->ready++ == 0)
-        fresh->ready_ns = now.mono_ns;
-    if (!job->is_ready)
-        job->ready_ns = now.mono_ns;
-    fresh->whole += !job->is_whole && (job->open || is_whole(admit));
-    job->is_ready = true;
-    job->is_whole |= job->open || is_whole(admit);
-}
-
-static void ready_forget(struct fresh *fresh, struct admit *admit)
-{
-    fresh->ready -= admit->fresh.is_ready;
-    fresh->whole -= admit->fresh.is_whole;
-    admit->fresh.is_ready = admit->fresh.is_whole = false;
-}
 
 bool fresh_settle(struct store *store, struct taken *taken, struct now now)
 {

@@ -58,9 +58,10 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
     if (store->settings.workers == 0)
         store->settings.workers = 1;
     store->workers = calloc(store->settings.workers, sizeof(struct inbox *));
+    store->given = calloc(store->settings.workers, sizeof *store->given);
     pthread_mutex_init(&store->lock, NULL);
     writer_init(store);
-    if (store->workers == NULL) {
+    if (store->workers == NULL || store->given == NULL) {
         err_set(err, ENOMEM, "no memory to open the queue");
     } else if (env_open(&store->env, settings->directory, settings->max_size, settings->reserve, err)) {
         store->settings.directory = store->env.directory;
@@ -102,6 +103,7 @@ void store_close(struct store *store)
     inbox_destroy(store->taker_inbox);
     pthread_mutex_destroy(&store->lock);
     free(store->workers);
+    free(store->given);
     free(store);
 }
 
@@ -109,6 +111,13 @@ void store_attach_worker(struct store *store, unsigned worker, struct inbox *inb
 {
     QUEUE_ASSERT(worker < store->settings.workers);
     store->workers[worker] = inbox;
+}
+
+void store_lane_at(struct store *store, uint32_t lane, unsigned worker)
+{
+    if (worker < UINT8_MAX)
+        atomic_store_explicit(&store->lane_worker[lane % LANE_HINTS], (uint8_t)(worker + 1),
+                              memory_order_relaxed);
 }
 
 /* ---- threads ---- */
@@ -275,7 +284,8 @@ bool store_key_find(struct store *store, const uint8_t key_hash[32], struct now 
     uint8_t key[KEY_KEYS];
     struct str row;
     struct key_row found;
-    if (fresh_key_find(store, key_hash, digest, answer)) /* first: what it no longer has, the tables have */
+    if (fresh_key_find(store, key_hash, now, digest,
+                       answer)) /* first: what it no longer has, the tables have */
         return true;
     MDB_txn *txn = env_read(&store->env);
     key_keys(key_hash, 0, key);

@@ -359,8 +359,8 @@ int64_t store_write_step(struct store *store, struct now now)
 int64_t writer_step(struct store *store, struct now now)
 {
     struct writer *writer = &store->writer;
-    collect(store, now);
     store->fresh.now = now;
+    collect(store, now);
     if (writer->admits != NULL || writer->full ||
         (store->fresh.first != NULL && !atomic_load(&store->undone)))
         space_check(store, now);

@@ -23,6 +23,8 @@ struct lane_handover {
     struct inbox_node node;
     struct dns_mx *mx;
     struct store_lane_msg lane;
+    bool announced;      /* the store has more of it */
+    struct taken *given; /* and what came unasked of it */
 };
 
 #endif

@@ -2,6 +2,7 @@
 #include "engine/route/lane.h"
 
 #include "engine/route/flow.h"
+#include "engine/route/handover.h"
 #include "engine/route/lane_route.h"
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
@@ -22,25 +23,46 @@ static struct lane *lane_find(struct router *router, uint32_t id)
     return lane;
 }
 
-static struct lane *lane_create(struct router *router, const struct store_lane_msg *msg)
+struct lane_name {
+    uint32_t id;
+    enum job_class class_;
+    struct str tenant, pool, domain;
+};
+
+static void lane_wake(struct lane *lane)
 {
-    size_t n = strlen(msg->domain) + 1;
-    struct lane *lane = calloc(1, sizeof *lane + n);
+    if (!lane->resting)
+        return;
+    lane->resting = false;
+    lane->router->resting_count--;
+    TAILQ_REMOVE(&lane->router->resting, lane, rest);
+}
+
+/* The lane of that name, made if need be: idle, then, until it is announced. NULL: no memory. */
+static struct lane *lane_get(struct router *router, const struct lane_name *name)
+{
+    struct lane *lane = lane_find(router, name->id);
+    if (lane != NULL) {
+        lane_wake(lane);
+        return lane;
+    }
+    lane = calloc(1, sizeof *lane + name->domain.n + 1);
     if (lane == NULL)
         return NULL;
     lane->router = router;
-    lane->id = msg->lane;
-    lane->class_ = msg->class_;
+    lane->id = name->id;
+    lane->class_ = name->class_;
+    lane->idle = true;
     lane->want = WANT_FIRST;
-    lane->tenant = config_tenant_of(router->config, str_of(msg->tenant));
+    lane->tenant = config_tenant_of(router->config, name->tenant);
     if (lane->tenant->max_rate.count > 0)
         lane->limit = &router->tenant_limits[lane->tenant - router->config->tenants];
-    lane->sources = config_pool_of(router->config, str_of(msg->pool));
+    lane->sources = config_pool_of(router->config, name->pool);
     if (lane->sources == NULL)
         lane->sources = &router->config->pools[lane->tenant->pool_index];
-    memcpy(lane->tenant_name, msg->tenant, sizeof lane->tenant_name);
-    memcpy(lane->pool_name, msg->pool, sizeof lane->pool_name);
-    memcpy(lane->domain, msg->domain, n);
+    memcpy(lane->tenant_name, name->tenant.p, name->tenant.n); /* both at most NAME_MAX_BYTES */
+    memcpy(lane->pool_name, name->pool.p, name->pool.n);
+    memcpy(lane->domain, name->domain.p, name->domain.n);
     HASH_ADD(hh, router->lanes, id, sizeof lane->id, lane);
     return lane;
 }
@@ -95,15 +117,6 @@ void lane_leave_line(struct lane *lane)
     lane->line = NULL;
 }
 
-static void lane_wake(struct lane *lane)
-{
-    if (!lane->resting)
-        return;
-    lane->resting = false;
-    lane->router->resting_count--;
-    TAILQ_REMOVE(&lane->router->resting, lane, rest);
-}
-
 static void lane_free(struct lane *lane)
 {
     struct router *router = lane->router;
@@ -122,7 +135,7 @@ static void lane_free(struct lane *lane)
 
 static bool lane_is_over(const struct lane *lane)
 {
-    return lane->idle && !lane->taking && lane->buffered == 0 && lane->in_flight == 0;
+    return lane->idle && !lane->taking && lane->buffered == 0 && lane->in_flight == 0 && lane->given == NULL;
 }
 
 void lane_check(struct lane *lane)
@@ -433,6 +446,19 @@ static void strand_drop_job(struct strand *strand, uint64_t job)
     }
 }
 
+static void given_drop_job(struct lane *lane, uint64_t job)
+{
+    for (struct taken **at = &lane->given, *taken; (taken = *at) != NULL;) {
+        if (taken->job->id != job) {
+            at = &taken->next;
+            continue;
+        }
+        *at = taken->next;
+        settle_release(lane->router, taken);
+        lane_check(lane);
+    }
+}
+
 void lane_drop_job(struct router *router, uint64_t job)
 {
     struct lane *lane, *next;
@@ -440,6 +466,7 @@ void lane_drop_job(struct router *router, uint64_t job)
     {
         for (unsigned i = 0; i < lane->strand_count; i++)
             strand_drop_job(&lane->strands[i], job);
+        given_drop_job(lane, job);
         lane_want(lane); /* other jobs' recipients have room now */
     }
     for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
@@ -453,27 +480,126 @@ void lane_drop_job(struct router *router, uint64_t job)
 
 /* ---- coming and going ---- */
 
-void lane_announced(struct router *router, const struct store_lane_msg *msg, struct dns_mx *mx)
+static void lane_release(struct router *router, struct taken *list)
 {
-    struct lane *lane = lane_find(router, msg->lane);
-    if (lane == NULL)
-        lane = lane_create(router, msg);
-    if (lane == NULL) { /* no memory: the store announces it again when more comes, or at the next start */
-        if (mx)
-            dns_mx_unref(mx);
-        return;
+    for (struct taken *next; list != NULL; list = next) {
+        next = list->next;
+        settle_release(router, list);
     }
-    lane_wake(lane);
+}
+
+static struct lane *lane_get_named(struct router *router, const struct store_lane_msg *msg)
+{
+    const struct lane_name name = {msg->lane, msg->class_, str_of(msg->tenant), str_of(msg->pool),
+                                   str_of(msg->domain)};
+    return lane_get(router, &name);
+}
+
+static void lane_renew(struct lane *lane)
+{
     lane->idle = false;
     lane->renewed = lane->taking;
-    if (mx == NULL && lane->handed != NULL && lane->fresh_until_ns > router->now.mono_ns)
-        lane_hand_over(lane, lane->handed_to, dns_mx_ref(lane->handed));
-    else if (mx != NULL)
-        lane_route(lane, mx, config_route_of(router->config, str_of(lane->domain)));
-    else if (lane->state == LANE_RESOLVING && !lane->asking) /* new, or handed over before */
+}
+
+/* New, or handed over before: it has to be resolved. */
+static bool lane_is_nowhere(const struct lane *lane)
+{
+    return lane->state == LANE_RESOLVING && !lane->asking;
+}
+
+/* To where it went before, or by asking. */
+static void lane_find_way(struct lane *lane)
+{
+    if (lane->handed == NULL || lane->fresh_until_ns <= lane->router->now.mono_ns) {
         lane_resolve(lane);
+        return;
+    }
+    lane_hand_over(lane, lane->handed_to, dns_mx_ref(lane->handed));
+    lane_place_given(lane); /* there was no memory to tell */
+}
+
+void lane_announced(struct router *router, const struct store_lane_msg *msg)
+{
+    struct lane *lane = lane_get_named(router, msg);
+    if (lane == NULL) /* no memory: the store announces it again when more comes, or at the next start */
+        return;
+    lane_renew(lane);
+    if (lane_is_nowhere(lane))
+        lane_find_way(lane);
     else
         lane_want(lane);
+}
+
+static void lane_give(struct lane *lane, struct taken *list)
+{
+    for (struct taken *next; list != NULL; list = next) {
+        next = list->next;
+        list->worker = NULL;
+        list->next = lane->given;
+        lane->given = list;
+    }
+}
+
+void lane_handed_over(struct router *router, struct lane_handover *handover)
+{
+    struct lane *lane = lane_get_named(router, &handover->lane);
+    for (const struct taken *taken = handover->given; taken != NULL; taken = taken->next)
+        router->taken++;
+    if (lane == NULL) {
+        lane_release(router, handover->given);
+        dns_mx_unref(handover->mx);
+        return;
+    }
+    if (handover->announced)
+        lane_renew(lane);
+    lane_give(lane, handover->given);
+    lane_route(lane, handover->mx, config_route_of(router->config, str_of(lane->domain)));
+    lane_check(lane);
+}
+
+void lane_place_given(struct lane *lane)
+{
+    struct taken *list = lane->given;
+    lane->given = NULL;
+    for (struct taken *next; list != NULL; list = next) {
+        next = list->next;
+        if (lane->state == LANE_HELD && lane->sampled)
+            settle_release(lane->router, list); /* waits there */
+        else
+            lane_place(lane, list, false);
+    }
+    lane->sampled |= lane->state == LANE_HELD;
+}
+
+void lane_given(struct router *router, const struct store_given_msg *msg)
+{
+    const struct store_job *job = msg->taken->job;
+    const struct lane_name name = {msg->lane, job->class_, job->tenant, job->pool, msg->domain};
+    struct lane *lane = lane_get(router, &name);
+    router->taken++;
+    if (lane == NULL || router->stopping) {
+        settle_release(router, msg->taken);
+        if (lane != NULL)
+            lane_check(lane);
+        return;
+    }
+    lane_give(lane, msg->taken);
+    if (lane_is_nowhere(lane)) {
+        lane_find_way(lane);
+    } else if (lane->state != LANE_RESOLVING) {
+        lane_refresh(lane);
+        lane_place_given(lane);
+    }
+    lane_check(lane);
+}
+
+void lane_return_given(struct router *router)
+{
+    for (struct lane *lane = router->lanes; lane != NULL; lane = lane->hh.next) {
+        lane_release(router, lane->given);
+        lane->given = NULL;
+        lane_check(lane);
+    }
 }
 
 void lane_free_all(struct router *router)

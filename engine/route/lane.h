@@ -10,8 +10,17 @@
 
 #include "engine/route/model.h"
 
-/* STORE_LANE_READY, at the home worker, or handed over with mx (whose reference it takes). */
-void lane_announced(struct router *router, const struct store_lane_msg *msg, struct dns_mx *mx);
+/* STORE_LANE_READY, at the worker that had it last or its domain hashes to. */
+void lane_announced(struct router *router, const struct store_lane_msg *msg);
+/* HANDOVER_LANE: takes what comes with it. */
+struct lane_handover;
+void lane_handed_over(struct router *router, struct lane_handover *handover);
+/* STORE_GIVEN. */
+void lane_given(struct router *router, const struct store_given_msg *msg);
+/* What came unasked, into its strands, or to where its state sends it. */
+void lane_place_given(struct lane *lane);
+/* Gives back what came unasked and has no strand yet. */
+void lane_return_given(struct router *router);
 /* STORE_TAKEN. */
 void lane_filled(struct router *router, struct store_taken_msg *msg);
 /* A lane that takes from another worker, for the pool that was lent (loan->shadow). NULL: no memory. */

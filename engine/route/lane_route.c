@@ -104,6 +104,11 @@ void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx)
     memcpy(handover->lane.tenant, lane->tenant_name, sizeof handover->lane.tenant);
     memcpy(handover->lane.pool, lane->pool_name, sizeof handover->lane.pool);
     snprintf(handover->lane.domain, sizeof handover->lane.domain, "%s", lane->domain);
+    handover->announced = !lane->idle;
+    handover->given = lane->given;
+    for (const struct taken *taken = lane->given; taken != NULL; taken = taken->next)
+        lane->router->taken--;
+    lane->given = NULL;
     inbox_post(lane->router->inboxes[worker], &handover->node);
     lane->idle = true; /* for this worker */
     lane_check(lane);
@@ -176,17 +181,21 @@ void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route 
     if (owner != router->index) {
         lane->state = LANE_RESOLVING;
         lane_hand_over(lane, owner, mx);
+        lane_place_given(lane); /* there was no memory to tell */
         return;
     }
     if (!lane_join_pools(lane, mx, site, settings, route ? route->port : settings->port)) {
         dns_mx_unref(mx);
         lane_hold(lane, STATUS(4, 3, 0), "no memory to route it");
+        lane_place_given(lane);
         return;
     }
     dns_mx_unref(mx);
     lane->state = LANE_ROUTED;
     dns_mx_unref(lane->handed); /* it came back: the site's name has changed */
     lane->handed = NULL;
+    store_lane_at(router->store, lane->id, router->index);
+    lane_place_given(lane);
     lane_want(lane);
 }
 
@@ -217,7 +226,10 @@ static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
         break;
     }
     dns_mx_unref(mx);
+    if (lane->state != LANE_ROUTED)
+        lane_place_given(lane);
     lane_want(lane);
+    lane_check(lane);
 }
 
 /* The host that a route names, in place of an answer; it never runs out. NULL: no memory. */
@@ -240,9 +252,10 @@ void lane_resolve(struct lane *lane)
         lane->state = LANE_RESOLVING;
     if (route != NULL) {
         struct dns_mx *mx = lane_route_hosts(route);
-        if (mx == NULL)
+        if (mx == NULL) {
             lane_hold(lane, STATUS(4, 3, 0), "no memory to route it");
-        else
+            lane_place_given(lane);
+        } else
             lane_route(lane, mx, route);
         return;
     }

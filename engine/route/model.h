@@ -84,6 +84,7 @@ struct lane {
     struct dns_mx *mx;
     struct verdict *doom;
     struct wheel_timer timer;
+    struct taken *given; /* came unasked while it was being resolved */
     int64_t hold_until_ns;
     int64_t fresh_until_ns; /* the MX answer serves until then */
     struct lane_line *line; /* the list in which it waits for room in memory; NULL: in none */
