@@ -1,10 +1,11 @@
 /* fates.h - what was last heard of those who are deferred, many in one row; and sets of slots.
  *
- * A receiver that puts off one recipient of a batch mostly puts off its neighbours too, in the same words. So a
- * row of T_DEFERRED holds several recipients of a batch, strings that repeat once and numbers as differences:
- * some 15 bytes a recipient instead of 130, and a commit touches few pages. Its key names the highest slot it
- * may hold: the row of a slot is the first one at or behind it. T_DUE and T_BY_STATUS name the recipients of a
- * batch that share a key by a set of slots. A row of FATES_ROW_MAX bytes or less lies within its leaf page.
+ * A receiver that puts off one recipient of a batch mostly puts off its neighbours too, in the same words.
+ * So a row of T_DEFERRED holds several recipients of a batch, strings that repeat once and numbers as
+ * differences: some 15 bytes a recipient instead of 130, and a commit touches few pages. Its key names the
+ * highest slot it may hold: the row of a slot is the first one at or behind it. T_DUE and T_BY_STATUS name
+ * the recipients of a batch that share a key by a set of slots. A row of FATES_ROW_MAX bytes or less lies
+ * within its leaf page.
  *
  * Rows of schema 2 held one recipient each (a fate behind the recipient's own key) and are read as such.
  * Any thread. */

@@ -1,7 +1,7 @@
 /* query_deferred.c - who waits for a retry, by enhanced status; and who waits with one address.
  *
- * The index (status, lane, batch) is walked by jumps: over statuses that the pattern excludes, over lanes that
- * are of another tenant or domain, to the job that is asked for. A jump costs as much as a row. */
+ * The index (status, lane, batch) is walked by jumps: over statuses that the pattern excludes, over lanes
+ * that are of another tenant or domain, to the job that is asked for. A jump costs as much as a row. */
 #include "queue/query.h"
 #include "queue/read.h"
 

@@ -261,8 +261,8 @@ static void turn(struct taken **list, size_t n)
     }
 }
 
-/* In order, but beginning with the batch of who came first: what a change has no time for are those before it,
- * whose turn comes next. */
+/* In order, but beginning with the batch of who came first: what a change has no time for are those before
+ * it, whose turn comes next. */
 static void slice_sort(struct writer *writer, const struct taken *first)
 {
     struct rid head = {first->rid.job, first->rid.batch, 0};
@@ -275,8 +275,8 @@ static void slice_sort(struct writer *writer, const struct taken *first)
     turn(writer->slice, n);
 }
 
-/* Takes more from the queue than a change holds at worst: neighbours share rows, and it ends by its rows or by
- * time. */
+/* Takes more from the queue than a change holds at worst: neighbours share rows, and it ends by its rows or
+ * by time. */
 static void slice_pick(struct writer *writer)
 {
     struct settle_queue *queue = &writer->settles;

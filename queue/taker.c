@@ -147,8 +147,8 @@ static void collect(struct store *store)
     }
 }
 
-/* Workers can be faster than commits, and what they settle is in memory until it is written: so that it does
- * not grow, requests wait. Transactional lanes may go on for a while, for they are not what fills the queue. */
+/* Workers can be faster than commits, and what they settle is in memory until it is written: so that it
+ * does not grow, requests wait. Transactional lanes may go on for a while, for they are not what fills it. */
 static bool held_back(struct store *store, const struct take *take, uint64_t backlog)
 {
     uint8_t key[KEY_LANE];
