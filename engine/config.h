@@ -73,6 +73,9 @@ struct config_pool {
     size_t source_count;
 };
 
+/* Whether workers lend sessions of one site to others: when it pays, whenever a site has a backlog, never. */
+enum config_lending { CONFIG_LENDING_AUTO, CONFIG_LENDING_ALWAYS, CONFIG_LENDING_NEVER };
+
 enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_MAY };
 
 /* What holds on a path: one source to one site. */
@@ -113,6 +116,7 @@ struct config {
     const char *hostname;
     const char *state_directory;
     unsigned workers; /* 0: one a core */
+    enum config_lending lending;
     int64_t stop_timeout_ms;
     struct config_jobs jobs;
     struct config_control control;

@@ -179,6 +179,9 @@ static const struct option top_options[] = {
      BETWEEN(1, 3000), .help = "Where the queue is kept."},
     {"workers", KIND_NUMBER, AT(config, workers), .preset = "0", BETWEEN(0, 256),
      .help = "Threads that deliver; 0: one a core."},
+    {"lending", KIND_LENDING, AT(config, lending), .preset = "auto",
+     .help = "Sessions of one site are lent to other threads: \"auto\": when its own is saturated and others "
+             "have time; \"always\": whenever it has a backlog; \"never\"."},
     {"stop_timeout", KIND_DURATION, AT(config, stop_timeout_ms), .preset = "30s", BETWEEN(0, HOUR),
      .help = "How long messages under way may take to finish when the daemon is stopped."},
     {"jobs", KIND_GROUP, AT(config, jobs), .section = &jobs_section, .help = "The job API for platforms."},

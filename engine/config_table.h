@@ -28,6 +28,7 @@ enum option_kind {
     KIND_SIZE,     /* uint64_t: bytes */
     KIND_RATE,     /* struct rate */
     KIND_TLS,      /* enum config_tls */
+    KIND_LENDING,  /* enum config_lending */
     KIND_STATUS,   /* struct status_pattern */
     KIND_SCHEDULE, /* count and delays_ms of struct retry_rule; the offset is that of count */
     KIND_WEIGHTS,  /* struct config_pool's sources: name to weight */

@@ -36,6 +36,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_SIZE] = "a size such as 64k, 10M or 100G",
         [KIND_RATE] = "a rate such as 5/s, 100/min or 1000/h, or none",
         [KIND_TLS] = "none or may",
+        [KIND_LENDING] = "auto, always or never",
         [KIND_STATUS] = "an enhanced status of class 4 such as 4.2.2, 4.2.* or 4",
         [KIND_SCHEDULE] = "a list of durations such as [30m, 2h, 6h]",
         [KIND_WEIGHTS] = "a map of sources and weights such as {a: 3, b: 1}",
@@ -66,6 +67,8 @@ size_t value_size(enum option_kind kind)
         return sizeof(struct rate);
     case KIND_TLS:
         return sizeof(enum config_tls);
+    case KIND_LENDING:
+        return sizeof(enum config_lending);
     default:
         return sizeof(const char *);
     }
@@ -261,6 +264,19 @@ static bool parse_mode(struct str text, unsigned *mode, struct value_error *erro
     return (good && *mode <= 0777) || wrong(error, "%s", value_kind_text(KIND_MODE));
 }
 
+static const char *const lending_words[] = {
+    [CONFIG_LENDING_AUTO] = "auto", [CONFIG_LENDING_ALWAYS] = "always", [CONFIG_LENDING_NEVER] = "never"};
+
+static bool parse_lending(struct str text, enum config_lending *lending, struct value_error *error)
+{
+    for (unsigned i = 0; i < sizeof lending_words / sizeof *lending_words; i++)
+        if (str_eq(text, str_of(lending_words[i]))) {
+            *lending = (enum config_lending)i;
+            return true;
+        }
+    return wrong(error, "%s", value_kind_text(KIND_LENDING));
+}
+
 static bool parse_tls(struct str text, enum config_tls *tls, struct value_error *error)
 {
     if (str_eq(text, STR("none")) || str_eq(text, STR("may"))) {
@@ -337,6 +353,8 @@ bool value_parse(struct config *config, const struct option *option, struct str 
         return rate_parse(text, to) || wrong(error, "%s", value_kind_text(KIND_RATE));
     case KIND_TLS:
         return parse_tls(text, to, error);
+    case KIND_LENDING:
+        return parse_lending(text, to, error);
     case KIND_STATUS:
         return parse_status(text, to, error);
     default:
@@ -386,6 +404,9 @@ void value_format(const struct option *option, const void *from, struct buf *out
     case KIND_RATE:
         rate_format(*(const struct rate *)from, text);
         break;
+    case KIND_LENDING:
+        buf_add_z(out, lending_words[*(const enum config_lending *)from]);
+        return;
     case KIND_TLS:
         buf_add_z(out, *(const enum config_tls *)from == CONFIG_TLS_MAY ? "may" : "none");
         return;

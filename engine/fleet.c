@@ -3,6 +3,7 @@
 
 #include "engine/base/log.h"
 #include "engine/route/handover.h"
+#include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/shipment.h"
 #include "engine/worker.h"
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -29,9 +31,10 @@ struct fleet {
     struct store *store;
     const struct config *config;
     struct retry_table *retry;
-    struct shared_limit *tenant_limits;
+    struct limit *tenant_limits;
     unsigned count, sessions_max;
     _Atomic unsigned sessions_all;
+    struct lend_word *lend_words;
     struct inbox **inboxes;
     struct member *members;
 };
@@ -65,6 +68,7 @@ static void *member_run(void *arg)
         .inboxes = fleet->inboxes,
         .sessions_max = fleet->sessions_max,
         .sessions_all = &fleet->sessions_all,
+        .lend_words = fleet->lend_words,
         .seed = prng_seed(),
     };
     struct worker *worker = worker_create(&settings, clock_now(), &member->err);
@@ -88,6 +92,9 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
     if (failed != 0)
         return err_set(err, failed, "cannot start a worker thread: %s", strerror(failed));
     member->started = true;
+    char name[20]; /* as top and perf show it */
+    snprintf(name, sizeof name, "worker %u", index);
+    pthread_setname_np(member->thread, name);
     while (sem_wait(&member->up) != 0) /* bounded: creating a ring either works or fails */
         continue;
     if (member->worker == NULL) {
@@ -102,6 +109,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
+        (fleet->lend_words = calloc(workers, sizeof *fleet->lend_words)) == NULL ||
         (fleet->tenant_limits = calloc(config->tenant_count, sizeof *fleet->tenant_limits)) == NULL ||
         (fleet->retry = retry_table_create(config->retry, config->retry_count)) == NULL) {
         err_set(err, ENOMEM, "no memory for the workers");
@@ -112,8 +120,8 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
     fleet->config = config;
     fleet->count = workers;
     for (size_t i = 0; i < config->tenant_count; i++)
-        shared_limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
-                         config->tenants[i].max_rate.per_ms);
+        limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
+                  config->tenants[i].max_rate.per_ms);
     fleet->sessions_max = fleet_sessions_max();
     store_set_job_closer(store, shipment_close_template);
     for (unsigned i = 0; i < workers; i++) {
@@ -159,10 +167,16 @@ void fleet_destroy(struct fleet *fleet)
             continue;
         for (struct inbox_node *node = inbox_take(fleet->inboxes[i]), *next; node != NULL; node = next) {
             next = node->next;
-            if (node->kind == HANDOVER_LANE)
+            if (node->kind == HANDOVER_LANE) {
                 dns_mx_unref(((struct lane_handover *)(void *)node)->mx);
+                store_taken_free(((struct lane_handover *)(void *)node)->given);
+            }
+            if (node->kind == STORE_GIVEN)
+                store_taken_free(((struct store_given_msg *)(void *)node)->taken);
             if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
+            else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)
+                loan_drop_message(node);
             else
                 free(node);
         }
@@ -170,6 +184,7 @@ void fleet_destroy(struct fleet *fleet)
     }
     retry_table_destroy(fleet->retry);
     free(fleet->tenant_limits);
+    free(fleet->lend_words);
     free(fleet->inboxes);
     free(fleet->members);
     free(fleet);

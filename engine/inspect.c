@@ -4,9 +4,11 @@
 
 #include "engine/fleet.h"
 #include "engine/route/lane.h"
+#include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
+#include "engine/route/shipment.h"
 #include "engine/worker.h"
 
 #include <stdio.h>
@@ -63,11 +65,12 @@ static void paths_fill(const struct path *path, struct path_info *info)
         .connections = path->connections,
         .connecting = path->connecting,
         .idle = path->idle,
-        .window = (unsigned)path->window,
-        .max_connections = path->settings->max_connections,
-        .delivered = path->delivered,
-        .deferred = path->deferred,
-        .failed = path->failed,
+        .window = path->borrowed ? 0 : ledger_window(path->ledger), /* the owner has them for all */
+        .max_connections = path->borrowed ? 0 : path->settings->max_connections,
+        .lent = path->lent,
+        .delivered = path->figures.delivered,
+        .deferred = path->figures.deferred,
+        .failed = path->figures.failed,
         .rate_1m = path_rate_1m(path),
     };
     snprintf(info->site, sizeof info->site, "%s", path_site(path));
@@ -75,7 +78,8 @@ static void paths_fill(const struct path *path, struct path_info *info)
     snprintf(info->reason, sizeof info->reason, "%s", path->reason);
     for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
         info->buffered += (unsigned)pool->backlog;
-        info->lanes += pool->strand_count;
+        for (const struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
+            info->lanes += strand->lane->resting || strand->lane->loan ? 0 : 1;
         info->in_flight += pool->in_flight;
     }
     paths_fill_holds(path, info);
@@ -114,9 +118,7 @@ static bool paths_merge(struct path_list *out, const struct paths_look *paths)
 void inspect_paths(struct fleet *fleet, const char *site, struct path_list *out)
 {
     *out = (struct path_list){.complete = true};
-    unsigned first = site ? fleet_home(fleet, str_of(site)) : 0;
-    unsigned last = site ? first : fleet_size(fleet) - 1;
-    for (unsigned i = first; i <= last; i++) {
+    for (unsigned i = 0; i < fleet_size(fleet); i++) { /* a site's sessions may be lent to any */
         struct paths_look *paths =
             (struct paths_look *)(void *)look_create(sizeof *paths, paths_run, paths_drop);
         if (paths == NULL) {
@@ -147,9 +149,8 @@ static struct path_answer strand_check(const struct strand *strand)
     struct path_answer answer = path_check(pool->path, PATH_SEND);
     if (answer.yes && pool->hold_until_ns > now_ns)
         return (struct path_answer){false, "unreachable", pool->hold_until_ns};
-    if (answer.yes && strand->lane->limit && shared_limit_when_ns(strand->lane->limit, now_ns) > now_ns)
-        return (struct path_answer){false, "tenant_max_rate",
-                                    shared_limit_when_ns(strand->lane->limit, now_ns)};
+    if (answer.yes && strand->lane->limit && limit_when_ns(strand->lane->limit, now_ns) > now_ns)
+        return (struct path_answer){false, "tenant_max_rate", limit_when_ns(strand->lane->limit, now_ns)};
     return answer.yes && pool->waiting ? path_check(pool->path, PATH_CONNECT) : answer;
 }
 
@@ -175,17 +176,36 @@ static void lane_why_path(const struct lane *lane, struct lane_why *why)
     snprintf(why->reason, sizeof why->reason, "%s", path->reason);
 }
 
+/* What the lane's own worker has handed to this one. */
+static void lane_run_borrowed(const struct router *router, uint32_t lane, struct lane_why *why)
+{
+    for (const struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
+        unsigned buffered = 0, in_flight = shipment_count_lane(loan->shadow, lane);
+        for (const struct taken *taken = loan->lane ? loan->lane->strands[0].head : NULL; taken != NULL;
+             taken = taken->next)
+            buffered += taken->lane == lane;
+        if (buffered + in_flight == 0)
+            continue;
+        why->known = true;
+        why->buffered += buffered;
+        why->in_flight += in_flight;
+        snprintf(why->site, sizeof why->site, "%s", loan->site);
+        snprintf(why->source, sizeof why->source, "%s", loan->shadow->path->source->name);
+    }
+}
+
 static void lane_run(struct look *look, struct router *router)
 {
     struct lane_look *question = (struct lane_look *)(void *)look;
     struct lane_why *why = &question->why;
     struct lane *lane;
     HASH_FIND(hh, router->lanes, &question->lane, sizeof question->lane, lane);
-    if (lane == NULL)
+    lane_run_borrowed(router, question->lane, why);
+    if (lane == NULL || lane->resting)
         return;
     why->known = true;
-    why->buffered = lane->buffered;
-    why->in_flight = lane->in_flight;
+    why->buffered += lane->buffered;
+    why->in_flight += lane->in_flight;
     why->resolving = lane->state == LANE_RESOLVING;
     if (lane->state == LANE_HELD || lane->state == LANE_RESOLVING)
         snprintf(why->limit, sizeof why->limit, "dns");
@@ -202,7 +222,9 @@ static void lane_run(struct look *look, struct router *router)
 void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct lane_why *why)
 {
     *why = (struct lane_why){0};
-    /* The home worker knows it unless it was handed over; then any other may. */
+    /* The home worker knows it unless it was handed over; then another does, and others may have borrowed of
+     * it. */
+    unsigned buffered = 0, in_flight = 0;
     unsigned home = fleet_home(fleet, str_of(domain));
     for (unsigned i = 0; i < fleet_size(fleet); i++) {
         unsigned worker = (home + i) % fleet_size(fleet);
@@ -212,11 +234,17 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
             return;
         question->lane = lane;
         look_post(&question->look, fleet_inbox(fleet, worker));
-        if (look_wait(&question->look, INSPECT_WAIT_MS) && question->why.known &&
-            (!why->known || question->why.site[0]))
-            *why = question->why;
+        if (look_wait(&question->look, INSPECT_WAIT_MS) && question->why.known) {
+            buffered += question->why.buffered;
+            in_flight += question->why.in_flight;
+            bool says_more = question->why.site[0] && (!why->site[0] || question->why.limit[0]);
+            if (!why->known || says_more)
+                *why = question->why;
+        }
         look_let_go(&question->look);
     }
+    why->buffered = buffered;
+    why->in_flight = in_flight;
 }
 
 /* ---- figures ---- */

@@ -20,7 +20,8 @@ struct path_info {
     char site[DOMAIN_MAX + 1], source[NAME_MAX_BYTES + 1];
     unsigned worker;
     unsigned connections, connecting, idle; /* now */
-    unsigned window, max_connections;       /* what feedback allows, what is configured */
+    unsigned window, max_connections;       /* what feedback allows, what is configured; 0: borrowed */
+    unsigned lent;                          /* sessions lent to other workers */
     unsigned lanes, buffered, in_flight;    /* recipients in memory; of them in a transaction */
     uint64_t delivered, deferred, failed;   /* since the start */
     uint64_t rate_1m;                       /* delivered in the last minute */

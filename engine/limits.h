@@ -8,18 +8,24 @@
 #include <stdint.h>
 
 /* Storage (queue/): see "No value exceeds 4,000 bytes" in queue/schema.h. */
-#define VALUE_MAX           4000              /* bytes in one LMDB value: one overflow page at most */
-#define BATCH_SLOTS_MAX     256               /* recipients in one batch */
-#define TXN_ROWS_MAX        5000              /* rows touched by one write transaction */
-#define TXN_WORK_MAX_MS     20                /* and the time spent in it before the commit */
-#define COMMIT_LINGER_MS    10                /* how long settles may wait for company; admits never wait */
+#define VALUE_MAX        4000 /* bytes in one LMDB value: one overflow page at most */
+#define BATCH_SLOTS_MAX  256  /* recipients in one batch */
+#define TXN_ROWS_MAX     5000 /* rows touched by one write transaction */
+#define TXN_WORK_MAX_MS  20   /* and the time spent in it before the commit */
+#define COMMIT_LINGER_MS 10   /* how long settles may wait for company; admits never wait */
+#define SETTLE_BACKLOG_MAX                                                                                   \
+    50000 /* outcomes that wait for a commit before no more bulk is handed out; twice: none */
 #define ADMIT_WINDOW_MAX    (4 * 1024 * 1024) /* bytes of recipients sorted and admitted together */
 #define ADMIT_WINDOW_RCPTS  20000
-#define ADMIT_IN_FLIGHT_MAX 4096  /* windows waiting for the writer over all uploads */
-#define FRESH_HOLD_MS       100   /* how long a new small job may wait in memory for its end */
-#define FRESH_SETTLE_MS     20    /* and what came back of it, for the rest */
-#define FRESH_CHANGE_JOBS   400   /* that have ended, and are then written without waiting for more */
-#define FRESH_JOBS_MAX      16384 /* such jobs in memory at once; more wait to be accepted */
+#define ADMIT_IN_FLIGHT_MAX 4096        /* windows waiting for the writer over all uploads */
+#define FRESH_HOLD_MS       100         /* how long a new small job may wait in memory for its end */
+#define FRESH_SETTLE_MS     20          /* and what came back of it, for the rest */
+#define FRESH_CHANGE_JOBS   400         /* that have ended, and are then written without waiting for more */
+#define FRESH_CHANGE_ROWS   2500        /* rows for those that have not, besides a change's own */
+#define GIVEN_MAX           512         /* recipients a worker may hold that were given to it unasked, */
+#define GIVEN_UNFREED_MAX   4096        /* and of all workers, those that are not durable yet included */
+#define GIVEN_CONTENT_MAX   (16 * 1024) /* of a message; a larger one is taken as all others are */
+#define FRESH_JOBS_MAX      16384       /* such jobs in memory at once; more wait to be accepted */
 #define FRESH_BYTES_MAX     (64 * 1024 * 1024)    /* and their bytes */
 #define FRESH_FILE_MAX      (UINT64_C(256) << 20) /* the file in which they land */
 #define FRESH_ROW_MAX       (2 * 1024 * 1024)     /* one of them, whole */
@@ -144,6 +150,18 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define SESSIONS_MAX           65536   /* of all workers together */
 #define DNS_CACHE_MAX          50000   /* answers kept by one worker: some 30 MB */
 #define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
+#define LEND_LOOK_MS           100     /* how often a worker looks whether lending pays */
+#define LEND_BUSY_MIN          700     /* thousandths of its time awake from which it is saturated, */
+#define LEND_BUSY_LOOKS        2       /* so often in a row */
+#define LEND_BUSY_MAX          500     /* up to which another has time to spare */
+#define LEND_SPARE_LOOKS       10      /* so often in a row the lender itself has: the loan ends */
+#define LEND_BACKLOG           64      /* recipients that a pool must have waiting */
+#define LOANS_MAX              256     /* lent by one worker */
+#define LOAN_LEAST             8       /* recipients handed over at once, at least */
+#define LOAN_TAKE_MAX          1024    /* and at most */
+#define LOAN_AHEAD_MS          200     /* of a path with a rate, what goes in so long */
+#define LOAN_IDLE_MS           500     /* after which a loan without recipients ends */
+#define LOAN_WAIT_MS           20      /* how often who waits for a connection lent elsewhere looks again */
 #define TURN_MESSAGES          20      /* that a connection carries before it makes room for another pool */
 #define LINE_LOOK_MS           200     /* how often who waits for any session looks whether one is free */
 #define REQUEUE_MAX            3       /* times that a lost connection gives a recipient back at once */
@@ -152,6 +170,8 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WINDOW_CEILING_DOUBLED 6     /* and how often that doubles */
 #define POOL_LINGER_MS         60000 /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
-#define LANES_LIVE_MAX         20000              /* lanes announced to workers and not yet found empty */
+#define LANES_KEPT_MAX         4096  /* of a worker's, with nothing to do, kept with their hosts and pools, */
+#define LANE_KEPT_MS           10000 /* so long */
+#define LANES_LIVE_MAX         20000 /* lanes announced to workers and not yet found empty */
 
 #endif

@@ -102,6 +102,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .lifetime_ms = config->queue.lifetime_ms,
         .retain_ms = config->queue.retain_ms,
         .hold_ms = FRESH_HOLD_MS,
+        .give_max = GIVEN_MAX,
         .workers = workers,
     };
     daemon->store = store_open(&store, now, err);

@@ -6,6 +6,7 @@
 #include "engine/route/handover.h"
 #include "engine/route/host.h"
 #include "engine/route/lane.h"
+#include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
@@ -56,11 +57,14 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->inboxes = settings->inboxes;
     router->sessions_max = settings->sessions_max;
     router->sessions_all = settings->sessions_all;
+    router->lend_words = settings->lend_words;
+    router->looked_ns = now.mono_ns;
     router->prng.state = settings->seed;
     router->now = now;
     router->starved.tail = &router->starved.head;
     router->line_tail = &router->line;
     TAILQ_INIT(&router->idlers);
+    TAILQ_INIT(&router->resting);
     wheel_init(&router->wheel, now);
     const struct dns_settings dns = {
         .servers = settings->config->dns.servers_joined,
@@ -107,7 +111,9 @@ static void worker_stop(struct worker *worker)
     for (struct path *path = router->paths; path != NULL; path = path->hh.next)
         for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
             pool_give_back(pool, NULL);
+    lane_return_given(router);
     worker_stop_sessions(router, false);
+    loan_stop(router);
 }
 
 /* ---- the inbox ---- */
@@ -117,7 +123,10 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     struct router *router = &worker->router;
     switch (node->kind) {
     case STORE_LANE_READY:
-        lane_announced(router, (struct store_lane_msg *)(void *)node, NULL);
+        lane_announced(router, (struct store_lane_msg *)(void *)node);
+        break;
+    case STORE_GIVEN:
+        lane_given(router, (struct store_given_msg *)(void *)node);
         break;
     case STORE_TAKEN:
         lane_filled(router, (struct store_taken_msg *)(void *)node);
@@ -125,16 +134,22 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case STORE_DROP_JOB:
         lane_drop_job(router, ((struct store_drop_msg *)(void *)node)->job);
         break;
-    case HANDOVER_LANE: {
-        struct lane_handover *handover = (struct lane_handover *)(void *)node;
-        lane_announced(router, &handover->lane, handover->mx);
+    case HANDOVER_LANE:
+        lane_handed_over(router, (struct lane_handover *)(void *)node);
         break;
-    }
     case HANDOVER_LOOK:
         look_answer((struct look *)(void *)node, router);
         return; /* freed by whoever lets go of it last */
     case HANDOVER_STOP:
         worker_stop(worker);
+        break;
+    case HANDOVER_LOAN_OFFER:
+    case HANDOVER_LOAN_WANT:
+    case HANDOVER_LOAN_BATCH:
+    case HANDOVER_LOAN_BACK:
+    case HANDOVER_LOAN_NEWS:
+    case HANDOVER_LOAN_DROP:
+        loan_hear(router, node);
         break;
     default:
         log_error("a worker got a message of unknown kind %u; please report this", node->kind);
@@ -148,11 +163,11 @@ static void worker_publish(struct worker *worker)
     atomic_store_explicit(&worker->sessions, router->sessions, memory_order_relaxed);
     atomic_store_explicit(&worker->in_flight, router->in_flight, memory_order_relaxed);
     atomic_store_explicit(&worker->buffered, router->taken - router->in_flight, memory_order_relaxed);
-    atomic_store_explicit(&worker->delivered, router->delivered, memory_order_relaxed);
-    atomic_store_explicit(&worker->deferred, router->deferred, memory_order_relaxed);
-    atomic_store_explicit(&worker->failed, router->failed, memory_order_relaxed);
+    atomic_store_explicit(&worker->delivered, router->figures.delivered, memory_order_relaxed);
+    atomic_store_explicit(&worker->deferred, router->figures.deferred, memory_order_relaxed);
+    atomic_store_explicit(&worker->failed, router->figures.failed, memory_order_relaxed);
     atomic_store_explicit(&worker->sites, router->site_count, memory_order_relaxed);
-    if (router->now.mono_ns >= worker->rate_at_ns) { /* a walk over all paths: once a second */
+    if (router->now.mono_ns >= worker->rate_at_ns) { /* once a second */
         worker->rate_at_ns = router->now.mono_ns + NS_PER_S;
         atomic_store_explicit(&worker->rate_1m, path_rates_1m(router), memory_order_relaxed);
     }
@@ -169,13 +184,16 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
     }
     wheel_run(&router->wheel, now);
     dns_step(router->dns, now);
+    loan_look(router);
     pool_run_touched(router);
     settle_flush(router);
     lane_feed_starved(router);
     lane_reap(router);
     if (worker->stop_at_ns != 0) {
-        if (router->sessions == 0 && router->taken == 0 && router->asked == 0)
+        if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router)) {
+            atomic_store(&router->lend_words[router->index].gone, true);
             return false;
+        }
         if (now.mono_ns >= worker->stop_at_ns && !worker->stopped_hard) {
             worker->stopped_hard = true;
             worker_stop_sessions(router, true);
@@ -191,6 +209,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         wait_ns = STARVED_WAIT_NS;
     if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL)
         wait_ns = 0;
+    router->awake_ns += clock_now().mono_ns - now.mono_ns; /* of no other use: whether lending pays */
     io_wait(router->io, worker->inbox, wait_ns);
     return true;
 }
@@ -200,8 +219,10 @@ void worker_destroy(struct worker *worker)
     if (worker == NULL)
         return;
     struct router *router = &worker->router;
+    lane_return_given(router);
     lane_free_all(router);
     settle_flush(router);
+    loan_free_all(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {

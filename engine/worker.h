@@ -14,11 +14,12 @@ struct worker_settings {
     struct store *store;
     const struct config *config;
     const struct retry_table *retry;
-    struct shared_limit *tenant_limits; /* one for each of config->tenants */
+    struct limit *tenant_limits; /* one for each of config->tenants */
     unsigned index, worker_count;
     struct inbox *const *inboxes;   /* of all workers; [index] is this one's */
     unsigned sessions_max;          /* of all workers together */
     _Atomic unsigned *sessions_all; /* shared by them */
+    struct lend_word *lend_words;   /* one for each worker, shared by them */
     uint64_t seed;
 };
 

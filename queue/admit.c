@@ -121,7 +121,7 @@ static void key_write(struct admit *admit, struct change *c)
     uint8_t bytes[KEY_KEYS];
     size_t first = VALUE_MAX - 64; /* beside the fixed part of the row */
     struct key_row row = {.job = admit->job,
-                          .expires_ms = c->now.wall_ms + key->ttl_ms,
+                          .expires_ms = admit_key_expires_ms(admit, c->now),
                           .answer_size = (uint32_t)key->answer.n,
                           .answer = str_make(key->answer.p, key->answer.n < first ? key->answer.n : first)};
     memcpy(row.digest, key->digest, sizeof row.digest);

@@ -97,6 +97,11 @@ bool admit_write(struct admit *admit, struct change *c);
 /* The same for a small job that has ended before it was written: `settled` is what became of each recipient.
  * */
 void admit_write_ended(struct admit *admit, struct change *c, const struct taken *settled);
+/* When its key is forgotten: a job that landed counts from its beginning, whenever it is written. */
+static inline int64_t admit_key_expires_ms(const struct admit *admit, struct now now)
+{
+    return (admit->fresh.landed ? admit->row.created_ms : now.wall_ms) + admit->key.ttl_ms;
+}
 /* About how many rows it will take: small ones pass big ones. */
 size_t admit_rows(const struct admit *admit);
 

@@ -333,6 +333,7 @@ static void named(struct change *c, bool committed)
 static void change_abort(struct change *c)
 {
     memset(c->cursors, 0, sizeof c->cursors);
+    deferrals_clear(&c->deferrals);
     if (c->txn != NULL)
         mdb_txn_abort(c->txn);
     c->txn = NULL;
@@ -341,6 +342,7 @@ static void change_abort(struct change *c)
 
 bool change_finish(struct change *c)
 {
+    deferrals_flush(c);
     for (struct change_job *job = c->jobs; job != NULL; job = job->hh.next)
         if (job->dirty && job->found)
             job_flush(c, job);

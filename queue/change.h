@@ -9,6 +9,7 @@
 #ifndef POSTRIDER_QUEUE_CHANGE_H
 #define POSTRIDER_QUEUE_CHANGE_H
 
+#include "queue/deferrals.h"
 #include "queue/env.h"
 #include "queue/memory.h"
 #include "queue/record.h"
@@ -76,6 +77,7 @@ struct change {
     struct change_lane *lanes;
     struct change_count *counts;
     struct change_dsn *dsns;
+    struct deferrals deferrals;
     struct lane_name *named; /* lanes written for the first time */
     struct buf event;        /* the value being filled */
     struct event_strings strings;

@@ -83,7 +83,7 @@ static bool close_slot(struct change *c, struct change_job *job, struct slots *s
 {
     struct rid rid = {slots->job, slots->batch, slot};
     struct fate old, *was = NULL;
-    if (slots->state[slot] == RCPT_DEFERRED && fate_load(c, rid, &old))
+    if (slots->state[slot] == RCPT_DEFERRED && deferral_load(c, rid, &old))
         was = &old;
     struct fate fate = fate_closed(was, lane, to, c->now.wall_ms);
     rcpt_end(c, job, slots, slot, lane, notify, to, was, &fate);
@@ -133,54 +133,62 @@ void close_batch(struct change *c, uint64_t job_id, uint32_t batch, unsigned fir
         change_event(c, &range);
 }
 
-/* Counts and claims one; its fate when it is ours to change. */
-static bool deferred_begin(struct change *c, struct rid rid, struct close_counts *counts, struct fate *fate)
+/* Counts them, and claims those that no worker holds: what is left in `which` is ours to change. */
+static void claim_deferred(struct change *c, uint64_t job, uint32_t batch, struct slot_set *which,
+                           struct close_counts *counts)
 {
-    if (!fate_load(c, rid, fate))
-        return false;
     pthread_mutex_lock(&c->store->lock);
-    bool ok = claim(c, rid);
+    for (unsigned slot = 0; slot_set_next(which, &slot); slot++) {
+        bool ok = claim(c, (struct rid){job, batch, (uint16_t)slot});
+        counts->matched++;
+        counts->in_flight += !ok;
+        if (!ok)
+            slot_set_remove(which, slot);
+    }
     pthread_mutex_unlock(&c->store->lock);
-    counts->matched++;
-    counts->in_flight += !ok;
-    return ok;
 }
 
-void close_deferred(struct change *c, struct rid rid, enum rcpt_state to, struct close_counts *counts)
+void close_deferred(struct change *c, uint64_t job_id, uint32_t batch, const struct slot_set *which,
+                    enum rcpt_state to, struct close_counts *counts)
 {
+    struct slot_set mine = *which;
     struct fate fate;
     struct slots slots;
     struct layout layout;
-    struct change_job *job = change_job(c, rid.job);
-    if (!job->found || !slots_load(c, rid.job, rid.batch, &slots) ||
-        !layout_load(c, rid.job, rid.batch, &layout) || !deferred_begin(c, rid, counts, &fate))
+    struct change_job *job = change_job(c, job_id);
+    if (!job->found || !slots_load(c, job_id, batch, &slots) || !layout_load(c, job_id, batch, &layout))
         return;
-    counts->changed++;
-    if (!close_slot(c, job, &slots, rid.slot, fate.lane, layout.notify[rid.slot], to)) {
-        struct event_item item = event_of_fate(event_of(to), rid, c->now.wall_ms, &fate);
-        item.next_ms = 0;
-        change_event(c, &item);
+    claim_deferred(c, job_id, batch, &mine, counts);
+    for (unsigned slot = 0; slot_set_next(&mine, &slot); slot++) {
+        struct rid rid = {job_id, batch, (uint16_t)slot};
+        if (!deferral_load(c, rid, &fate))
+            continue;
+        counts->changed++;
+        if (!close_slot(c, job, &slots, rid.slot, fate.lane, layout.notify[rid.slot], to)) {
+            struct event_item item = event_of_fate(event_of(to), rid, c->now.wall_ms, &fate);
+            item.next_ms = 0;
+            change_event(c, &item);
+        }
     }
     slots_store(c, &slots);
 }
 
-void retry_deferred(struct change *c, struct rid rid, struct close_counts *counts)
+void retry_deferred(struct change *c, uint64_t job, uint32_t batch, const struct slot_set *which,
+                    struct close_counts *counts)
 {
+    struct slot_set mine = *which;
     struct fate fate;
-    uint8_t key[KEY_DUE], value[4];
-    if (!deferred_begin(c, rid, counts, &fate) || fate.next_ms <= c->now.wall_ms)
-        return;
-    counts->changed++;
-    key_due(fate.lane, fate.next_ms, rid, key);
-    change_del(c, T_DUE, key, sizeof key);
-    fate.next_ms = c->now.wall_ms;
-    key_due(fate.lane, fate.next_ms, rid, key);
-    put_be32(value, status_number(fate.status));
-    change_put(c, T_DUE, key, sizeof key, value, sizeof value);
-    rid_to_key(rid, key);
-    fate_encode(&fate, &c->scratch);
-    change_put_scratch(c, T_DEFERRED, key, RID_KEY_SIZE);
-    change_lane(c, fate.lane)->due_changed = true;
+    claim_deferred(c, job, batch, &mine, counts);
+    for (unsigned slot = 0; slot_set_next(&mine, &slot); slot++) {
+        struct rid rid = {job, batch, (uint16_t)slot};
+        if (!deferral_load(c, rid, &fate) || fate.next_ms <= c->now.wall_ms)
+            continue;
+        struct fate now = fate;
+        now.next_ms = c->now.wall_ms;
+        deferral_put(c, rid, &fate, &now);
+        counts->changed++;
+    }
+    deferrals_flush(c);
 }
 
 bool close_begin(struct change_job *job, enum rcpt_state to)

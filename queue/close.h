@@ -19,10 +19,12 @@ struct close_counts {
  * BOUNCED. */
 void close_batch(struct change *c, uint64_t job, uint32_t batch, unsigned first, unsigned count,
                  enum rcpt_state to, struct close_counts *counts);
-/* Ends one that is deferred. */
-void close_deferred(struct change *c, struct rid rid, enum rcpt_state to, struct close_counts *counts);
-/* Makes one that is deferred due now. */
-void retry_deferred(struct change *c, struct rid rid, struct close_counts *counts);
+/* Ends those slots of a batch that are deferred. */
+void close_deferred(struct change *c, uint64_t job, uint32_t batch, const struct slot_set *which,
+                    enum rcpt_state to, struct close_counts *counts);
+/* Makes those that are deferred due now. */
+void retry_deferred(struct change *c, uint64_t job, uint32_t batch, const struct slot_set *which,
+                    struct close_counts *counts);
 /* Marks the job as what it is to be (CANCELLED, or expired); false: it is not there or has ended. */
 bool close_begin(struct change_job *job, enum rcpt_state to);
 /* Walks the job's batches from *batch on; true at the end. */

@@ -84,13 +84,15 @@ void fresh_key_let_go(struct admit *admit)
     admit->key_held = false;
 }
 
-bool fresh_key_find(struct store *store, const uint8_t key_hash[32], uint8_t digest[32], struct buf *answer)
+bool fresh_key_find(struct store *store, const uint8_t key_hash[32], struct now now, uint8_t digest[32],
+                    struct buf *answer)
 {
     struct fresh *fresh = &store->fresh;
     struct admit *found;
     pthread_mutex_lock(&fresh->keys_lock);
     HASH_FIND(key_hh, fresh->keys, key_hash, 32, found);
-    bool ok = found != NULL && found->fresh.landed && buf_add_str(answer, found->key.answer);
+    bool ok = found != NULL && found->fresh.landed && admit_key_expires_ms(found, now) > now.wall_ms &&
+              buf_add_str(answer, found->key.answer);
     if (ok)
         memcpy(digest, found->key.digest, sizeof found->key.digest);
     pthread_mutex_unlock(&fresh->keys_lock);
@@ -228,6 +230,7 @@ static void landed(struct store *store, struct admit *list, struct now now)
     pthread_mutex_lock(&store->lock);
     for (struct admit *admit = list; admit != NULL; admit = admit->next)
         fresh_groups_offer(store, admit, now);
+    atomic_store(&store->figures.claimed, store->shared.claims.count);
     pthread_mutex_unlock(&store->lock);
     refuse_all(list, ADMIT_OK);
 }

@@ -19,8 +19,8 @@
  * Hand-over. A fresh job's recipients are given to their lanes from memory, at once; the taker serves them by
  * claims like any others, under store->lock. Their settles are kept with the job (fresh_settle). When all its
  * recipients have ended, it is applied as what it is then: an ended job, without message, ready rows and
- * expiry, in a few rows that lie in order. When one is deferred or released, when it is older than hold_ms,
- * or what came back of it than FRESH_SETTLE_MS, and when somebody must see it in the tables, it is applied as
+ * expiry, in a few rows that lie in order. When one is deferred or released, when it is to wait for its
+ * not_before, when it is older than hold_ms, or what came back of it than FRESH_SETTLE_MS, and when somebody must see it in the tables, it is applied as
  * it was accepted, and what came back is settled in the same change; the rest of it is taken from the tables
  * from then on. Between that commit and the end of its groups, under the lock, both may offer a recipient:
  * its claim decides.
@@ -128,8 +128,9 @@ bool fresh_waits(struct store *store);
 /* Keys. Any thread. False: another admit under way, or a fresh job, has it. */
 bool fresh_key_hold(struct admit *admit);
 void fresh_key_let_go(struct admit *admit);
-/* The answer of a fresh job; false when none has the key. */
-bool fresh_key_find(struct store *store, const uint8_t key_hash[32], uint8_t digest[32], struct buf *answer);
+/* The answer of a fresh job; false when none has the key, or for too long. */
+bool fresh_key_find(struct store *store, const uint8_t key_hash[32], struct now now, uint8_t digest[32],
+                    struct buf *answer);
 
 /* fresh_row.c: the whole admit as bytes, and back: the strings and content are copies. */
 bool fresh_row_encode(const struct admit *admit, struct buf *out);

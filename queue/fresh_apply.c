@@ -7,6 +7,31 @@
 
 #include <stdlib.h>
 
+static bool is_whole(const struct admit *admit)
+{
+    return !admit->fresh.open && admit->fresh.settled_n == admit->count;
+}
+
+/* Ready: something came back, which must not wait long; whole: and nothing more can. */
+static void ready_count(struct fresh *fresh, struct admit *admit, struct now now)
+{
+    struct fresh_job *job = &admit->fresh;
+    if (!job->is_ready && fresh->ready++ == 0)
+        fresh->ready_ns = now.mono_ns;
+    if (!job->is_ready)
+        job->ready_ns = now.mono_ns;
+    fresh->whole += !job->is_whole && (job->open || is_whole(admit));
+    job->is_ready = true;
+    job->is_whole |= job->open || is_whole(admit);
+}
+
+static void ready_forget(struct fresh *fresh, struct admit *admit)
+{
+    fresh->ready -= admit->fresh.is_ready;
+    fresh->whole -= admit->fresh.is_whole;
+    admit->fresh.is_ready = admit->fresh.is_whole = false;
+}
+
 static void append(struct fresh *fresh, struct admit *admit)
 {
     admit->fresh.prev = fresh->last;
@@ -15,6 +40,10 @@ static void append(struct fresh *fresh, struct admit *admit)
     *(fresh->last ? &fresh->last->fresh.next : &fresh->first) = admit;
     fresh->last = admit;
     fresh->collected_seq = admit->fresh.seq;
+    /* One that is to wait for its time waits in the tables: here nobody would offer it then. */
+    admit->fresh.open = admit->row.not_before_ms > fresh->now.wall_ms;
+    if (admit->fresh.open)
+        ready_count(fresh, admit, fresh->now);
     HASH_ADD(fresh.hh, fresh->by_job, job, sizeof admit->job, admit);
 }
 
@@ -95,31 +124,6 @@ void fresh_recover(struct store *store)
 
 /* ---- what comes back ---- */
 
-static bool is_whole(const struct admit *admit)
-{
-    return !admit->fresh.open && admit->fresh.settled_n == admit->count;
-}
-
-/* Ready: something came back, which must not wait long; whole: and nothing more can. */
-static void ready_count(struct fresh *fresh, struct admit *admit, struct now now)
-{
-    struct fresh_job *job = &admit->fresh;
-    if (!job->is_ready && fresh->ready++ == 0)
-        fresh->ready_ns = now.mono_ns;
-    if (!job->is_ready)
-        job->ready_ns = now.mono_ns;
-    fresh->whole += !job->is_whole && (job->open || is_whole(admit));
-    job->is_ready = true;
-    job->is_whole |= job->open || is_whole(admit);
-}
-
-static void ready_forget(struct fresh *fresh, struct admit *admit)
-{
-    fresh->ready -= admit->fresh.is_ready;
-    fresh->whole -= admit->fresh.is_whole;
-    admit->fresh.is_ready = admit->fresh.is_whole = false;
-}
-
 bool fresh_settle(struct store *store, struct taken *taken, struct now now)
 {
     struct fresh *fresh = &store->fresh;
@@ -149,11 +153,12 @@ static bool pressed(const struct fresh *fresh)
     return atomic_load(&fresh->jobs) > FRESH_JOBS_MAX / 2 || atomic_load(&fresh->bytes) > FRESH_BYTES_MAX / 2;
 }
 
-/* It has waited for its end as long as it may, or what came back of it has. */
-static bool is_old(const struct store *store, const struct admit *admit, struct now now)
+/* It has waited for its end as long as it may, or what came back of it has. When the first one has, so have
+ * those that waited half as long: the fewer changes, the more jobs share a page and a sync. */
+static bool is_old(const struct admit *admit, struct now now, int64_t hold_ms)
 {
     const struct fresh_job *job = &admit->fresh;
-    return now.mono_ns - job->since_ns >= store->settings.hold_ms * NS_PER_MS ||
+    return now.mono_ns - job->since_ns >= hold_ms * NS_PER_MS ||
            (job->is_ready && now.mono_ns - job->ready_ns >= FRESH_SETTLE_MS * NS_PER_MS);
 }
 
@@ -200,8 +205,11 @@ void fresh_write(struct store *store, struct change *c)
     const struct admit *left = NULL;
     uint64_t wanted = atomic_load(&fresh->wanted_seq);
     bool all = atomic_load(&store->stopping) || pressed(fresh), ready = fresh->ready > 0;
+    int64_t hold_ms = store->settings.hold_ms;
+    if (fresh->first != NULL && c->now.mono_ns - fresh->first->fresh.since_ns >= hold_ms * NS_PER_MS)
+        hold_ms /= 2;
     for (struct admit *admit = fresh->first; admit != NULL && !change_spent(c); admit = admit->fresh.next) {
-        bool must = all || admit->fresh.seq <= wanted || is_old(store, admit, c->now);
+        bool must = all || admit->fresh.seq <= wanted || is_old(admit, c->now, hold_ms);
         if (must || admit->fresh.is_whole)
             apply(admit, c);
         else if (!ready)

@@ -1,6 +1,8 @@
 /* fresh_lanes.c - fresh jobs in the lists of their lanes, from which the taker serves them. */
 #include "queue/admit.h"
 #include "queue/fresh.h"
+#include "queue/live.h"
+#include "queue/taken.h"
 
 #include <stdlib.h>
 
@@ -56,10 +58,50 @@ void fresh_group_out(struct fresh_group *group)
     group->live = NULL;
 }
 
+/* Its one recipient to the worker at once, which spares announcement, request and answer: when the lane has
+ * nothing else to take, so that nobody is passed over, and the worker has credit. */
+static bool give(struct store *store, struct admit *admit, struct now now)
+{
+    struct fresh_group *group = admit->fresh.groups;
+    struct str domain = admit->window.list[0]->name, at;
+    struct batch batch;
+    struct rcpt_record record;
+    if (admit->count != 1 || admit->fresh.group_n != 1 || admit->row.content_size > GIVEN_CONTENT_MAX ||
+        admit->row.expires_ms <= now.wall_ms || lane_find(store, group->lane) != NULL ||
+        atomic_load(&store->given_unfreed) >= GIVEN_UNFREED_MAX)
+        return false;
+    unsigned worker = store_worker_of(store, group->lane, domain);
+    if (store->workers[worker] == NULL || atomic_load(&store->given[worker]) >= store->settings.give_max ||
+        !batch_decode_head(buf_str(&admit->window.packed), &batch))
+        return false;
+    at = batch.records;
+    struct store_given_msg *msg = batch_next(&at, &record) ? malloc(sizeof *msg) : NULL;
+    struct store_job *job = msg ? live_give(store, admit, &store->given[worker]) : NULL;
+    struct rid rid = {admit->job, 0, group->slot};
+    struct taken *taken = job ? taken_make(job, rid, group->lane, &record, NULL) : NULL;
+    if (taken == NULL) {
+        if (job != NULL) {
+            live_settled(job);
+            store_job_unref(job);
+        }
+        free(msg);
+        return false;
+    }
+    bool was_free = claims_set(&store->shared.claims, rid);
+    QUEUE_ASSERT(was_free);
+    group->slot = group->end;
+    *msg = (struct store_given_msg){
+        .node.kind = STORE_GIVEN, .lane = group->lane, .domain = domain, .taken = taken};
+    inbox_post(store->workers[worker], &msg->node);
+    return true;
+}
+
 void fresh_groups_offer(struct store *store, struct admit *admit, struct now now)
 {
     const struct job_row *job = &admit->row;
     if (admit->fresh.applied || job->not_before_ms > now.wall_ms)
+        return;
+    if (give(store, admit, now))
         return;
     for (unsigned n = 0; n < admit->fresh.group_n; n++) {
         struct fresh_group *group = &admit->fresh.groups[n];

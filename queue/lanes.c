@@ -42,7 +42,7 @@ bool lane_announce(struct store *store, uint32_t lane, const struct lane_row *ro
     if (lane_find(store, lane) != NULL)
         return true;
     struct store_lane_msg *msg = NULL;
-    struct inbox *worker = store->workers[store_worker_of(store, row->domain)];
+    struct inbox *worker = store->workers[store_worker_of(store, lane, row->domain)];
     if (store->shared.lane_count < LANES_LIVE_MAX && worker != NULL) /* none while the store opens */
         msg = calloc(1, sizeof *msg);
     if (msg == NULL)

@@ -25,6 +25,8 @@ struct live_job {
     atomic_uint references; /* one of them is the table's */
     bool used;              /* since the hand was here */
     struct live_content *content;
+    struct admit *admit; /* of one that was given: it is in no table, and the last reference frees it */
+    atomic_uint *credit;
     struct live_job *prev, *next; /* the ring the hand goes round */
     UT_hash_handle hh;
 };
@@ -39,10 +41,65 @@ void store_job_ref(struct store_job *job)
     atomic_fetch_add(&live_of(job)->references, 1);
 }
 
+static void given_free(struct live_job *job)
+{
+    struct store *store = job->admit->store;
+    void *opened = __atomic_load_n(&job->pub.opened, __ATOMIC_ACQUIRE);
+    if (opened != NULL && store->close_opened != NULL)
+        store->close_opened(opened);
+    atomic_fetch_sub(&store->given_unfreed, 1);
+    admit_unref(job->admit);
+    free(job);
+}
+
 void store_job_unref(struct store_job *job)
 {
     unsigned before = atomic_fetch_sub(&live_of(job)->references, 1);
-    QUEUE_ASSERT(before > 1);
+    QUEUE_ASSERT(before > 1 || live_of(job)->admit != NULL);
+    if (before == 1)
+        given_free(live_of(job));
+}
+
+void live_settled(struct store_job *job)
+{
+    if (live_of(job)->credit != NULL)
+        atomic_fetch_sub(live_of(job)->credit, 1);
+}
+
+/* All of its header but what it holds of its own. */
+static struct store_job pub_of(uint64_t id, const struct job_row *row)
+{
+    return (struct store_job){.id = id,
+                              .class_ = row->class_,
+                              .ret = row->ret,
+                              .notify = row->notify,
+                              .same_for_all = row->same_for_all,
+                              .require_tls = row->require_tls,
+                              .is_dsn = row->is_dsn,
+                              .created_ms = row->created_ms,
+                              .expires_ms = row->expires_ms,
+                              .message_size = row->message_size};
+}
+
+struct store_job *live_give(struct store *store, struct admit *admit, atomic_uint *credit)
+{
+    const struct job_row *row = &admit->row;
+    struct live_job *job = malloc(sizeof *job);
+    if (job == NULL)
+        return NULL;
+    *job = (struct live_job){.admit = admit, .credit = credit, .pub = pub_of(admit->job, row)};
+    job->pub.tenant = row->tenant;
+    job->pub.campaign = row->campaign;
+    job->pub.pool = row->pool;
+    job->pub.from = row->from;
+    job->pub.envid = row->envid;
+    job->pub.content = admit->content;
+    job->pub.content_size = (size_t)row->content_size;
+    atomic_init(&job->references, 1);
+    atomic_fetch_add(&admit->references, 1);
+    atomic_fetch_add(&store->given_unfreed, 1);
+    atomic_fetch_add(credit, 1);
+    return &job->pub;
 }
 
 /* Finds it, or makes it: then its data are to be filled. NULL: no room. */
@@ -122,19 +179,9 @@ static struct live_job *job_make(struct store *store, uint64_t id, const struct 
     struct live_job *job =
         mem_must(sizeof *job + row->tenant.n + row->campaign.n + row->pool.n + row->from.n + row->envid.n);
     char *at = (char *)(job + 1);
-    *job = (struct live_job){.content = content,
-                             .pub = {.id = id,
-                                     .class_ = row->class_,
-                                     .ret = row->ret,
-                                     .notify = row->notify,
-                                     .same_for_all = row->same_for_all,
-                                     .require_tls = row->require_tls,
-                                     .is_dsn = row->is_dsn,
-                                     .created_ms = row->created_ms,
-                                     .expires_ms = row->expires_ms,
-                                     .message_size = row->message_size,
-                                     .content = content->data,
-                                     .content_size = content->size}};
+    *job = (struct live_job){.content = content, .pub = pub_of(id, row)};
+    job->pub.content = content->data;
+    job->pub.content_size = content->size;
     job->pub.tenant = put(&at, row->tenant);
     job->pub.campaign = put(&at, row->campaign);
     job->pub.pool = put(&at, row->pool);

@@ -14,6 +14,12 @@
 struct store_job *live_get(struct store *store, uint64_t job, const struct job_row *row);
 /* The same of a fresh job, whose message is in memory already. */
 struct store_job *live_get_fresh(struct store *store, const struct admit *admit);
+/* A fresh job of one recipient that is given to a worker: beside the table, the worker's alone, with the
+ * admit's own memory. `credit` (and the store's given_unfreed) counts it from here: one goes with
+ * live_settled, the other with its last reference. NULL: no memory. Under the lock. */
+struct store_job *live_give(struct store *store, struct admit *admit, atomic_uint *credit);
+/* A recipient of it comes back: any worker. */
+void live_settled(struct store_job *job);
 /* Reads the contents that live_get promised. */
 void live_load(struct store *store, MDB_txn *txn);
 /* After live_load: false when its content is damaged on disk; it is not to be sent then. */

@@ -74,15 +74,29 @@ static void phase_next(struct op_at *at)
     at->cursor_size = 0;
 }
 
-static void one_deferred(struct slice *s, struct rid rid)
+static void some_deferred(struct slice *s, uint64_t job, uint32_t batch, const struct slot_set *which)
 {
     if (s->op->kind == OP_RETRY)
-        retry_deferred(s->c, rid, &s->at->counts);
+        retry_deferred(s->c, job, batch, which, &s->at->counts);
     else
-        close_deferred(s->c, rid, RCPT_BOUNCED, &s->at->counts);
+        close_deferred(s->c, job, batch, which, RCPT_BOUNCED, &s->at->counts);
 }
 
-/* Deferred recipients of one job. */
+/* Those of one row that match. */
+static struct slot_set matching(struct slice *s, const struct fates *fates)
+{
+    struct slot_set which = {0};
+    for (unsigned n = 0; n < fates->n; n++) {
+        const struct fate *fate = &fates->fate[n];
+        if ((!s->op->has_status || status_matches(s->op->status, fate->status)) &&
+            lane_matches(s, fate->lane))
+            slot_set_add(&which, fates->slot[n]);
+    }
+    return which;
+}
+
+/* Deferred recipients of one job, a row at a time. What a retry puts into a row may split it, but not move
+ * anyone behind its key. */
 static void walk_deferred(struct slice *s)
 {
     struct op_at *at = s->at;
@@ -90,7 +104,7 @@ static void walk_deferred(struct slice *s)
         uint8_t key[KEY_MAX];
         size_t size = RID_KEY_SIZE;
         struct str row;
-        struct fate fate;
+        struct fates fates;
         if (at->cursor_size == 0)
             rid_to_key((struct rid){.job = s->op->job}, key);
         else
@@ -99,12 +113,14 @@ static void walk_deferred(struct slice *s)
             phase_next(at);
             return;
         }
-        struct rid rid = rid_from_key(key), next = rid;
-        if (fate_decode(row, &fate) && (!s->op->has_status || status_matches(s->op->status, fate.status)) &&
-            lane_matches(s, fate.lane))
-            one_deferred(s, rid);
-        next.slot++; /* slots end far below 65535 */
-        rid_to_key(next, key);
+        struct rid top = rid_from_key(key);
+        if (fates_decode(row, top.slot, &fates)) {
+            struct slot_set which = matching(s, &fates);
+            some_deferred(s, top.job, top.batch, &which);
+        }
+        if (top.slot++ == FATES_TOP)
+            top.batch++;
+        rid_to_key(top, key);
         cursor_set(at, key, RID_KEY_SIZE);
         s->c->rows++; /* looking costs too */
     }
@@ -118,23 +134,23 @@ static void walk_by_status(struct slice *s)
         uint8_t key[KEY_MAX] = {0};
         size_t size = KEY_BY_STATUS;
         struct str row;
+        struct slot_set which;
         if (at->cursor_size != 0)
             memcpy(key, at->cursor, size);
         if (!change_seek(s->c, T_BY_STATUS, key, &size, &row)) {
             phase_next(at);
             return;
         }
-        uint32_t status = get_be32(key), lane = get_be32(key + 4);
-        struct rid rid = rid_from_key(key + 8);
+        uint32_t status = get_be32(key), lane = get_be32(key + 4), batch = get_be32(key + 16);
+        uint64_t job = get_be64(key + 8);
         if (s->op->has_status && !status_matches(s->op->status, status_of_number(status))) {
             key_by_status(status + 1, 0, (struct rid){0}, key);
         } else if (!lane_matches(s, lane)) {
             key_by_status(status, lane + 1, (struct rid){0}, key);
         } else {
-            if (job_matches(s, rid.job))
-                one_deferred(s, rid);
-            rid.slot++;
-            key_by_status(status, lane, rid, key);
+            if (slot_set_decode(row, &which) && job_matches(s, job))
+                some_deferred(s, job, batch, &which);
+            key_by_status(status, lane, (struct rid){job, batch + 1, 0}, key);
         }
         cursor_set(at, key, KEY_BY_STATUS);
         s->c->rows++;

@@ -1,21 +1,23 @@
 /* query_deferred.c - who waits for a retry, by enhanced status; and who waits with one address.
  *
- * The index (status, lane, rid) is walked by jumps: over statuses that the pattern excludes, over lanes that
- * are of another tenant or domain, to the job that is asked for. A jump costs as much as a row. */
+ * The index (status, lane, batch) is walked by jumps: over statuses that the pattern excludes, over lanes
+ * that are of another tenant or domain, to the job that is asked for. A jump costs as much as a row. */
 #include "queue/query.h"
 #include "queue/read.h"
+
+#define POSITION_SIZE (KEY_BY_STATUS + 2)
 
 struct deferred {
     struct read read;
     const struct store_filter *filter;
     MDB_cursor *cursor;
-    uint8_t at[KEY_BY_STATUS]; /* where to look next */
+    uint8_t at[POSITION_SIZE]; /* where to look next: a key and a slot */
 };
 
 /* The least key above every one that begins with the first n bytes of at; false when there is none. */
 static bool key_above(uint8_t *at, size_t n)
 {
-    memset(at + n, 0, KEY_BY_STATUS - n);
+    memset(at + n, 0, POSITION_SIZE - n);
     while (n > 0)
         if (++at[--n])
             return true;
@@ -76,6 +78,28 @@ static bool row_wanted(struct deferred *d, bool *end)
     return true;
 }
 
+/* Those of one batch from d->at on. False: no more are asked for, or this read has been long enough. */
+static bool deferred_set(struct deferred *d, const struct slot_set *set, struct rcpt_info *info,
+                         rcpt_visit *visit, void *user, bool *end)
+{
+    struct rid rid = rid_from_key(d->at + 8);
+    bool goes_on = true;
+    for (unsigned slot = rid.slot; goes_on && slot_set_next(set, &slot); slot++) {
+        enum rcpt_state state;
+        rid.slot = (uint16_t)slot;
+        put_be16(d->at + KEY_BY_STATUS, rid.slot);
+        if (d->read.rows++ > READ_ROWS_MAX)
+            return false;
+        put_be16(d->at + KEY_BY_STATUS, (uint16_t)(slot + 1));
+        if (read_state(read_slots(&d->read, rid.job, rid.batch), rid.slot, &state) &&
+            state == RCPT_DEFERRED && read_info_of(&d->read, rid, state, info))
+            goes_on = visit(info, user);
+    }
+    if (goes_on)
+        *end = !key_above(d->at, KEY_BY_STATUS);
+    return goes_on;
+}
+
 static bool deferred_walk(struct deferred *d, struct buf *after, rcpt_visit *visit, void *user)
 {
     struct rcpt_info info;
@@ -83,21 +107,21 @@ static bool deferred_walk(struct deferred *d, struct buf *after, rcpt_visit *vis
     bool end = false, goes_on = true;
     rcpt_info_init(&info);
     while (!end && goes_on) {
-        if (!read_seek(&d->read, d->cursor, d->at, sizeof d->at, &key, &value) || key.n != sizeof d->at)
+        struct slot_set set;
+        if (!read_seek(&d->read, d->cursor, d->at, KEY_BY_STATUS, &key, &value) || key.n != KEY_BY_STATUS)
             break;
-        memcpy(d->at, key.p, sizeof d->at);
-        if (d->read.rows > READ_ROWS_MAX) {
-            goes_on = false;
-            break;
+        if (memcmp(d->at, key.p, KEY_BY_STATUS) != 0) {
+            memcpy(d->at, key.p, KEY_BY_STATUS);
+            put_be16(d->at + KEY_BY_STATUS, 0);
         }
-        if (!row_wanted(d, &end))
+        if (d->read.rows > READ_ROWS_MAX)
+            goes_on = false;
+        else if (!row_wanted(d, &end))
             continue;
-        struct rid rid = rid_from_key(d->at + 8);
-        enum rcpt_state state;
-        end = !key_above(d->at, sizeof d->at);
-        if (read_state(read_slots(&d->read, rid.job, rid.batch), rid.slot, &state) &&
-            state == RCPT_DEFERRED && read_info_of(&d->read, rid, state, &info))
-            goes_on = visit(&info, user);
+        else if (slot_set_decode(value, &set))
+            goes_on = deferred_set(d, &set, &info, visit, user, &end);
+        else
+            end = !key_above(d->at, KEY_BY_STATUS);
     }
     rcpt_info_free(&info);
     if (!goes_on && !end) {
@@ -197,9 +221,15 @@ static void address_due(struct address *a, uint32_t lane)
     for (; more && !address_full(a); more = read_move(&a->read, a->due, MDB_NEXT, &key, &value)) {
         if (key.n != KEY_DUE || memcmp(key.p, from, KEY_LANE) != 0)
             break;
-        struct rid rid = rid_from_key((const uint8_t *)key.p + 12);
-        if (read_job(&a->read, rid.job))
+        const uint8_t *bytes = (const uint8_t *)key.p + 12;
+        struct rid rid = {get_be64(bytes), get_be32(bytes + 8), 0};
+        struct slot_set set;
+        if (!read_job(&a->read, rid.job) || !slot_set_decode(value, &set))
+            continue;
+        for (unsigned slot = 0; slot_set_next(&set, &slot); slot++) {
+            rid.slot = (uint16_t)slot;
             address_check(a, rid);
+        }
     }
 }
 

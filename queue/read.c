@@ -12,6 +12,8 @@ bool read_begin(struct read *read, struct store *store)
     read->cursor_count = 0;
     read->rows = 0;
     read->batches = NULL;
+    read->deferred = NULL;
+    read->fates.job = 0;
     memset(read->jobs, 0, sizeof read->jobs);
     memset(read->lanes, 0, sizeof read->lanes);
     read->txn = env_read(store_env(store));
@@ -42,6 +44,8 @@ void read_end(struct read *read)
     free(read->batches);
     for (unsigned i = 0; i < read->cursor_count; i++)
         mdb_cursor_close(read->cursors[i]);
+    if (read->deferred)
+        mdb_cursor_close(read->deferred);
     env_read_end(read->txn);
 }
 
@@ -244,15 +248,34 @@ bool read_state(struct str slots, uint16_t slot, enum rcpt_state *state)
     return true;
 }
 
+static bool read_deferral(struct read *read, struct rid rid, struct fate *fate)
+{
+    uint8_t key[RID_KEY_SIZE];
+    struct str found, row;
+    unsigned at;
+    if (!read->deferred && mdb_cursor_open(read->txn, read->env->dbi[T_DEFERRED], &read->deferred))
+        return false;
+    rid_to_key(rid, key);
+    if (!fates_row_has(&read->fates, rid) &&
+        (!read_seek(read, read->deferred, key, sizeof key, &found, &row) ||
+         !fates_row_read(&read->fates, rid, found, row)))
+        return false;
+    if (!fates_find(&read->fates.fates, rid.slot, &at))
+        return false;
+    *fate = read->fates.fates.fate[at];
+    return true;
+}
+
 bool read_fate(struct read *read, struct rid rid, enum rcpt_state state, struct fate *fate)
 {
     uint8_t key[RID_KEY_SIZE];
     struct str row;
-    if (state != RCPT_DEFERRED && state != RCPT_BOUNCED && state != RCPT_EXPIRED)
+    if (state == RCPT_DEFERRED)
+        return read_deferral(read, rid, fate);
+    if (state != RCPT_BOUNCED && state != RCPT_EXPIRED)
         return false;
     rid_to_key(rid, key);
-    return read_get(read, state == RCPT_DEFERRED ? T_DEFERRED : T_ENDED, key, sizeof key, &row) &&
-           fate_decode(row, fate);
+    return read_get(read, T_ENDED, key, sizeof key, &row) && fate_decode(row, fate);
 }
 
 /* ---- one recipient, whole ---- */

@@ -8,6 +8,7 @@
 #define POSTRIDER_QUEUE_READ_H
 
 #include "queue/env.h"
+#include "queue/fates.h"
 #include "queue/record.h"
 
 #define READ_BATCHES 64 /* cache slots, powers of two */
@@ -30,6 +31,8 @@ struct read {
     unsigned cursor_count;
     unsigned rows; /* examined so far; callers compare it with READ_ROWS_MAX */
     struct read_batch *batches;
+    MDB_cursor *deferred; /* NULL until the first is asked for */
+    struct fates_row fates;
     struct {
         uint64_t id;
         bool found;

@@ -100,6 +100,22 @@ struct retry_next retry_next(const struct retry_table *table, struct status stat
     return next;
 }
 
+struct prng retry_dice(struct rid rid, uint32_t lane, uint32_t attempts)
+{
+    struct prng prng = {rid.job};
+    prng.state = prng_next(&prng) ^ ((uint64_t)rid.batch << 32 | lane);
+    prng.state = prng_next(&prng) ^ attempts;
+    return prng;
+}
+
+int64_t retry_round(int64_t next_ms, int64_t now_ms)
+{
+    int64_t grain_ms = 1;
+    while (grain_ms < MINUTE / 2 && next_ms - now_ms >= grain_ms * 128)
+        grain_ms *= 2;
+    return next_ms > 0 ? (next_ms + grain_ms - 1) & ~(grain_ms - 1) : next_ms;
+}
+
 static bool contains_nocase(struct str text, struct str what)
 {
     for (size_t at = 0; at + what.n <= text.n; at++)

@@ -15,6 +15,7 @@
 
 #include "engine/base/err.h"
 #include "engine/base/prng.h"
+#include "queue/rid.h"
 #include "queue/status.h"
 
 #define RETRY_DELAYS_MAX     16
@@ -47,6 +48,12 @@ struct retry_next {
  * last attempt before a give-up is made when the rule's time is over rather than after it. */
 struct retry_next retry_next(const struct retry_table *table, struct status status, bool is_greylisting,
                              uint32_t attempts_before, int64_t first_ms, int64_t now_ms, struct prng *prng);
+
+/* Dice for one recipient's wait: the same for those of one lane in one batch at the same attempt, so that
+ * neighbours come due together, and stand together in the store (fates.h). */
+struct prng retry_dice(struct rid rid, uint32_t lane, uint32_t attempts);
+/* The time, or up to a 64th of the wait later (a minute at most): those put off within seconds share it. */
+int64_t retry_round(int64_t next_ms, int64_t now_ms);
 
 /* A reply that speaks of greylisting ("Greylisted", "gray-listing in effect", …). */
 bool retry_is_greylisting(struct str reply);

@@ -6,8 +6,8 @@
  *
  * An upload under way has its job row (JOB_UPLOADING), batches, slots and ready rows on disk; readers skip a
  * job in that state, so its last commit makes it visible by one flag. A recipient in state RCPT_READY has no
- * row of its own; RCPT_DEFERRED has one each in deferred, due and by_status; RCPT_BOUNCED and RCPT_EXPIRED
- * one in ended. */
+ * row of its own; RCPT_DEFERRED is in one each of deferred, due and by_status, which it shares with others of
+ * its batch (fates.h); RCPT_BOUNCED and RCPT_EXPIRED have one in ended. */
 #ifndef POSTRIDER_QUEUE_SCHEMA_H
 #define POSTRIDER_QUEUE_SCHEMA_H
 
@@ -15,8 +15,8 @@
 #include "queue/rid.h"
 #include "queue/status.h"
 
-#define SCHEMA_VERSION                                                                                       \
-    2 /* 1: without meta.fresh_seq and lane deltas; opened, and written as 2 by the next commit */
+/* 1: without meta.fresh_seq and lane deltas; up to 2: a row a deferred recipient, see migrate.h */
+#define SCHEMA_VERSION 3
 
 enum table {
     T_META,    /* "state" -> struct meta */
@@ -28,10 +28,10 @@ enum table {
     T_LANES,       /* lane -> struct lane_row */
     T_LANE_DELTAS, /* generation, number -> what commits added to the counters (lane_deltas.h) */
     T_READY, /* lane, job, batch -> struct ready_row; gone when none of these slots is RCPT_READY any more */
-    T_DEFERRED,  /* rid -> struct fate */
-    T_DUE,       /* lane, time ms, rid -> status number (be32) */
+    T_DEFERRED,  /* job, batch, highest slot it may hold -> struct fates */
+    T_DUE,       /* lane, time ms, job, batch -> struct slot_set */
     T_WAKE,      /* time ms, lane -> empty; each lane's earliest row of T_DUE */
-    T_BY_STATUS, /* status number, lane, rid -> empty; what is deferred */
+    T_BY_STATUS, /* status number, lane, job, batch -> struct slot_set; what is deferred */
     T_ENDED,     /* rid -> struct fate; bounced and expired only */
     T_TIMERS,    /* time ms, kind, id -> by kind */
     T_UPLOADS,   /* job -> empty; uploads that span commits: what is here at the start is swept */
@@ -67,9 +67,9 @@ enum count_dimension {
 #define KEY_LANE_NAME  20
 #define KEY_LANE       4
 #define KEY_READY      16
-#define KEY_DUE        26
+#define KEY_DUE        24
 #define KEY_WAKE       12
-#define KEY_BY_STATUS  22
+#define KEY_BY_STATUS  20
 #define KEY_OP         12
 #define KEY_TIMER      17
 #define KEY_KEYS       34
@@ -120,11 +120,12 @@ static inline void key_ready(uint32_t lane, uint64_t job, uint32_t batch, uint8_
     put_be32(key + 12, batch);
 }
 
+/* The batch of the rid; its slot is in the set. */
 static inline void key_due(uint32_t lane, int64_t time_ms, struct rid rid, uint8_t key[KEY_DUE])
 {
     put_be32(key, lane);
     put_be64(key + 4, (uint64_t)time_ms);
-    rid_to_key(rid, key + 12);
+    key_slots(rid.job, rid.batch, key + 12);
 }
 
 static inline void key_wake(int64_t time_ms, uint32_t lane, uint8_t key[KEY_WAKE])
@@ -137,7 +138,7 @@ static inline void key_by_status(uint32_t status, uint32_t lane, struct rid rid,
 {
     put_be32(key, status);
     put_be32(key + 4, lane);
-    rid_to_key(rid, key + 8);
+    key_slots(rid.job, rid.batch, key + 8);
 }
 
 static inline void key_op(uint64_t op, uint32_t part, uint8_t key[KEY_OP])

@@ -1,10 +1,13 @@
 /* settle.c - see settle.h. A slice of the settle queue is sorted by batch, so that each batch's slots are
- * read and written once a commit, whatever number of its recipients came back. */
+ * read and written once a commit, whatever number of its recipients came back, and those that are deferred
+ * share rows. */
 #include "queue/settle.h"
 
 #include "queue/taken.h"
 
 #include <stdlib.h>
+
+#define SETTLES_MAX (2 * TXN_ROWS_MAX)
 
 bool slots_load(struct change *c, uint64_t job, uint32_t batch, struct slots *slots)
 {
@@ -21,6 +24,7 @@ bool slots_load(struct change *c, uint64_t job, uint32_t batch, struct slots *sl
 void slots_store(struct change *c, struct slots *slots)
 {
     uint8_t key[KEY_SLOTS];
+    deferrals_flush(c);
     if (!slots->dirty)
         return;
     key_slots(slots->job, slots->batch, key);
@@ -42,16 +46,8 @@ void ready_check(struct change *c, const struct slots *slots, uint32_t lane)
     change_del(c, T_READY, key, sizeof key);
 }
 
-bool fate_load(struct change *c, struct rid rid, struct fate *fate)
-{
-    uint8_t key[RID_KEY_SIZE];
-    struct str row;
-    rid_to_key(rid, key);
-    return change_get(c, T_DEFERRED, key, sizeof key, &row) && fate_decode(arena_copy(&c->arena, row), fate);
-}
-
-static void slot_set(struct change *c, struct change_job *job, struct slots *slots, uint16_t slot,
-                     uint32_t lane, enum rcpt_state to)
+static void slot_change(struct change *c, struct change_job *job, struct slots *slots, uint16_t slot,
+                        uint32_t lane, enum rcpt_state to)
 {
     enum rcpt_state from = (enum rcpt_state)slots->state[slot];
     QUEUE_ASSERT(slot < slots->n && (from == RCPT_READY || from == RCPT_DEFERRED));
@@ -68,42 +64,33 @@ static void slot_set(struct change *c, struct change_job *job, struct slots *slo
         c->meta.ended[to]++;
 }
 
-/* Its rows in due and by_status, and its counts; the row in deferred itself is the caller's. */
-static void deferral_undo(struct change *c, struct rid rid, const struct fate *old)
+static void deferral_count(struct change *c, uint64_t job, struct status status, int delta)
 {
-    uint8_t key[KEY_DUE], status[KEY_BY_STATUS];
-    key_due(old->lane, old->next_ms, rid, key);
-    change_del(c, T_DUE, key, sizeof key);
-    key_by_status(status_number(old->status), old->lane, rid, status);
-    change_del(c, T_BY_STATUS, status, sizeof status);
-    change_count(c, COUNT_JOB, rid.job, old->status, -1);
-    change_count(c, COUNT_QUEUE, 0, old->status, -1);
-    change_lane(c, old->lane)->due_changed = true;
+    change_count(c, COUNT_JOB, job, status, delta);
+    change_count(c, COUNT_QUEUE, 0, status, delta);
 }
 
-static void fate_store(struct change *c, enum table table, struct rid rid, const struct fate *fate)
+static void ended_put(struct change *c, struct rid rid, const struct fate *fate)
 {
     uint8_t key[RID_KEY_SIZE];
     rid_to_key(rid, key);
     fate_encode(fate, &c->scratch);
-    change_put_scratch(c, table, key, sizeof key);
+    change_put_scratch(c, T_ENDED, key, sizeof key);
 }
 
 void rcpt_end(struct change *c, struct change_job *job, struct slots *slots, uint16_t slot, uint32_t lane,
               uint8_t notify, enum rcpt_state to, const struct fate *old, const struct fate *fate)
 {
     struct rid rid = {slots->job, slots->batch, slot};
-    uint8_t key[RID_KEY_SIZE];
-    slot_set(c, job, slots, slot, lane, to);
+    slot_change(c, job, slots, slot, lane, to);
     if (old != NULL) {
-        deferral_undo(c, rid, old);
-        rid_to_key(rid, key);
-        change_del(c, T_DEFERRED, key, sizeof key);
+        deferral_drop(c, rid, old);
+        deferral_count(c, rid.job, old->status, -1);
     }
     if (to == RCPT_BOUNCED || to == RCPT_EXPIRED) {
         struct fate end = *fate;
         end.next_ms = 0;
-        fate_store(c, T_ENDED, rid, &end);
+        ended_put(c, rid, &end);
         change_count(c, COUNT_JOB, rid.job, end.status, 1);
         change_dsn(c, job, rid, notify);
     }
@@ -112,19 +99,11 @@ void rcpt_end(struct change *c, struct change_job *job, struct slots *slots, uin
 static void rcpt_defer(struct change *c, struct change_job *job, struct slots *slots, struct rid rid,
                        const struct fate *old, const struct fate *fate)
 {
-    uint8_t key[KEY_DUE], value[4], status[KEY_BY_STATUS];
-    slot_set(c, job, slots, rid.slot, fate->lane, RCPT_DEFERRED);
+    slot_change(c, job, slots, rid.slot, fate->lane, RCPT_DEFERRED);
+    deferral_put(c, rid, old, fate);
     if (old != NULL)
-        deferral_undo(c, rid, old);
-    fate_store(c, T_DEFERRED, rid, fate);
-    key_due(fate->lane, fate->next_ms, rid, key);
-    put_be32(value, status_number(fate->status));
-    change_put(c, T_DUE, key, sizeof key, value, sizeof value);
-    key_by_status(status_number(fate->status), fate->lane, rid, status);
-    change_put(c, T_BY_STATUS, status, sizeof status, "", 0);
-    change_count(c, COUNT_JOB, rid.job, fate->status, 1);
-    change_count(c, COUNT_QUEUE, 0, fate->status, 1);
-    change_lane(c, fate->lane)->due_changed = true;
+        deferral_count(c, rid.job, old->status, -1);
+    deferral_count(c, rid.job, fate->status, 1);
 }
 
 struct fate fate_expired(const struct fate *old, uint32_t lane, int64_t now_ms)
@@ -222,7 +201,7 @@ void settle_one(struct change *c, struct change_job *job, struct slots *slots, c
 {
     struct fate old, *was = NULL;
     QUEUE_ASSERT(taken->rid.slot < slots->n);
-    if (slots->state[taken->rid.slot] == RCPT_DEFERRED && fate_load(c, taken->rid, &old))
+    if (slots->state[taken->rid.slot] == RCPT_DEFERRED && deferral_load(c, taken->rid, &old))
         was = &old;
     enum rcpt_state to = state_after(taken, &job->row);
     if (to == RCPT_READY) {
@@ -244,14 +223,18 @@ void settle_one(struct change *c, struct change_job *job, struct slots *slots, c
     change_event(c, &item);
 }
 
-static int by_rid(const void *a, const void *b)
+static int rid_order(struct rid x, struct rid y)
 {
-    struct rid x = (*(struct taken *const *)a)->rid, y = (*(struct taken *const *)b)->rid;
     if (x.job != y.job)
         return x.job < y.job ? -1 : 1;
     if (x.batch != y.batch)
         return x.batch < y.batch ? -1 : 1;
     return x.slot < y.slot ? -1 : x.slot > y.slot;
+}
+
+static int by_rid(const void *a, const void *b)
+{
+    return rid_order((*(struct taken *const *)a)->rid, (*(struct taken *const *)b)->rid);
 }
 
 void settle_push(struct writer *writer, struct taken *list, unsigned n)
@@ -269,12 +252,37 @@ void settle_push(struct writer *writer, struct taken *list, unsigned n)
     queue->count += n;
 }
 
-/* Takes as many from the queue as a change may hold. */
+static void turn(struct taken **list, size_t n)
+{
+    for (size_t i = 0; i + 1 < n; i++) {
+        struct taken *last = list[--n];
+        list[n] = list[i];
+        list[i] = last;
+    }
+}
+
+/* In order, but beginning with the batch of who came first: what a change has no time for are those before
+ * it, whose turn comes next. */
+static void slice_sort(struct writer *writer, const struct taken *first)
+{
+    struct rid head = {first->rid.job, first->rid.batch, 0};
+    size_t low = 0, n = writer->slice_n;
+    qsort(writer->slice, n, sizeof(struct taken *), by_rid);
+    while (low < n && rid_order(writer->slice[low]->rid, head) < 0)
+        low++;
+    turn(writer->slice, low);
+    turn(writer->slice + low, n - low);
+    turn(writer->slice, n);
+}
+
+/* Takes more from the queue than a change holds at worst: neighbours share rows, and it ends by its rows or
+ * by time. */
 static void slice_pick(struct writer *writer)
 {
     struct settle_queue *queue = &writer->settles;
+    const struct taken *first = queue->head;
     writer->slice_n = 0;
-    while (queue->head != NULL && writer->slice_n < TXN_ROWS_MAX / 2) {
+    while (queue->head != NULL && writer->slice_n < SETTLES_MAX) {
         writer->slice =
             mem_grow(writer->slice, &writer->slice_cap, writer->slice_n + 1, sizeof(struct taken *));
         writer->slice[writer->slice_n++] = queue->head;
@@ -284,7 +292,7 @@ static void slice_pick(struct writer *writer)
     if (queue->head == NULL)
         queue->tail = &queue->head;
     if (writer->slice_n > 1)
-        qsort(writer->slice, writer->slice_n, sizeof(struct taken *), by_rid);
+        slice_sort(writer, first);
 }
 
 static void put_back(struct writer *writer, size_t from)

@@ -16,13 +16,11 @@ struct slots {
     uint8_t state[BATCH_SLOTS_MAX];
 };
 bool slots_load(struct change *c, uint64_t job, uint32_t batch, struct slots *slots);
-/* Writes them back, if changed. */
+/* Writes them back, if changed, and what was open of who is deferred (deferrals.h). */
 void slots_store(struct change *c, struct slots *slots);
 /* After slots of this lane left RCPT_READY: deletes its ready row when none is left. */
 void ready_check(struct change *c, const struct slots *slots, uint32_t lane);
 
-/* What was last heard of a deferred recipient; strings live as long as the change. */
-bool fate_load(struct change *c, struct rid rid, struct fate *fate);
 /* Ends one recipient: rows, counters and the report to its sender; the event is the caller's. `old` is its
  * fate when it was deferred, else NULL; `fate` is kept for bounced and expired. */
 void rcpt_end(struct change *c, struct change_job *job, struct slots *slots, uint16_t slot, uint32_t lane,

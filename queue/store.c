@@ -1,6 +1,7 @@
 /* store.c - the store as a whole: opening and closing, its two threads, figures, and kept answers. */
 #include "queue/store_internal.h"
 
+#include "queue/migrate.h"
 #include "queue/ops.h"
 #include "queue/taker.h"
 #include "queue/writer.h"
@@ -30,7 +31,6 @@ static bool meta_load(struct store *store, struct err *err)
         return err_set(err, EINVAL,
                        "the queue in %s cannot be read: its meta row is damaged; restore it from a backup",
                        store->env.directory);
-    meta->schema = SCHEMA_VERSION;
     return true;
 }
 
@@ -58,17 +58,18 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
     if (store->settings.workers == 0)
         store->settings.workers = 1;
     store->workers = calloc(store->settings.workers, sizeof(struct inbox *));
+    store->given = calloc(store->settings.workers, sizeof *store->given);
     pthread_mutex_init(&store->lock, NULL);
     writer_init(store);
-    if (store->workers == NULL) {
+    if (store->workers == NULL || store->given == NULL) {
         err_set(err, ENOMEM, "no memory to open the queue");
     } else if (env_open(&store->env, settings->directory, settings->max_size, settings->reserve, err)) {
         store->settings.directory = store->env.directory;
         store->writer_inbox = inbox_create(err);
         store->settle_inbox = store->writer_inbox ? inbox_create(err) : NULL;
         store->taker_inbox = store->settle_inbox ? inbox_create(err) : NULL;
-        if (store->taker_inbox != NULL && meta_load(store, err) && taker_init(store, err) &&
-            fresh_init(store, err)) {
+        if (store->taker_inbox != NULL && meta_load(store, err) && migrate(store, now, err) &&
+            taker_init(store, err) && fresh_init(store, err)) {
             figures_load(store);
             lane_names_init(&store->lane_names, store->writer.meta.next_lane);
             store->writer.next_sweep_ms = now.wall_ms;
@@ -102,6 +103,7 @@ void store_close(struct store *store)
     inbox_destroy(store->taker_inbox);
     pthread_mutex_destroy(&store->lock);
     free(store->workers);
+    free(store->given);
     free(store);
 }
 
@@ -109,6 +111,13 @@ void store_attach_worker(struct store *store, unsigned worker, struct inbox *inb
 {
     QUEUE_ASSERT(worker < store->settings.workers);
     store->workers[worker] = inbox;
+}
+
+void store_lane_at(struct store *store, uint32_t lane, unsigned worker)
+{
+    if (worker < UINT8_MAX)
+        atomic_store_explicit(&store->lane_worker[lane % LANE_HINTS], (uint8_t)(worker + 1),
+                              memory_order_relaxed);
 }
 
 /* ---- threads ---- */
@@ -119,15 +128,15 @@ static int wait_ms(int64_t until_ns)
     return ms <= 0 ? 0 : ms < 60 * MS_PER_S ? (int)ms : (int)(60 * MS_PER_S);
 }
 
-/* Until something arrives or the time has come. While settles linger, or fresh jobs are held, their inbox
- * does not wake the writer. */
+/* Until something arrives or the time has come. While settles linger, here or with their fresh jobs, or fresh
+ * jobs are held, their inbox does not wake the writer. */
 static void writer_wait(struct store *store, int64_t until_ns)
 {
     struct inbox *inboxes[3] = {store->writer_inbox};
     struct pollfd fds[3];
     bool sleep = true;
     nfds_t n = 1;
-    if (store->writer.settles.head == NULL)
+    if (store->writer.settles.head == NULL && store->fresh.ready == 0)
         inboxes[n++] = store->settle_inbox;
     if (store->fresh.first == NULL)
         inboxes[n++] = store->fresh.landed;
@@ -275,7 +284,8 @@ bool store_key_find(struct store *store, const uint8_t key_hash[32], struct now 
     uint8_t key[KEY_KEYS];
     struct str row;
     struct key_row found;
-    if (fresh_key_find(store, key_hash, digest, answer)) /* first: what it no longer has, the tables have */
+    if (fresh_key_find(store, key_hash, now, digest,
+                       answer)) /* first: what it no longer has, the tables have */
         return true;
     MDB_txn *txn = env_read(&store->env);
     key_keys(key_hash, 0, key);

@@ -37,8 +37,9 @@ struct store_settings {
     uint64_t reserve;      /* bytes given up when the disk is full, so that settling goes on */
     int64_t lifetime_ms;   /* of a job that names none */
     int64_t retain_ms;     /* how long an ended job and its events stay */
-    int64_t hold_ms;  /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
-    unsigned workers; /* lanes are shared out by hash of the domain */
+    int64_t hold_ms;   /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
+    unsigned give_max; /* recipients that a worker may hold without having asked (GIVEN_MAX); 0: none */
+    unsigned workers;  /* lanes are shared out by hash of the domain */
 };
 
 /* Opens, recovers, starts no thread. Errors: locked by another daemon, not writable, of a newer version, … */
@@ -202,7 +203,7 @@ struct taken {
 };
 
 /* Messages from the store to a worker's inbox (struct inbox_node first, kind as named). */
-enum { STORE_LANE_READY = 100, STORE_TAKEN, STORE_DROP_JOB };
+enum { STORE_LANE_READY = 100, STORE_TAKEN, STORE_DROP_JOB, STORE_GIVEN };
 
 struct store_lane_msg { /* STORE_LANE_READY: this lane has work; freed by the worker with free() */
     struct inbox_node node;
@@ -218,6 +219,15 @@ struct store_taken_msg { /* STORE_TAKEN: the answer to one store_take; freed wit
     struct taken *list;
     bool idle; /* the lane has nothing more now: it will be announced again when it has */
 };
+/* STORE_GIVEN: the only recipient of a job that has just been accepted, in a lane that has nothing else to
+ * take: claimed, and the worker's like what it asked for, without announcement and request. No lane has work
+ * for that; a worker that cannot use it settles it as released. Freed with free(), `taken` is the worker's. */
+struct store_given_msg {
+    struct inbox_node node;
+    uint32_t lane;
+    struct str domain; /* lives as long as `taken`; tenant, pool and class are its job's */
+    struct taken *taken;
+};
 struct store_drop_msg { /* STORE_DROP_JOB: release what is taken of this job but not in flight; free() */
     struct inbox_node node;
     uint64_t job;
@@ -229,6 +239,10 @@ void store_attach_worker(struct store *store, unsigned worker, struct inbox *inb
  * One request a lane under way. Due retries come first, but leave half to what was never tried; jobs take
  * turns. Workers only. */
 void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to);
+/* The worker has the lane in its hands: the store turns to it with the lane's work from now on, instead of
+ * the one its domain hashes to. A hint: lanes may share one, so that any worker must know what to do with any
+ * lane. Workers only. */
+void store_lane_at(struct store *store, uint32_t lane, unsigned worker);
 /* Settles a list (through `next`), any outcomes. Never blocks; durable within FRESH_SETTLE_MS and the commit
  * that is under way and the next one. */
 void store_settle(struct store *store, struct taken *list);

@@ -26,6 +26,7 @@ enum { TAKER_TAKE = 1, TAKER_WALK, TAKER_WAKE };
 /* ---- lanes in memory (lanes.c): those announced to a worker and not yet found empty ---- */
 
 #define LANE_CURSORS 8
+#define LANE_HINTS   65536 /* a byte each */
 
 struct lane_cursor { /* of one job: batches before this one hold nothing unclaimed */
     uint64_t job;
@@ -115,7 +116,7 @@ struct pick {
 };
 struct taker {
     MDB_txn *txn; /* reset between rounds */
-    MDB_cursor *ready, *due, *wake, *batches;
+    MDB_cursor *ready, *due, *wake, *batches, *deferred;
     struct take *takes, **takes_tail; /* asked for, in order */
     struct walk *walks;
     struct live_job *jobs, *hand;
@@ -128,8 +129,9 @@ struct taker {
     struct recheck *rechecks;
     int64_t next_recheck_ms;
     struct pick picks[LANE_TAKE_MAX];
-    struct buf joined; /* a recipient's parts */
-    bool blocked;      /* a take waits for memory of messages */
+    struct fates_row fates; /* read last, of this round */
+    struct buf joined;      /* a recipient's parts */
+    bool blocked;           /* a take waits for memory of messages */
 };
 
 /* Announces the lanes of a job that has become takeable: any thread. */
@@ -141,6 +143,9 @@ struct store {
     struct env env;
     struct inbox *writer_inbox, *settle_inbox, *taker_inbox;
     struct inbox **workers;
+    atomic_uint *given;                      /* to each worker, and not settled */
+    atomic_uint given_unfreed;               /* in memory, by all */
+    _Atomic uint8_t lane_worker[LANE_HINTS]; /* by lane: its worker's number + 1; 0: that of its domain */
     void (*close_opened)(void *opened);
     pthread_t writer_thread, taker_thread;
     bool started;
@@ -170,9 +175,11 @@ static inline struct env *store_env(struct store *store)
 }
 bool store_is_claimed(struct store *store, struct rid rid);
 
-static inline unsigned store_worker_of(const struct store *store, struct str domain)
+/* Who is to hear of a lane. */
+static inline unsigned store_worker_of(const struct store *store, uint32_t lane, struct str domain)
 {
-    return (unsigned)(str_hash(domain) % store->settings.workers);
+    unsigned worker = atomic_load_explicit(&store->lane_worker[lane % LANE_HINTS], memory_order_relaxed);
+    return worker > 0 ? worker - 1 : (unsigned)(str_hash(domain) % store->settings.workers);
 }
 
 #endif

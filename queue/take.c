@@ -110,6 +110,26 @@ static void pick_landed(struct serve *s, unsigned limit)
     job_let_go(s);
 }
 
+/* Of one batch, those of the set that come up to the limit. False: the rest is for another time. */
+static bool pick_set(struct serve *s, struct rid from, const struct slot_set *set, unsigned limit)
+{
+    struct lane_live *live = s->live;
+    for (unsigned slot = from.slot; slot_set_next(set, &slot); slot++) {
+        struct rid rid = {from.job, from.batch, (uint16_t)slot};
+        if (s->picked >= limit || s->rows >= READ_ROWS_MAX)
+            return false;
+        s->rows++;
+        if (!claims_has(&s->store->shared.claims, rid) && job_check(s, rid.job)) {
+            if (!job_hold(s))
+                return false;
+            pick(s, rid);
+        }
+        live->due_rid = rid;
+        live->due_rid.slot++; /* slots end far below 65535 */
+    }
+    return true;
+}
+
 /* Retries whose time has come, up to `limit` picks. */
 static void pick_due(struct serve *s, unsigned limit)
 {
@@ -125,25 +145,25 @@ static void pick_due(struct serve *s, unsigned limit)
     for (; s->picked < limit && s->rows < READ_ROWS_MAX;
          found = taker_next(s->store->taker.due, &key, &row)) {
         const uint8_t *bytes = (const uint8_t *)key.p;
+        struct slot_set set;
         s->due_done = !found || get_be32(bytes) != live->lane;
         if (s->due_done)
             return;
         int64_t time_ms = (int64_t)get_be64(bytes + 4);
-        struct rid rid = rid_from_key(bytes + 12);
+        struct rid from = {get_be64(bytes + 12), get_be32(bytes + 20), 0};
         if (time_ms > s->now_ms) {
             s->due_done = true;
             s->next_due_ms = time_ms;
             return;
         }
         s->rows++;
-        if (!claims_has(&s->store->shared.claims, rid) && job_check(s, rid.job)) {
-            if (!job_hold(s))
-                return;
-            pick(s, rid);
-        }
+        bool again =
+            time_ms == live->due_ms && live->due_rid.job == from.job && live->due_rid.batch == from.batch;
+        if (!again)
+            live->due_rid = from;
         live->due_ms = time_ms;
-        live->due_rid = rid;
-        live->due_rid.slot++; /* slots end far below 65535 */
+        if (slot_set_decode(row, &set) && !pick_set(s, live->due_rid, &set, limit))
+            return;
     }
 }
 
@@ -335,11 +355,18 @@ static bool record_read(struct store *store, struct rid rid, struct batch_reader
 
 static bool fate_read(struct store *store, struct rid rid, struct fate *fate)
 {
+    struct fates_row *last = &store->taker.fates;
     uint8_t key[RID_KEY_SIZE];
-    struct str row;
+    struct str found, row;
+    unsigned at;
     rid_to_key(rid, key);
-    return env_get(&store->env, store->taker.txn, T_DEFERRED, key, sizeof key, &row) &&
-           fate_decode(row, fate);
+    if (!fates_row_has(last, rid) && (!taker_seek(store->taker.deferred, key, sizeof key, &found, &row) ||
+                                      !fates_row_read(last, rid, found, row)))
+        return false;
+    if (!fates_find(&last->fates, rid.slot, &at))
+        return false;
+    *fate = last->fates.fate[at];
+    return true;
 }
 
 /* For want of memory: as if it had not been picked. */

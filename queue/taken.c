@@ -1,6 +1,7 @@
 /* taken.c - see taken.h; and what any worker calls to settle. */
 #include "queue/taken.h"
 
+#include "queue/live.h"
 #include "queue/store_internal.h"
 
 #include <stdlib.h>
@@ -67,8 +68,8 @@ void store_taken_free(struct taken *list)
 void store_settle(struct store *store, struct taken *list)
 {
     uint64_t n = 0;
-    for (const struct taken *taken = list; taken != NULL; taken = taken->next)
-        n++;
+    for (const struct taken *taken = list; taken != NULL; taken = taken->next, n++)
+        live_settled(taken->job);
     if (n == 0)
         return;
     atomic_fetch_add(&store->figures.settle_backlog, n);

@@ -19,7 +19,8 @@ bool taker_init(struct store *store, struct err *err)
     if (taker->txn == NULL || mdb_cursor_open(taker->txn, store->env.dbi[T_READY], &taker->ready) != 0 ||
         mdb_cursor_open(taker->txn, store->env.dbi[T_DUE], &taker->due) != 0 ||
         mdb_cursor_open(taker->txn, store->env.dbi[T_WAKE], &taker->wake) != 0 ||
-        mdb_cursor_open(taker->txn, store->env.dbi[T_BATCHES], &taker->batches) != 0)
+        mdb_cursor_open(taker->txn, store->env.dbi[T_BATCHES], &taker->batches) != 0 ||
+        mdb_cursor_open(taker->txn, store->env.dbi[T_DEFERRED], &taker->deferred) != 0)
         return err_set(err, 0, "the queue in %s cannot be read: no memory or reader slots",
                        store->env.directory);
     env_read_reset(taker->txn);
@@ -50,7 +51,7 @@ void taker_free(struct store *store)
     }
     live_free(store);
     buf_free(&taker->joined);
-    MDB_cursor *cursors[] = {taker->ready, taker->due, taker->wake, taker->batches};
+    MDB_cursor *cursors[] = {taker->ready, taker->due, taker->wake, taker->batches, taker->deferred};
     for (size_t n = 0; n < sizeof cursors / sizeof cursors[0]; n++)
         if (cursors[n] != NULL)
             mdb_cursor_close(cursors[n]);
@@ -61,9 +62,10 @@ bool taker_look(struct store *store)
 {
     struct taker *taker = &store->taker;
     env_read_reset(taker->txn);
+    taker->fates.job = 0;
     if (!env_read_renew(taker->txn))
         return false;
-    MDB_cursor *cursors[] = {taker->ready, taker->due, taker->wake, taker->batches};
+    MDB_cursor *cursors[] = {taker->ready, taker->due, taker->wake, taker->batches, taker->deferred};
     for (size_t n = 0; n < sizeof cursors / sizeof cursors[0]; n++) {
         int rc = mdb_cursor_renew(taker->txn, cursors[n]);
         if (rc != 0)
@@ -145,6 +147,22 @@ static void collect(struct store *store)
     }
 }
 
+/* Workers can be faster than commits, and what they settle is in memory until it is written: so that it
+ * does not grow, requests wait. Transactional lanes may go on for a while, for they are not what fills it. */
+static bool held_back(struct store *store, const struct take *take, uint64_t backlog)
+{
+    uint8_t key[KEY_LANE];
+    struct str bytes;
+    struct lane_row row;
+    if (backlog < SETTLE_BACKLOG_MAX)
+        return false;
+    key_lane(take->lane, key);
+    store->taker.blocked = true;
+    return backlog >= 2 * SETTLE_BACKLOG_MAX ||
+           !env_get(&store->env, store->taker.txn, T_LANES, key, sizeof key, &bytes) ||
+           !lane_row_decode(bytes, &row) || row.class_ != CLASS_TRANSACTIONAL;
+}
+
 /* Every request that is there gets one try; the ones not answered stay, in order. */
 static void serve_all(struct store *store, struct now now)
 {
@@ -153,10 +171,13 @@ static void serve_all(struct store *store, struct now now)
     taker->takes = NULL;
     taker->takes_tail = &taker->takes;
     taker->blocked = false;
+    uint64_t backlog = atomic_load(&store->figures.settle_backlog);
+    if (list != NULL && backlog >= SETTLE_BACKLOG_MAX && !taker_look(store))
+        backlog = 2 * SETTLE_BACKLOG_MAX;
     for (struct take *take = list, *next; take != NULL; take = next) {
         next = take->next;
         take->next = NULL;
-        if (take_serve(store, take, now)) {
+        if (!held_back(store, take, backlog) && take_serve(store, take, now)) {
             free(take);
             continue;
         }

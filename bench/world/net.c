@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 4096
+#define BACKLOG 65535 /* the kernel takes net.core.somaxconn of it */
 
 bool address_parse(union address *address, struct str text, uint16_t port)
 {

@@ -18,6 +18,7 @@ static void add_path(struct site_sum *site, const struct path_info *path)
     sum->idle += path->idle;
     sum->window += path->window;
     sum->max_connections += path->max_connections;
+    sum->lent += path->lent;
     sum->lanes += path->lanes;
     sum->buffered += path->buffered;
     sum->in_flight += path->in_flight;
@@ -40,6 +41,7 @@ static void set_path(json_t *root, const struct path_info *path)
     js_set_int(root, "idle", path->idle);
     js_set_int(root, "window", path->window);
     js_set_int(root, "max_connections", path->max_connections);
+    js_set_int(root, "lent", path->lent);
     js_set_int(root, "lanes", path->lanes);
     js_set_int(root, "buffered", path->buffered);
     js_set_int(root, "in_flight", path->in_flight);

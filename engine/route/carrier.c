@@ -7,6 +7,7 @@
 #include "engine/route/carrier.h"
 
 #include "engine/route/host.h"
+#include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/shipment.h"
@@ -61,8 +62,12 @@ static bool carrier_should_yield(const struct carrier *carrier, bool idle)
     const struct path *path = pool->path;
     bool wanted = path->router->line != NULL;
     if (path->wait_head != NULL && (path->wait_head != pool || pool->wait_next != NULL))
-        wanted |=
-            path->connections >= path->settings->max_connections || (double)path->connections >= path->window;
+        wanted |= path_is_full(path);
+    /* Or another worker does, to which its place is lent, or that wants it back. */
+    if (pool->loan != NULL)
+        wanted |= pool->open > loan_sessions(pool->loan);
+    else if (path->lent > 0)
+        wanted |= path_has_too_many(path);
     return wanted &&
            ((idle && carrier_may_go(carrier)) || session_carried(carrier->session) >= TURN_MESSAGES);
 }
@@ -88,8 +93,10 @@ static void carrier_done(struct session *session, struct session_transaction *tr
     struct carrier *carrier = session_owner(session);
     (void)now;
     if (!carrier->worked && session_carried(session) > 0) {
+        struct path *path = carrier->pool->path;
         carrier->worked = true;
-        host_works(carrier->pool->path->router, &carrier->address);
+        if (host_works(path->router, &carrier->address))
+            loan_tell_host(path, &carrier->address);
     }
     shipment_done(transaction, carrier->pool);
 }
@@ -105,9 +112,13 @@ static void carrier_ready(struct session *session, struct now now)
     pool_touch(pool); /* the window has grown */
 }
 
-/* Whether another connection of the path to this address got through. A walk, but only where one failed. */
+/* Whether another connection of the path to this address got through. A walk, but only where one failed. Of
+ * connections that another worker has, only that there are some is known. */
 static bool carrier_has_company(const struct carrier *carrier)
 {
+    const struct path *path = carrier->pool->path;
+    if (ledger_ready(path->ledger) > path->connections - path->connecting)
+        return true;
     for (const struct pool *pool = carrier->pool->path->pools; pool != NULL; pool = pool->hh.next) {
         const struct carrier *other;
         TAILQ_FOREACH(other, &pool->carriers, all)
@@ -130,19 +141,21 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     bool tls_broken = why->local && why->status.subject == 7 && why->status.detail == 5;
     if (carrier->try_tls && tls_broken && !carrier->ready) {
         host_set_plain(router, &carrier->address);
+        loan_tell_host(path, &carrier->address);
         return PATH_END_FINE; /* the same address again, in the clear */
     }
-    bool speaks = why->code != 0 && path->connections > path->connecting;
+    bool speaks = why->code != 0 && ledger_ready(path->ledger) > 0;
     if (!carrier->ready && (speaks || carrier_has_company(carrier))) {
         path_note(path, why);
         return PATH_END_REFUSED; /* others are welcome: one too many, said in words or by hanging up */
     }
-    if (why->scope == SCOPE_PATH && (carrier->ready || path->connections == 1))
+    if (why->scope == SCOPE_PATH && (carrier->ready || ledger_connections(path->ledger) == 1))
         path_pause(path, why); /* not one connection is welcome: none is still on its way */
     if (carrier->ready)
         host_lost(router, &carrier->address, path->settings);
     else
         host_failed(router, &carrier->address, path->settings);
+    loan_tell_host(path, &carrier->address);
     pool_target_failed(pool, why);
     return PATH_END_FAILED;
 }
@@ -187,6 +200,12 @@ bool carrier_open(struct pool *pool, const struct target *target)
     struct carrier *carrier = calloc(1, sizeof *carrier);
     if (carrier == NULL)
         return false;
+    if (!path_connecting(path)) { /* another worker has just taken the place: looked at again soon */
+        path_wait(path, pool);
+        path_wake_at(path, router->now.mono_ns + LOAN_WAIT_MS * NS_PER_MS);
+        free(carrier);
+        return false;
+    }
     carrier->pool = pool;
     carrier->hosts = dns_mx_ref(pool->hosts);
     carrier->host = carrier->hosts->hosts[target->host].name;
@@ -201,6 +220,7 @@ bool carrier_open(struct pool *pool, const struct target *target)
         struct verdict why;
         verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "%s", err.text);
         host_failed(router, &carrier->address, path->settings);
+        path_connection_over(path, false, PATH_END_FINE);
         pool_target_failed(pool, &why);
         dns_mx_unref(carrier->hosts);
         free(carrier);
@@ -209,7 +229,6 @@ bool carrier_open(struct pool *pool, const struct target *target)
     TAILQ_INSERT_TAIL(&pool->carriers, carrier, all);
     pool->open++;
     pool->connecting++;
-    path_connecting(path);
     return true;
 }
 

@@ -7,7 +7,7 @@
 
 #include "engine/route/model.h"
 
-/* False when the connection could not even begin (the target is then marked dead). */
+/* False when the connection could not even begin: the target is then marked dead, or the pool waits. */
 bool carrier_open(struct pool *pool, const struct target *target);
 struct carrier *carrier_next(struct carrier *carrier); /* in the pool's list */
 /* soft: what is under way finishes, then QUIT. hard: closed now. */

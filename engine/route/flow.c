@@ -91,18 +91,20 @@ void flow_leave_turns(struct strand *strand)
     strand->turn_next = strand->turn_prev = NULL;
 }
 
-static bool flow_may(const struct flow *flow, int64_t now_ns, int64_t *until_ns)
+static bool flow_may(const struct flow *flow, int64_t now_ns, int64_t *until_ns, enum flow_of of)
 {
     if (flow->limit == NULL)
         return true;
-    int64_t when_ns = shared_limit_when_ns(flow->limit, now_ns);
+    if (of == FLOW_WITHOUT_LIMIT)
+        return false;
+    int64_t when_ns = limit_when_ns(flow->limit, now_ns);
     if (when_ns > now_ns && when_ns < *until_ns)
         *until_ns = when_ns;
     return when_ns <= now_ns;
 }
 
 static struct strand *flow_pick_class(struct pool *pool, enum job_class class_, int64_t now_ns,
-                                      int64_t *until_ns)
+                                      int64_t *until_ns, enum flow_of of)
 {
     struct flow *flow = pool->turn[class_];
     if (flow == NULL)
@@ -111,7 +113,7 @@ static struct strand *flow_pick_class(struct pool *pool, enum job_class class_, 
      * a whole round finds nobody who may, it is over. */
     const struct flow *stop = flow;
     for (bool any = false;; flow = flow->next) {
-        if (flow_may(flow, now_ns, until_ns)) {
+        if (flow_may(flow, now_ns, until_ns, of)) {
             if (flow->deficit > 0)
                 break;
             any = true;
@@ -127,13 +129,14 @@ static struct strand *flow_pick_class(struct pool *pool, enum job_class class_, 
     return flow->turn;
 }
 
-struct strand *flow_pick(struct pool *pool, int64_t now_ns, int64_t *until_ns)
+struct strand *flow_pick(struct pool *pool, int64_t now_ns, int64_t *until_ns, enum flow_of of)
 {
     bool bulk_first = pool->transactional_in_a_row >= BULK_SHARE - 1;
     enum job_class first = bulk_first ? CLASS_BULK : CLASS_TRANSACTIONAL;
-    struct strand *strand = flow_pick_class(pool, first, now_ns, until_ns);
-    return strand ? strand
-                  : flow_pick_class(pool, bulk_first ? CLASS_TRANSACTIONAL : CLASS_BULK, now_ns, until_ns);
+    struct strand *strand = flow_pick_class(pool, first, now_ns, until_ns, of);
+    return strand
+               ? strand
+               : flow_pick_class(pool, bulk_first ? CLASS_TRANSACTIONAL : CLASS_BULK, now_ns, until_ns, of);
 }
 
 void flow_charge(struct pool *pool, struct strand *strand, unsigned recipients, int64_t now_ns)
@@ -146,5 +149,5 @@ void flow_charge(struct pool *pool, struct strand *strand, unsigned recipients, 
     flow->deficit -= (int64_t)recipients;
     flow->turn = strand->turn_next; /* the next lane of this tenant */
     if (flow->limit)
-        shared_limit_use(flow->limit, now_ns);
+        limit_use(flow->limit, now_ns);
 }

@@ -17,7 +17,8 @@ void flow_leave_turns(struct strand *strand);
 /* The strand whose turn it is, or NULL; charge what was taken from it with flow_charge. A tenant at its own
  * max_rate is passed over; *until_ns is then lowered to when it may go on (the caller sets it to INT64_MAX
  * before). */
-struct strand *flow_pick(struct pool *pool, int64_t now_ns, int64_t *until_ns);
+enum flow_of { FLOW_ALL, FLOW_WITHOUT_LIMIT /* tenants that have no max_rate of their own */ };
+struct strand *flow_pick(struct pool *pool, int64_t now_ns, int64_t *until_ns, enum flow_of of);
 void flow_charge(struct pool *pool, struct strand *strand, unsigned recipients, int64_t now_ns);
 
 #endif

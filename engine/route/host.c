@@ -7,8 +7,7 @@
 struct host_memory {
     UT_hash_handle hh;
     struct sockaddr_storage address;
-    int64_t dead_until_ns, plain_until_ns, lost_at_ns;
-    unsigned failures;
+    struct host_state state;
 };
 
 static struct host_memory *host_find(struct router *router, const struct sockaddr_storage *address)
@@ -43,16 +42,16 @@ int64_t host_failed(struct router *router, const struct sockaddr_storage *addres
                     const struct config_site *settings)
 {
     struct host_memory *host = host_touch(router, address);
-    unsigned before = host ? host->failures : 0;
+    unsigned before = host ? host->state.failures : 0;
     int64_t delay_ms =
         retry_pause_ms(settings->dead_host_delay_ms, settings->dead_host_delay_max_ms, before, &router->prng);
     int64_t until_ns = router->now.mono_ns + delay_ms * NS_PER_MS;
     if (host != NULL) {
         /* Sessions that fail together are one failure: the delay doubles only once it was waited for. */
-        if (host->dead_until_ns > router->now.mono_ns)
-            return host->dead_until_ns;
-        host->failures++;
-        host->dead_until_ns = until_ns;
+        if (host->state.dead_until_ns > router->now.mono_ns)
+            return host->state.dead_until_ns;
+        host->state.failures++;
+        host->state.dead_until_ns = until_ns;
     }
     return until_ns;
 }
@@ -63,39 +62,56 @@ void host_lost(struct router *router, const struct sockaddr_storage *address,
     struct host_memory *host = host_touch(router, address);
     if (host == NULL)
         return;
-    if (host->lost_at_ns == 0)
-        host->lost_at_ns = router->now.mono_ns;
-    else if (router->now.mono_ns - host->lost_at_ns >= HOST_LOST_AGAIN_MS * NS_PER_MS)
+    if (host->state.lost_at_ns == 0)
+        host->state.lost_at_ns = router->now.mono_ns;
+    else if (router->now.mono_ns - host->state.lost_at_ns >= HOST_LOST_AGAIN_MS * NS_PER_MS)
         host_failed(router, address, settings);
 }
 
-void host_works(struct router *router, const struct sockaddr_storage *address)
+bool host_works(struct router *router, const struct sockaddr_storage *address)
 {
     struct host_memory *host = host_find(router, address);
-    if (host != NULL) {
-        host->failures = 0;
-        host->dead_until_ns = 0;
-        host->lost_at_ns = 0;
-    }
+    if (host == NULL)
+        return false;
+    bool had_failed = host->state.failures != 0 || host->state.dead_until_ns != 0;
+    host->state.failures = 0;
+    host->state.dead_until_ns = 0;
+    host->state.lost_at_ns = 0;
+    return had_failed;
+}
+
+bool host_get(struct router *router, const struct sockaddr_storage *address, struct host_state *state)
+{
+    const struct host_memory *host = host_find(router, address);
+    if (host != NULL)
+        *state = host->state;
+    return host != NULL;
+}
+
+void host_set(struct router *router, const struct sockaddr_storage *address, const struct host_state *state)
+{
+    struct host_memory *host = host_touch(router, address);
+    if (host != NULL)
+        host->state = *state;
 }
 
 int64_t host_dead_until_ns(struct router *router, const struct sockaddr_storage *address)
 {
     struct host_memory *host = host_find(router, address);
-    return host != NULL && host->dead_until_ns > router->now.mono_ns ? host->dead_until_ns : 0;
+    return host != NULL && host->state.dead_until_ns > router->now.mono_ns ? host->state.dead_until_ns : 0;
 }
 
 void host_set_plain(struct router *router, const struct sockaddr_storage *address)
 {
     struct host_memory *host = host_touch(router, address);
     if (host != NULL)
-        host->plain_until_ns = router->now.mono_ns + HOST_PLAIN_MS * NS_PER_MS;
+        host->state.plain_until_ns = router->now.mono_ns + HOST_PLAIN_MS * NS_PER_MS;
 }
 
 bool host_is_plain(struct router *router, const struct sockaddr_storage *address)
 {
     struct host_memory *host = host_find(router, address);
-    return host != NULL && host->plain_until_ns > router->now.mono_ns;
+    return host != NULL && host->state.plain_until_ns > router->now.mono_ns;
 }
 
 void host_forget_all(struct router *router)

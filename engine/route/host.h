@@ -15,13 +15,20 @@ int64_t host_failed(struct router *router, const struct sockaddr_storage *addres
  * (receivers do that); once more after HOST_LOST_AGAIN_MS, without a success in between, is one. */
 void host_lost(struct router *router, const struct sockaddr_storage *address,
                const struct config_site *settings);
-/* A message was taken there. */
-void host_works(struct router *router, const struct sockaddr_storage *address);
+/* A message was taken there. True: that is news, it had failed before. */
+bool host_works(struct router *router, const struct sockaddr_storage *address);
 /* 0, or until when it is left alone. */
 int64_t host_dead_until_ns(struct router *router, const struct sockaddr_storage *address);
 /* An opportunistic handshake failed here: connect in the clear for HOST_PLAIN_MS. */
 void host_set_plain(struct router *router, const struct sockaddr_storage *address);
 bool host_is_plain(struct router *router, const struct sockaddr_storage *address);
+/* What is remembered, to be told to another worker; false: nothing. */
+struct host_state {
+    int64_t dead_until_ns, plain_until_ns, lost_at_ns;
+    unsigned failures; /* in a row */
+};
+bool host_get(struct router *router, const struct sockaddr_storage *address, struct host_state *state);
+void host_set(struct router *router, const struct sockaddr_storage *address, const struct host_state *state);
 void host_forget_all(struct router *router);
 
 #endif

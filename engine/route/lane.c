@@ -2,7 +2,9 @@
 #include "engine/route/lane.h"
 
 #include "engine/route/flow.h"
+#include "engine/route/handover.h"
 #include "engine/route/lane_route.h"
+#include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
@@ -21,27 +23,73 @@ static struct lane *lane_find(struct router *router, uint32_t id)
     return lane;
 }
 
-static struct lane *lane_create(struct router *router, const struct store_lane_msg *msg)
+struct lane_name {
+    uint32_t id;
+    enum job_class class_;
+    struct str tenant, pool, domain;
+};
+
+static void lane_wake(struct lane *lane)
 {
-    size_t n = strlen(msg->domain) + 1;
-    struct lane *lane = calloc(1, sizeof *lane + n);
+    if (!lane->resting)
+        return;
+    lane->resting = false;
+    lane->router->resting_count--;
+    TAILQ_REMOVE(&lane->router->resting, lane, rest);
+}
+
+/* The lane of that name, made if need be: idle, then, until it is announced. NULL: no memory. */
+static struct lane *lane_get(struct router *router, const struct lane_name *name)
+{
+    struct lane *lane = lane_find(router, name->id);
+    if (lane != NULL) {
+        lane_wake(lane);
+        return lane;
+    }
+    lane = calloc(1, sizeof *lane + name->domain.n + 1);
     if (lane == NULL)
         return NULL;
     lane->router = router;
-    lane->id = msg->lane;
-    lane->class_ = msg->class_;
+    lane->id = name->id;
+    lane->class_ = name->class_;
+    lane->idle = true;
     lane->want = WANT_FIRST;
-    lane->tenant = config_tenant_of(router->config, str_of(msg->tenant));
+    lane->tenant = config_tenant_of(router->config, name->tenant);
     if (lane->tenant->max_rate.count > 0)
         lane->limit = &router->tenant_limits[lane->tenant - router->config->tenants];
-    lane->sources = config_pool_of(router->config, str_of(msg->pool));
+    lane->sources = config_pool_of(router->config, name->pool);
     if (lane->sources == NULL)
         lane->sources = &router->config->pools[lane->tenant->pool_index];
-    memcpy(lane->tenant_name, msg->tenant, sizeof lane->tenant_name);
-    memcpy(lane->pool_name, msg->pool, sizeof lane->pool_name);
-    memcpy(lane->domain, msg->domain, n);
+    memcpy(lane->tenant_name, name->tenant.p, name->tenant.n); /* both at most NAME_MAX_BYTES */
+    memcpy(lane->pool_name, name->pool.p, name->pool.n);
+    memcpy(lane->domain, name->domain.p, name->domain.n);
     HASH_ADD(hh, router->lanes, id, sizeof lane->id, lane);
     return lane;
+}
+
+struct lane *lane_borrow(struct loan *loan)
+{
+    struct pool *pool = loan->shadow;
+    struct router *router = pool->path->router;
+    struct lane *lane = calloc(1, sizeof *lane + 1);
+    struct strand *strand = calloc(1, sizeof *strand);
+    if (lane != NULL && strand != NULL) {
+        lane->router = router;
+        lane->state = LANE_ROUTED;
+        lane->loan = loan;
+        lane->want = WANT_FIRST;
+        lane->tenant = config_tenant_of(router->config, STR("default"));
+        lane->fresh_until_ns = INT64_MAX;
+        *strand = (struct strand){.lane = lane, .source = loan->source, .tail = &strand->head};
+        lane->strands = strand;
+        if (pool_join(pool, strand)) {
+            lane->strand_count = 1;
+            return lane;
+        }
+    }
+    free(lane);
+    free(strand);
+    return NULL;
 }
 
 /* Transactional mail waits before bulk. */
@@ -75,23 +123,52 @@ static void lane_free(struct lane *lane)
     dns_cancel(&lane->query);
     wheel_cancel(&router->wheel, &lane->timer);
     lane_unroute(lane);
-    HASH_DEL(router->lanes, lane);
+    dns_mx_unref(lane->handed);
+    lane_wake(lane);
+    if (lane->loan != NULL)
+        lane->loan->lane = NULL;
+    else
+        HASH_DEL(router->lanes, lane);
     free(lane->doom);
     free(lane);
 }
 
 static bool lane_is_over(const struct lane *lane)
 {
-    return lane->idle && !lane->taking && lane->buffered == 0 && lane->in_flight == 0;
+    return lane->idle && !lane->taking && lane->buffered == 0 && lane->in_flight == 0 && lane->given == NULL;
 }
 
 void lane_check(struct lane *lane)
 {
-    if (!lane_is_over(lane) || lane->reaping)
+    if (!lane_is_over(lane) || lane->reaping || lane->resting)
         return;
     lane->reaping = true;
     lane->reap_next = lane->router->reap;
     lane->router->reap = lane;
+}
+
+/* What it knows is of use when it is announced again. */
+static bool lane_may_rest(const struct lane *lane)
+{
+    return lane->loan == NULL && !lane->router->stopping &&
+           (lane->state == LANE_ROUTED || lane->state == LANE_DOOMED || lane->handed != NULL);
+}
+
+static void lane_lay(struct lane *lane)
+{
+    struct router *router = lane->router;
+    lane->resting = true;
+    lane->rest_until_ns = router->now.mono_ns + LANE_KEPT_MS * NS_PER_MS;
+    TAILQ_INSERT_TAIL(&router->resting, lane, rest);
+    router->resting_count++;
+}
+
+static void lane_end_rest(struct router *router)
+{
+    struct lane *lane;
+    while ((lane = TAILQ_FIRST(&router->resting)) != NULL &&
+           (router->resting_count > LANES_KEPT_MAX || lane->rest_until_ns <= router->now.mono_ns))
+        lane_free(lane);
 }
 
 void lane_reap(struct router *router)
@@ -100,9 +177,12 @@ void lane_reap(struct router *router)
         struct lane *lane = router->reap;
         router->reap = lane->reap_next;
         lane->reaping = false;
-        if (lane_is_over(lane))
+        if (lane_is_over(lane) && lane_may_rest(lane))
+            lane_lay(lane);
+        else if (lane_is_over(lane))
             lane_free(lane);
     }
+    lane_end_rest(router);
 }
 
 /* ---- asking the store ---- */
@@ -131,9 +211,12 @@ static bool lane_can_use_more(const struct lane *lane)
     return false;
 }
 
+/* Asks for its hosts anew once what is known has run out: also of a domain that takes no mail, since while
+ * that lane is busy nothing else would find out that it does again. */
 static void lane_refresh(struct lane *lane)
 {
-    if (lane->state == LANE_ROUTED && !lane->asking && lane->fresh_until_ns <= lane->router->now.mono_ns)
+    bool known = lane->state == LANE_ROUTED || lane->state == LANE_DOOMED;
+    if (known && !lane->asking && lane->fresh_until_ns <= lane->router->now.mono_ns)
         lane_resolve(lane);
 }
 
@@ -191,7 +274,10 @@ void lane_want(struct lane *lane)
     lane->asked_path = path;
     if (path != NULL)
         path->asked += lane->asked;
-    store_take(router->store, lane->id, lane->asked, router->index);
+    if (lane->loan != NULL)
+        loan_want(lane->loan, lane->asked);
+    else
+        store_take(router->store, lane->id, lane->asked, router->index);
 }
 
 void lane_feed_starved(struct router *router)
@@ -257,6 +343,8 @@ static struct strand *lane_choose(struct lane *lane, const struct taken *taken)
 {
     const struct config *config = lane->router->config;
     uint64_t total = 0;
+    if (lane->strand_count == 1)
+        return pool_is_open(lane->strands[0].pool) ? &lane->strands[0] : NULL;
     for (unsigned i = 0; i < lane->strand_count; i++) {
         struct strand *strand = &lane->strands[i];
         if (!pool_is_open(strand->pool))
@@ -267,7 +355,7 @@ static struct strand *lane_choose(struct lane *lane, const struct taken *taken)
     }
     if (total == 0)
         return NULL;
-    uint64_t at = lane->strand_count > 1 ? prng_below(&lane->router->prng, total) : 0;
+    uint64_t at = prng_below(&lane->router->prng, total);
     for (unsigned i = 0; i < lane->strand_count; i++) {
         if (!pool_is_open(lane->strands[i].pool))
             continue;
@@ -292,14 +380,14 @@ static void lane_place(struct lane *lane, struct taken *taken, bool front)
         strand_add(strand, taken, front);
 }
 
-void lane_filled(struct router *router, struct store_taken_msg *msg)
+/* An answer to what it asked for has come. */
+static void lane_fill(struct lane *lane, struct taken *list, unsigned count, bool idle)
 {
-    struct lane *lane = lane_find(router, msg->lane);
-    struct taken *list = msg->list;
+    struct router *router = lane->router;
     struct path *path = lane->asked_path;
-    router->taken += msg->count;
+    router->taken += count;
     router->asked -= lane->asked;
-    if (msg->count == lane->asked && lane->want < LANE_TAKE_MAX)
+    if (count == lane->asked && lane->want < (lane->loan ? LOAN_TAKE_MAX : LANE_TAKE_MAX))
         lane->want *= 2;
     if (path != NULL)
         path->asked -= lane->asked;
@@ -308,19 +396,30 @@ void lane_filled(struct router *router, struct store_taken_msg *msg)
     lane->taking = false;
     /* Handed over meanwhile: it is another worker's now. */
     bool gone = lane->state == LANE_RESOLVING && !lane->asking;
-    lane->idle = gone || (msg->idle && !lane->renewed);
-    if (lane->state == LANE_HELD && msg->count > 0)
+    lane->idle = gone || (idle && !lane->renewed);
+    if (lane->state == LANE_HELD && count > 0)
         lane->sampled = true;
     while (list != NULL) {
         struct taken *taken = list;
         list = taken->next;
-        taken->worker = NULL;
         lane_place(lane, taken, false);
     }
     lane_want(lane);
     if (path != NULL)
         lane_feed_path(path);
     lane_check(lane);
+}
+
+void lane_filled(struct router *router, struct store_taken_msg *msg)
+{
+    for (struct taken *taken = msg->list; taken != NULL; taken = taken->next)
+        taken->worker = NULL;
+    lane_fill(lane_find(router, msg->lane), msg->list, msg->count, msg->idle);
+}
+
+void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over)
+{
+    lane_fill(lane, list, count, over || lane->loan->ending);
 }
 
 void lane_arrived(struct lane *lane, unsigned n)
@@ -347,6 +446,19 @@ static void strand_drop_job(struct strand *strand, uint64_t job)
     }
 }
 
+static void given_drop_job(struct lane *lane, uint64_t job)
+{
+    for (struct taken **at = &lane->given, *taken; (taken = *at) != NULL;) {
+        if (taken->job->id != job) {
+            at = &taken->next;
+            continue;
+        }
+        *at = taken->next;
+        settle_release(lane->router, taken);
+        lane_check(lane);
+    }
+}
+
 void lane_drop_job(struct router *router, uint64_t job)
 {
     struct lane *lane, *next;
@@ -354,30 +466,140 @@ void lane_drop_job(struct router *router, uint64_t job)
     {
         for (unsigned i = 0; i < lane->strand_count; i++)
             strand_drop_job(&lane->strands[i], job);
+        given_drop_job(lane, job);
         lane_want(lane); /* other jobs' recipients have room now */
     }
+    for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
+        if (loan->lane == NULL)
+            continue;
+        strand_drop_job(&loan->lane->strands[0], job);
+        lane_want(loan->lane);
+    }
+    loan_drop_job(router, job);
 }
 
 /* ---- coming and going ---- */
 
-void lane_announced(struct router *router, const struct store_lane_msg *msg, struct dns_mx *mx)
+static void lane_release(struct router *router, struct taken *list)
 {
-    struct lane *lane = lane_find(router, msg->lane);
-    if (lane == NULL)
-        lane = lane_create(router, msg);
-    if (lane == NULL) { /* no memory: the store announces it again when more comes, or at the next start */
-        if (mx)
-            dns_mx_unref(mx);
-        return;
+    for (struct taken *next; list != NULL; list = next) {
+        next = list->next;
+        settle_release(router, list);
     }
+}
+
+static struct lane *lane_get_named(struct router *router, const struct store_lane_msg *msg)
+{
+    const struct lane_name name = {msg->lane, msg->class_, str_of(msg->tenant), str_of(msg->pool),
+                                   str_of(msg->domain)};
+    return lane_get(router, &name);
+}
+
+static void lane_renew(struct lane *lane)
+{
     lane->idle = false;
     lane->renewed = lane->taking;
-    if (mx != NULL)
-        lane_route(lane, mx, config_route_of(router->config, str_of(lane->domain)));
-    else if (lane->state == LANE_RESOLVING && !lane->asking) /* new, or handed over before */
+}
+
+/* New, or handed over before: it has to be resolved. */
+static bool lane_is_nowhere(const struct lane *lane)
+{
+    return lane->state == LANE_RESOLVING && !lane->asking;
+}
+
+/* To where it went before, or by asking. */
+static void lane_find_way(struct lane *lane)
+{
+    if (lane->handed == NULL || lane->fresh_until_ns <= lane->router->now.mono_ns) {
         lane_resolve(lane);
+        return;
+    }
+    lane_hand_over(lane, lane->handed_to, dns_mx_ref(lane->handed));
+    lane_place_given(lane); /* there was no memory to tell */
+}
+
+void lane_announced(struct router *router, const struct store_lane_msg *msg)
+{
+    struct lane *lane = lane_get_named(router, msg);
+    if (lane == NULL) /* no memory: the store announces it again when more comes, or at the next start */
+        return;
+    lane_renew(lane);
+    if (lane_is_nowhere(lane))
+        lane_find_way(lane);
     else
         lane_want(lane);
+}
+
+static void lane_give(struct lane *lane, struct taken *list)
+{
+    for (struct taken *next; list != NULL; list = next) {
+        next = list->next;
+        list->worker = NULL;
+        list->next = lane->given;
+        lane->given = list;
+    }
+}
+
+void lane_handed_over(struct router *router, struct lane_handover *handover)
+{
+    struct lane *lane = lane_get_named(router, &handover->lane);
+    for (const struct taken *taken = handover->given; taken != NULL; taken = taken->next)
+        router->taken++;
+    if (lane == NULL) {
+        lane_release(router, handover->given);
+        dns_mx_unref(handover->mx);
+        return;
+    }
+    if (handover->announced)
+        lane_renew(lane);
+    lane_give(lane, handover->given);
+    lane_route(lane, handover->mx, config_route_of(router->config, str_of(lane->domain)));
+    lane_check(lane);
+}
+
+void lane_place_given(struct lane *lane)
+{
+    struct taken *list = lane->given;
+    lane->given = NULL;
+    for (struct taken *next; list != NULL; list = next) {
+        next = list->next;
+        if (lane->state == LANE_HELD && lane->sampled)
+            settle_release(lane->router, list); /* waits there */
+        else
+            lane_place(lane, list, false);
+    }
+    lane->sampled |= lane->state == LANE_HELD;
+}
+
+void lane_given(struct router *router, const struct store_given_msg *msg)
+{
+    const struct store_job *job = msg->taken->job;
+    const struct lane_name name = {msg->lane, job->class_, job->tenant, job->pool, msg->domain};
+    struct lane *lane = lane_get(router, &name);
+    router->taken++;
+    if (lane == NULL || router->stopping) {
+        settle_release(router, msg->taken);
+        if (lane != NULL)
+            lane_check(lane);
+        return;
+    }
+    lane_give(lane, msg->taken);
+    if (lane_is_nowhere(lane)) {
+        lane_find_way(lane);
+    } else if (lane->state != LANE_RESOLVING) {
+        lane_refresh(lane);
+        lane_place_given(lane);
+    }
+    lane_check(lane);
+}
+
+void lane_return_given(struct router *router)
+{
+    for (struct lane *lane = router->lanes; lane != NULL; lane = lane->hh.next) {
+        lane_release(router, lane->given);
+        lane->given = NULL;
+        lane_check(lane);
+    }
 }
 
 void lane_free_all(struct router *router)

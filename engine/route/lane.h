@@ -1,6 +1,8 @@
 /* lane.h - the store's queues as a worker sees them: resolving, routing, taking, and giving back.
  *
- * A lane lives from its announcement until the store has said that it is idle and nothing of it is in memory.
+ * A lane lives from its announcement until the store has said that it is idle and nothing of it is in memory;
+ * then it rests for a while with its hosts and pools, so that a domain that gets one message now and then is
+ * not made, resolved and routed for each.
  * The worker that a domain hashes to resolves it; when the site belongs to another worker the lane is handed
  * over with what was found. */
 #ifndef POSTRIDER_ROUTE_LANE_H
@@ -8,10 +10,23 @@
 
 #include "engine/route/model.h"
 
-/* STORE_LANE_READY, at the home worker, or handed over with mx (whose reference it takes). */
-void lane_announced(struct router *router, const struct store_lane_msg *msg, struct dns_mx *mx);
+/* STORE_LANE_READY, at the worker that had it last or its domain hashes to. */
+void lane_announced(struct router *router, const struct store_lane_msg *msg);
+/* HANDOVER_LANE: takes what comes with it. */
+struct lane_handover;
+void lane_handed_over(struct router *router, struct lane_handover *handover);
+/* STORE_GIVEN. */
+void lane_given(struct router *router, const struct store_given_msg *msg);
+/* What came unasked, into its strands, or to where its state sends it. */
+void lane_place_given(struct lane *lane);
+/* Gives back what came unasked and has no strand yet. */
+void lane_return_given(struct router *router);
 /* STORE_TAKEN. */
 void lane_filled(struct router *router, struct store_taken_msg *msg);
+/* A lane that takes from another worker, for the pool that was lent (loan->shadow). NULL: no memory. */
+struct lane *lane_borrow(struct loan *loan);
+/* The other worker's answer; over: there will be no more. */
+void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over);
 /* STORE_DROP_JOB: gives back what waits of this job. */
 void lane_drop_job(struct router *router, uint64_t job);
 

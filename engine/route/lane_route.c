@@ -4,7 +4,7 @@
  *                        -> DOOMED (no such domain, null MX: all of it fails)
  *                        -> HELD   (DNS fails: one batch is deferred, the rest waits, then RESOLVING again)
  *                        -> handed over to the worker that owns the site
- * A routed lane is resolved again when its MX answer has run out; nothing stops meanwhile. */
+ * A routed or doomed lane is resolved again when the answer has run out; nothing stops meanwhile. */
 #include "engine/route/lane_route.h"
 
 #include "engine/route/handover.h"
@@ -85,7 +85,7 @@ static void lane_hold(struct lane *lane, struct status status, const char *reaso
     wheel_set(&router->wheel, &lane->timer, lane->hold_until_ns, lane_hold_over);
 }
 
-static void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx)
+void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx)
 {
     struct lane_handover *handover = calloc(1, sizeof *handover);
     if (handover == NULL) {
@@ -93,12 +93,22 @@ static void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx
         dns_mx_unref(mx);
         return;
     }
+    if (lane->handed != mx) {
+        dns_mx_unref(lane->handed);
+        lane->handed = dns_mx_ref(mx);
+    }
+    lane->handed_to = worker;
     handover->node.kind = HANDOVER_LANE;
     handover->mx = mx;
     handover->lane = (struct store_lane_msg){.lane = lane->id, .class_ = lane->class_};
     memcpy(handover->lane.tenant, lane->tenant_name, sizeof handover->lane.tenant);
     memcpy(handover->lane.pool, lane->pool_name, sizeof handover->lane.pool);
     snprintf(handover->lane.domain, sizeof handover->lane.domain, "%s", lane->domain);
+    handover->announced = !lane->idle;
+    handover->given = lane->given;
+    for (const struct taken *taken = lane->given; taken != NULL; taken = taken->next)
+        lane->router->taken--;
+    lane->given = NULL;
     inbox_post(lane->router->inboxes[worker], &handover->node);
     lane->idle = true; /* for this worker */
     lane_check(lane);
@@ -130,6 +140,8 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
 
 static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
 {
+    if (a == b)
+        return true;
     if (a == NULL || a->host_count != b->host_count)
         return false;
     for (unsigned i = 0; i < a->host_count; i++)
@@ -169,15 +181,21 @@ void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route 
     if (owner != router->index) {
         lane->state = LANE_RESOLVING;
         lane_hand_over(lane, owner, mx);
+        lane_place_given(lane); /* there was no memory to tell */
         return;
     }
     if (!lane_join_pools(lane, mx, site, settings, route ? route->port : settings->port)) {
         dns_mx_unref(mx);
         lane_hold(lane, STATUS(4, 3, 0), "no memory to route it");
+        lane_place_given(lane);
         return;
     }
     dns_mx_unref(mx);
     lane->state = LANE_ROUTED;
+    dns_mx_unref(lane->handed); /* it came back: the site's name has changed */
+    lane->handed = NULL;
+    store_lane_at(router->store, lane->id, router->index);
+    lane_place_given(lane);
     lane_want(lane);
 }
 
@@ -190,23 +208,28 @@ static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
         lane_route(lane, mx, config_route_of(lane->router->config, str_of(lane->domain)));
         return;
     case DNS_FAILED:
-        if (lane->state == LANE_ROUTED) /* what was known serves on */
+        if (lane->state == LANE_ROUTED || lane->state == LANE_DOOMED) /* what was known serves on */
             lane->fresh_until_ns = lane->router->now.mono_ns + POOL_LINGER_MS * NS_PER_MS;
         else
             lane_hold(lane, STATUS(4, 4, 3), mx->reason);
         break;
     case DNS_NULL_MX:
+        lane->fresh_until_ns = mx->expires_ns;
         lane_give_back(lane);
         lane_doom(lane, LANE_DOOMED, STATUS(5, 1, 10), "the domain accepts no mail (null MX)");
         break;
     case DNS_NO_DOMAIN:
     case DNS_NO_MAIL:
+        lane->fresh_until_ns = mx->expires_ns;
         lane_give_back(lane);
         lane_doom(lane, LANE_DOOMED, STATUS(5, 1, 2), mx->reason);
         break;
     }
     dns_mx_unref(mx);
+    if (lane->state != LANE_ROUTED)
+        lane_place_given(lane);
     lane_want(lane);
+    lane_check(lane);
 }
 
 /* The host that a route names, in place of an answer; it never runs out. NULL: no memory. */
@@ -225,13 +248,14 @@ void lane_resolve(struct lane *lane)
 {
     struct router *router = lane->router;
     const struct config_route *route = config_route_of(router->config, str_of(lane->domain));
-    if (lane->state != LANE_ROUTED)
+    if (lane->state != LANE_ROUTED && lane->state != LANE_DOOMED)
         lane->state = LANE_RESOLVING;
     if (route != NULL) {
         struct dns_mx *mx = lane_route_hosts(route);
-        if (mx == NULL)
+        if (mx == NULL) {
             lane_hold(lane, STATUS(4, 3, 0), "no memory to route it");
-        else
+            lane_place_given(lane);
+        } else
             lane_route(lane, mx, route);
         return;
     }

@@ -21,7 +21,7 @@
 #include "engine/config.h"
 #include "engine/dns/dns.h"
 #include "engine/message/template.h"
-#include "engine/route/limit.h"
+#include "engine/route/ledger.h"
 #include "engine/smtp/session.h"
 #include "queue/retry.h"
 #include "queue/store.h"
@@ -34,6 +34,8 @@ struct path;
 struct pool;
 struct lane;
 struct flow;
+struct loan;
+struct lend_word;
 
 /* Recipients of a lane that will leave from one source. */
 struct strand {
@@ -76,17 +78,24 @@ struct lane {
     unsigned want, asked; /* how many it asks for; how many it has asked for */
     unsigned failures;    /* of DNS, in a row */
     const struct config_tenant *tenant;
-    struct shared_limit *limit; /* the tenant's rate; NULL: none */
+    struct limit *limit; /* the tenant's rate; NULL: none */
     const struct config_pool *sources;
     struct dns_query query;
     struct dns_mx *mx;
     struct verdict *doom;
     struct wheel_timer timer;
+    struct taken *given; /* came unasked while it was being resolved */
     int64_t hold_until_ns;
     int64_t fresh_until_ns; /* the MX answer serves until then */
     struct lane_line *line; /* the list in which it waits for room in memory; NULL: in none */
     struct lane *line_next, *reap_next;
+    TAILQ_ENTRY(lane) rest;
+    bool resting; /* over, and kept for when it is announced again */
+    int64_t rest_until_ns;
+    struct dns_mx *handed; /* its hosts, when it was handed over; and to which worker */
+    unsigned handed_to;
     struct path *asked_path; /* whose `asked` it counts in while taking */
+    struct loan *loan;       /* it takes from another worker, not from the store */
     unsigned strand_count;
     struct strand *strands; /* one a source; NULL until routed */
     char tenant_name[NAME_MAX_BYTES + 1];
@@ -98,8 +107,8 @@ struct lane {
 struct flow {
     struct flow *next, *prev; /* the class' ring, while it has strands that wait */
     const struct config_tenant *tenant;
-    struct shared_limit *limit; /* the tenant's rate over all workers; NULL: none */
-    struct strand *turn;        /* whose turn it is; NULL: none waits */
+    struct limit *limit; /* the tenant's rate over all workers; NULL: none */
+    struct strand *turn; /* whose turn it is; NULL: none waits */
     int64_t deficit;
     unsigned strands;
     struct flow *pool_next; /* all of the pool's */
@@ -117,6 +126,8 @@ struct targets;
 
 struct carrier; /* a session and what the pool knows of it: carrier.c */
 TAILQ_HEAD(carrier_list, carrier);
+TAILQ_HEAD(lane_list, lane);
+LIST_HEAD(shipment_list, shipment);
 
 struct pool {
     UT_hash_handle hh; /* by key, in its path */
@@ -130,6 +141,7 @@ struct pool {
     unsigned transactional_in_a_row; /* so that bulk keeps its share */
     unsigned in_flight;              /* recipients in its sessions' transactions */
     uint64_t backlog;                /* recipients in its strands */
+    struct shipment_list on_way;     /* what its sessions carry */
     struct carrier_list carriers;    /* all */
     struct carrier_list idlers;      /* of them, those with nothing to do, the last to become so first */
     unsigned connecting, idle, open; /* how many; open counts all */
@@ -138,12 +150,25 @@ struct pool {
     bool held;                       /* it was, or its path was paused: lanes must be asked again */
     struct verdict *last_failure;
     struct wheel_timer timer;
-    bool waiting; /* in the path's list of pools that want a connection */
+    unsigned loans;    /* how many workers sessions of it are lent to */
+    struct loan *loan; /* the sessions are lent by another worker */
+    bool waiting;      /* in the path's list of pools that want a connection */
     struct pool *wait_next;
     bool touched; /* in the router's list of pools to look at this step */
     struct pool *touched_next;
     size_t key_size;
     char key[]; /* the hosts and the port */
+};
+
+/* Deliveries of the last minute, by second. */
+struct minute {
+    uint32_t count[60];
+    int64_t at_s;
+};
+
+struct figures {
+    uint64_t delivered, deferred, failed;
+    struct minute minute;
 };
 
 struct path {
@@ -153,24 +178,18 @@ struct path {
     const struct config_source *source;
     struct session_settings session; /* made from settings */
     struct pool *pools;
-    unsigned connections, connecting, idle;
-    double window;            /* how many connections feedback allows now */
-    double ceiling;           /* what it was when the receiver refused one more, */
-    int64_t ceiling_until_ns; /* believed so long */
+    struct ledger *ledger, own;             /* the words it counts in; of a borrowed path the owner's */
+    unsigned connections, connecting, idle; /* of this worker */
+    unsigned loans, lent;                   /* how many, and of its connections how many are lent: loan.h */
+    bool borrowed;                          /* it is another worker's, which lent sessions to this one */
     unsigned buffered, asked; /* recipients in its strands; asked for by lanes of which it is the first */
     struct lane_line hungry;
-    unsigned refusals; /* in a row */
-    struct limit messages, connects;
-    int64_t pause_until_ns;              /* the receiver said 4.7; 0: not paused */
-    unsigned pauses;                     /* in a row */
     char reason[256];                    /* of the pause or of the last failure */
     struct pool *wait_head, **wait_tail; /* pools that want a connection */
     bool in_line;                        /* in the router's line of paths that wait for any session to end */
     struct path *line_next;
     struct wheel_timer timer;
-    uint64_t delivered, deferred, failed;
-    uint64_t minute[60]; /* delivered by second, for rate_1m */
-    int64_t minute_at_s;
+    struct figures figures;
     size_t key_size;
     char key[]; /* four bytes of source index, then the site's name with a NUL */
 };
@@ -186,7 +205,7 @@ struct router {
     struct store *store;
     const struct config *config;
     const struct retry_table *retry;
-    struct shared_limit *tenant_limits; /* of config->tenants, shared by all workers */
+    struct limit *tenant_limits; /* of config->tenants, shared by all workers */
     unsigned index, worker_count;
     struct inbox *const *inboxes; /* of all workers */
     struct session_context session_context;
@@ -205,11 +224,22 @@ struct router {
         sessions; /* recipients in memory, asked for, in transactions; connections */
     struct lane_line starved;
     struct lane *reap;
+    struct lane_list resting; /* the longest resting first */
+    unsigned resting_count;
     struct path *line, **line_tail;
     struct carrier_list idlers; /* of all pools, the longest idle first */
     struct shipment *free_shipments;
     struct pool *touched; /* see pool_touch */
-    uint64_t delivered, deferred, failed;
+    struct figures figures;
+
+    /* Lending: loan.h. */
+    struct lend_word *lend_words;  /* of all workers, shared */
+    struct loan *loans, *borrowed; /* lent by this worker; to it */
+    unsigned loans_out;
+    struct pool *lend_pool; /* the one that most messages come from, by vote: each message is one for its */
+    unsigned lend_votes;    /* pool, or against another's */
+    int64_t looked_ns, awake_ns;      /* when last looked, and how long it did not sleep since */
+    unsigned busy_looks, spare_looks; /* in a row */
 };
 
 static inline const char *path_site(const struct path *path)

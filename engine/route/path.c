@@ -1,12 +1,7 @@
-/* path.c - see path.h.
- *
- * The window starts at WINDOW_START, grows by one with each connection that gets through to EHLO (so it
- * doubles while all goes well) up to max_connections, and shrinks by a quarter with each one that fails; one
- * that is refused while others are open tells how many the receiver wants, and that is believed for a while.
- * Fractions, not steps of one: a path of 500 connections that lost its host would need 500 failures to come
- * down. */
+/* path.c - see path.h. What is counted over all workers is in ledger.c, which tells of the window. */
 #include "engine/route/path.h"
 
+#include "engine/route/loan.h"
 #include "engine/route/pool.h"
 
 #include <stdatomic.h>
@@ -55,13 +50,35 @@ static void path_set_session(struct path *path, const struct config_site *site)
     };
 }
 
-/* Whether the site has a path from any source. */
+/* Whether the site has a path of this worker's from any source. */
 static bool path_site_is_known(struct router *router, const char *site)
 {
-    for (unsigned i = 0; i < router->config->source_count; i++)
-        if (path_find(router, site, i) != NULL)
+    for (unsigned i = 0; i < router->config->source_count; i++) {
+        const struct path *path = path_find(router, site, i);
+        if (path != NULL && !path->borrowed)
             return true;
+    }
     return false;
+}
+
+static struct path *path_make(struct router *router, const char *site, const struct config_site *settings,
+                              unsigned source)
+{
+    char key[sizeof(uint32_t) + DOMAIN_MAX + 1];
+    size_t n = path_key(key, site, source);
+    struct path *path = calloc(1, sizeof *path + n);
+    if (path == NULL)
+        return NULL;
+    path->router = router;
+    path->settings = settings;
+    path->source = &router->config->sources[source];
+    path->wait_tail = &path->wait_head;
+    path->hungry.tail = &path->hungry.head;
+    path->key_size = n;
+    memcpy(path->key, key, n);
+    path_set_session(path, settings);
+    HASH_ADD(hh, router->paths, key, n, path);
+    return path;
 }
 
 struct path *path_get(struct router *router, const char *site, const struct config_site *settings,
@@ -70,24 +87,28 @@ struct path *path_get(struct router *router, const char *site, const struct conf
     struct path *path = path_find(router, site, source);
     if (path != NULL)
         return path;
-    char key[sizeof(uint32_t) + DOMAIN_MAX + 1];
-    size_t n = path_key(key, site, source);
-    path = calloc(1, sizeof *path + n);
+    bool known = path_site_is_known(router, site);
+    path = path_make(router, site, settings, source);
     if (path == NULL)
         return NULL;
-    path->router = router;
-    path->settings = settings;
-    path->source = &router->config->sources[source];
-    path->wait_tail = &path->wait_head;
-    path->hungry.tail = &path->hungry.head;
-    path->window = WINDOW_START;
-    path->key_size = n;
-    memcpy(path->key, key, n);
-    limit_set(&path->messages, settings->max_rate.count, settings->max_rate.per_ms);
-    limit_set(&path->connects, settings->max_connection_rate.count, settings->max_connection_rate.per_ms);
-    path_set_session(path, settings);
-    router->site_count += path_site_is_known(router, site) ? 0 : 1;
-    HASH_ADD(hh, router->paths, key, n, path);
+    ledger_init(&path->own);
+    path->ledger = &path->own;
+    limit_set(&path->own.messages, settings->max_rate.count, settings->max_rate.per_ms);
+    limit_set(&path->own.connects, settings->max_connection_rate.count, settings->max_connection_rate.per_ms);
+    router->site_count += known ? 0 : 1;
+    return path;
+}
+
+struct path *path_borrow(struct router *router, const struct loan *loan)
+{
+    struct path *path = path_find(router, loan->site, loan->source);
+    if (path != NULL)
+        return path;
+    path = path_make(router, loan->site, loan->settings, loan->source);
+    if (path == NULL)
+        return NULL;
+    path->borrowed = true;
+    path->ledger = loan->ledger;
     return path;
 }
 
@@ -96,7 +117,8 @@ void path_free(struct path *path)
     wheel_cancel(&path->router->wheel, &path->timer);
     path_leave_line(path);
     HASH_DEL(path->router->paths, path);
-    path->router->site_count -= path_site_is_known(path->router, path_site(path)) ? 0 : 1;
+    if (!path->borrowed)
+        path->router->site_count -= path_site_is_known(path->router, path_site(path)) ? 0 : 1;
     free(path);
 }
 
@@ -104,8 +126,11 @@ void path_free(struct path *path)
 static bool path_is_forgettable(const struct path *path)
 {
     int64_t now_ns = path->router->now.mono_ns;
-    return path->pools == NULL && path->asked == 0 && path->pause_until_ns <= now_ns && path->pauses == 0 &&
-           path->messages.ready_ns <= now_ns && path->connects.ready_ns <= now_ns && path_rate_1m(path) == 0;
+    const struct ledger *ledger = path->ledger;
+    return path->pools == NULL && path->asked == 0 && path->loans == 0 && !path->borrowed &&
+           ledger_pause_until_ns(ledger) <= now_ns && ledger_pauses(ledger) == 0 &&
+           limit_when_ns(&ledger->messages, now_ns) <= now_ns &&
+           limit_when_ns(&ledger->connects, now_ns) <= now_ns && path_rate_1m(path) == 0;
 }
 
 void path_sweep(struct router *router)
@@ -126,20 +151,36 @@ bool path_sessions_used_up(const struct router *router)
     return atomic_load_explicit(router->sessions_all, memory_order_relaxed) >= router->sessions_max;
 }
 
+/* How many connections this worker may have at most: what is lent is not its own. */
+static bool path_is_at(const struct path *path, unsigned most)
+{
+    return path->connections + path->lent >= most || ledger_connections(path->ledger) >= most;
+}
+
+bool path_is_full(const struct path *path)
+{
+    return path_is_at(path, ledger_allows(path->ledger, path->settings->max_connections));
+}
+
+bool path_has_too_many(const struct path *path)
+{
+    return path->connections + path->lent > ledger_allows(path->ledger, path->settings->max_connections);
+}
+
 struct path_answer path_check(const struct path *path, enum path_use use)
 {
     int64_t now_ns = path->router->now.mono_ns;
-    if (path->pause_until_ns > now_ns)
-        return path_no("pause", path->pause_until_ns);
-    int64_t when_ns = limit_when_ns(&path->messages, now_ns);
+    if (ledger_pause_until_ns(path->ledger) > now_ns)
+        return path_no("pause", ledger_pause_until_ns(path->ledger));
+    int64_t when_ns = limit_when_ns(&path->ledger->messages, now_ns);
     if (when_ns > now_ns)
         return path_no("max_rate", when_ns);
     if (use == PATH_CONNECT) {
-        if (path->connections >= path->settings->max_connections)
+        if (path_is_at(path, path->settings->max_connections))
             return path_no("max_connections", INT64_MAX);
-        if ((double)path->connections >= path->window)
+        if (path_is_full(path))
             return path_no("backoff", INT64_MAX);
-        when_ns = limit_when_ns(&path->connects, now_ns);
+        when_ns = limit_when_ns(&path->ledger->connects, now_ns);
         if (when_ns > now_ns)
             return path_no("max_connection_rate", when_ns);
         if (path_sessions_used_up(path->router))
@@ -148,43 +189,21 @@ struct path_answer path_check(const struct path *path, enum path_use use)
     return (struct path_answer){true, "", 0};
 }
 
-void path_connecting(struct path *path)
+bool path_connecting(struct path *path)
 {
+    if (!ledger_open(path->ledger, path->settings->max_connections, path->router->now.mono_ns))
+        return false;
     path->connections++;
     path->connecting++;
     path->router->sessions++;
     atomic_fetch_add_explicit(path->router->sessions_all, 1, memory_order_relaxed);
-    limit_use(&path->connects, 1, path->router->now.mono_ns);
-}
-
-static void path_grow(struct path *path)
-{
-    if (path->window >= path->ceiling && path->router->now.mono_ns < path->ceiling_until_ns)
-        return;
-    if (path->window < (double)path->settings->max_connections)
-        path->window += 1;
-}
-
-/* What is open now is what the receiver wants: asked again after a time that doubles as long as it says so.
- * */
-static void path_refused(struct path *path, double open)
-{
-    int64_t now_ns = path->router->now.mono_ns;
-    path->window = path->ceiling = open;
-    if (path->ceiling_until_ns > now_ns)
-        return; /* connections that hear the same at once are one refusal */
-    int64_t ms = WINDOW_CEILING_MS << (path->refusals < WINDOW_CEILING_DOUBLED ? path->refusals
-                                                                               : WINDOW_CEILING_DOUBLED);
-    path->refusals++;
-    path->ceiling_until_ns = now_ns + ms * NS_PER_MS;
+    return true;
 }
 
 void path_connected(struct path *path)
 {
     path->connecting--;
-    if (path->connections - path->connecting > path->ceiling)
-        path->refusals = 0; /* it takes more now */
-    path_grow(path);
+    ledger_opened(path->ledger, path->settings->max_connections, path->router->now.mono_ns);
 }
 
 void path_connection_over(struct path *path, bool was_ready, enum path_end end)
@@ -194,74 +213,90 @@ void path_connection_over(struct path *path, bool was_ready, enum path_end end)
     atomic_fetch_sub_explicit(path->router->sessions_all, 1, memory_order_relaxed);
     if (!was_ready)
         path->connecting--;
-    if (end == PATH_END_FINE)
-        return;
-    double open = (double)(path->connections - path->connecting);
-    if (end == PATH_END_REFUSED)
-        path_refused(path, open > 1 ? open : 1);
-    else
-        path->window -= path->window / 4;
-    if (path->window < 1)
-        path->window = 1;
+    ledger_closed(path->ledger, was_ready, end, path->router->now.mono_ns);
 }
 
 void path_worked(struct path *path)
 {
     if (path->wait_head == NULL)
         return;
-    path_grow(path);
+    ledger_grow(path->ledger, path->settings->max_connections, path->router->now.mono_ns);
     path_serve(path);
 }
 
-void path_sent(struct path *path)
+bool path_send(struct path *path)
 {
-    limit_use(&path->messages, 1, path->router->now.mono_ns);
+    return limit_try(&path->ledger->messages, path->router->now.mono_ns);
 }
 
-/* Moves the minute's ring on to this second, emptying what it passes. */
-static void path_minute(struct path *path)
+/* ---- figures ---- */
+
+/* Moves the ring on to this second, emptying what it passes. */
+static void minute_move(struct minute *minute, int64_t now_s)
 {
-    int64_t now_s = path->router->now.mono_ns / NS_PER_S;
-    if (now_s - path->minute_at_s >= 60)
-        memset(path->minute, 0, sizeof path->minute);
+    if (now_s - minute->at_s >= 60)
+        memset(minute->count, 0, sizeof minute->count);
     else
-        for (int64_t s = path->minute_at_s + 1; s <= now_s; s++)
-            path->minute[s % 60] = 0;
-    path->minute_at_s = now_s;
+        for (int64_t s = minute->at_s + 1; s <= now_s; s++)
+            minute->count[s % 60] = 0;
+    minute->at_s = now_s;
+}
+
+static void minute_count(struct minute *minute, int64_t now_s)
+{
+    if (minute->at_s != now_s)
+        minute_move(minute, now_s);
+    minute->count[now_s % 60]++;
+}
+
+static uint64_t minute_sum(const struct minute *minute, int64_t now_s)
+{
+    uint64_t sum = 0;
+    for (int64_t s = minute->at_s; s > now_s - 60 && s > minute->at_s - 60; s--)
+        sum += minute->count[s % 60];
+    return sum;
 }
 
 void path_count(struct path *path, enum verdict_outcome outcome)
 {
+    struct router *router = path->router;
     if (outcome == VERDICT_DELIVERED) {
-        path_minute(path);
-        path->minute[path->minute_at_s % 60]++;
-        path->delivered++;
-        path->router->delivered++;
-        path->pauses = 0;
+        int64_t now_s = router->now.mono_ns / NS_PER_S;
+        minute_count(&path->figures.minute, now_s);
+        minute_count(&router->figures.minute, now_s);
+        path->figures.delivered++;
+        router->figures.delivered++;
+        ledger_delivered(path->ledger);
     } else if (outcome == VERDICT_DEFERRED) {
-        path->deferred++;
-        path->router->deferred++;
+        path->figures.deferred++;
+        router->figures.deferred++;
     } else if (outcome == VERDICT_FAILED) {
-        path->failed++;
-        path->router->failed++;
+        path->figures.failed++;
+        router->figures.failed++;
     }
 }
 
 uint64_t path_rate_1m(const struct path *path)
 {
-    int64_t now_s = path->router->now.mono_ns / NS_PER_S;
-    uint64_t sum = 0;
-    for (int64_t s = path->minute_at_s; s > now_s - 60 && s > path->minute_at_s - 60; s--)
-        sum += path->minute[s % 60];
-    return sum;
+    return minute_sum(&path->figures.minute, path->router->now.mono_ns / NS_PER_S);
 }
 
 uint64_t path_rates_1m(const struct router *router)
 {
-    uint64_t sum = 0;
-    for (const struct path *path = router->paths; path != NULL; path = path->hh.next)
-        sum += path_rate_1m(path);
-    return sum;
+    return minute_sum(&router->figures.minute, router->now.mono_ns / NS_PER_S);
+}
+
+void path_add_figures(struct path *path, const struct figures *other)
+{
+    struct figures *sum = &path->figures;
+    int64_t now_s = path->router->now.mono_ns / NS_PER_S;
+    minute_move(&sum->minute, now_s);
+    for (int64_t s = other->minute.at_s; s > now_s - 60 && s > other->minute.at_s - 60; s--)
+        if (s <= now_s)
+            sum->minute.count[s % 60] += other->minute.count[s % 60];
+    sum->delivered += other->delivered;
+    sum->deferred += other->deferred;
+    sum->failed += other->failed;
 }
 
 void path_note(struct path *path, const struct verdict *why)
@@ -269,23 +304,32 @@ void path_note(struct path *path, const struct verdict *why)
     snprintf(path->reason, sizeof path->reason, "%.*s", (int)why->text_size, why->text);
 }
 
+void path_hold(struct path *path)
+{
+    for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
+        pool_hold(pool);
+    path_wake_at(path, ledger_pause_until_ns(path->ledger));
+}
+
 int64_t path_pause(struct path *path, const struct verdict *why)
 {
     struct router *router = path->router;
+    int64_t now_ns = router->now.mono_ns;
     /* Sessions that hear the same at once are one pause. */
-    if (path->pause_until_ns > router->now.mono_ns)
-        return path->pause_until_ns;
-    int64_t ms =
-        retry_pause_ms(path->settings->pause_ms, path->settings->pause_max_ms, path->pauses, &router->prng);
+    if (ledger_pause_until_ns(path->ledger) > now_ns)
+        return ledger_pause_until_ns(path->ledger);
+    int64_t ms = retry_pause_ms(path->settings->pause_ms, path->settings->pause_max_ms,
+                                ledger_pauses(path->ledger), &router->prng);
     if (why->wait_s > 0)
         ms = (int64_t)why->wait_s * MS_PER_S;
-    path->pauses++;
-    path->pause_until_ns = router->now.mono_ns + ms * NS_PER_MS;
-    path_note(path, why);
-    for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
-        pool_hold(pool);
-    path_wake_at(path, path->pause_until_ns);
-    return path->pause_until_ns;
+    bool fresh;
+    int64_t until_ns = ledger_pause(path->ledger, now_ns, now_ns + ms * NS_PER_MS, &fresh);
+    if (fresh) {
+        path_note(path, why);
+        path_hold(path);
+        loan_tell_pause(path);
+    }
+    return until_ns;
 }
 
 void path_wait(struct path *path, struct pool *pool)
@@ -358,6 +402,8 @@ void path_serve(struct path *path)
             path_wake_at(path, answer.until_ns);
             if (path_sessions_used_up(path->router))
                 path_line_up(path);
+            if (path->borrowed || path->loans > 0) /* another worker's session may end unheard of */
+                path_wake_at(path, path->router->now.mono_ns + LOAN_WAIT_MS * NS_PER_MS);
             return;
         }
         struct pool *pool = path->wait_head;
@@ -372,10 +418,8 @@ static void path_fire(struct wheel_timer *timer, struct now now)
 {
     (void)now; /* the router's now is as fresh */
     struct path *path = (struct path *)((char *)timer - offsetof(struct path, timer));
-    if (path->pause_until_ns != 0 && path->pause_until_ns <= path->router->now.mono_ns)
-        path->pause_until_ns = 0;
-    if (path->pause_until_ns != 0) /* it fired for a limit that ended sooner */
-        path_wake_at(path, path->pause_until_ns);
+    if (ledger_pause_until_ns(path->ledger) > path->router->now.mono_ns)
+        path_wake_at(path, ledger_pause_until_ns(path->ledger)); /* it fired for a limit that ended sooner */
     for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
         pool_touch(pool);
     path_serve(path);

@@ -20,6 +20,8 @@ struct path *path_find(struct router *router, const char *site, unsigned source)
 /* Finds or makes the path of this site and source; NULL: no memory. */
 struct path *path_get(struct router *router, const char *site, const struct config_site *settings,
                       unsigned source);
+/* The path of a site that another worker owns, for what it lends: counts in the owner's ledger. */
+struct path *path_borrow(struct router *router, const struct loan *loan);
 void path_free(struct path *path); /* has no pools any more */
 /* Frees the paths that a new one would not differ from; once a minute. */
 void path_sweep(struct router *router);
@@ -28,27 +30,32 @@ void path_sweep(struct router *router);
 bool path_sessions_used_up(const struct router *router);
 struct path_answer path_check(const struct path *path, enum path_use use);
 
-/* Accounting: a connection begins, is through to EHLO, ends. */
-void path_connecting(struct path *path);
+/* It has, or all workers together have, as many connections as it may. */
+bool path_is_full(const struct path *path);
+/* This worker has more than are its own, since some were lent. */
+bool path_has_too_many(const struct path *path);
+
+/* Accounting: a connection begins (false: another worker has just taken the last one), is through to EHLO,
+ * ends. */
+bool path_connecting(struct path *path);
 void path_connected(struct path *path);
-enum path_end {
-    PATH_END_FINE,
-    PATH_END_FAILED,  /* of no use: the window shrinks */
-    PATH_END_REFUSED, /* one too many, others are open: the window becomes what is open */
-};
 void path_connection_over(struct path *path, bool was_ready, enum path_end end);
 /* A message was delivered: the window grows if it is what holds a pool up. */
 void path_worked(struct path *path);
-/* A message was handed to a session. */
-void path_sent(struct path *path);
+/* A message may be handed to a session, and is counted; false: another worker has just used the rate. */
+bool path_send(struct path *path);
 void path_count(struct path *path, enum verdict_outcome outcome);
 /* Deliveries of the last minute; of all paths together. */
 uint64_t path_rate_1m(const struct path *path);
 uint64_t path_rates_1m(const struct router *router);
+/* What was done for the path by a worker that borrowed of it. */
+void path_add_figures(struct path *path, const struct figures *other);
 
 /* The receiver said no to this source for now: nothing is sent until the pause is over; doubles in a row.
  * Returns its end (mono_ns). */
 int64_t path_pause(struct path *path, const struct verdict *why);
+/* It is paused (here or by another worker): what waits goes back, the sessions end. */
+void path_hold(struct path *path);
 void path_note(struct path *path, const struct verdict *why);
 
 /* A pool wants a connection that the path refuses now: it is pumped when that may change. */

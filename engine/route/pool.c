@@ -8,6 +8,7 @@
 #include "engine/route/carrier.h"
 #include "engine/route/flow.h"
 #include "engine/route/lane.h"
+#include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/settle.h"
 #include "engine/route/targets.h"
@@ -59,6 +60,12 @@ void pool_free(struct pool *pool)
     wheel_cancel(&path->router->wheel, &pool->timer);
     targets_free(pool->targets);
     HASH_DEL(path->pools, pool);
+    if (path->router->lend_pool == pool) {
+        path->router->lend_pool = NULL;
+        path->router->lend_votes = 0;
+    }
+    if (pool->loan != NULL)
+        loan_return(path->router, pool->loan, path);
     dns_mx_unref(pool->hosts);
     free(pool->last_failure);
     free(pool);
@@ -96,7 +103,7 @@ bool pool_is_open(const struct pool *pool)
 {
     const struct router *router = pool->path->router;
     return !router->stopping && pool->hold_until_ns <= router->now.mono_ns &&
-           pool->path->pause_until_ns <= router->now.mono_ns;
+           ledger_pause_until_ns(pool->path->ledger) <= router->now.mono_ns;
 }
 
 void pool_touch(struct pool *pool)
@@ -111,22 +118,44 @@ void pool_touch(struct pool *pool)
 
 /* ---- pulling ---- */
 
-/* Takes from the strand's front what may share a transaction: one recipient, or several of one job whose
- * message is the same for all. */
+/* Takes from the strand's front what may share a transaction: one recipient, or several of one job (and, in a
+ * borrowed lane, of one domain) whose message is the same for all. They are out of what waits. */
 static struct taken *pool_cut(struct strand *strand, unsigned rcpts_max, unsigned *count)
 {
     struct taken *first = strand->head, *last = first;
-    *count = 1;
-    while (first->job->same_for_all && *count < rcpts_max && last->next != NULL &&
-           last->next->job == first->job) {
+    struct pool *pool = strand->pool;
+    unsigned n = 1;
+    while (first->job->same_for_all && n < rcpts_max && last->next != NULL && last->next->job == first->job &&
+           last->next->lane == first->lane) {
         last = last->next;
-        (*count)++;
+        n++;
     }
     strand->head = last->next;
     if (strand->head == NULL)
         strand->tail = &strand->head;
     last->next = NULL;
+    flow_charge(pool, strand, n, pool->path->router->now.mono_ns);
+    strand->buffered -= n;
+    strand->lane->buffered -= n;
+    pool->backlog -= n;
+    pool->path->buffered -= n;
+    if (strand->buffered == 0)
+        flow_leave_turns(strand);
+    *count = n;
     return first;
+}
+
+/* Each message is a vote for lending its own pool's sessions; whatever more than half of them come from is
+ * left over. */
+static void pool_vote(struct pool *pool)
+{
+    struct router *router = pool->path->router;
+    if (router->lend_votes == 0)
+        router->lend_pool = pool;
+    if (router->lend_pool == pool)
+        router->lend_votes++;
+    else
+        router->lend_votes--;
 }
 
 /* What waited among thousands is in no near cache: who comes next is fetched now, and the one after that
@@ -154,29 +183,50 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **o
         return NULL;
     }
     int64_t now_ns = path->router->now.mono_ns, until_ns = INT64_MAX;
-    struct strand *strand = flow_pick(pool, now_ns, &until_ns);
+    struct strand *strand = flow_pick(pool, now_ns, &until_ns, FLOW_ALL);
     if (strand == NULL) { /* every tenant with something to send is at its own limit */
         path_wake_at(path, until_ns);
         return NULL;
     }
+    if (!path_send(path)) { /* another worker was faster */
+        path_wake_at(path, path_check(path, PATH_SEND).until_ns);
+        return NULL;
+    }
     unsigned count;
     struct taken *list = pool_cut(strand, rcpts_max, &count);
-    flow_charge(pool, strand, count, now_ns);
-    strand->buffered -= count;
-    strand->lane->buffered -= count;
     strand->lane->in_flight += count;
-    pool->backlog -= count;
     pool->in_flight += count;
-    path->buffered -= count;
     path->router->in_flight += count;
-    if (strand->buffered == 0)
-        flow_leave_turns(strand);
-    path_sent(path);
+    if (pool->loan == NULL)
+        pool_vote(pool);
     lane_want(strand->lane);
     lane_feed_path(path);
     pool_fetch_next(strand->flow);
     *out = strand;
     *n = count;
+    return list;
+}
+
+struct taken *pool_lend(struct pool *pool, unsigned most, unsigned *count)
+{
+    struct router *router = pool->path->router;
+    struct taken *list = NULL, **end = &list;
+    *count = 0;
+    while (*count < most && pool->backlog > 0) {
+        struct strand *strand =
+            flow_pick(pool, router->now.mono_ns, &(int64_t){INT64_MAX}, FLOW_WITHOUT_LIMIT);
+        if (strand == NULL)
+            break;
+        unsigned n;
+        *end = pool_cut(strand, most - *count, &n);
+        while (*end != NULL)
+            end = &(*end)->next;
+        *count += n;
+        router->taken -= n;
+        lane_want(strand->lane);
+        lane_check(strand->lane);
+    }
+    lane_feed_path(pool->path);
     return list;
 }
 
@@ -206,15 +256,20 @@ void pool_give_back(struct pool *pool, const struct verdict *why)
 
 /* ---- holding ---- */
 
-void pool_hold(struct pool *pool)
+static void pool_end_sessions(struct pool *pool)
 {
-    pool->held = true;
-    pool_give_back(pool, NULL);
     struct carrier *carrier, *next;
     for (carrier = TAILQ_FIRST(&pool->carriers); carrier != NULL; carrier = next) {
         next = carrier_next(carrier);
         carrier_stop(carrier, false);
     }
+}
+
+void pool_hold(struct pool *pool)
+{
+    pool->held = true;
+    pool_give_back(pool, NULL);
+    pool_end_sessions(pool);
     pool_touch(pool);
 }
 
@@ -270,6 +325,8 @@ static void pool_make_room(struct pool *pool, bool same_path)
  * of those there are stands idle, which with work waiting means that a rate is used up. */
 static bool pool_needs_connection(const struct pool *pool)
 {
+    if (pool->loan != NULL && pool->open >= loan_sessions(pool->loan))
+        return false;
     return pool->idle == 0 && pool->backlog > pool->connecting && pool_is_open(pool);
 }
 
@@ -311,8 +368,7 @@ static void pool_pump(struct pool *pool)
         if (!answer.yes) {
             path_wait(path, pool);
             path_serve(path); /* sets the timer, or lines the path up */
-            if (path->connections >= path->settings->max_connections ||
-                (double)path->connections >= path->window)
+            if (path_is_full(path))
                 pool_make_room(pool, true);
             else if (path_sessions_used_up(path->router))
                 pool_make_room(pool, false);
@@ -337,13 +393,21 @@ static void pool_reopen(struct pool *pool)
 
 static void pool_run(struct pool *pool)
 {
-    if (pool->strand_count == 0 && pool->open == 0 && !targets_busy(pool->targets)) {
+    if (pool->strand_count == 0 && pool->open == 0 && pool->loans == 0 && !targets_busy(pool->targets)) {
         pool_free(pool);
         return;
     }
+    if (pool->loan != NULL && (pool->strand_count == 0 || loan_sessions(pool->loan) == 0)) {
+        pool_end_sessions(pool); /* they are wanted back */
+        pool_give_back(pool, NULL);
+    }
     lane_feed_path(pool->path);
-    if (!pool_is_open(pool))
+    loan_serve_pool(pool);
+    if (!pool_is_open(pool)) {
+        if (pool->loan != NULL)
+            loan_end(pool->loan);
         return;
+    }
     if (pool->held) {
         pool->held = false;
         pool_reopen(pool);

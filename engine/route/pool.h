@@ -30,6 +30,9 @@ void pool_hold(struct pool *pool);
 /* For a session that could carry another message: recipients of one strand (a list of *count through `next`)
  * that may share a transaction, or NULL. More than one are of one job. */
 struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **strand, unsigned *count);
+/* For another worker: up to `most` recipients as sessions would pull them, but for tenants with a rate of
+ * their own; NULL: none. */
+struct taken *pool_lend(struct pool *pool, unsigned most, unsigned *count);
 /* n recipients of the lane, pulled before, are no longer in flight. */
 void pool_arrived(struct pool *pool, struct lane *lane, unsigned n);
 /* A connection to the target failed before it was of use. */

@@ -87,27 +87,27 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
                             struct settle_where *where)
 {
     int64_t wall_ms = router->now.wall_ms;
+    struct prng dice = retry_dice(taken->rid, taken->lane, taken->attempts);
     taken->outcome = OUTCOME_DEFERRED;
     if (why->scope == SCOPE_PATH && where->path != NULL) {
         /* It waits with its path; the next seconds are shared out so that not all come at once. */
         int64_t until_ns = path_pause(where->path, why);
         taken->attempt_free = true;
-        taken->next_ms = wall_ms + (until_ns - router->now.mono_ns) / NS_PER_MS +
-                         (int64_t)prng_below(&router->prng, 5 * MS_PER_S);
-        return;
-    }
-    if (why->wait_s > 0) {
+        taken->next_ms =
+            wall_ms + (until_ns - router->now.mono_ns) / NS_PER_MS + (int64_t)prng_below(&dice, 5 * MS_PER_S);
+    } else if (why->wait_s > 0) {
         /* Not before the time the receiver named, and not all that heard it at once. */
         int64_t wait_ms = (int64_t)why->wait_s * MS_PER_S;
         int64_t spread_ms = wait_ms / 10 > MS_PER_S ? wait_ms / 10 : MS_PER_S;
-        taken->next_ms = wall_ms + wait_ms + (int64_t)prng_below(&router->prng, (uint64_t)spread_ms);
-        return;
+        taken->next_ms = wall_ms + wait_ms + (int64_t)prng_below(&dice, (uint64_t)spread_ms);
+    } else {
+        struct retry_next next = retry_next(router->retry, why->status, why->greylisted, taken->attempts,
+                                            taken->first_ms, wall_ms, &dice);
+        if (next.give_up)
+            taken->outcome = OUTCOME_BOUNCED;
+        taken->next_ms = next.next_ms;
     }
-    struct retry_next next = retry_next(router->retry, why->status, why->greylisted, taken->attempts,
-                                        taken->first_ms, wall_ms, &router->prng);
-    if (next.give_up)
-        taken->outcome = OUTCOME_BOUNCED;
-    taken->next_ms = next.next_ms;
+    taken->next_ms = retry_round(taken->next_ms, wall_ms);
 }
 
 void settle_verdict(struct router *router, struct taken *taken, const struct verdict *why,

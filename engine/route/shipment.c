@@ -17,6 +17,7 @@
 struct shipment {
     struct session_transaction transaction;
     struct shipment *next;
+    LIST_ENTRY(shipment) on_way; /* the pool's, while a session has it */
     struct lane *lane;
     struct taken *list;
     struct rendition rendition;
@@ -211,8 +212,21 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
             continue;
         }
         shipment_address(shipment);
+        LIST_INSERT_HEAD(&pool->on_way, shipment, on_way);
         return &shipment->transaction;
     }
+}
+
+unsigned shipment_count_lane(const struct pool *pool, uint32_t lane)
+{
+    unsigned n = 0;
+    const struct shipment *shipment;
+    LIST_FOREACH(shipment, &pool->on_way, on_way)
+    {
+        if (shipment->list->lane == lane)
+            n += (unsigned)shipment->transaction.rcpt_count;
+    }
+    return n;
 }
 
 /* A recipient whose connection was lost before anything of its message was sent, or that was one too many for
@@ -238,6 +252,7 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
     struct shipment *shipment = transaction->owner;
     struct router *router = pool->path->router;
     bool delivered = false;
+    LIST_REMOVE(shipment, on_way);
     for (size_t i = 0; i < transaction->rcpt_count; i++)
         delivered |= transaction->rcpts[i].verdict->outcome == VERDICT_DELIVERED;
     struct settle_where where = {

@@ -13,21 +13,29 @@ struct question {
     unsigned host;
 };
 
+#define TARGETS_MAX (MX_HOSTS_MAX * 4)
+
 struct targets {
     struct pool *pool;
-    struct target list[MX_HOSTS_MAX * 4]; /* of the tiers asked so far, by preference */
-    unsigned count, turn;
+    struct target *list; /* of the tiers asked so far, by preference; room for `room`, at most TARGETS_MAX */
+    unsigned count, room, turn;
     unsigned tier_end; /* hosts [0, tier_end) were asked for */
     unsigned asking;
     bool failed_for_now; /* a host's addresses could not be had, though it may have some */
     int64_t expires_ns;
-    struct question questions[MX_HOSTS_MAX];
+    struct question questions[]; /* one a host */
 };
 
 static void target_add(struct targets *targets, unsigned host, const struct dns_address *address)
 {
-    if (targets->count == sizeof targets->list / sizeof targets->list[0])
-        return;
+    if (targets->count == targets->room) {
+        unsigned room = targets->room ? 2 * targets->room : 2; /* mostly one address, or one of each family */
+        struct target *list = room <= TARGETS_MAX ? realloc(targets->list, room * sizeof *list) : NULL;
+        if (list == NULL)
+            return; /* the others serve */
+        targets->list = list;
+        targets->room = room;
+    }
     struct target *target = &targets->list[targets->count++];
     memset(target, 0, sizeof *target); /* whole: host memory compares the bytes */
     target->host = host;
@@ -121,8 +129,9 @@ void targets_free(struct targets *targets)
 {
     if (targets == NULL)
         return;
-    for (unsigned i = 0; i < MX_HOSTS_MAX; i++)
+    for (unsigned i = 0; i < targets->pool->hosts->host_count; i++)
         dns_cancel(&targets->questions[i].query);
+    free(targets->list);
     free(targets);
 }
 
@@ -132,7 +141,8 @@ static struct targets *targets_fresh(struct pool *pool)
     if (targets != NULL && (targets->asking > 0 || targets->expires_ns > pool->path->router->now.mono_ns))
         return targets;
     targets_free(targets);
-    targets = pool->targets = calloc(1, sizeof *targets);
+    targets = pool->targets =
+        calloc(1, sizeof *targets + pool->hosts->host_count * sizeof targets->questions[0]);
     if (targets == NULL)
         return NULL;
     targets->pool = pool;

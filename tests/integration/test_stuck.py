@@ -2,7 +2,7 @@
 import time
 
 from conftest import ONE_DOMAIN, ONE_HOST, host
-from daemon import wait_for
+from daemon import PATIENCE, job, wait_for
 from test_delivery import submit
 
 QUICK = "pause: 2s, pause_max: 2s, dead_host_delay: 2s, dead_host_delay_max: 2s"
@@ -96,6 +96,19 @@ def test_a_rate_holds_by_the_second_and_without_a_storm_of_connections(scene):
     counts = s.world.counts("g")
     assert counts["messages"] == 200 and counts["peak_messages_per_s"] <= 55
     assert counts["connections"]["total"] <= 200
+
+
+def test_a_domain_that_takes_no_mail_is_asked_for_again_while_busy(scene):
+    s = scene(ONE_HOST, [{"name": "a.test", "null_mx": True, "ttl": 5}])
+    begin = time.monotonic()
+    s.daemon.submit(job(), ["first@a.test"])
+    wait_for(lambda: s.daemon.status()["bounced"] == 1, 10, "the bounce")
+    s.world.domain("a.test", mx=[[10, "mx.a.test"]], ttl=5)
+    while s.world.stats()["totals"]["messages"] == 0:  # its lane never rests
+        assert time.monotonic() - begin < 15 * PATIENCE, "the domain was never asked for again"
+        s.daemon.submit(job(), [f"u{time.monotonic_ns()}@a.test"])
+        time.sleep(0.05)
+    assert time.monotonic() - begin > 4
 
 
 def test_explain_names_the_tenants_rate(scene):

@@ -145,6 +145,7 @@ size_t act_random_count(struct rig *rig)
 {
     uint64_t kind = act_below(rig, 8);
     return kind == 0   ? (size_t)(1 + act_below(rig, 3))
+           : kind == 2 ? 1
            : kind == 1 ? (size_t)(1 + act_below(rig, RCPTS_MAX))
                        : (size_t)(1 + act_below(rig, 60));
 }
@@ -190,6 +191,7 @@ void act_admit(struct world *world)
         rig_fail(rig, "a job was accepted without a sync");
     admit_free(up.admit);
     model_admit(&rig->model, up.job);
+    rig_hold_given(rig);
     if (up.posted || !name_unseen(rig, up.job))
         act_must(rig, compare_names(rig));
     model_time(&rig->model, rig->second_ms);

@@ -12,7 +12,7 @@ struct check {
     MDB_txn *txn;
     struct meta meta;
     uint64_t lanes[CHECK_LANES][RCPT_STATES];
-    uint64_t ended[RCPT_STATES], deferred, accepted, open_jobs, ready_rows, ended_rows;
+    uint64_t ended[RCPT_STATES], deferred, accepted, open_jobs, ready_rows, ended_rows, fates, slots;
     uint64_t events[EVENT_COMPLAINED + 1];
 };
 
@@ -36,19 +36,50 @@ static inline bool check_get(struct check *k, enum table table, const void *key,
     return env_get(&k->store->env, k->txn, table, key, n, row);
 }
 
-/* One deferred recipient: a row each in deferred, due and by_status that name each other. */
+/* What a row of T_DEFERRED, T_DUE or T_BY_STATUS holds. */
+static inline void check_fates(struct check *k, struct str key, struct str row)
+{
+    struct fates fates;
+    assert_int_equal(key.n, RID_KEY_SIZE);
+    assert_true(fates_decode(row, rid_from_key((const uint8_t *)key.p).slot, &fates));
+    assert_true(fates.n > 0);
+    k->fates += fates.n;
+}
+
+static inline void check_set(struct check *k, struct str key, struct str row)
+{
+    struct slot_set set;
+    assert_true(key.n == KEY_DUE || key.n == KEY_BY_STATUS);
+    assert_true(slot_set_decode(row, &set));
+    for (unsigned slot = 0; slot_set_next(&set, &slot); slot++)
+        k->slots++;
+}
+
+/* One deferred recipient: it is in a row each of deferred, due and by_status that name each other. */
 static inline void check_deferred(struct check *k, struct rid rid, uint32_t lane)
 {
-    struct fate fate;
+    struct fates_row fates;
+    struct slot_set set;
+    uint8_t bytes[KEY_DUE];
     struct str row;
-    uint8_t key[KEY_DUE];
-    rid_to_key(rid, key);
-    assert_true(check_get(k, T_DEFERRED, key, RID_KEY_SIZE, &row) && fate_decode(row, &fate));
-    assert_int_equal(fate.lane, lane);
-    key_due(lane, fate.next_ms, rid, key);
-    assert_true(check_get(k, T_DUE, key, KEY_DUE, &row));
-    key_by_status(status_number(fate.status), lane, rid, key);
-    assert_true(check_get(k, T_BY_STATUS, key, KEY_BY_STATUS, &row));
+    unsigned at;
+    MDB_cursor *cursor;
+    rid_to_key(rid, bytes);
+    MDB_val key = {RID_KEY_SIZE, bytes}, value;
+    assert_int_equal(mdb_cursor_open(k->txn, k->store->env.dbi[T_DEFERRED], &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE), 0);
+    assert_true(fates_row_read(&fates, rid, str_make(key.mv_data, key.mv_size),
+                               str_make(value.mv_data, value.mv_size)));
+    assert_true(fates_find(&fates.fates, rid.slot, &at));
+    const struct fate *fate = &fates.fates.fate[at];
+    assert_int_equal(fate->lane, lane);
+    key_due(lane, fate->next_ms, rid, bytes);
+    assert_true(check_get(k, T_DUE, bytes, KEY_DUE, &row) && slot_set_decode(row, &set));
+    assert_true(slot_set_has(&set, rid.slot));
+    key_by_status(status_number(fate->status), lane, rid, bytes);
+    assert_true(check_get(k, T_BY_STATUS, bytes, KEY_BY_STATUS, &row) && slot_set_decode(row, &set));
+    assert_true(slot_set_has(&set, rid.slot));
+    mdb_cursor_close(cursor);
 }
 
 static inline void check_batch(struct check *k, uint64_t job, uint32_t number, struct str slots, bool visible,
@@ -159,9 +190,12 @@ static inline void store_check(struct store *store, bool events)
     assert_int_equal(k->meta.jobs, k->open_jobs);
     for (unsigned n = 0; n < RCPT_STATES; n++)
         assert_int_equal(k->meta.ended[n], k->ended[n]);
-    assert_int_equal(check_each(k, T_DEFERRED, NULL), k->deferred);
-    assert_int_equal(check_each(k, T_DUE, NULL), k->deferred);
-    assert_int_equal(check_each(k, T_BY_STATUS, NULL), k->deferred);
+    check_each(k, T_DEFERRED, check_fates);
+    assert_int_equal(k->fates, k->deferred);
+    check_each(k, T_DUE, check_set);
+    assert_int_equal(k->slots, k->deferred);
+    check_each(k, T_BY_STATUS, check_set);
+    assert_int_equal(k->slots, 2 * k->deferred);
     assert_int_equal(check_each(k, T_READY, NULL), k->ready_rows);
     assert_int_equal(check_each(k, T_ENDED, NULL), k->ended_rows);
     check_each(k, T_EVENTS, check_events);

@@ -131,6 +131,23 @@ static void on_lane_ready(struct rig *rig, unsigned worker, const struct store_l
             rig_fail(rig, "lanes of %s went to two workers", lane->domain);
 }
 
+static void on_given(struct rig *rig, const struct store_given_msg *msg)
+{
+    const struct rig_lane *lane = rig_lane(rig, msg->lane);
+    if (msg->taken->lane != msg->lane || msg->taken->next != NULL)
+        rig_fail(rig, "what was given of lane %u is of lane %u", msg->lane, msg->taken->lane);
+    if (lane != NULL && !str_eq(msg->domain, str_of(lane->domain)))
+        rig_fail(rig, "what was given of lane %u is said to go to %.*s", msg->lane, STR_ARG(msg->domain));
+    if (lane != NULL && lane->ready && !rig->deaf)
+        rig_fail(rig, "lane %u has other work, and something was given of it", msg->lane);
+    if (rig->deaf) { /* nobody is there any more */
+        store_taken_free(msg->taken);
+        return;
+    }
+    msg->taken->next = rig->given;
+    rig->given = msg->taken;
+}
+
 static void read_inboxes(struct rig *rig)
 {
     for (unsigned w = 0; w < RIG_WORKERS; w++) {
@@ -147,6 +164,10 @@ static void read_inboxes(struct rig *rig)
                 if (rig->answer)
                     rig_fail(rig, "two answers to one take");
                 rig->answer = (struct store_taken_msg *)node;
+                break;
+            case STORE_GIVEN:
+                on_given(rig, (struct store_given_msg *)node);
+                free(node);
                 break;
             case STORE_DROP_JOB:
                 free(node);
@@ -249,6 +270,7 @@ void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms)
         .lifetime_ms = 3600 * MS_PER_S,
         .retain_ms = retain_ms,
         .hold_ms = holds_ms[seed % 3],
+        .give_max = seed / 3 % 4,
         .workers = RIG_WORKERS,
     };
     rig->second_ms = INT64_C(1700000000) * MS_PER_S;
@@ -271,6 +293,8 @@ struct taken *rig_unhold(struct rig *rig, size_t index)
 static void release_held(struct rig *rig)
 {
     struct taken *list = NULL;
+    for (; rig->given != NULL; rig->given = rig->given->next)
+        rig->held[rig->held_count++] = rig->given;
     while (rig->held_count) {
         struct taken *taken = rig_unhold(rig, rig->held_count - 1);
         taken->outcome = OUTCOME_RELEASED;
@@ -378,6 +402,29 @@ static void check_taken(struct rig *rig, const struct rig_lane *lane, const stru
         rig_fail(rig, "took %s with another job's header", text);
 }
 
+void rig_hold_given(struct rig *rig)
+{
+    for (struct taken *taken = rig->given, *next; taken != NULL; taken = next) {
+        next = taken->next;
+        struct model_job *job = model_job(&rig->model, taken->rid.job);
+        const struct model_rcpt *rcpt = NULL;
+        if (job != NULL && job->count == 1) { /* it can be no other */
+            model_name(job, 0, (struct rid){taken->rid.job, 0, 0});
+            rcpt = model_named(job) ? model_rcpt(&rig->model, taken->rid) : NULL;
+        }
+        if (rcpt == NULL)
+            rig_fail(rig, "job %llu was given and should not be", (unsigned long long)taken->rid.job);
+        struct rig_lane lane = {.lane = taken->lane, .class_ = job->class_};
+        memcpy(lane.tenant, job->tenant, sizeof lane.tenant);
+        memcpy(lane.pool, job->pool, sizeof lane.pool);
+        memcpy(lane.domain, rcpt->domain, sizeof lane.domain);
+        check_taken(rig, &lane, taken);
+        model_claim(&rig->model, taken->rid);
+        rig->held[rig->held_count++] = taken;
+    }
+    rig->given = NULL;
+}
+
 /* How many of the lane could be taken; notes one of them. */
 static size_t takeable(struct rig *rig, const struct rig_lane *lane, enum rcpt_state state)
 {
@@ -410,6 +457,7 @@ unsigned rig_take(struct rig *rig, size_t index, unsigned want)
         return 0;
     store_take(rig->store, lane->lane, want, lane->worker);
     rig_settle_down(rig);
+    lane = &rig->lanes[index]; /* others may have been announced meanwhile */
     struct store_taken_msg *answer = rig->answer;
     rig->answer = NULL;
     if (!answer)

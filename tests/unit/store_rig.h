@@ -37,6 +37,7 @@ struct rig {
     size_t lane_count;
     struct taken *held[RIG_HELD_MAX]; /* taken and not yet settled */
     size_t held_count;
+    struct taken *given;            /* unasked, and not yet held: the model has to know their jobs first */
     struct store_taken_msg *answer; /* the last STORE_TAKEN, until rig_take has read it */
     bool deaf;                      /* what the store says now happened after its crash */
     unsigned uploads;               /* windows on disk of jobs that are not visible, nor swept */
@@ -78,6 +79,8 @@ unsigned rig_take(struct rig *rig, size_t lane, unsigned want);
 /* Takes until no announced lane has more, or `most` are held. */
 void rig_take_all(struct rig *rig, size_t most);
 struct rig_lane *rig_lane(struct rig *rig, uint32_t lane);
+/* What came unasked is held from now on; after each admission. */
+void rig_hold_given(struct rig *rig);
 
 /* Fills in an outcome and tells what the model is to be told; rig_give_back settles a list. */
 void rig_decide(struct rig *rig, struct taken *taken, enum outcome outcome, struct model_settle *settle);

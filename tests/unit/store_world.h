@@ -27,7 +27,7 @@ struct world {
     struct inbox *inbox;
     struct now now;
     struct taken *taken; /* what came, newest first */
-    unsigned taken_n, ready_n, drop_n;
+    unsigned taken_n, ready_n, drop_n, given_n;
     uint32_t lanes[4096]; /* announced and not idle, with work to ask for */
     unsigned lane_n;
     bool asking; /* asks again while a lane is not idle */
@@ -88,6 +88,14 @@ static inline void world_hear(struct world *w)
             }
             if (!msg->idle)
                 w->lanes[w->lane_n++] = msg->lane;
+        } else if (node->kind == STORE_GIVEN) {
+            struct store_given_msg *msg = (struct store_given_msg *)(void *)node;
+            assert_int_equal(msg->lane, msg->taken->lane);
+            assert_null(msg->taken->next);
+            msg->taken->next = w->taken;
+            w->taken = msg->taken;
+            w->taken_n++;
+            w->given_n++;
         } else {
             assert_int_equal(node->kind, STORE_DROP_JOB);
             w->drop_n++;

@@ -52,7 +52,7 @@ static void fixture_free(struct fixture *f)
 static void serve(struct fixture *f, unsigned times, unsigned recipients)
 {
     for (unsigned n = 0; n < times; n++) {
-        struct strand *strand = flow_pick(f->pool, 0, &(int64_t){INT64_MAX});
+        struct strand *strand = flow_pick(f->pool, 0, &(int64_t){INT64_MAX}, FLOW_ALL);
         assert_non_null(strand);
         f->served[strand - f->strands] += recipients;
         flow_charge(f->pool, strand, recipients, 0);
@@ -96,7 +96,7 @@ static void test_large_transactions_are_charged(void **state)
     flow_enter_turns(&f.strands[0]);
     flow_enter_turns(&f.strands[1]);
     for (unsigned n = 0; n < 20000; n++) { /* tenant 0 sends 100 at once, tenant 1 one by one */
-        struct strand *strand = flow_pick(f.pool, 0, &(int64_t){INT64_MAX});
+        struct strand *strand = flow_pick(f.pool, 0, &(int64_t){INT64_MAX}, FLOW_ALL);
         unsigned recipients = strand == &f.strands[0] ? 100 : 1;
         f.served[strand - f.strands] += recipients;
         flow_charge(f.pool, strand, recipients, 0);
@@ -141,7 +141,7 @@ static void test_coming_and_going(void **state)
             in[i] = !in[i];
             last_served[i] = n;
         }
-        struct strand *strand = flow_pick(f.pool, 0, &(int64_t){INT64_MAX});
+        struct strand *strand = flow_pick(f.pool, 0, &(int64_t){INT64_MAX}, FLOW_ALL);
         bool any = false;
         for (unsigned k = 0; k < LANES; k++)
             any |= in[k];
@@ -163,16 +163,16 @@ static void test_a_tenant_at_its_rate_is_passed_over(void **state)
 {
     (void)state;
     struct fixture f;
-    struct shared_limit limit = {0};
+    struct limit limit = {0};
     fixture_make(&f, (unsigned[]){1, 1, 1}, 0);
-    shared_limit_set(&limit, 10, 1000);
+    limit_set(&limit, 10, 1000);
     f.strands[0].flow->limit = &limit; /* tenant 0: ten a second */
     flow_enter_turns(&f.strands[0]);
     flow_enter_turns(&f.strands[1]);
     int64_t now_ns = 0;
     for (unsigned n = 0; n < 10000; n++, now_ns += NS_PER_MS) {
         int64_t until_ns = INT64_MAX;
-        struct strand *strand = flow_pick(f.pool, now_ns, &until_ns);
+        struct strand *strand = flow_pick(f.pool, now_ns, &until_ns, FLOW_ALL);
         assert_non_null(strand);
         f.served[strand - f.strands]++;
         flow_charge(f.pool, strand, 1, now_ns);
@@ -181,12 +181,12 @@ static void test_a_tenant_at_its_rate_is_passed_over(void **state)
     flow_leave_turns(&f.strands[1]);
     int64_t until_ns = INT64_MAX;
     for (unsigned n = 0; n < 20 && until_ns == INT64_MAX; n++) {
-        struct strand *strand = flow_pick(f.pool, now_ns, &until_ns);
+        struct strand *strand = flow_pick(f.pool, now_ns, &until_ns, FLOW_ALL);
         if (strand != NULL)
             flow_charge(f.pool, strand, 1, now_ns);
     }
     assert_in_range(until_ns - now_ns, 1, 200 * NS_PER_MS);
-    assert_non_null(flow_pick(f.pool, until_ns, &(int64_t){INT64_MAX}));
+    assert_non_null(flow_pick(f.pool, until_ns, &(int64_t){INT64_MAX}, FLOW_ALL));
     fixture_free(&f);
 }
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 /* cmocka asks for the three above */
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,7 +18,8 @@ static void test_none_never_says_no(void **state)
     struct limit limit = {0};
     limit_set(&limit, 0, 60000);
     assert_false(limit_is_set(&limit));
-    limit_use(&limit, 1000000, 5);
+    limit_use(&limit, 5);
+    assert_true(limit_try(&limit, 5));
     assert_int_equal(limit_when_ns(&limit, 7), 7);
 }
 
@@ -28,7 +30,7 @@ static void test_one_a_minute(void **state)
     int64_t now = 1000 * NS_PER_S;
     limit_set(&limit, 1, 60000);
     assert_true(limit_when_ns(&limit, now) <= now);
-    limit_use(&limit, 1, now);
+    limit_use(&limit, now);
     assert_int_equal(limit_when_ns(&limit, now), now + 60 * NS_PER_S);
     assert_true(limit_when_ns(&limit, now + 60 * NS_PER_S) <= now + 60 * NS_PER_S);
 }
@@ -53,7 +55,7 @@ static void test_never_above_rate(void **state)
             int64_t when = limit_when_ns(&limit, now);
             if (when > now)
                 now = when;
-            limit_use(&limit, 1, now);
+            limit_use(&limit, now);
             at[i] = now;
         }
         double per_ns = (double)count / (double)(per_ms * NS_PER_MS);
@@ -70,17 +72,42 @@ static void test_never_above_rate(void **state)
     }
 }
 
-static void test_a_faster_rate_takes_effect(void **state)
+struct race {
+    struct limit limit;
+    unsigned went[4];
+};
+
+struct racer {
+    struct race *race;
+    unsigned index;
+};
+
+enum { RACE_TICKS = 20000 };
+
+static void *race_run(void *arg)
+{
+    struct racer *racer = arg;
+    for (int64_t tick = 0; tick < RACE_TICKS; tick++)
+        racer->race->went[racer->index] += limit_try(&racer->race->limit, NS_PER_S + tick * 1000);
+    return NULL;
+}
+
+/* Four threads ask for the same cells at once: no cell goes twice. */
+static void test_threads_share_one_rate(void **state)
 {
     (void)state;
-    struct limit limit = {0};
-    limit_set(&limit, 10, 1000);
-    for (unsigned i = 0; i < 20; i++)
-        limit_use(&limit, 1, NS_PER_S);
-    int64_t slow = limit_when_ns(&limit, NS_PER_S);
-    assert_true(slow > NS_PER_S);
-    limit_set(&limit, 0, 0);
-    assert_int_equal(limit_when_ns(&limit, NS_PER_S), NS_PER_S);
+    struct race race = {0};
+    struct racer racers[4];
+    pthread_t threads[4];
+    limit_set(&race.limit, 100000, 1000); /* one each 10 us; the clock runs for 20 ms */
+    for (unsigned i = 0; i < 4; i++) {
+        racers[i] = (struct racer){&race, i};
+        assert_int_equal(pthread_create(&threads[i], NULL, race_run, &racers[i]), 0);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    unsigned went = race.went[0] + race.went[1] + race.went[2] + race.went[3];
+    assert_in_range(went, 2000, 2000 + 1000 + 1); /* 20 ms' worth and the burst of 10 ms */
 }
 
 int main(void)
@@ -89,7 +116,7 @@ int main(void)
         cmocka_unit_test(test_none_never_says_no),
         cmocka_unit_test(test_one_a_minute),
         cmocka_unit_test(test_never_above_rate),
-        cmocka_unit_test(test_a_faster_rate_takes_effect),
+        cmocka_unit_test(test_threads_share_one_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 /* cmocka asks for the three above */
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -122,17 +123,18 @@ static void test_failures_shrink_the_window_by_fractions(void **state)
         path_connected(path);
         path_connection_over(path, true, PATH_END_FINE);
     }
-    assert_true(path->window >= 64 && path->window < 65);
+    assert_int_equal(ledger_window(path->ledger), 64);
     for (unsigned i = 0; i < 4; i++) {
         path_connecting(path);
         path_connection_over(path, false, PATH_END_FAILED);
     }
-    assert_true(path->window > 19 && path->window < 22);
+    assert_in_range(ledger_window(path->ledger), 19, 21);
     for (unsigned i = 0; i < 50; i++) {
         path_connecting(path);
         path_connection_over(path, false, PATH_END_FAILED);
     }
-    assert_true(path->window >= 1); /* never none: somebody must find out that it works again */
+    assert_true(ledger_window(path->ledger) >=
+                1); /* never none: somebody must find out that it works again */
     says(path, PATH_CONNECT, "");
     fixture_free(&f);
 }
@@ -207,7 +209,7 @@ static void test_rate_of_the_last_minute(void **state)
     assert_in_range(path_rate_1m(path), 280, 310);
     pass(&f, 120000);
     assert_int_equal(path_rate_1m(path), 0);
-    assert_int_equal(path->delivered, 900);
+    assert_int_equal(path->figures.delivered, 900);
     path_sweep(&f.router); /* nothing worth remembering */
     assert_int_equal(f.router.site_count, 0);
     fixture_free(&f);
@@ -220,11 +222,99 @@ static void test_message_rate(void **state)
     fixture_make(&f, "sites: [{name: default, max_rate: 60/min}]\n");
     struct path *path = fixture_path(&f);
     says(path, PATH_SEND, "");
-    path_sent(path);
+    assert_true(path_send(path));
+    assert_false(path_send(path));
     says(path, PATH_SEND, "max_rate");
     says(path, PATH_CONNECT, "max_rate");
     pass(&f, 1000);
     says(path, PATH_SEND, "");
+    fixture_free(&f);
+}
+
+/* ---- shared by workers ---- */
+
+enum { LEDGER_ROUNDS = 20000, LEDGER_MAX = 7 };
+
+struct crowd {
+    struct ledger ledger;
+    _Atomic unsigned open, most;
+};
+
+/* Opens and closes as a worker would; some fail. */
+static void *crowd_run(void *arg)
+{
+    struct crowd *crowd = arg;
+    struct prng prng = {.state = (uint64_t)(uintptr_t)&prng};
+    for (int64_t tick = 1; tick <= LEDGER_ROUNDS; tick++) {
+        if (!ledger_open(&crowd->ledger, LEDGER_MAX, tick))
+            continue;
+        unsigned open = ++crowd->open;
+        if (open > crowd->most)
+            crowd->most = open; /* may miss one, never invents one */
+        bool ready = prng_below(&prng, 4) != 0;
+        if (ready)
+            ledger_opened(&crowd->ledger, LEDGER_MAX, tick);
+        crowd->open--;
+        ledger_closed(&crowd->ledger, ready, ready ? PATH_END_FINE : PATH_END_FAILED, tick);
+    }
+    return NULL;
+}
+
+static void test_workers_share_a_ledger(void **state)
+{
+    (void)state;
+    struct crowd *crowd = calloc(1, sizeof *crowd);
+    pthread_t threads[4];
+    assert_non_null(crowd);
+    ledger_init(&crowd->ledger);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, crowd_run, crowd), 0);
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    assert_in_range(crowd->most, 1, LEDGER_MAX);
+    assert_int_equal(ledger_connections(&crowd->ledger), 0);
+    assert_int_equal(ledger_ready(&crowd->ledger), 0);
+    assert_in_range(ledger_window(&crowd->ledger), 1, WINDOW_START);
+    free(crowd);
+}
+
+static void test_one_pause_for_all(void **state)
+{
+    (void)state;
+    struct ledger ledger;
+    bool fresh;
+    ledger_init(&ledger);
+    assert_int_equal(ledger_pause(&ledger, 100, 200, &fresh), 200);
+    assert_true(fresh);
+    assert_int_equal(ledger_pause(&ledger, 150, 400, &fresh), 200); /* another worker hears the same */
+    assert_false(fresh);
+    assert_int_equal(ledger_pauses(&ledger), 1);
+    assert_int_equal(ledger_pause(&ledger, 200, 400, &fresh), 400);
+    assert_true(fresh);
+    ledger_delivered(&ledger);
+    assert_int_equal(ledger_pauses(&ledger), 0);
+}
+
+/* What a worker has lent is not its own, and all together never have more than the path may. */
+static void test_what_is_lent_is_not_its_own(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "sites: [{name: default, max_connections: 6}]\n");
+    struct path *path = fixture_path(&f);
+    path->lent = 4;
+    assert_true(path_connecting(path));
+    says(path, PATH_CONNECT, "");
+    assert_true(path_connecting(path));
+    says(path, PATH_CONNECT, "max_connections");
+    assert_false(path_has_too_many(path));
+    path->lent = 5;
+    assert_true(path_has_too_many(path));
+    path->lent = 0;
+    for (unsigned i = 0; i < 4; i++) /* as a borrower would */
+        assert_true(ledger_open(path->ledger, 6, f.router.now.mono_ns));
+    says(path, PATH_CONNECT, "max_connections");
+    assert_false(path_connecting(path));
     fixture_free(&f);
 }
 
@@ -282,6 +372,9 @@ int main(void)
         cmocka_unit_test(test_the_receiver_may_name_the_pause),
         cmocka_unit_test(test_rate_of_the_last_minute),
         cmocka_unit_test(test_message_rate),
+        cmocka_unit_test(test_workers_share_a_ledger),
+        cmocka_unit_test(test_one_pause_for_all),
+        cmocka_unit_test(test_what_is_lent_is_not_its_own),
         cmocka_unit_test(test_sites),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

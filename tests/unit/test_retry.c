@@ -159,6 +159,28 @@ static void test_pause(void **state)
     assert_in_range(retry_pause_ms(MINUTE, MINUTE, 5, &prng), 54000, 66000);
 }
 
+/* Neighbours wait alike, others do not; a time is never early, and late by a 64th at most. */
+static void test_together(void **state)
+{
+    (void)state;
+    struct prng prng = {5}, a = retry_dice((struct rid){7, 3, 0}, 12, 1),
+                b = retry_dice((struct rid){7, 3, 9}, 12, 1),
+                others[] = {
+                    retry_dice((struct rid){8, 3, 0}, 12, 1), retry_dice((struct rid){7, 4, 0}, 12, 1),
+                    retry_dice((struct rid){7, 3, 0}, 13, 1), retry_dice((struct rid){7, 3, 0}, 12, 2)};
+    int64_t waits = prng_jitter(&a, DAY, 10);
+    assert_int_equal(waits, prng_jitter(&b, DAY, 10));
+    for (size_t n = 0; n < sizeof others / sizeof *others; n++)
+        assert_int_not_equal(waits, prng_jitter(&others[n], DAY, 10));
+    for (int i = 0; i < 20000; i++) {
+        int64_t wait_ms = (int64_t)prng_below(&prng, UINT64_C(1) << prng_below(&prng, 36));
+        int64_t next_ms = retry_round(NOW + wait_ms, NOW);
+        assert_in_range(next_ms - NOW, wait_ms, wait_ms + (wait_ms / 64 < MINUTE ? wait_ms / 64 : MINUTE));
+    }
+    assert_int_equal(retry_round(NOW + 300001, NOW), retry_round(NOW + 300002, NOW));
+    assert_int_equal(retry_round(NOW, NOW), NOW);
+}
+
 /* For any status: a delay never falls as attempts go on (jitter aside), never lies before now, and a time to
  * give up is never passed. */
 static void test_properties(void **state)
@@ -197,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_operator),
         cmocka_unit_test(test_classify),
         cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_together),
         cmocka_unit_test(test_properties),
     };
     return cmocka_run_group_tests_name("retry", tests, make_builtin, free_builtin);

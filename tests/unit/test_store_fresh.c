@@ -587,15 +587,162 @@ static void lanes_add_up(void **state)
     world_end(&w);
 }
 
+/* ---- given to the worker unasked ---- */
+
+static void give_make(struct world *w, unsigned max)
+{
+    fresh_make(w);
+    world_close(w);
+    w->settings.give_max = max;
+    world_open(w);
+}
+
+static void is_given(void **state)
+{
+    struct world w;
+    struct job_row row;
+    (void)state;
+    give_make(&w, 8);
+    uint64_t job = world_small_job(&w, 1, 1);
+    cut(&w, 1, 1, 1);
+    world_hear(&w);
+    assert_int_equal(w.given_n, 1);
+    assert_int_equal(w.ready_n, 0);
+    assert_true(str_eq(w.taken->to, STR("user0@d0.example")) && str_eq(w.taken->vars, STR("x")));
+    assert_true(str_eq(w.taken->job->from, STR("news@acme.example")));
+    assert_int_equal(w.taken->job->content_size, 5);
+    assert_memory_equal(w.taken->job->content, "hello", 5);
+    assert_int_equal(atomic_load(&w.store->given[0]), 1);
+    world_run(&w);
+    assert_int_equal(w.taken_n, 1); /* nobody else takes it */
+    cut(&w, 1, 1, 1);
+    world_settle(&w, OUTCOME_DELIVERED);
+    assert_int_equal(atomic_load(&w.store->given[0]) + atomic_load(&w.store->given_unfreed), 0);
+    assert_int_equal(waiting(&w), 0);
+    assert_true(world_job_row(&w, job, &row));
+    assert_int_equal(row.by_state[RCPT_DELIVERED], 1);
+    store_check(w.store, true);
+    cut(&w, 0, 1, 1);
+    world_small_job(&w, 2, 1); /* only single recipients are */
+    world_run(&w);
+    assert_int_equal(w.given_n, 1);
+    world_settle(&w, OUTCOME_DELIVERED);
+    world_end(&w);
+}
+
+/* Credit comes back as recipients do; beyond it, and behind others of the lane, they are taken in turn. */
+static void is_given_by_credit(void **state)
+{
+    struct world w;
+    (void)state;
+    give_make(&w, 2);
+    for (unsigned n = 0; n < 5; n++)
+        world_small_job(&w, 1, 1);
+    world_hear(&w);
+    assert_int_equal(w.given_n, 2);
+    struct taken *one = w.taken;
+    w.taken = one->next;
+    one->next = NULL;
+    w.taken_n--;
+    world_outcome(&w, one, OUTCOME_DELIVERED);
+    store_settle(w.store, one);
+    world_small_job(&w, 1, 1); /* its lane has others that wait */
+    world_hear(&w);
+    assert_int_equal(w.given_n, 2);
+    world_run(&w);
+    assert_int_equal(w.taken_n, 5);
+    assert_int_equal(world_settle(&w, OUTCOME_DELIVERED), 5);
+    assert_int_equal(waiting(&w), 0);
+    world_small_job(&w, 1, 1);
+    world_hear(&w);
+    assert_int_equal(w.given_n, 3);
+    world_settle(&w, OUTCOME_DELIVERED);
+    store_check(w.store, true);
+    world_end(&w);
+}
+
+/* Given back, deferred, or old: it is in the tables, and the memory it came from is kept while it is out. */
+static void given_comes_back(void **state)
+{
+    struct world w;
+    struct op_progress progress;
+    (void)state;
+    give_make(&w, 8);
+    world_small_job(&w, 1, 1);
+    world_hear(&w);
+    world_settle(&w, OUTCOME_RELEASED);
+    assert_int_equal(waiting(&w), 0);
+    assert_int_equal(w.taken_n, 1); /* by the lane */
+    assert_int_equal(w.given_n, 1);
+    assert_int_equal(atomic_load(&w.store->given_unfreed), 0);
+    world_settle(&w, OUTCOME_DEFERRED);
+    world_pass(&w, 61000);
+    assert_int_equal(w.taken_n, 1);
+    assert_int_equal(w.taken->attempts, 1);
+    world_settle(&w, OUTCOME_DELIVERED);
+    uint64_t job = world_small_job(&w, 1, 1);
+    world_pass(&w, HOLD_MS + 1000);
+    assert_int_equal(waiting(&w), 0);
+    assert_int_equal(w.taken_n, 1);
+    assert_int_equal(atomic_load(&w.store->given_unfreed), 1);
+    assert_memory_equal(w.taken->job->content, "hello", 5);
+    progress = world_operate(&w, OP_CANCEL, job);
+    assert_int_equal(progress.in_flight, 1);
+    assert_int_equal(w.drop_n, 1);
+    world_settle(&w, OUTCOME_RELEASED);
+    assert_int_equal(w.taken_n, 0);
+    assert_int_equal(atomic_load(&w.store->given_unfreed), 0);
+    store_check(w.store, true);
+    world_end(&w);
+}
+
+/* The store turns to who has the lane. */
+static void goes_to_its_worker(void **state)
+{
+    struct world w;
+    struct err err;
+    (void)state;
+    give_make(&w, 1);
+    world_close(&w);
+    w.settings.workers = 2;
+    world_open(&w);
+    struct inbox *other = inbox_create(&err), *inboxes[2] = {w.inbox, other};
+    assert_non_null(other);
+    for (unsigned at = 0; at < 2; at++) {
+        for (unsigned n = 0; n < 2; n++)
+            store_attach_worker(w.store, n, inboxes[n ^ at]);
+        world_small_job(&w, 1, 1);
+        struct inbox_node *node = inbox_take(other), *mine = inbox_take(w.inbox);
+        assert_true((node == NULL) != (mine == NULL));
+        struct store_given_msg *msg = (struct store_given_msg *)(void *)(node ? node : mine);
+        assert_int_equal(msg->node.kind, STORE_GIVEN);
+        uint32_t lane = msg->lane;
+        world_outcome(&w, msg->taken, OUTCOME_DELIVERED);
+        store_settle(w.store, msg->taken);
+        free(msg);
+        world_pass(&w, COMMIT_LINGER_MS);
+        store_lane_at(w.store, lane, at); /* w.inbox */
+        world_small_job(&w, 1, 1);
+        world_hear(&w);
+        assert_int_equal(w.taken_n, 1);
+        world_settle(&w, OUTCOME_DELIVERED);
+    }
+    world_close(&w);
+    inbox_destroy(other);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ends_in_memory), cmocka_unit_test(fails_in_memory),
-        cmocka_unit_test(deferred_opens), cmocka_unit_test(grows_old),
-        cmocka_unit_test(out_of_order),   cmocka_unit_test(is_seen),
-        cmocka_unit_test(is_steered),     cmocka_unit_test(waits_for_its_time),
-        cmocka_unit_test(keys_hold),      cmocka_unit_test(many),
-        cmocka_unit_test(lanes_add_up),   cmocka_unit_test(not_purged_before),
+        cmocka_unit_test(ends_in_memory),     cmocka_unit_test(fails_in_memory),
+        cmocka_unit_test(deferred_opens),     cmocka_unit_test(grows_old),
+        cmocka_unit_test(out_of_order),       cmocka_unit_test(is_seen),
+        cmocka_unit_test(is_steered),         cmocka_unit_test(waits_for_its_time),
+        cmocka_unit_test(keys_hold),          cmocka_unit_test(many),
+        cmocka_unit_test(lanes_add_up),       cmocka_unit_test(is_given),
+        cmocka_unit_test(is_given_by_credit), cmocka_unit_test(given_comes_back),
+        cmocka_unit_test(goes_to_its_worker), cmocka_unit_test(not_purged_before),
         cmocka_unit_test(not_anothers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,7 +118,7 @@ static void newer_or_damaged(void **state)
     put_meta(&w, row.data, row.len);
     buf_free(&row);
     world_close(&w);
-    refused(&w.settings, "newer than this program's 2; upgrade postrider");
+    refused(&w.settings, "newer than this program's 3; upgrade postrider");
     world_end(&w);
 
     world_make(&w, NULL);
@@ -126,6 +126,117 @@ static void newer_or_damaged(void **state)
     world_close(&w);
     refused(&w.settings, "damaged");
     world_end(&w);
+}
+
+/* Rewrites a table row by row, as schema 2 had it: `rows` makes the old ones of a new one. */
+static void rewrite(struct world *w, enum table table,
+                    void rows(MDB_txn *txn, MDB_dbi dbi, MDB_val key, MDB_val value))
+{
+    enum { MANY = 4096 };
+    static struct {
+        uint8_t key[KEY_MAX], value[VALUE_MAX];
+        size_t key_size, size;
+    } list[MANY];
+    unsigned n = 0;
+    MDB_txn *txn = env_write(&w->store->env);
+    MDB_dbi dbi = w->store->env.dbi[table];
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
+    for (; mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0; n++) {
+        assert_true(n < MANY);
+        memcpy(list[n].key, key.mv_data, list[n].key_size = key.mv_size);
+        memcpy(list[n].value, value.mv_data, list[n].size = value.mv_size);
+    }
+    mdb_cursor_close(cursor);
+    assert_int_equal(mdb_drop(txn, dbi, 0), 0);
+    for (unsigned i = 0; i < n; i++)
+        rows(txn, dbi, (MDB_val){list[i].key_size, list[i].key}, (MDB_val){list[i].size, list[i].value});
+    assert_true(env_commit(&w->store->env, txn));
+}
+
+static void put(MDB_txn *txn, MDB_dbi dbi, const void *key, size_t n, const void *value, size_t size)
+{
+    MDB_val k = {n, (void *)(uintptr_t)key}, v = {size, (void *)(uintptr_t)value};
+    assert_int_equal(mdb_put(txn, dbi, &k, &v, 0), 0);
+}
+
+static void old_index(MDB_txn *txn, MDB_dbi dbi, MDB_val key, MDB_val value)
+{
+    uint8_t old[KEY_MAX];
+    struct slot_set set;
+    assert_true(slot_set_decode(str_make(value.mv_data, value.mv_size), &set));
+    memcpy(old, key.mv_data, key.mv_size);
+    for (unsigned slot = 0; slot_set_next(&set, &slot); slot++) {
+        put_be16(old + key.mv_size, (uint16_t)slot);
+        put(txn, dbi, old, key.mv_size + 2, "\0\0\0\0", key.mv_size == KEY_DUE ? 4 : 0);
+    }
+}
+
+static void old_fates(MDB_txn *txn, MDB_dbi dbi, MDB_val key, MDB_val value)
+{
+    struct rid rid = rid_from_key(key.mv_data);
+    struct fates fates;
+    struct buf row;
+    buf_init(&row, VALUE_MAX);
+    assert_true(fates_decode(str_make(value.mv_data, value.mv_size), rid.slot, &fates));
+    for (unsigned n = 0; n < fates.n; n++) {
+        uint8_t old[RID_KEY_SIZE];
+        rid.slot = fates.slot[n];
+        rid_to_key(rid, old);
+        buf_clear(&row);
+        assert_true(fate_encode(&fates.fate[n], &row));
+        put(txn, dbi, old, sizeof old, row.data, row.len);
+    }
+    buf_free(&row);
+}
+
+/* A store of schema 2 opens, and all of its deferred recipients are there; a migration that was cut off, with
+ * rows of both forms, goes on. */
+static void older(void **state)
+{
+    struct world w;
+    struct buf row;
+    (void)state;
+    for (unsigned part = 0; part < 2; part++) {
+        world_make(&w, NULL);
+        uint64_t job = world_small_job(&w, 1500, 5);
+        world_run(&w);
+        world_settle(&w, OUTCOME_DEFERRED);
+        rewrite(&w, T_DEFERRED, old_fates);
+        rewrite(&w, T_BY_STATUS, old_index);
+        if (part == 0)
+            rewrite(&w, T_DUE, old_index);
+        struct meta meta = w.store->writer.meta;
+        meta.schema = 2;
+        buf_init(&row, VALUE_MAX);
+        assert_true(meta_encode(&meta, &row));
+        put_meta(&w, row.data, row.len);
+        buf_free(&row);
+        world_reopen(&w);
+        store_check(w.store, true);
+        world_run(&w);
+        assert_int_equal(w.taken_n, 0);
+        /* Old and new in one batch: the second half is put off again, the first delivered. */
+        world_pass(&w, 61000);
+        assert_int_equal(w.taken_n, 1500);
+        for (struct taken *taken = w.taken; taken != NULL; taken = taken->next)
+            world_outcome(&w, taken, taken->rid.slot % 2 ? OUTCOME_DELIVERED : OUTCOME_DEFERRED);
+        store_settle(w.store, w.taken);
+        w.taken = NULL;
+        w.taken_n = 0;
+        world_pass(&w, COMMIT_LINGER_MS);
+        store_check(w.store, true);
+        world_reopen(&w);
+        assert_int_equal(w.store->writer.meta.schema, SCHEMA_VERSION);
+        world_pass(&w, 61000);
+        world_settle(&w, OUTCOME_DELIVERED);
+        struct job_row ended;
+        assert_true(world_job_row(&w, job, &ended));
+        assert_int_equal(ended.by_state[RCPT_DELIVERED], 1500);
+        store_check(w.store, true);
+        world_end(&w);
+    }
 }
 
 /* No room to allocate: admits are refused, settles wait and are not lost, and all goes on when there is
@@ -263,9 +374,13 @@ static void settled_twice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opens_or_says_why), cmocka_unit_test(read_only),
-        cmocka_unit_test(newer_or_damaged),  cmocka_unit_test(full_disk),
-        cmocka_unit_test(failed_sync),       cmocka_unit_test(syncs_before_answers),
+        cmocka_unit_test(opens_or_says_why),
+        cmocka_unit_test(read_only),
+        cmocka_unit_test(newer_or_damaged),
+        cmocka_unit_test(older),
+        cmocka_unit_test(full_disk),
+        cmocka_unit_test(failed_sync),
+        cmocka_unit_test(syncs_before_answers),
         cmocka_unit_test(settled_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
