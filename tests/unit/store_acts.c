@@ -383,6 +383,8 @@ void act_operate(struct world *world)
     struct answer answer = {0};
     enum op_kind kind = act_random_operation(rig, &filter);
     act_note_operation(rig, kind, &filter);
+    if (kind == OP_PURGE) /* a purged job's events are passed over: read them as long as they can be */
+        act_must(rig, compare_events(rig));
     store_operate(rig->store, kind, &filter, 3600 * MS_PER_S, act_on_operation, &answer);
     rig_settle_down(rig);
     struct model_progress want = model_operate(&rig->model, kind, &filter, rig->second_ms);

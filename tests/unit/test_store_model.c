@@ -36,6 +36,8 @@ static void do_advance(struct world *world)
     if (act_below(rig, 4) == 0)
         seconds = (int64_t)(1 + act_below(rig, 700));
     rig_note(rig, "advance %lld s", (long long)seconds);
+    if (rig->settings.retain_ms < 86400 * MS_PER_S)
+        act_must(rig, compare_events(rig)); /* before they are old */
     rig_advance(rig, seconds);
 }
 
