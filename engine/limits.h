@@ -8,13 +8,11 @@
 #include <stdint.h>
 
 /* Storage (queue/): see "No value exceeds 4,000 bytes" in queue/schema.h. */
-#define VALUE_MAX        4000 /* bytes in one LMDB value: one overflow page at most */
-#define BATCH_SLOTS_MAX  256  /* recipients in one batch */
-#define TXN_ROWS_MAX     5000 /* rows touched by one write transaction */
-#define TXN_WORK_MAX_MS  20   /* and the time spent in it before the commit */
-#define COMMIT_LINGER_MS 10   /* how long settles may wait for company; admits never wait */
-#define SETTLE_BACKLOG_MAX                                                                                   \
-    50000 /* outcomes that wait for a commit before no more bulk is handed out; twice: none */
+#define VALUE_MAX           4000              /* bytes in one LMDB value: one overflow page at most */
+#define BATCH_SLOTS_MAX     256               /* recipients in one batch */
+#define TXN_ROWS_MAX        5000              /* rows touched by one write transaction */
+#define TXN_WORK_MAX_MS     20                /* and the time spent in it before the commit */
+#define COMMIT_LINGER_MS    10                /* how long settles may wait for company; admits never wait */
 #define ADMIT_WINDOW_MAX    (4 * 1024 * 1024) /* bytes of recipients sorted and admitted together */
 #define ADMIT_WINDOW_RCPTS  20000
 #define ADMIT_IN_FLIGHT_MAX 4096        /* windows waiting for the writer over all uploads */

@@ -147,22 +147,6 @@ static void collect(struct store *store)
     }
 }
 
-/* Workers can be faster than commits, and what they settle is in memory until it is written: so that it
- * does not grow, requests wait. Transactional lanes may go on for a while, for they are not what fills it. */
-static bool held_back(struct store *store, const struct take *take, uint64_t backlog)
-{
-    uint8_t key[KEY_LANE];
-    struct str bytes;
-    struct lane_row row;
-    if (backlog < SETTLE_BACKLOG_MAX)
-        return false;
-    key_lane(take->lane, key);
-    store->taker.blocked = true;
-    return backlog >= 2 * SETTLE_BACKLOG_MAX ||
-           !env_get(&store->env, store->taker.txn, T_LANES, key, sizeof key, &bytes) ||
-           !lane_row_decode(bytes, &row) || row.class_ != CLASS_TRANSACTIONAL;
-}
-
 /* Every request that is there gets one try; the ones not answered stay, in order. */
 static void serve_all(struct store *store, struct now now)
 {
@@ -171,13 +155,10 @@ static void serve_all(struct store *store, struct now now)
     taker->takes = NULL;
     taker->takes_tail = &taker->takes;
     taker->blocked = false;
-    uint64_t backlog = atomic_load(&store->figures.settle_backlog);
-    if (list != NULL && backlog >= SETTLE_BACKLOG_MAX && !taker_look(store))
-        backlog = 2 * SETTLE_BACKLOG_MAX;
     for (struct take *take = list, *next; take != NULL; take = next) {
         next = take->next;
         take->next = NULL;
-        if (!held_back(store, take, backlog) && take_serve(store, take, now)) {
+        if (take_serve(store, take, now)) {
             free(take);
             continue;
         }

@@ -280,35 +280,6 @@ static void keeps_long_words(void **state)
     world_end(&w);
 }
 
-/* What workers settle faster than it is committed holds back what is handed out, and goes on by itself. */
-static void settles_are_bounded(void **state)
-{
-    struct world w;
-    (void)state;
-    world_make(&w, NULL);
-    world_small_job(&w, 300, 1);
-    atomic_store(&w.store->figures.settle_backlog, SETTLE_BACKLOG_MAX);
-    for (unsigned n = 0; n < 10; n++) {
-        store_write_step(w.store, w.now);
-        int64_t next_ns = store_take_step(w.store, w.now);
-        assert_true(n == 0 || next_ns <= w.now.mono_ns + 10 * NS_PER_MS);
-        world_hear(&w);
-        for (; w.lane_n > 0; w.lane_n--)
-            store_take(w.store, w.lanes[w.lane_n - 1], 100, 0);
-        w.now.mono_ns += 10 * NS_PER_MS;
-        w.now.wall_ms += 10;
-    }
-    assert_int_equal(w.ready_n, 1);
-    assert_int_equal(w.taken_n, 0);
-    atomic_store(&w.store->figures.settle_backlog, SETTLE_BACKLOG_MAX - 1);
-    world_run(&w);
-    assert_int_equal(w.taken_n, 300);
-    atomic_store(&w.store->figures.settle_backlog, 0);
-    world_settle(&w, OUTCOME_DELIVERED);
-    store_check(w.store, true);
-    world_end(&w);
-}
-
 /* A due time behind one that a worker holds is not forgotten. */
 static void due_behind_claimed(void **state)
 {
@@ -991,7 +962,6 @@ int main(void)
         cmocka_unit_test(takes_all_once),
         cmocka_unit_test(defers),
         cmocka_unit_test(keeps_long_words),
-        cmocka_unit_test(settles_are_bounded),
         cmocka_unit_test(due_behind_claimed),
         cmocka_unit_test(releases),
         cmocka_unit_test(takes_turns),
