@@ -6,6 +6,7 @@
  * first item is older than `retain` go. */
 #include "queue/timers.h"
 
+#include "queue/admit.h"
 #include "queue/close.h"
 #include "queue/content.h"
 #include "queue/ops.h"
@@ -17,11 +18,22 @@ bool timers_due(const struct store *store, struct now now)
     return store->writer.next_timer_ms <= now.wall_ms || store->writer.next_sweep_ms <= now.wall_ms;
 }
 
+/* A crash before all that landed earlier is applied would take a fresh job whose row is gone for one that was
+ * not applied, and send it again (fresh.h). */
+static bool may_come_again(const struct change *c, const struct change_job *job)
+{
+    const struct admit *first = c->store->fresh.first;
+    return first != NULL && c->now.wall_ms - job->row.ended_ms <=
+                                (c->now.mono_ns - first->fresh.since_ns) / NS_PER_MS + COMMIT_LINGER_MS;
+}
+
 static void fire_purge(struct change *c, struct change_job *job)
 {
     int64_t purge_ms = job->row.ended_ms + c->store->settings.retain_ms;
     if (job->row.ended_ms == 0)
         return;
+    if (purge_ms <= c->now.wall_ms && may_come_again(c, job))
+        purge_ms = c->now.wall_ms + FRESH_HOLD_MS;
     if (purge_ms > c->now.wall_ms) {
         change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
     } else if (job->row.batches > SMALL_JOB_BATCHES || !job_delete(c, job->id)) {

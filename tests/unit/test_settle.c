@@ -82,7 +82,7 @@ static void hand_over(struct fixture *f, struct taken *taken, size_t n)
         slab_unref(taken[i].words);
 }
 
-/* Never before the time that the reply names, and spread beyond it. */
+/* Never before the time that the reply names, and spread beyond it, a batch at a time. */
 static void test_named_wait(void **state)
 {
     struct fixture *f = *state;
@@ -90,7 +90,8 @@ static void test_named_wait(void **state)
     struct taken taken[100] = {0};
     int64_t least = INT64_MAX, most = 0;
     assert_int_equal(why.wait_s, 300);
-    for (int i = 0; i < 100; i++) {
+    for (uint32_t i = 0; i < 100; i++) {
+        taken[i].rid = (struct rid){.job = 1, .batch = i};
         settle_verdict(&f->router, &taken[i], &why, &(struct settle_where){.path = f->path});
         assert_int_equal(taken[i].outcome, OUTCOME_DEFERRED);
         least = taken[i].next_ms < least ? taken[i].next_ms : least;
@@ -175,9 +176,9 @@ static void test_gate(void **state)
     f->router.store = store;
     f->router.worker_count = 2;
     f->router.starved.tail = &f->router.starved.head;
-    struct lane bulk = {.router = &f->router, .state = LANE_DOOMED, .want = 32};
-    struct lane quick = {
-        .router = &f->router, .state = LANE_DOOMED, .want = 32, .class_ = CLASS_TRANSACTIONAL};
+    struct lane bulk = {.router = &f->router, .state = LANE_DOOMED, .want = 32, .fresh_until_ns = INT64_MAX};
+    struct lane quick = bulk;
+    quick.class_ = CLASS_TRANSACTIONAL;
     atomic_store(&store->figures.settle_backlog, 2 * WORKER_TAKEN_MAX);
     lane_want(&bulk);
     lane_want(&quick);

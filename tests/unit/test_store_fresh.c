@@ -267,6 +267,41 @@ static void out_of_order(void **state)
     world_end(&w);
 }
 
+/* And kept though its time is over, for as long as that one is open: its row says that it was applied. */
+static void not_purged_before(void **state)
+{
+    struct world w;
+    struct job_row row;
+    (void)state;
+    fresh_make(&w);
+    int64_t retain_ms = w.settings.retain_ms;
+    world_close(&w);
+    w.settings.retain_ms = 0;
+    world_open(&w);
+    w.asking = false;
+    world_small_job(&w, 1, 1);
+    struct job_spec spec = world_spec("other");
+    struct admit *admit = world_begin(&w, &spec);
+    uint64_t second = admit_job(admit);
+    world_add(admit, "b@second.example", "");
+    assert_int_equal(world_post(&w, admit, true, NULL), ADMIT_OK);
+    admit_free(admit);
+    world_run(&w);
+    store_take(w.store, w.lanes[1], 1, 0);
+    w.lane_n = 0;
+    world_run(&w);
+    world_settle(&w, OUTCOME_DELIVERED);
+    world_pass(&w, HOLD_MS / 2);
+    assert_int_equal(waiting(&w), 1);
+    w.settings.retain_ms = retain_ms; /* for the copy, whose rows are counted */
+    cut(&w, 1, 2, 2);
+    world_pass(&w, HOLD_MS); /* both are applied: now it goes */
+    world_pass(&w, HOLD_MS);
+    assert_int_equal(waiting(&w), 0);
+    assert_false(world_job_row(&w, second, &row));
+    world_end(&w);
+}
+
 /* ---- who asks sees it ---- */
 
 static void is_seen(void **state)
@@ -678,7 +713,7 @@ int main(void)
         cmocka_unit_test(keys_hold),          cmocka_unit_test(many),
         cmocka_unit_test(lanes_add_up),       cmocka_unit_test(is_given),
         cmocka_unit_test(is_given_by_credit), cmocka_unit_test(given_comes_back),
-        cmocka_unit_test(goes_to_its_worker),
+        cmocka_unit_test(goes_to_its_worker), cmocka_unit_test(not_purged_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
