@@ -560,6 +560,7 @@ void lane_handed_over(struct router *router, struct lane_handover *handover)
 void lane_place_given(struct lane *lane)
 {
     struct taken *list = lane->given;
+    bool sample = lane->state == LANE_HELD && list != NULL;
     lane->given = NULL;
     for (struct taken *next; list != NULL; list = next) {
         next = list->next;
@@ -568,7 +569,7 @@ void lane_place_given(struct lane *lane)
         else
             lane_place(lane, list, false);
     }
-    lane->sampled |= lane->state == LANE_HELD;
+    lane->sampled |= sample;
 }
 
 void lane_given(struct router *router, const struct store_given_msg *msg)
