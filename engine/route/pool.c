@@ -287,7 +287,9 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
     struct router *router = pool->path->router;
     struct verdict none;
     verdict_local(&none, SCOPE_HOST, STATUS(4, 4, 1), "no mail host of this domain can be reached");
-    const struct verdict *why = pool->last_failure ? pool->last_failure : &none;
+    const struct verdict *why = pool->last_failure ? pool->last_failure : targets_missing(pool->targets);
+    if (why == NULL)
+        why = &none;
     if (why->outcome ==
         VERDICT_FAILED) /* there is nothing to wait for: the rest fails as fast as it is taken */
         until_ns = router->now.mono_ns + NS_PER_S;
@@ -301,7 +303,7 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
 
 void pool_target_failed(struct pool *pool, const struct verdict *why)
 {
-    /* That one host has no address is final only if none is merely down. */
+    /* What one host says is final only if none is merely down. */
     bool milder = pool->last_failure == NULL || pool->last_failure->outcome != VERDICT_DEFERRED ||
                   why->outcome == VERDICT_DEFERRED;
     if (pool->last_failure == NULL)

@@ -21,7 +21,8 @@ struct targets {
     unsigned count, room, turn;
     unsigned tier_end; /* hosts [0, tier_end) were asked for */
     unsigned asking;
-    bool failed_for_now; /* a host's addresses could not be had, though it may have some */
+    bool failed_for_now;     /* a host's addresses could not be had, though it may have some */
+    struct verdict *missing; /* the last host that has no address; NULL: none such */
     int64_t expires_ns;
     struct question questions[]; /* one a host */
 };
@@ -31,8 +32,10 @@ static void target_add(struct targets *targets, unsigned host, const struct dns_
     if (targets->count == targets->room) {
         unsigned room = targets->room ? 2 * targets->room : 2; /* mostly one address, or one of each family */
         struct target *list = room <= TARGETS_MAX ? realloc(targets->list, room * sizeof *list) : NULL;
-        if (list == NULL)
-            return; /* the others serve */
+        if (list == NULL) {
+            targets->failed_for_now = true; /* the others serve */
+            return;
+        }
         targets->list = list;
         targets->room = room;
     }
@@ -55,7 +58,14 @@ static void targets_failed(struct targets *targets, unsigned host, enum dns_stat
     targets->failed_for_now |= for_now;
     verdict_local(&why, SCOPE_HOST, for_now ? STATUS(4, 4, 3) : STATUS(5, 4, 4),
                   "the mail host %s has no address: %s", targets->pool->hosts->hosts[host].name, reason);
-    pool_target_failed(targets->pool, &why);
+    if (for_now) {
+        pool_target_failed(targets->pool, &why);
+        return;
+    }
+    if (targets->missing == NULL)
+        targets->missing = malloc(sizeof *targets->missing);
+    if (targets->missing != NULL)
+        *targets->missing = why;
 }
 
 static void targets_answered(struct dns_query *query, const struct dns_addresses *answer)
@@ -132,7 +142,13 @@ void targets_free(struct targets *targets)
     for (unsigned i = 0; i < targets->pool->hosts->host_count; i++)
         dns_cancel(&targets->questions[i].query);
     free(targets->list);
+    free(targets->missing);
     free(targets);
+}
+
+const struct verdict *targets_missing(const struct targets *targets)
+{
+    return targets != NULL && targets->count == 0 && !targets->failed_for_now ? targets->missing : NULL;
 }
 
 static struct targets *targets_fresh(struct pool *pool)
