@@ -20,10 +20,10 @@
  * claims like any others, under store->lock. Their settles are kept with the job (fresh_settle). When all its
  * recipients have ended, it is applied as what it is then: an ended job, without message, ready rows and
  * expiry, in a few rows that lie in order. When one is deferred or released, when it is to wait for its
- * not_before, when it is older than hold_ms, or what came back of it than FRESH_SETTLE_MS, and when somebody must see it in the tables, it is applied as
- * it was accepted, and what came back is settled in the same change; the rest of it is taken from the tables
- * from then on. Between that commit and the end of its groups, under the lock, both may offer a recipient:
- * its claim decides.
+ * not_before, when it is older than hold_ms, or what came back of it than FRESH_SETTLE_MS, and when somebody
+ * must see it in the tables, it is applied as it was accepted, and what came back is settled in the same
+ * change; the rest of it is taken from the tables from then on. Between that commit and the end of its
+ * groups, under the lock, both may offer a recipient: its claim decides.
  *
  * Bounds: FRESH_JOBS_MAX and FRESH_BYTES_MAX in memory; beyond them admits wait to land. */
 #ifndef POSTRIDER_QUEUE_FRESH_H

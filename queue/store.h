@@ -221,7 +221,8 @@ struct store_taken_msg { /* STORE_TAKEN: the answer to one store_take; freed wit
 };
 /* STORE_GIVEN: the only recipient of a job that has just been accepted, in a lane that has nothing else to
  * take: claimed, and the worker's like what it asked for, without announcement and request. No lane has work
- * for that; a worker that cannot use it settles it as released. Freed with free(), `taken` is the worker's. */
+ * for that; a worker that cannot use it settles it as released. Freed with free(); `taken` is the
+ * worker's. */
 struct store_given_msg {
     struct inbox_node node;
     uint32_t lane;

@@ -73,8 +73,8 @@ def copy(source, state):
     fd = os.open(target, os.O_RDONLY)
     try:
         os.fsync(fd)    # or it is written while the measurement runs
-        # A copy lies in the page cache in pieces of up to 2 MiB, of which each write of a page goes through all
-        # (Linux 6.16 and newer); the daemon's own writes make small ones. It starts with none instead.
+        # A copy lies in the page cache in pieces of up to 2 MiB, of which each write of a page goes through
+        # all (Linux 6.16 and newer); the daemon's own writes make small ones. It starts with none instead.
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(fd)

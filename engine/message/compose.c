@@ -3,11 +3,11 @@
  * The boundary of a multipart holds "=_", which quoted-printable never yields (a `=` is followed by two
  * hexadecimal digits or a line end), whatever a variable brings; text that is kept as it is must not hold it
  * either. */
+#include "engine/base/utf8.h"
 #include "engine/message/compile.h"
 #include "engine/message/encode.h"
 #include "engine/message/merge.h"
 #include "engine/message/mime.h"
-#include "engine/base/utf8.h"
 
 #include <stdio.h>
 

@@ -4,10 +4,10 @@
  * FIELD_FOLD, a CRLF is put there. So pieces may come in any size, a word in several. */
 #include "engine/message/field.h"
 
+#include "engine/base/utf8.h"
 #include "engine/limits.h"
 #include "engine/message/address.h"
 #include "engine/message/encode.h"
-#include "engine/base/utf8.h"
 
 enum {
     WORD_MAX = 75,      /* of an encoded word, RFC 2047 2 */

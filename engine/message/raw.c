@@ -1,12 +1,12 @@
 /* raw.c - compiles a whole RFC 5322 message: walks its parts, and writes each header and body. See compile.h.
  */
+#include "engine/base/utf8.h"
 #include "engine/message/compile.h"
 #include "engine/message/decode.h"
 #include "engine/message/field.h"
 #include "engine/message/lines.h"
 #include "engine/message/merge.h"
 #include "engine/message/mime.h"
-#include "engine/base/utf8.h"
 
 #include <stdlib.h>
 

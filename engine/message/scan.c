@@ -1,8 +1,8 @@
 /* scan.c - see scan.h. */
 #include "engine/message/scan.h"
 
-#include "engine/message/address.h"
 #include "engine/base/utf8.h"
+#include "engine/message/address.h"
 
 static const struct {
     struct str name;

@@ -15,7 +15,7 @@ enum targets_answer { TARGETS_FOUND, TARGETS_ASKING, TARGETS_DEAD };
  * touched when more is known. DEAD: none answers; *until_ns says when one may be tried again, and the pool's
  * last_failure or targets_missing why. */
 enum targets_answer targets_pick(struct pool *pool, const struct target **target, int64_t *until_ns);
-/* After DEAD: the verdict when no host has any address, which is final as long as the answers hold; else NULL.
+/* After DEAD: the verdict when no host has any address, final as long as the answers hold; else NULL.
  * It is not the pool's last_failure: a host that is merely dead, also by what other pools learnt, makes it
  * void, and a hold does not end it. */
 const struct verdict *targets_missing(const struct targets *targets);

@@ -246,7 +246,8 @@ def test_hosts_without_an_address(scene):
 def test_the_rest_fails_too_where_no_host_has_an_address(scene):
     """More than is taken at once: the last of them is told the same as the first."""
     s = scene(host(), [{"name": "lost.test", "mx": [[10, "no.such.test"], [20, "nor.this.test"]]},
-                       {"name": "no.such.test", "nxdomain": True}, {"name": "nor.this.test", "nxdomain": True}])
+                       {"name": "no.such.test", "nxdomain": True},
+                       {"name": "nor.this.test", "nxdomain": True}])
     ident = submit(s, [f"u{i}@lost.test" for i in range(100)])["job"]
     wait_for(lambda: s.daemon.job(ident)["counts"]["ready"] == 0, 30, "all to be tried")
     s.daemon.wait_counts(ident, bounced=100, deferred=0)
@@ -255,8 +256,9 @@ def test_the_rest_fails_too_where_no_host_has_an_address(scene):
 
 def test_a_host_known_to_be_down_is_no_missing_one(scene):
     """Another domain has found it dead before; that its neighbour has no address makes nothing final."""
-    s = scene(host(refuse=True), ONE_DOMAIN + [{"name": "down.test", "mx": [[10, "no.such.test"], [20, "mx.a.test"]]},
-                                               {"name": "no.such.test", "nxdomain": True}], config="workers: 1\n")
+    s = scene(host(refuse=True),
+              ONE_DOMAIN + [{"name": "down.test", "mx": [[10, "no.such.test"], [20, "mx.a.test"]]},
+                            {"name": "no.such.test", "nxdomain": True}], config="workers: 1\n")
     first = submit(s, ["u@a.test"])["job"]
     s.daemon.wait_counts(first, deferred=1)
     ident = submit(s, ["u@down.test"])["job"]

@@ -415,9 +415,9 @@ void rig_hold_given(struct rig *rig)
         if (rcpt == NULL)
             rig_fail(rig, "job %llu was given and should not be", (unsigned long long)taken->rid.job);
         struct rig_lane lane = {.lane = taken->lane, .class_ = job->class_};
-        memcpy(lane.tenant, job->tenant, sizeof lane.tenant);
-        memcpy(lane.pool, job->pool, sizeof lane.pool);
-        memcpy(lane.domain, rcpt->domain, sizeof lane.domain);
+        snprintf(lane.tenant, sizeof lane.tenant, "%s", job->tenant);
+        snprintf(lane.pool, sizeof lane.pool, "%s", job->pool);
+        snprintf(lane.domain, sizeof lane.domain, "%s", rcpt->domain);
         check_taken(rig, &lane, taken);
         model_claim(&rig->model, taken->rid);
         rig->held[rig->held_count++] = taken;

@@ -446,24 +446,27 @@ static void test_steering(void **state)
     json_decref(get("/v1/ops/999", 404));
 }
 
+/* A moment ago they were made due: they have to be deferred again first. Where one was not yet taken when
+ * none was with a worker, it is asked once more. */
 static void retry(const char *query, const char *body, json_int_t changed)
 {
     char url[128];
-    /* A moment ago they were made due: they have to be deferred again first. */
-    api_rig_wait(&rig, job, "deferred", 2);
-    for (int i = 0; i < 200; i++) {
-        struct store_figures figures;
-        store_figures(rig.store, &figures);
-        if (figures.claimed == 0)
-            break;
-        usleep(5000);
-    }
+    json_int_t got = -1;
     snprintf(url, sizeof url, "/v1/queue/retry%s", query);
-    json_t *root = api_rig_call(&rig, "POST", url, body, 200);
-    if (int_at(root, "changed") != changed)
-        fail_msg("%s %s: %lld changed, expected %lld", url, body, (long long)int_at(root, "changed"),
-                 (long long)changed);
-    json_decref(root);
+    for (int i = 0; i < 30 && got != changed; i++) {
+        struct store_figures figures = {.claimed = 1};
+        usleep(i > 0 ? 100000 : 0);
+        api_rig_wait(&rig, job, "deferred", 2);
+        for (int k = 0; k < 200 && figures.claimed > 0; k++) {
+            usleep(5000);
+            store_figures(rig.store, &figures);
+        }
+        json_t *root = api_rig_call(&rig, "POST", url, body, 200);
+        got = int_at(root, "changed");
+        json_decref(root);
+    }
+    if (got != changed)
+        fail_msg("%s %s: %lld changed, expected %lld", url, body, (long long)got, (long long)changed);
 }
 
 static void test_retry_by_filter(void **state)
