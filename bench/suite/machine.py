@@ -13,10 +13,14 @@ FORGETFUL = ("tmpfs", "ramfs")
 
 
 def filesystem(directory):
-    """Type and device of what the directory lies on."""
-    run = subprocess.run(["findmnt", "-no", "FSTYPE,SOURCE", "-T", directory], capture_output=True, text=True)
-    words = run.stdout.split()
-    if run.returncode != 0 or not words:
+    """Type and device of what the directory lies on; no device where the mount can't be seen, as in a chroot."""
+    for command in (["findmnt", "-no", "FSTYPE,SOURCE", "-T", directory],
+                    ["stat", "-f", "-c", "%T", directory]):
+        run = subprocess.run(command, capture_output=True, text=True)
+        words = run.stdout.split()
+        if run.returncode == 0 and words:
+            break
+    else:
         raise Trouble(f"cannot tell what filesystem {directory} is on: {run.stderr.strip()}")
     return words[0], words[1] if len(words) > 1 else ""
 

@@ -51,6 +51,10 @@ def mentions(text):
     return found
 
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="make compare needs root")
+
+
+@needs_root
 def test_with_postfix(disk, tmp_path):
     result = tmp_path / "compare.json"
     ran = run("postfix", "--runs", "1", "--messages", "200", "--seconds", "0", "--directory", disk,
@@ -71,6 +75,7 @@ def test_with_postfix(disk, tmp_path):
     assert not mentions(space.WORK) and not mentions(disk)
 
 
+@needs_root
 def test_ended_midway_it_leaves_nothing(disk):
     process = subprocess.Popen([*COMMAND, "postfix", "--messages", "1000000", "--directory", disk],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
