@@ -13,7 +13,7 @@ FORGETFUL = ("tmpfs", "ramfs")
 
 
 def filesystem(directory):
-    """Type and device of what the directory lies on; no device where the mount can't be seen, as in a chroot."""
+    """Type and device of what the directory lies on; no device where mounts can't be seen, as in a chroot."""
     for command in (["findmnt", "-no", "FSTYPE,SOURCE", "-T", directory],
                     ["stat", "-f", "-c", "%T", directory]):
         run = subprocess.run(command, capture_output=True, text=True)
