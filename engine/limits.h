@@ -35,6 +35,11 @@
 #define READ_ROWS_MAX       1000                  /* rows read before a read transaction is renewed */
 #define READERS_MAX         512                   /* LMDB reader slots */
 
+#define EDITS_MAX              1000 /* edits in one post */
+#define POLICY_NAME_MAX        400
+#define POLICY_VALUE_MAX       3500
+#define SUPPRESSION_REASON_MAX 512
+
 /* Intake. */
 #define JOB_LINE_MAX        (64 * 1024 * 1024) /* a job line holds the message; base64 of about 45 MB */
 #define RCPT_LINE_MAX       (256 * 1024)

@@ -153,7 +153,7 @@ bool event_item_next(struct reader *r, struct event_strings *strings, struct eve
     uint8_t type = read_u8(r), form = read_u8(r);
     *item = (struct event_item){.time_ms = (int64_t)read_varint(r)};
     item->rid.job = read_varint(r);
-    if (type > EVENT_COMPLAINED || form > ITEM_RANGE) {
+    if (type >= EVENT_TYPES || form > ITEM_RANGE) {
         r->bad = true;
         return false;
     }

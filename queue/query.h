@@ -116,6 +116,9 @@ enum event_type {
     EVENT_SUPPRESSED,
     EVENT_DELAYED,
     EVENT_COMPLAINED,
+    EVENT_BOUNCED_LATE, /* by mail, after it had been delivered; its name is "bounced" too */
+    EVENT_ALERT,        /* of a site, not of a recipient: rid is zero */
+    EVENT_TYPES
 };
 const char *event_type_name(enum event_type type);
 struct event {

@@ -7,9 +7,10 @@
 #include "queue/read.h"
 
 static const char *const type_names[] = {
-    [EVENT_ACCEPTED] = "accepted", [EVENT_DELIVERED] = "delivered",   [EVENT_DEFERRED] = "deferred",
-    [EVENT_BOUNCED] = "bounced",   [EVENT_EXPIRED] = "expired",       [EVENT_CANCELLED] = "cancelled",
-    [EVENT_DELAYED] = "delayed",   [EVENT_SUPPRESSED] = "suppressed", [EVENT_COMPLAINED] = "complained",
+    [EVENT_ACCEPTED] = "accepted",    [EVENT_DELIVERED] = "delivered",   [EVENT_DEFERRED] = "deferred",
+    [EVENT_BOUNCED] = "bounced",      [EVENT_EXPIRED] = "expired",       [EVENT_CANCELLED] = "cancelled",
+    [EVENT_DELAYED] = "delayed",      [EVENT_SUPPRESSED] = "suppressed", [EVENT_COMPLAINED] = "complained",
+    [EVENT_BOUNCED_LATE] = "bounced", [EVENT_ALERT] = "alert",
 };
 
 const char *event_type_name(enum event_type type)

@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-#define EVENT_TYPES (EVENT_COMPLAINED + 1)
-
 struct event_stream {
     struct http_stream stream; /* first */
     struct store *store;
