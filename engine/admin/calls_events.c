@@ -20,7 +20,7 @@ static json_t *event_json(const struct event *event)
 {
     char rid[RID_TEXT_MAX];
     bool failure = event->type == EVENT_BOUNCED || event->type == EVENT_EXPIRED;
-    enum bounce_category category = bounce_category(event->status, event->code, event->type == EVENT_EXPIRED);
+    struct bounce bounce = {event->status, event->code, event->reply, event->type == EVENT_EXPIRED};
     json_t *root = json_object();
     size_t n = rid_format(event->rid, rid);
     js_set_int(root, "seq", event->seq);
@@ -43,7 +43,8 @@ static json_t *event_json(const struct event *event)
     js_set(root, "tls", js_text(event->tls));
     js_set(root, "delay_ms", json_integer(event->delay_ms));
     js_set(root, "next", js_time(event->next_ms));
-    js_set(root, "category", failure ? json_string(bounce_category_name(category)) : json_null());
+    js_set(root, "category",
+           failure ? json_string(bounce_category_name(bounce_category(&bounce))) : json_null());
     return root;
 }
 
