@@ -139,7 +139,7 @@ enum bounce_category bounce_category(const struct bounce *bounce)
     struct wording wording = {BOUNCE_CATEGORIES, BOUNCE_CATEGORIES};
     if (bounce->expired)
         return BOUNCE_MESSAGE_EXPIRED;
-    if (bounce->code != 0)
+    if (bounce->code != 0 || bounce->by_mail)
         wording = wording_of(bounce->reply);
     if (wording.certain != BOUNCE_CATEGORIES)
         return wording.certain;

@@ -43,6 +43,7 @@ struct bounce {
     unsigned code; /* of the SMTP reply; 0: a failure of our own finding */
     struct str reply;
     bool expired; /* the recipient's time was over */
+    bool by_mail; /* a receiver's words, even without a code */
 };
 enum bounce_category bounce_category(const struct bounce *bounce);
 /* "bad-mailbox", …; static. */

@@ -20,7 +20,7 @@ static inline json_t *js_status(struct status status)
 /* Of a recipient that bounced or expired. */
 static inline enum bounce_category failure_category(const struct rcpt_info *info)
 {
-    struct bounce bounce = {info->status, info->code, info->reply, info->state == RCPT_EXPIRED};
+    struct bounce bounce = {info->status, info->code, info->reply, info->state == RCPT_EXPIRED, false};
     return bounce_category(&bounce);
 }
 

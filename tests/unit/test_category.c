@@ -9,13 +9,13 @@
 
 static enum bounce_category category_of(struct status status, unsigned code, const char *reply)
 {
-    struct bounce bounce = {status, code, str_of(reply), false};
+    struct bounce bounce = {status, code, str_of(reply), false, false};
     return bounce_category(&bounce);
 }
 
 static void category_is(struct status status, unsigned code, const char *want)
 {
-    struct bounce expired = {status, code, STR(""), true};
+    struct bounce expired = {status, code, STR(""), true, false};
     assert_string_equal(bounce_category_name(category_of(status, code, "")), want);
     assert_string_equal(bounce_category_name(bounce_category(&expired)), "message-expired");
 }
@@ -302,6 +302,8 @@ static void test_what_is_not_looked_at(void **state)
                      BOUNCE_OTHER);
     assert_int_equal(category_of(STATUS(4, 4, 2), 0, "the connection was lost; mailbox full"),
                      BOUNCE_BAD_CONNECTION);
+    struct bounce late = {STATUS(5, 0, 0), 0, STR("mailbox full"), false, true};
+    assert_int_equal(bounce_category(&late), BOUNCE_QUOTA_ISSUES);
     assert_int_equal(category_of(STATUS(5, 0, 0), 550, "antivirusspamquotafull"), BOUNCE_OTHER);
     assert_int_equal(category_of(STATUS(5, 0, 0), 550, "mailbox a b c d full"), BOUNCE_OTHER);
     assert_int_equal(category_of(STATUS(5, 0, 0), 550, "MAILBOX a b c FULL"), BOUNCE_QUOTA_ISSUES);
@@ -315,7 +317,7 @@ static void test_long_replies(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof reply; i++)
         reply[i] = "mailbox "[i % 8];
-    struct bounce bounce = {STATUS(5, 0, 0), 550, str_make(reply, sizeof reply), false};
+    struct bounce bounce = {STATUS(5, 0, 0), 550, str_make(reply, sizeof reply), false, false};
     assert_int_equal(bounce_category(&bounce), BOUNCE_OTHER);
     for (size_t i = 0; i < sizeof reply; i++)
         reply[i] = "a "[i % 2];
