@@ -12,7 +12,7 @@ bool change_begin(struct change *c, struct now now)
     c->env = &store->env;
     c->now = now;
     c->rc = 0;
-    c->rows = 0;
+    c->rows = c->rows_beside = 0;
     c->must = false;
     c->fresh_accepted = c->fresh_jobs = 0;
     c->meta = store->writer.meta;
@@ -103,7 +103,7 @@ bool change_seek(struct change *c, enum table table, uint8_t key[KEY_MAX], size_
 
 void change_allow(struct change *c, unsigned percent)
 {
-    c->rows_allowed = TXN_ROWS_MAX / 2 * percent / 100;
+    c->rows_allowed = TXN_ROWS_MAX / 2 * percent / 100 + c->rows_beside;
     c->deadline_ns = c->begun_ns + TXN_WORK_MAX_MS * NS_PER_MS * percent / 100;
 }
 

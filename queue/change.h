@@ -69,6 +69,7 @@ struct change {
     int64_t begun_ns, deadline_ns;
     int rc;
     unsigned rows, rows_allowed;
+    unsigned rows_beside;                /* of rows: not on anybody's share (edits.h) */
     bool must;                           /* what is written now is written whole: nothing is spent */
     uint64_t fresh_accepted, fresh_jobs; /* fresh jobs applied, and their recipients */
     struct meta meta;                    /* as it will be */

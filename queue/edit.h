@@ -29,8 +29,8 @@ void edits_free(struct edits *edits); /* of what was not posted */
 unsigned edits_count(const struct edits *edits);
 void store_edit(struct store *store, struct edits *edits, edits_done *done, void *user);
 
-/* The functions that add an edit copy what they are given; false: there is no room (EDITS_MAX), it is too long, or memory is
- * out, and nothing was added. */
+/* The functions that add an edit copy what they are given; false: there is no room (EDITS_MAX), it is too
+ * long, or memory is out, and nothing was added. */
 
 /* ---- what was set or learnt at run time: opaque to the store ---- */
 
@@ -86,9 +86,9 @@ uint64_t query_suppression_count(struct store *store);
 
 /* ---- events that no settle writes ---- */
 
-/* A complaint, or a bounce that came by mail after the receiver had accepted the message: an event of its
- * own (EVENT_COMPLAINED, EVENT_BOUNCED_LATE, which is named "bounced" and has "late": true in JSON). The recipient's state and the
- * counters stay as they are: it has ended once. */
+/* A complaint, or a bounce that came by mail after the receiver had accepted the message: an event of its own
+ * (EVENT_COMPLAINED, or EVENT_BOUNCED_LATE, which is named "bounced" and has "late": true in JSON). The
+ * recipient's state and the counters stay as they are: it has ended once. */
 struct late_event {
     enum event_type type;
     struct rid rid;

@@ -40,6 +40,8 @@ static const char *const table_names[TABLES] = {
     [T_DSN] = "dsn",
     [T_DSN_DUE] = "dsn_due",
     [T_KEYS] = "keys",
+    [T_POLICY] = "policy",
+    [T_SUPPRESSIONS] = "suppressions",
     [T_COUNTS] = "counts",
 };
 
@@ -338,6 +340,15 @@ bool env_check_full(struct env *env)
             disk_full = room < env->reserve;
     }
     return map_full || disk_full;
+}
+
+uint64_t env_entries(const struct env *env, MDB_txn *txn, enum table table)
+{
+    MDB_stat stat;
+    int rc = mdb_stat(txn, env->dbi[table], &stat);
+    if (rc != 0)
+        env_die("a table cannot be counted", rc);
+    return stat.ms_entries;
 }
 
 bool env_get(const struct env *env, MDB_txn *txn, enum table table, const void *key, size_t key_size,

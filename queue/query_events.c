@@ -58,6 +58,9 @@ static void log_visit(struct log_reader *log, const struct event_item *item, str
     if (job) {
         event.tenant = job->tenant;
         event.campaign = job->campaign;
+    } else if (item->type == EVENT_ALERT) {
+        event.tenant = item->tls;
+        event.tls = STR("");
     }
     if (batch && read_rcpt(batch, rid.slot, &record, &group)) {
         const struct lane_row *lane = read_lane(&log->read, group.lane);

@@ -202,7 +202,7 @@ struct event_item {
     uint32_t attempt;
     int32_t delay_ms;
     int64_t next_ms;
-    struct str site, source, mx, tls, reply; /* ONE */
+    struct str site, source, mx, tls, reply; /* ONE; of EVENT_ALERT tls is the tenant */
 };
 /* Appends one item; new strings are entered. When it returns false the buf is as before but `strings` may
  * have grown: start a new value with both empty. Strings given must live until the value is finished. */

@@ -15,8 +15,9 @@
 #include "queue/rid.h"
 #include "queue/status.h"
 
-/* 1: without meta.fresh_seq and lane deltas; up to 2: a row a deferred recipient, see migrate.h */
-#define SCHEMA_VERSION 3
+/* 1: without meta.fresh_seq and lane deltas; up to 2: a row a deferred recipient, see migrate.h; up to 3:
+ * without policy and suppressions */
+#define SCHEMA_VERSION 4
 
 enum table {
     T_META,    /* "state" -> struct meta */
@@ -41,7 +42,9 @@ enum table {
     T_DSN,     /* job, return path, 0 -> struct dsn_row; and with batch, slot appended -> empty, a failure */
     T_DSN_DUE, /* time ms, job, return path -> empty */
     T_KEYS,    /* hash of the idempotency key, part -> struct key_row; from 1 on the answer continued */
-    T_COUNTS,  /* dimension, id, status number -> be64; rows that reach 0 are deleted */
+    T_POLICY,  /* enum policy_kind u8, name -> its owner's */
+    T_SUPPRESSIONS, /* tenant, 0, address -> edit.c */
+    T_COUNTS,       /* dimension, id, status number -> be64; rows that reach 0 are deleted */
     TABLES
 };
 

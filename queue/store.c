@@ -45,6 +45,10 @@ static void figures_load(struct store *store)
     atomic_store(&store->figures.jobs, meta->jobs);
     atomic_store(&store->figures.events, meta->last_seq);
     atomic_store(&store->figures.db_bytes, env_bytes(&store->env));
+    MDB_txn *txn = env_read(&store->env);
+    if (txn != NULL)
+        atomic_store(&store->suppressions, env_entries(&store->env, txn, T_SUPPRESSIONS));
+    env_read_end(txn);
 }
 
 struct store *store_open(const struct store_settings *settings, struct now now, struct err *err)

@@ -19,7 +19,7 @@
 #define REPLY_FIELDS_MAX 256 /* bytes kept of the name of a site, source or mx, or of a TLS description */
 
 /* To the writer. */
-enum { WRITER_ADMIT = 1, WRITER_SWEEP, WRITER_OPERATE, WRITER_SETTLE, WRITER_WAKE };
+enum { WRITER_ADMIT = 1, WRITER_SWEEP, WRITER_OPERATE, WRITER_SETTLE, WRITER_WAKE, WRITER_EDIT };
 /* To the taker. */
 enum { TAKER_TAKE = 1, TAKER_WALK, TAKER_WAKE };
 
@@ -75,6 +75,7 @@ void lanes_after_commit(struct store *store, struct change *c);
 /* ---- the writer (writer.c) ---- */
 
 struct op;
+struct edits;
 struct settle_queue { /* FIFO through taken->next */
     struct taken *head, **tail;
     uint64_t count;
@@ -86,6 +87,8 @@ struct writer {
     struct change change;
     struct admit *admits, **admits_tail; /* posted, in order, through node.next */
     struct settle_queue settles;
+    struct edits *edits, **edits_tail; /* posted, in order */
+    uint64_t suppressions;             /* rows, as of this change */
     struct lane_deltas deltas;
     struct taken **slice; /* the settles of this transaction, sorted */
     size_t slice_cap, slice_n;
@@ -154,6 +157,7 @@ struct store {
     atomic_bool undone;  /* the last change found no space: nothing new is accepted */
     atomic_uint_fast64_t next_job;
     atomic_uint admits_in_flight;
+    atomic_uint_fast64_t suppressions; /* committed rows: at 0 nobody looks */
     struct {
         atomic_uint_fast64_t accepted, ended[RCPT_STATES], deferred, claimed, jobs, events, db_bytes, commits,
             rows, settle_backlog;

@@ -9,6 +9,7 @@
 
 #include "engine/base/log.h"
 #include "queue/admit.h"
+#include "queue/edits.h"
 #include "queue/ops.h"
 #include "queue/settle.h"
 #include "queue/taken.h"
@@ -24,6 +25,7 @@ void writer_init(struct store *store)
     struct writer *writer = &store->writer;
     writer->change.store = store;
     writer->admits_tail = &writer->admits;
+    edits_init(writer);
     writer->settles.tail = &writer->settles.head;
 }
 
@@ -98,6 +100,9 @@ static void collect(struct store *store, struct now now)
         case WRITER_OPERATE:
             ops_add(store, ((struct op_msg *)(void *)node)->op);
             free(node);
+            break;
+        case WRITER_EDIT:
+            edits_collect(&store->writer, node);
             break;
         default: /* WRITER_WAKE */
             free(node);
@@ -272,8 +277,8 @@ static bool settles_ripe(const struct store *store, struct now now)
 static bool work_waits(const struct store *store, struct now now)
 {
     int64_t next_ns;
-    return store->writer.admits != NULL || store->writer.ops != NULL || settles_ripe(store, now) ||
-           timers_due(store, now) || fresh_ripe(store, now, &next_ns) ||
+    return store->writer.admits != NULL || store->writer.ops != NULL || store->writer.edits != NULL ||
+           settles_ripe(store, now) || timers_due(store, now) || fresh_ripe(store, now, &next_ns) ||
            lane_deltas_ripe(store, now, &next_ns);
 }
 
@@ -291,6 +296,8 @@ static void change_fill(struct store *store, struct change *c)
     /* Before the settles: those of a job cancelled or expired here end in the same change. After them, what
      * they gave back as ready is still claimed, so that it would be passed over and stand until the timer's
      * next try. */
+    change_allow(c, 40);
+    edits_write(writer, c);
     change_allow(c, 40);
     ops_write(store, c);
     change_allow(c, 50);
@@ -320,6 +327,7 @@ static void round_write(struct store *store, struct now now)
         committed = change_finish(c);
     }
     struct admit *admits = admits_take(writer, committed);
+    struct edits *edits = edits_take(store, committed);
     if (writer->settles.head != NULL)
         writer->settles.since_ns = now.mono_ns - COMMIT_LINGER_MS * NS_PER_MS; /* they have waited already */
     if (committed)
@@ -329,6 +337,7 @@ static void round_write(struct store *store, struct now now)
     ops_after(store, now, committed);
     change_end(c);
     admits_complete(admits);
+    edits_complete(edits, committed ? EDIT_OK : EDIT_FULL);
 }
 
 void writer_recover(struct store *store, struct now now)
@@ -387,7 +396,8 @@ int64_t writer_step(struct store *store, struct now now)
 
 bool writer_idle(struct store *store)
 {
-    return store->writer.admits == NULL && store->writer.settles.head == NULL && ops_safe(store) &&
+    return store->writer.admits == NULL && store->writer.edits == NULL &&
+           store->writer.settles.head == NULL && ops_safe(store) &&
            (store->fresh.first == NULL || atomic_load(&store->undone)); /* the next start finds those */
 }
 
@@ -398,6 +408,7 @@ void writer_free(struct store *store)
     for (struct admit *admit = writer->admits; admit != NULL; admit = admit->next)
         admit->result = ADMIT_STOPPING;
     admits_complete(writer->admits);
+    edits_complete(writer->edits, EDIT_STOPPING);
     store_taken_free(writer->settles.head);
     ops_free(store);
     change_free(&writer->change);

@@ -19,15 +19,17 @@ struct event_stream {
 static json_t *event_json(const struct event *event)
 {
     char rid[RID_TEXT_MAX];
-    bool failure = event->type == EVENT_BOUNCED || event->type == EVENT_EXPIRED;
+    bool failure =
+        event->type == EVENT_BOUNCED || event->type == EVENT_BOUNCED_LATE || event->type == EVENT_EXPIRED;
     enum bounce_category category = bounce_category(event->status, event->code, event->type == EVENT_EXPIRED);
     json_t *root = json_object();
     size_t n = rid_format(event->rid, rid);
+    bool late = event->type == EVENT_BOUNCED_LATE, of_rcpt = event->rid.job != 0;
     js_set_int(root, "seq", event->seq);
     js_set(root, "time", js_time(event->time_ms));
     js_set(root, "type", json_string(event_type_name(event->type)));
-    js_set(root, "rid", json_stringn_nocheck(rid, n));
-    js_set(root, "job", js_id(event->rid.job));
+    js_set(root, "rid", of_rcpt ? json_stringn_nocheck(rid, n) : json_null());
+    js_set(root, "job", of_rcpt ? js_id(event->rid.job) : json_null());
     js_set(root, "tenant", js_text(event->tenant));
     js_set(root, "campaign", js_text(event->campaign));
     js_set(root, "id", js_text(event->id));
@@ -44,6 +46,8 @@ static json_t *event_json(const struct event *event)
     js_set(root, "delay_ms", json_integer(event->delay_ms));
     js_set(root, "next", js_time(event->next_ms));
     js_set(root, "category", failure ? json_string(bounce_category_name(category)) : json_null());
+    if (late)
+        js_set(root, "late", json_true());
     return root;
 }
 
@@ -101,6 +105,8 @@ static bool take_event_wish(struct http_request *request, struct event_stream *s
         !take_number(request, "job", &stream->job) ||
         !take_names(request, "type", event_type_nth, EVENT_TYPES, &stream->types))
         return false;
+    if (stream->types & 1U << EVENT_BOUNCED)
+        stream->types |= 1U << EVENT_BOUNCED_LATE;
     if (!stream->limited || stream->left > 0)
         return true;
     http_fail(request, 400, "bad_parameter", "limit must be at least 1");

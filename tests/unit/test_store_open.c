@@ -118,7 +118,9 @@ static void newer_or_damaged(void **state)
     put_meta(&w, row.data, row.len);
     buf_free(&row);
     world_close(&w);
-    refused(&w.settings, "newer than this program's 3; upgrade postrider");
+    char words[64];
+    snprintf(words, sizeof words, "newer than this program's %d; upgrade postrider", SCHEMA_VERSION);
+    refused(&w.settings, words);
     world_end(&w);
 
     world_make(&w, NULL);

@@ -1,0 +1,440 @@
+/* edit.c - edits on their way: gathered as rows ready to be put, written by the writer, read back; edit.h.
+ *
+ * What an edit needs is encoded where it is gathered, on the caller's thread, so that the writer only puts
+ * rows. Keys and values lie one after another in `bytes`, and edits name them by offset. */
+#include "queue/edit.h"
+
+#include "queue/edits.h"
+#include "queue/read.h"
+
+#include <stdlib.h>
+
+#define EDITS_BYTES_MAX (EDITS_MAX * (KEY_MAX + VALUE_MAX))
+
+_Static_assert(1 + POLICY_NAME_MAX <= KEY_MAX, "a policy's key");
+_Static_assert(NAME_MAX_BYTES + 1 + ADDRESS_MAX <= KEY_MAX, "a suppression's key");
+_Static_assert(POLICY_VALUE_MAX <= VALUE_MAX, "a policy's value");
+_Static_assert(SUPPRESSION_REASON_MAX + NAME_MAX_BYTES + 3 * VARINT_MAX < VALUE_MAX, "a suppression's value");
+
+enum edit_act { EDIT_PUT, EDIT_DELETE, EDIT_EVENT };
+
+struct edit_field {
+    size_t at, n; /* in bytes */
+};
+
+struct edit {
+    enum edit_act act;
+    enum table table;
+    struct edit_field key, value; /* of a row */
+    struct event_item event;      /* its strings are set when it is written, from these: */
+    struct edit_field site, source, mx, tls, reply;
+};
+
+struct edits {
+    struct inbox_node node; /* WRITER_EDIT */
+    struct edits *next;     /* in the writer's queue */
+    bool in_change;
+    unsigned count, room, changed;
+    struct edit *list;
+    struct buf bytes;
+    edits_done *done;
+    void *user;
+};
+
+/* ---- gathering ---- */
+
+struct edits *edits_create(void)
+{
+    struct edits *edits = calloc(1, sizeof *edits);
+    if (edits != NULL)
+        buf_init(&edits->bytes, EDITS_BYTES_MAX);
+    return edits;
+}
+
+void edits_free(struct edits *edits)
+{
+    if (edits == NULL)
+        return;
+    buf_free(&edits->bytes);
+    free(edits->list);
+    free(edits);
+}
+
+unsigned edits_count(const struct edits *edits)
+{
+    return edits->count;
+}
+
+static struct edit *edit_room(struct edits *edits)
+{
+    if (edits->count == EDITS_MAX)
+        return NULL;
+    if (edits->count == edits->room) {
+        unsigned room = edits->room ? edits->room * 2 : 4;
+        struct edit *list = realloc(edits->list, room * sizeof *list);
+        if (list == NULL)
+            return NULL;
+        edits->list = list;
+        edits->room = room;
+    }
+    struct edit *edit = &edits->list[edits->count];
+    *edit = (struct edit){.act = EDIT_PUT};
+    return edit;
+}
+
+static struct edit_field field_add(struct edits *edits, struct str s)
+{
+    struct edit_field field = {edits->bytes.len, s.n};
+    buf_add_str(&edits->bytes, s);
+    return field;
+}
+
+/* Counts the edit that was filled in last, or forgets it where its bytes found no room. */
+static bool edit_add(struct edits *edits, size_t before)
+{
+    if (edits->bytes.failed) {
+        edits->bytes.failed = false;
+        edits->bytes.len = before;
+        return false;
+    }
+    edits->count++;
+    return true;
+}
+
+static bool row_add(struct edits *edits, enum edit_act act, enum table table, struct str key,
+                    struct str value)
+{
+    struct edit *edit = edit_room(edits);
+    size_t before = edits->bytes.len;
+    if (edit == NULL || key.n == 0 || key.n > KEY_MAX || value.n > VALUE_MAX)
+        return false;
+    edit->act = act;
+    edit->table = table;
+    edit->key = field_add(edits, key);
+    edit->value = field_add(edits, value);
+    return edit_add(edits, before);
+}
+
+bool edits_policy(struct edits *edits, enum policy_kind kind, struct str name, struct str value)
+{
+    char key[KEY_MAX] = {(char)kind};
+    if (name.n == 0 || name.n > POLICY_NAME_MAX || value.n > POLICY_VALUE_MAX)
+        return false;
+    memcpy(key + 1, name.p, name.n);
+    return row_add(edits, value.n > 0 ? EDIT_PUT : EDIT_DELETE, T_POLICY, str_make(key, 1 + name.n), value);
+}
+
+bool edits_cursor(struct edits *edits, struct str name, uint64_t seq)
+{
+    uint8_t value[8];
+    put_be64(value, seq);
+    return name.n <= NAME_MAX_BYTES &&
+           row_add(edits, EDIT_PUT, T_CURSORS, name, str_make((const char *)value, sizeof value));
+}
+
+bool edits_cursor_delete(struct edits *edits, struct str name)
+{
+    return name.n <= NAME_MAX_BYTES && row_add(edits, EDIT_DELETE, T_CURSORS, name, STR(""));
+}
+
+/* ---- suppressions ---- */
+
+size_t suppression_key(struct str address, char key[ADDRESS_MAX])
+{
+    if (address.n > ADDRESS_MAX)
+        return 0;
+    for (size_t i = 0; i < address.n; i++)
+        key[i] = ascii_lower(address.p[i]);
+    return address.n;
+}
+
+/* The scope, a NUL, the address: so those of a scope lie together, everybody's first. Returns 0: too long. */
+static size_t suppression_row_key(struct str scope, struct str address, char key[KEY_MAX])
+{
+    if (scope.n > NAME_MAX_BYTES || (scope.n > 0 && memchr(scope.p, 0, scope.n) != NULL))
+        return 0;
+    if (scope.n > 0)
+        memcpy(key, scope.p, scope.n);
+    key[scope.n] = 0;
+    size_t n = address.n > 0 ? suppression_key(address, key + scope.n + 1) : 0;
+    return n > 0 ? scope.n + 1 + n : 0;
+}
+
+/* version, time, reason, source */
+bool edits_suppress(struct edits *edits, const struct suppression *suppression)
+{
+    char key[KEY_MAX];
+    size_t n = suppression_row_key(suppression->scope, suppression->address, key);
+    if (n == 0 || suppression->reason.n > SUPPRESSION_REASON_MAX || suppression->source.n > NAME_MAX_BYTES)
+        return false;
+    struct buf row;
+    buf_init(&row, VALUE_MAX);
+    bool added = buf_add_char(&row, ROW_VERSION) && buf_add_varint(&row, (uint64_t)suppression->added_ms) &&
+                 buf_add_field(&row, suppression->reason) && buf_add_field(&row, suppression->source) &&
+                 row_add(edits, EDIT_PUT, T_SUPPRESSIONS, str_make(key, n), buf_str(&row));
+    buf_free(&row);
+    return added;
+}
+
+bool edits_unsuppress(struct edits *edits, struct str scope, struct str address)
+{
+    char key[KEY_MAX];
+    size_t n = suppression_row_key(scope, address, key);
+    return row_add(edits, EDIT_DELETE, T_SUPPRESSIONS, str_make(key, n), STR(""));
+}
+
+static bool suppression_decode(struct str key, struct str row, struct suppression *suppression)
+{
+    struct reader r = reader_of(row.p, row.n);
+    size_t end = str_find(key, '\0', 0);
+    if (end == SIZE_MAX || read_u8(&r) != ROW_VERSION)
+        return false;
+    *suppression = (struct suppression){.scope = str_make(key.p, end),
+                                        .address = str_make(key.p + end + 1, key.n - end - 1),
+                                        .added_ms = (int64_t)read_varint(&r)};
+    suppression->reason = read_field(&r);
+    suppression->source = read_field(&r);
+    return !r.bad;
+}
+
+/* ---- events ---- */
+
+bool edits_late_event(struct edits *edits, const struct late_event *event)
+{
+    struct edit *edit = edit_room(edits);
+    size_t before = edits->bytes.len;
+    if (edit == NULL || event->mx.n > DOMAIN_MAX || event->reply.n > STORED_REPLY_MAX)
+        return false;
+    QUEUE_ASSERT(event->type == EVENT_COMPLAINED || event->type == EVENT_BOUNCED_LATE);
+    edit->act = EDIT_EVENT;
+    edit->event = (struct event_item){.type = event->type,
+                                      .form = ITEM_ONE,
+                                      .rid = event->rid,
+                                      .time_ms = event->time_ms,
+                                      .code = event->code,
+                                      .status = event->status};
+    edit->mx = field_add(edits, event->mx);
+    edit->reply = field_add(edits, event->reply);
+    return edit_add(edits, before);
+}
+
+bool edits_alert(struct edits *edits, struct str site, struct str source, struct str tenant, struct str words,
+                 int64_t time_ms)
+{
+    struct edit *edit = edit_room(edits);
+    size_t before = edits->bytes.len;
+    if (edit == NULL || site.n > DOMAIN_MAX || source.n > NAME_MAX_BYTES || tenant.n > NAME_MAX_BYTES ||
+        words.n > STORED_REPLY_MAX)
+        return false;
+    edit->act = EDIT_EVENT;
+    edit->event = (struct event_item){.type = EVENT_ALERT, .form = ITEM_ONE, .time_ms = time_ms};
+    edit->site = field_add(edits, site);
+    edit->source = field_add(edits, source);
+    edit->tls = field_add(edits, tenant); /* where an alert's tenant stands: record.h */
+    edit->reply = field_add(edits, words);
+    return edit_add(edits, before);
+}
+
+/* ---- the writer ---- */
+
+void store_edit(struct store *store, struct edits *edits, edits_done *done, void *user)
+{
+    edits->done = done;
+    edits->user = user;
+    edits->node.kind = WRITER_EDIT;
+    if (!atomic_load(&store->writer_gone)) {
+        inbox_post(store->writer_inbox, &edits->node);
+        return;
+    }
+    if (done != NULL)
+        done(EDIT_STOPPING, 0, user);
+    edits_free(edits);
+}
+
+void edits_init(struct writer *writer)
+{
+    writer->edits_tail = &writer->edits;
+}
+
+void edits_collect(struct writer *writer, struct inbox_node *node)
+{
+    struct edits *edits = (struct edits *)(void *)node;
+    edits->next = NULL;
+    *writer->edits_tail = edits;
+    writer->edits_tail = &edits->next;
+}
+
+static struct str field_of(const struct edits *edits, struct edit_field field)
+{
+    return str_make(field.n > 0 ? edits->bytes.data + field.at : "", field.n);
+}
+
+static void event_write(struct edits *edits, struct edit *edit, struct change *c)
+{
+    edit->event.site = field_of(edits, edit->site);
+    edit->event.source = field_of(edits, edit->source);
+    edit->event.mx = field_of(edits, edit->mx);
+    edit->event.tls = field_of(edits, edit->tls);
+    edit->event.reply = field_of(edits, edit->reply);
+    change_event(c, &edit->event);
+    c->rows++;
+}
+
+static void edits_put(struct edits *edits, struct change *c)
+{
+    edits->changed = 0;
+    for (unsigned n = 0; n < edits->count; n++) {
+        struct edit *edit = &edits->list[n];
+        struct str key = field_of(edits, edit->key), value = field_of(edits, edit->value), old;
+        if (edit->act == EDIT_EVENT) {
+            event_write(edits, edit, c);
+            edits->changed++;
+        } else if (edit->act == EDIT_DELETE) {
+            edits->changed += change_del(c, edit->table, key.p, key.n);
+        } else if (!change_get(c, edit->table, key.p, key.n, &old) || !str_eq(old, value)) {
+            change_put(c, edit->table, key.p, key.n, value.p, value.n);
+            edits->changed++;
+        }
+    }
+}
+
+void edits_write(struct writer *writer, struct change *c)
+{
+    unsigned before = c->rows;
+    if (writer->edits == NULL)
+        return;
+    for (struct edits *edits = writer->edits; edits != NULL; edits = edits->next) {
+        if (edits != writer->edits && change_spent(c))
+            break;
+        edits->in_change = true;
+        edits_put(edits, c);
+    }
+    c->rows_beside += c->rows - before;
+    if (c->rc == 0)
+        writer->suppressions = env_entries(c->env, c->txn, T_SUPPRESSIONS);
+}
+
+struct edits *edits_take(struct store *store, bool committed)
+{
+    struct writer *writer = &store->writer;
+    struct edits *taken = writer->edits, **end = &taken;
+    if (taken == NULL || !taken->in_change)
+        return NULL;
+    while (*end != NULL && (*end)->in_change)
+        end = &(*end)->next;
+    writer->edits = *end;
+    *end = NULL;
+    if (writer->edits == NULL)
+        writer->edits_tail = &writer->edits;
+    if (committed)
+        atomic_store(&store->suppressions, writer->suppressions);
+    return taken;
+}
+
+void edits_complete(struct edits *list, enum edit_result result)
+{
+    for (struct edits *next; list != NULL; list = next) {
+        next = list->next;
+        if (list->done != NULL)
+            list->done(result, result == EDIT_OK ? list->changed : 0, list->user);
+        edits_free(list);
+    }
+}
+
+/* ---- reading ---- */
+
+void query_policy(struct store *store, enum policy_kind kind, policy_visit *visit, void *user)
+{
+    struct read read;
+    MDB_cursor *cursor;
+    struct str key, value;
+    uint8_t from = (uint8_t)kind;
+    if (!read_begin(&read, store))
+        return;
+    bool more = read_cursor(&read, T_POLICY, &cursor) && read_seek(&read, cursor, &from, 1, &key, &value);
+    while (more && (uint8_t)key.p[0] == from && visit(str_make(key.p + 1, key.n - 1), value, user))
+        more = read_move(&read, cursor, MDB_NEXT, &key, &value);
+    read_end(&read);
+}
+
+bool query_cursor(struct store *store, struct str name, uint64_t *seq)
+{
+    struct read read;
+    struct str value;
+    if (name.n == 0 || name.n > NAME_MAX_BYTES || !read_begin(&read, store))
+        return false;
+    bool found = read_get(&read, T_CURSORS, name.p, name.n, &value) && value.n == 8;
+    if (found)
+        *seq = get_be64((const uint8_t *)value.p);
+    read_end(&read);
+    return found;
+}
+
+void query_cursors(struct store *store, cursor_visit *visit, void *user)
+{
+    struct read read;
+    MDB_cursor *cursor;
+    struct str key, value;
+    if (!read_begin(&read, store))
+        return;
+    bool more = read_cursor(&read, T_CURSORS, &cursor) && read_move(&read, cursor, MDB_FIRST, &key, &value);
+    while (more && (value.n != 8 || visit(key, get_be64((const uint8_t *)value.p), user)))
+        more = read_move(&read, cursor, MDB_NEXT, &key, &value);
+    read_end(&read);
+}
+
+static bool suppression_find(struct read *read, struct str scope, struct str address,
+                             struct suppression *info, struct buf *memory)
+{
+    char key[KEY_MAX];
+    struct str row;
+    size_t n = suppression_row_key(scope, address, key);
+    if (n == 0 || !read_get(read, T_SUPPRESSIONS, key, n, &row))
+        return false;
+    if (info == NULL)
+        return true;
+    /* The views outlive the read: key and row are copied one behind the other. */
+    buf_clear(memory);
+    return buf_add(memory, key, n) && buf_add_str(memory, row) &&
+           suppression_decode(str_make(memory->data, n), str_make(memory->data + n, row.n), info);
+}
+
+bool query_suppressed(struct store *store, struct str tenant, struct str address, struct suppression *info,
+                      struct buf *memory)
+{
+    struct read read;
+    if (query_suppression_count(store) == 0 || !read_begin(&read, store))
+        return false;
+    bool found = suppression_find(&read, STR(""), address, info, memory) ||
+                 (tenant.n > 0 && suppression_find(&read, tenant, address, info, memory));
+    read_end(&read);
+    return found;
+}
+
+bool query_suppressions(struct store *store, struct str after_scope, struct str after_address,
+                        suppression_visit *visit, void *user)
+{
+    struct read read;
+    MDB_cursor *cursor;
+    struct str key, value;
+    struct suppression suppression;
+    char after[KEY_MAX] = "";
+    size_t n = suppression_row_key(after_scope, after_address, after);
+    if (!read_begin(&read, store))
+        return false;
+    /* Without an address: from the beginning of that scope on. */
+    bool more = read_cursor(&read, T_SUPPRESSIONS, &cursor) &&
+                read_seek(&read, cursor, after, n > 0 ? n : after_scope.n + 1, &key, &value);
+    if (more && n > 0 && key.n == n && memcmp(key.p, after, n) == 0)
+        more = read_move(&read, cursor, MDB_NEXT, &key, &value);
+    for (; more && read.rows < READ_ROWS_MAX; more = read_move(&read, cursor, MDB_NEXT, &key, &value))
+        if (suppression_decode(key, value, &suppression) && !visit(&suppression, user))
+            break;
+    read_end(&read);
+    return more;
+}
+
+uint64_t query_suppression_count(struct store *store)
+{
+    return atomic_load_explicit(&store->suppressions, memory_order_relaxed);
+}
