@@ -65,17 +65,20 @@
 #define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
 /* HTTP. */
-#define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
-#define HTTP_BACKLOG         1024
-#define HTTP_MEMORY_MAX      (16 * 1024) /* a connection's buffers: header and a piece of the body */
-#define HTTP_BODY_MAX        (64 * 1024) /* of a handler's request; uploads have no limit */
-#define HTTP_SEGMENTS_MAX    8           /* of a path */
-#define HTTP_PARAMETERS_MAX  16          /* of a query */
-#define HTTP_IDLE_S          60          /* a client that neither sends nor takes anything */
-#define HTTP_STOP_MS         5000
-#define HTTP_DESK_THREADS    4
-#define HTTP_ANSWER_MAX      (64 * 1024 * 1024)
-#define HTTP_STREAM_MAX      (4 * 1024 * 1024) /* what one fill may append */
+#define HTTP_CONNECTIONS_MAX  512 /* a listener; more wait in its backlog */
+#define HTTP_BACKLOG          1024
+#define HTTP_MEMORY_MAX       (16 * 1024) /* a connection's buffers: header and a piece of the body */
+#define HTTP_BODY_MAX         (64 * 1024) /* of a handler's request; uploads have no limit */
+#define HTTP_PLAIN_HEAD_MAX   2048        /* of an upload's request that needs no library, */
+#define HTTP_PLAIN_BODY_MAX   (64 * 1024)
+#define HTTP_PLAIN_FIELDS_MAX 24
+#define HTTP_SEGMENTS_MAX     8  /* of a path */
+#define HTTP_PARAMETERS_MAX   16 /* of a query */
+#define HTTP_IDLE_S           60 /* a client that neither sends nor takes anything */
+#define HTTP_STOP_MS          5000
+#define HTTP_DESK_THREADS     4
+#define HTTP_ANSWER_MAX       (64 * 1024 * 1024)
+#define HTTP_STREAM_MAX       (4 * 1024 * 1024) /* what one fill may append */
 
 /* Messages. */
 #define TEXT_LINE_MAX      998 /* octets in a line without its CRLF, RFC 5322 2.1.1 */
