@@ -61,6 +61,7 @@
 #define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
 #define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
 #define INTAKE_FLYING_MAX   2048              /* of all uploads; beyond it each has one */
+#define INTAKE_REPEATS      4096              /* messages remembered, to see that they come again */
 #define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
 #define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 

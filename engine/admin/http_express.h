@@ -1,10 +1,10 @@
 /* http_express.h - the door of a Unix socket: accepts connections, serves uploads that come in plain requests
  * itself, and hands every connection with anything else on it over to libmicrohttpd.
  *
- * A platform that sends a job a request is most of what the socket sees, and half of what such a job cost here
- * was the library's way with a request that waits for a commit: a read too many, two changes of epoll, and a
- * wake-up for each that is resumed, with 16 KiB cleared. Without it, and with one wake-up for all that a
- * commit resumes: 81 to 70 us of the daemon's CPU a message end to end, 82 to 69 held (bench/notes.md).
+ * Platforms that send a job a request are most of what the socket sees, and a good part of what such a job
+ * cost was the library's way with a request that waits for a commit: a read too many, two changes of epoll, a
+ * wake-up for each that is resumed, and 16 KiB cleared. Without it, and with one wake-up for all of a commit:
+ * 81 to 70 us of the daemon's CPU a message end to end, 82 to 69 held (bench/notes.md).
  *
  * A connection's next request is looked at with MSG_PEEK, so that the library finds all of one that is not
  * plain (http_plain.h): another path, a chunked or a large body, "Expect", a head that comes in pieces. From
