@@ -94,7 +94,7 @@ bool plain_head_read(struct str bytes, struct plain_head *head)
             return false;
         if (line.n == 0)
             break;
-        if (head->field_count == HTTP_PLAIN_FIELDS_MAX)
+        if (head->field_count == HTTP_PLAIN_FIELDS)
             return false;
         struct plain_field *field = &head->fields[head->field_count++];
         if (!read_field(line, field) || !weigh(field, head, &hosts, &lengths))

@@ -17,7 +17,7 @@ struct plain_field {
 };
 struct plain_head { /* views into the bytes */
     struct str method, path;
-    struct plain_field fields[HTTP_PLAIN_FIELDS_MAX];
+    struct plain_field fields[HTTP_PLAIN_FIELDS];
     unsigned field_count;
     size_t size;   /* of the head, its empty line too */
     uint64_t body; /* Content-Length */
