@@ -6,7 +6,7 @@ comma := ,
 SANITIZER ?=
 B := build$(if $(SANITIZER),-$(subst $(comma),-,$(SANITIZER)))$(if $(filter clang%,$(CC)),-clang)
 VERSION := 0.1.0
-PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash
+PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash libpcre2-8
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-sanitize-recover=undefined -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
 OPT ?= -O2 -g
@@ -56,6 +56,7 @@ $B/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+$B/obj/engine/config_replies.o: deploy/replies.yaml
 $B/libpostrider.a: $(call obj,$(ENGINE))
 	@rm -f $@ && ar rcs $@ $^
 $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a
@@ -125,6 +126,7 @@ install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider
 	for page in $B/man/*; do install -Dm644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+	install -Dm644 deploy/replies.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/replies.yaml
 	install -Dm644 deploy/examples/postrider.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/examples/postrider.yaml
 
 deps-%:
