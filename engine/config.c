@@ -36,6 +36,7 @@ void config_free(struct config *config)
 {
     if (config == NULL)
         return;
+    rules_destroy(config->rules);
     for (struct config_block *block = config->blocks, *next; block != NULL; block = next) {
         next = block->next;
         free(block);

@@ -11,6 +11,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/units.h"
+#include "engine/rules/rules.h"
 #include "queue/retry.h"
 
 #include <sys/socket.h>
@@ -133,6 +134,7 @@ struct config {
     size_t route_count;
     struct retry_rule *retry; /* the operator's, for retry_table_create */
     size_t retry_count;
+    struct rules *rules;           /* how replies are reacted to; never NULL */
     struct config_tenant *tenants; /* "default" among them */
     size_t tenant_count;
     struct config_block *blocks; /* the memory of all of it */

@@ -342,6 +342,9 @@ bool config_load(const char *path, struct config **config, struct buf *errors)
         move_lists(&reading);
     if (!reading.out_of_memory)
         config_check(&reading);
+    struct err err;
+    if (!reading.out_of_memory)
+        reading.out_of_memory = (reading.config->rules = rules_create(NULL, NULL, &err)) == NULL;
     if (reading.out_of_memory)
         buf_printf(errors, "%s: error: memory is out\n", path ? path : "configuration");
     bool good = !reading.out_of_memory && yaml_errors(reading.yaml) == 0;

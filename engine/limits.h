@@ -105,6 +105,13 @@
 #define REFUSALS_MAX     32           /* transactions a session refuses in one go before it yields */
 #define WAIT_NAMED_MAX_S 86400        /* "try again in …": longer is not believed */
 
+/* Reply rules. */
+#define RULE_MATCH_MAX     10000                            /* steps of one expression over one reply */
+#define RULE_HEAP_MAX      (256 * 1024)                     /* and its memory, where PCRE2 has no JIT */
+#define RULE_NAME_MADE_MAX 24                               /* "replies.3" */
+#define REACTION_MS_MAX    (INT64_C(30) * 24 * 3600 * 1000) /* a pause */
+#define REACTION_COUNT_MAX 10000
+
 /* TLS. */
 #define TLS_RESUME_MAX 1024 /* sessions kept a worker, some KiB each */
 #define TLS_RECORD_MAX 16384
