@@ -64,7 +64,7 @@ uint64_t visit_open_jobs(struct store *store, job_visit *visit, void *user);
 
 /* ---- the calls ---- */
 http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_cancel, call_job_retry;
-http_handler call_job_recipients, call_job_bounces;
+http_handler call_job_recipients, call_job_bounces, call_tenant_bounces;
 http_handler call_queue, call_queue_retry, call_ops, call_op;
 http_handler call_sites, call_site, call_explain;
 http_handler call_recipient, call_recipient_message;
