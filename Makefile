@@ -54,6 +54,7 @@ $B/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+$B/obj/engine/config_replies.o: deploy/replies.yaml
 $B/libpostrider.a: $(call obj,$(ENGINE))
 	@rm -f $@ && ar rcs $@ $^
 $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a
@@ -110,6 +111,7 @@ install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider
 	for page in $B/man/*; do install -Dm644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+	install -Dm644 deploy/replies.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/replies.yaml
 	install -Dm644 deploy/examples/postrider.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/examples/postrider.yaml
 
 deps-%:
