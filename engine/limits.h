@@ -187,6 +187,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define LOAN_AHEAD_MS          200     /* of a path with a rate, what goes in so long */
 #define LOAN_IDLE_MS           500     /* after which a loan without recipients ends */
 #define LOAN_WAIT_MS           20      /* how often who waits for a connection lent elsewhere looks again */
+#define RECALL_MS              1000    /* after which what was suppressed is looked for in memory */
 #define TURN_MESSAGES          20      /* that a connection carries before it makes room for another pool */
 #define LINE_LOOK_MS           200     /* how often who waits for any session looks whether one is free */
 #define REQUEUE_MAX            3       /* times that a lost connection gives a recipient back at once */
