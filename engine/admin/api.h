@@ -22,6 +22,7 @@
  * POST /v1/jobs, PUT too (parameter: dry_run=1)
  *   202 {"jobs":[{"job":"17","accepted":9998,"suppressed":0,
  *                 "rejected":[{"line":7,"to":"x@","error":"…"}],"rejected_count":1}]}
+ *   accepted: the job's recipients; suppressed: of them, those whose addresses get no mail (they have ended).
  *   rejected_count is there only when something was rejected. "to" is null where the line did not say. In
  *   application/json a rejected recipient has "index", its place in "recipients" from 1, instead of "line".
  *   dry_run: 200, the same without "job", and "dry_run":true beside "jobs".
