@@ -1,8 +1,8 @@
 /* config.c - the configuration once it is loaded: its memory, and who is meant by a name.
  *
  * The other parts: config_table.c (every option), config_read.c with config_several.c and config_value.c
- * (reading), config_yaml.c (libfyaml), config_check.c (what concerns several options), config_show.c (show,
- * man page). */
+ * (reading), config_yaml.c (libfyaml), config_check.c (what concerns several options), config_replies.c
+ * (reply rules), config_show.c (show, man page). */
 #include "engine/config.h"
 
 #include "engine/config_table.h"
@@ -37,6 +37,7 @@ void config_free(struct config *config)
     if (config == NULL)
         return;
     rules_destroy(config->rules);
+    config_free(config->built_in);
     for (struct config_block *block = config->blocks, *next; block != NULL; block = next) {
         next = block->next;
         free(block);

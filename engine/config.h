@@ -105,6 +105,12 @@ struct config_route {
     uint16_t port;
 };
 
+/* A name for mail hosts, for reply rules. */
+struct config_receiver {
+    const char *name;
+    struct config_strings mx; /* patterns for str_glob_nocase */
+};
+
 struct config_tenant {
     const char *name;
     unsigned weight;
@@ -134,7 +140,13 @@ struct config {
     size_t route_count;
     struct retry_rule *retry; /* the operator's, for retry_table_create */
     size_t retry_count;
-    struct rules *rules;           /* how replies are reacted to; never NULL */
+    bool default_replies;              /* the built-in rules count too */
+    struct config_receiver *receivers; /* the operator's */
+    size_t receiver_count;
+    struct rule *replies; /* the operator's */
+    size_t reply_count;
+    struct config *built_in; /* with the receivers and replies of deploy/replies.yaml, and nothing else */
+    struct rules *rules;     /* made of all of them; never NULL */
     struct config_tenant *tenants; /* "default" among them */
     size_t tenant_count;
     struct config_block *blocks; /* the memory of all of it */

@@ -139,6 +139,9 @@ static void read_value(struct config_reading *reading, const struct option *opti
     case KIND_SCHEDULE:
     case KIND_WEIGHTS:
     case KIND_UIDS:
+    case KIND_CODES:
+    case KIND_STATUSES:
+    case KIND_STEPS:
         config_read_several(reading, option, pair, base);
         break;
     default:
@@ -232,7 +235,8 @@ static void read_section(struct config_reading *reading, const struct section *s
 
 /* ---- files ---- */
 
-static void read_file(struct config_reading *reading, const char *path)
+/* text.p is NULL: what the file holds. */
+static void read_file(struct config_reading *reading, const char *path, struct str text)
 {
     struct fy_node *root;
     reading->file = config_copy(reading->config, str_of(path));
@@ -240,7 +244,9 @@ static void read_file(struct config_reading *reading, const char *path)
         reading->out_of_memory = true;
         return;
     }
-    if (!yaml_load(reading->yaml, reading->file, &root) || root == NULL)
+    bool good = text.p != NULL ? yaml_load_text(reading->yaml, reading->file, text, &root)
+                               : yaml_load(reading->yaml, reading->file, &root);
+    if (!good || root == NULL)
         return;
     if (yaml_kind(root) == YAML_MAP)
         read_section(reading, &config_top, root, (char *)reading->config, NULL);
@@ -259,7 +265,7 @@ static void read_glob(struct config_reading *reading, const char *main_file, str
              main_file, STR_ARG(pattern));
     int result = glob(path, 0, NULL, &names);
     for (size_t i = 0; result == 0 && i < names.gl_pathc; i++)
-        read_file(reading, names.gl_pathv[i]);
+        read_file(reading, names.gl_pathv[i], str_make(NULL, 0));
     if (result == 0)
         globfree(&names);
     else if (result != GLOB_NOMATCH)
@@ -270,7 +276,7 @@ static void read_glob(struct config_reading *reading, const char *main_file, str
 
 static void read_all(struct config_reading *reading, const char *path)
 {
-    read_file(reading, path);
+    read_file(reading, path, str_make(NULL, 0));
     reading->included = true;
     void *at = NULL;
     struct fy_node *node;
@@ -321,6 +327,13 @@ struct fy_node *config_item_node(const struct config_item *item, const char *nam
     return item->node;
 }
 
+int config_item_line(const struct config_item *item)
+{
+    void *at = NULL;
+    struct yaml_pair first;
+    return yaml_next_pair(item->node, &at, &first) ? yaml_line(first.key) : 0;
+}
+
 struct config_list *config_list_of(struct config_reading *reading, const char *name)
 {
     size_t i = 0;
@@ -329,33 +342,57 @@ struct config_list *config_list_of(struct config_reading *reading, const char *n
     return &reading->lists[i];
 }
 
+static void begin(struct config_reading *reading, struct buf *errors)
+{
+    *reading = (struct config_reading){
+        .config = calloc(1, sizeof(struct config)), .yaml = yaml_create(errors), .errors = errors};
+    reading->out_of_memory = reading->config == NULL || reading->yaml == NULL;
+    if (!reading->out_of_memory)
+        set_presets(reading, &config_top, (char *)reading->config);
+}
+
+/* What was read, or NULL if something was reported. */
+static struct config *finish(struct config_reading *reading, const char *name)
+{
+    if (reading->out_of_memory)
+        buf_printf(reading->errors, "%s: error: memory is out\n", name);
+    bool good = !reading->out_of_memory && yaml_errors(reading->yaml) == 0;
+    for (size_t i = 0; i < OPTIONS_MAX; i++) {
+        free(reading->lists[i].elements);
+        free(reading->lists[i].items);
+    }
+    yaml_destroy(reading->yaml);
+    if (good)
+        return reading->config;
+    config_free(reading->config);
+    return NULL;
+}
+
 bool config_load(const char *path, struct config **config, struct buf *errors)
 {
-    struct config_reading reading = {.config = calloc(1, sizeof(struct config)), .yaml = yaml_create(errors)};
-    *config = NULL;
-    reading.out_of_memory = reading.config == NULL || reading.yaml == NULL;
-    if (!reading.out_of_memory)
-        set_presets(&reading, &config_top, (char *)reading.config);
+    struct config_reading reading;
+    begin(&reading, errors);
     if (!reading.out_of_memory && path != NULL)
         read_all(&reading, path);
     if (!reading.out_of_memory)
         move_lists(&reading);
     if (!reading.out_of_memory)
         config_check(&reading);
-    struct err err;
     if (!reading.out_of_memory)
-        reading.out_of_memory = (reading.config->rules = rules_create(NULL, NULL, &err)) == NULL;
-    if (reading.out_of_memory)
-        buf_printf(errors, "%s: error: memory is out\n", path ? path : "configuration");
-    bool good = !reading.out_of_memory && yaml_errors(reading.yaml) == 0;
-    for (size_t i = 0; i < OPTIONS_MAX; i++) {
-        free(reading.lists[i].elements);
-        free(reading.lists[i].items);
-    }
-    yaml_destroy(reading.yaml);
-    if (good)
-        *config = reading.config;
-    else
-        config_free(reading.config);
-    return good;
+        config_replies(&reading);
+    *config = finish(&reading, path ? path : "configuration");
+    return *config != NULL;
+}
+
+struct config *config_load_text(const char *name, struct str text, struct buf *errors)
+{
+    struct config_reading reading;
+    begin(&reading, errors);
+    if (!reading.out_of_memory)
+        read_file(&reading, name, text);
+    if (!reading.out_of_memory)
+        move_lists(&reading);
+    if (!reading.out_of_memory)
+        config_place_replies(&reading);
+    return finish(&reading, name);
 }

@@ -1,5 +1,5 @@
 /* config_several.c - options that hold several scalars: lists of patterns and servers, schedules, weights,
- * user ids; and how a wrong value is reported. */
+ * user ids, conditions of reply rules; and how a wrong value is reported. */
 #include "engine/config_table.h"
 #include "engine/config_yaml.h"
 
@@ -197,6 +197,36 @@ static void read_uids(struct config_reading *reading, const struct option *optio
     memcpy(base + option->count_offset, &used, sizeof used);
 }
 
+static bool add_to_rule(const struct option *option, struct str text, char *to)
+{
+    if (option->kind == KIND_CODES)
+        return rule_code_add((struct rule_codes *)(void *)to, text);
+    if (option->kind == KIND_STATUSES)
+        return rule_status_add((struct rule_statuses *)(void *)to, text);
+    unsigned step = rule_step_of(text);
+    *(unsigned *)(void *)to |= step;
+    return step != 0;
+}
+
+/* Codes, statuses and steps of a reply rule. */
+static void read_conditions(struct config_reading *reading, const struct option *option,
+                            const struct yaml_pair *pair, char *base)
+{
+    struct value_error error;
+    size_t count;
+    if (!config_is_scalars(reading, option, pair, &count))
+        return;
+    if (count == 0 || count > option->max) {
+        snprintf(error.expected, sizeof error.expected, "1 to %llu of them", (unsigned long long)option->max);
+        config_expected(reading, pair, pair->value, error.expected);
+        return;
+    }
+    void *at = NULL;
+    for (struct fy_node *node; (node = config_next_scalar(pair->value, &at)) != NULL;)
+        if (!add_to_rule(option, yaml_text(node), base + option->offset))
+            config_expected(reading, pair, node, value_kind_text(option->kind));
+}
+
 void config_read_several(struct config_reading *reading, const struct option *option,
                          const struct yaml_pair *pair, char *base)
 {
@@ -209,6 +239,11 @@ void config_read_several(struct config_reading *reading, const struct option *op
         break;
     case KIND_UIDS:
         read_uids(reading, option, pair, base);
+        break;
+    case KIND_CODES:
+    case KIND_STATUSES:
+    case KIND_STEPS:
+        read_conditions(reading, option, pair, base);
         break;
     default:
         read_strings(reading, option, pair, base);

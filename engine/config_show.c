@@ -45,6 +45,40 @@ static void show_schedule(struct buf *out, const struct retry_rule *rule)
     buf_add_char(out, ']');
 }
 
+static void show_steps(struct buf *out, unsigned steps)
+{
+    const char *comma = "";
+    for (unsigned step = RULE_AT_GREETING; step <= RULE_AT_DATA; step *= 2)
+        if (steps & step) {
+            buf_printf(out, "%s%s", comma, rule_step_name(step));
+            comma = ", ";
+        }
+}
+
+/* A condition of a reply rule as a list; nothing where there is none. */
+static void show_condition(struct buf *out, const struct option *option, const char *from)
+{
+    buf_add_char(out, '[');
+    size_t start = out->len;
+    if (option->kind == KIND_CODES)
+        rule_codes_format((const struct rule_codes *)(const void *)from, out);
+    else if (option->kind == KIND_STATUSES)
+        rule_statuses_format((const struct rule_statuses *)(const void *)from, out);
+    else
+        show_steps(out, *(const unsigned *)(const void *)from);
+    if (out->len == start)
+        out->len--;
+    else
+        buf_add_char(out, ']');
+}
+
+static void show_action(struct buf *out, const struct reaction *reaction)
+{
+    buf_add_char(out, '"');
+    reaction_format(reaction, out);
+    buf_add_char(out, '"');
+}
+
 static void show_weights(struct buf *out, const struct config_pool *pool)
 {
     for (size_t i = 0; i < pool->source_count; i++) {
@@ -74,6 +108,7 @@ static void show_value(struct buf *out, const struct option *option, const char 
     case KIND_HOST:
     case KIND_TARGET:
     case KIND_ADDRESS:
+    case KIND_EXPRESSION:
     case KIND_PATTERN:
         if ((*(const char *const *)(const void *)from)[0] != '\0')
             show_text(out, *(const char *const *)(const void *)from);
@@ -92,6 +127,14 @@ static void show_value(struct buf *out, const struct option *option, const char 
     case KIND_UIDS:
         if (((const struct config_jobs *)(const void *)base)->tenant_count > 0)
             show_uids(out, (const struct config_jobs *)(const void *)base);
+        break;
+    case KIND_CODES:
+    case KIND_STATUSES:
+    case KIND_STEPS:
+        show_condition(out, option, from);
+        break;
+    case KIND_ACTION:
+        show_action(out, (const struct reaction *)(const void *)from);
         break;
     default:
         value_format(option, from, out);

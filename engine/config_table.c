@@ -158,6 +158,33 @@ static const struct option retry_options[] = {
 };
 static const struct section retry_section = KEYED("retry", retry_rule, retry_options);
 
+static const struct option receiver_options[] = {
+    {"name", KIND_NAME, AT(config_receiver, name), .required = true, .help = "Its name, for reply rules."},
+    {"mx", KIND_PATTERNS, AT(config_receiver, mx), .required = true, .help = "Patterns of its MX hosts."},
+};
+static const struct section receiver_section = KEYED("receivers", config_receiver, receiver_options);
+
+static const struct option reply_options[] = {
+    {"name", KIND_NAME, AT(rule, name),
+     .help = "Its name, in events, explain and metrics; unset, replies.N for the Nth."},
+    {"site", KIND_PATTERN, AT(rule, site),
+     .help = "The site it is for, with * and ?, or a receiver; unset, every site."},
+    {"at", KIND_STEPS, AT(rule, steps), BETWEEN(1, 4),
+     .help = "Where in the dialogue the reply comes; unset, anywhere. \"greeting\" is everything up to TLS, "
+             "\"data\" the message and the reply to its end."},
+    {"code", KIND_CODES, AT(rule, codes), BETWEEN(1, RULE_CODES_MAX),
+     .help = "The reply's code; unset, every reply."},
+    {"status", KIND_STATUSES, AT(rule, statuses), BETWEEN(1, RULE_STATUSES_MAX),
+     .help =
+         "The enhanced status that the reply gives; x stands for any part, \"none\" for no status. Unset, "
+         "whatever it gives."},
+    {"match", KIND_EXPRESSION, AT(rule, match),
+     .help = "What the reply's text holds, as a regular expression of Perl's kind (PCRE2), in any case. The "
+             "lines are joined with a blank, without the enhanced status. Unset, any text."},
+    {"action", KIND_ACTION, AT(rule, reaction), .required = true, .help = "What is done: see REPLY RULES."},
+};
+static const struct section reply_section = KEYED("replies", rule, reply_options);
+
 static const struct option tenant_options[] = {
     {"name", KIND_NAME, AT(config_tenant, name), .required = true,
      .help = "The tenant that jobs name. \"default\" is for jobs that name none, or one that is not listed."},
@@ -207,6 +234,14 @@ static const struct option top_options[] = {
          "When deferred recipients are tried again. The most specific entry that matches is taken, and any "
          "entry "
          "before every built-in one."),
+    {"default_replies", KIND_SWITCH, AT(config, default_replies), .preset = "yes",
+     .help = "Whether the built-in reply rules count, after those below. \"no\" leaves the receivers known."},
+    LIST("receivers", receivers, receiver_count, receiver_section,
+         "Names for the MX hosts of receivers, beside the built-in ones; patterns given for a built-in name "
+         "are added to it."),
+    LIST("replies", replies, reply_count, reply_section,
+         "What is done about replies. The first entry that matches is taken, and any entry before every "
+         "built-in one; what none matches is decided by code and enhanced status."),
     LIST("tenants", tenants, tenant_count, tenant_section, "Who shares this server, and with which limits."),
     {"include", KIND_GLOBS,
      .help = "Further files, relative to the one that names them; their lists are joined. In the main file "

@@ -2,7 +2,8 @@
  *
  * Flow: config_yaml.c turns files into nodes and reports errors at them; config_read.c walks nodes along the
  * table (config_table.c) and converts each value by its kind (config_value.c); config_check.c completes and
- * checks what concerns several options; config_show.c writes the table or its values. */
+ * checks what concerns several options, config_replies.c what concerns reply rules; config_show.c writes the
+ * table or its values. */
 #ifndef POSTRIDER_CONFIG_TABLE_H
 #define POSTRIDER_CONFIG_TABLE_H
 
@@ -11,30 +12,35 @@
 #include "engine/limits.h"
 
 enum option_kind {
-    KIND_PATH,     /* const char *: absolute, short enough for a socket where max says so */
-    KIND_NAME,     /* const char *: letters, digits and ._- */
-    KIND_HOST,     /* const char *: a host name or address literal for EHLO */
-    KIND_TARGET,   /* const char *: a host name or an address to connect to */
-    KIND_ADDRESS,  /* const char *: an IP address */
-    KIND_PATTERN,  /* const char *: a domain, with * and ? */
-    KIND_PATTERNS, /* struct config_strings of them */
-    KIND_SERVERS,  /* struct config_strings of address[:port] */
-    KIND_GLOBS,    /* file names with * and ?; stored nowhere: read_includes */
-    KIND_NUMBER,   /* unsigned */
-    KIND_PORT,     /* uint16_t */
-    KIND_SWITCH,   /* bool: yes, no, true, false */
-    KIND_MODE,     /* unsigned: octal permissions */
-    KIND_DURATION, /* int64_t: ms */
-    KIND_SIZE,     /* uint64_t: bytes */
-    KIND_RATE,     /* struct rate */
-    KIND_TLS,      /* enum config_tls */
-    KIND_LENDING,  /* enum config_lending */
-    KIND_STATUS,   /* struct status_pattern */
-    KIND_SCHEDULE, /* count and delays_ms of struct retry_rule; the offset is that of count */
-    KIND_WEIGHTS,  /* struct config_pool's sources: name to weight */
-    KIND_UIDS,     /* struct config_jobs's tenants: uid to name */
-    KIND_GROUP,    /* a map of options: the section's */
-    KIND_LIST,     /* a list of such maps */
+    KIND_PATH,       /* const char *: absolute, short enough for a socket where max says so */
+    KIND_NAME,       /* const char *: letters, digits and ._- */
+    KIND_HOST,       /* const char *: a host name or address literal for EHLO */
+    KIND_TARGET,     /* const char *: a host name or an address to connect to */
+    KIND_ADDRESS,    /* const char *: an IP address */
+    KIND_EXPRESSION, /* const char *: a regular expression */
+    KIND_PATTERN,    /* const char *: a domain, with * and ? */
+    KIND_PATTERNS,   /* struct config_strings of them */
+    KIND_SERVERS,    /* struct config_strings of address[:port] */
+    KIND_GLOBS,      /* file names with * and ?; stored nowhere: read_includes */
+    KIND_NUMBER,     /* unsigned */
+    KIND_PORT,       /* uint16_t */
+    KIND_SWITCH,     /* bool: yes, no, true, false */
+    KIND_MODE,       /* unsigned: octal permissions */
+    KIND_DURATION,   /* int64_t: ms */
+    KIND_SIZE,       /* uint64_t: bytes */
+    KIND_RATE,       /* struct rate */
+    KIND_TLS,        /* enum config_tls */
+    KIND_LENDING,    /* enum config_lending */
+    KIND_STATUS,     /* struct status_pattern */
+    KIND_SCHEDULE,   /* count and delays_ms of struct retry_rule; the offset is that of count */
+    KIND_WEIGHTS,    /* struct config_pool's sources: name to weight */
+    KIND_UIDS,       /* struct config_jobs's tenants: uid to name */
+    KIND_CODES,      /* struct rule_codes */
+    KIND_STATUSES,   /* struct rule_statuses */
+    KIND_STEPS,      /* unsigned: RULE_AT_ bits */
+    KIND_ACTION,     /* struct reaction */
+    KIND_GROUP,      /* a map of options: the section's */
+    KIND_LIST,       /* a list of such maps */
 };
 
 struct section;
@@ -114,6 +120,7 @@ struct config_mark;
 struct config_reading {
     struct config *config;
     struct yaml *yaml;
+    struct buf *errors;
     const char *file; /* being read */
     bool included;    /* it is not the main file */
     struct config_mark *marks;
@@ -142,7 +149,16 @@ struct fy_node *config_given(const struct config_reading *reading, const char *g
 /* The node of an element's option, or the element itself. */
 struct fy_node *config_item_node(const struct config_item *item, const char *option);
 struct config_list *config_list_of(struct config_reading *reading, const char *name);
+/* The line on which an element begins. */
+int config_item_line(const struct config_item *item);
+/* Reads a text like a file of the configuration, for its lists alone; NULL: memory is out, or it was
+ * reported. */
+struct config *config_load_text(const char *name, struct str text, struct buf *errors);
 /* ---- config_check.c: what concerns several options; reports through the reading ---- */
 void config_check(struct config_reading *reading);
+/* ---- config_replies.c: reply rules, the built-in ones too; reports through the reading ---- */
+void config_replies(struct config_reading *reading);
+/* Says of each where it was written. */
+void config_place_replies(struct config_reading *reading);
 
 #endif

@@ -24,6 +24,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_HOST] = "a host name such as mta1.example.com, or an address in brackets",
         [KIND_TARGET] = "a host name or an IP address",
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
+        [KIND_EXPRESSION] = "a regular expression such as 'unusual rate|too many'",
         [KIND_PATTERN] = "a domain such as example.com, *.example.com or *",
         [KIND_PATTERNS] = "a list of host name patterns such as [\"*.example.com\"]",
         [KIND_SERVERS] = "a list of addresses such as [127.0.0.1:5353, \"[::1]:53\"]",
@@ -41,6 +42,10 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_SCHEDULE] = "a list of durations such as [30m, 2h, 6h]",
         [KIND_WEIGHTS] = "a map of sources and weights such as {a: 3, b: 1}",
         [KIND_UIDS] = "a map of user ids and tenants such as {1001: acme}",
+        [KIND_CODES] = "reply codes such as 421, [450, 451], 4xx, 550-554 or closed (without a reply)",
+        [KIND_STATUSES] = "enhanced statuses such as 4.7.28, x.7.1, 4.7.500-699, [5.1, 5.2] or none",
+        [KIND_STEPS] = "steps of the dialogue: greeting, mail, rcpt, data or a list of them",
+        [KIND_ACTION] = "what to do, such as 'pause 1h' or 'slow, pause 15m'",
         [KIND_GROUP] = "a map of options",
         [KIND_LIST] = "a list of maps",
     };
@@ -295,6 +300,27 @@ static bool parse_status(struct str text, struct status_pattern *pattern, struct
     return true;
 }
 
+static bool parse_action(struct str text, struct reaction *reaction, struct value_error *error)
+{
+    const char *why;
+    return reaction_parse(text, reaction, &why) || wrong(error, "%s", why);
+}
+
+static bool parse_expression(struct str text, struct value_error *error)
+{
+    struct err err;
+    size_t at;
+    if (memchr(text.p, '\0', text.n) != NULL || text.n == 0)
+        return wrong(error, "%s", value_kind_text(KIND_EXPRESSION));
+    if (text.n > RULE_MATCH_BYTES)
+        return wrong(error, "a regular expression of at most %d bytes", RULE_MATCH_BYTES);
+    if (rules_check_match(text, &at, &err))
+        return true;
+    size_t shown = at < 40 ? at : 40;
+    return wrong(error, "a regular expression (%.100s behind '%s%.*s')", err.text, shown < at ? "..." : "",
+                 (int)shown, text.p + at - shown);
+}
+
 static bool parse_size(const struct option *option, struct str text, uint64_t *bytes,
                        struct value_error *error)
 {
@@ -319,6 +345,8 @@ static bool check_text(const struct option *option, struct str text, struct valu
         return parse_host(text, error);
     case KIND_PATTERN:
         return value_pattern(text, true, error);
+    case KIND_EXPRESSION:
+        return parse_expression(text, error);
     case KIND_TARGET:
         return is_address(text) || is_domain(text, "") || wrong(error, "%s", value_kind_text(KIND_TARGET));
     default:
@@ -357,6 +385,8 @@ bool value_parse(struct config *config, const struct option *option, struct str 
         return parse_lending(text, to, error);
     case KIND_STATUS:
         return parse_status(text, to, error);
+    case KIND_ACTION:
+        return parse_action(text, to, error);
     default:
         if (!check_text(option, text, error))
             return false;

@@ -209,27 +209,28 @@ static struct fy_document *next_document(struct yaml *yaml, struct fy_parser *pa
     return document;
 }
 
-bool yaml_load(struct yaml *yaml, const char *path, struct fy_node **root)
+static struct fy_parser *next_parser(struct yaml *yaml, const char *name)
 {
-    *root = NULL;
-    yaml->file = path;
-    if (!check_file(yaml, path))
-        return false;
     if (yaml->parser_count == YAML_FILES_MAX) {
-        report_file(yaml, path, "is one file too many: at most %d are read", YAML_FILES_MAX);
-        return false;
+        report_file(yaml, name, "is one file too many: at most %d are read", YAML_FILES_MAX);
+        return NULL;
     }
     struct fy_parse_cfg settings = {
         .search_path = "", .flags = FYPCF_ALLOW_DUPLICATE_KEYS, .diag = yaml->diag};
     struct fy_parser *parser = fy_parser_create(&settings);
-    if (parser == NULL) {
-        report_file(yaml, path, "cannot be read: memory is out");
-        return false;
-    }
-    yaml->parsers[yaml->parser_count++] = parser;
+    if (parser == NULL)
+        report_file(yaml, name, "cannot be read: memory is out");
+    else
+        yaml->parsers[yaml->parser_count++] = parser;
+    return parser;
+}
+
+/* ready: the parser has its input. */
+static bool read_document(struct yaml *yaml, const char *path, struct fy_parser *parser, bool ready,
+                          struct fy_node **root)
+{
     size_t before = yaml->out->len;
-    struct fy_document *document =
-        fy_parser_set_input_file(parser, path) == 0 ? next_document(yaml, parser) : NULL;
+    struct fy_document *document = ready ? next_document(yaml, parser) : NULL;
     struct fy_document *second = document != NULL ? next_document(yaml, parser) : NULL;
     if (second != NULL && fy_document_root(second) != NULL) {
         yaml_report(yaml, fy_document_root(second), "expected one document, found a second one");
@@ -246,6 +247,28 @@ bool yaml_load(struct yaml *yaml, const char *path, struct fy_node **root)
     if (*root != NULL && yaml_kind(*root) == YAML_EMPTY)
         *root = NULL;
     return true;
+}
+
+bool yaml_load(struct yaml *yaml, const char *path, struct fy_node **root)
+{
+    *root = NULL;
+    yaml->file = path;
+    if (!check_file(yaml, path))
+        return false;
+    struct fy_parser *parser = next_parser(yaml, path);
+    return parser != NULL &&
+           read_document(yaml, path, parser, fy_parser_set_input_file(parser, path) == 0, root);
+}
+
+bool yaml_load_text(struct yaml *yaml, const char *name, struct str text, struct fy_node **root)
+{
+    *root = NULL;
+    yaml->file = name;
+    if (!check_bytes(yaml, name, text.p, text.n))
+        return false;
+    struct fy_parser *parser = next_parser(yaml, name);
+    return parser != NULL &&
+           read_document(yaml, name, parser, fy_parser_set_string(parser, text.p, text.n) == 0, root);
 }
 
 enum yaml_kind yaml_kind(struct fy_node *node)

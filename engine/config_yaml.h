@@ -23,6 +23,8 @@ unsigned yaml_errors(const struct yaml *yaml);
 /* Reads a file of one document; path must live as long as the yaml. False: reported. *root is NULL where the
  * file says nothing. */
 bool yaml_load(struct yaml *yaml, const char *path, struct fy_node **root);
+/* The same of a text, which is named in reports; both must live as long as the yaml. */
+bool yaml_load_text(struct yaml *yaml, const char *name, struct str text, struct fy_node **root);
 
 enum yaml_kind { YAML_EMPTY, YAML_TEXT, YAML_MAP, YAML_LIST, YAML_ALIAS };
 enum yaml_kind yaml_kind(struct fy_node *node);

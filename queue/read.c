@@ -1,6 +1,8 @@
 /* read.c - see read.h. */
 #include "queue/read.h"
 
+#include "queue/filter.h"
+
 #include "queue/store_internal.h"
 
 #include <stdlib.h>
@@ -132,6 +134,14 @@ const struct lane_row *read_lane(struct read *read, uint32_t lane)
     return read->lanes[slot].found ? &read->lanes[slot].row : NULL;
 }
 
+bool read_lane_wanted(struct read *read, const struct store_filter *filter, uint32_t lane)
+{
+    if (!filter_on_lanes(filter))
+        return true;
+    const struct lane_row *row = read_lane(read, lane);
+    return row != NULL && filter_lane(filter, row);
+}
+
 size_t read_domain_lanes(struct read *read, struct str domain, uint32_t *list, size_t n)
 {
     MDB_cursor *cursor;
@@ -242,10 +252,9 @@ struct str read_slots(struct read *read, uint64_t job, uint32_t batch)
 
 bool read_state(struct str slots, uint16_t slot, enum rcpt_state *state)
 {
-    if (slot >= slots.n || (uint8_t)slots.p[slot] >= RCPT_STATES)
-        return false;
-    *state = (enum rcpt_state)slots.p[slot];
-    return true;
+    uint8_t byte = slot < slots.n ? (uint8_t)slots.p[slot] : UINT8_MAX;
+    *state = byte == SLOT_BORN_SUPPRESSED ? RCPT_SUPPRESSED : (enum rcpt_state)byte;
+    return *state < RCPT_STATES;
 }
 
 static bool read_deferral(struct read *read, struct rid rid, struct fate *fate)

@@ -2,6 +2,7 @@
 #include "engine/admin/calls.h"
 #include "engine/admin/rates.h"
 #include "engine/admin/upload.h"
+#include "engine/inbound/inbound.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ static const struct http_route routes[] = {
     {HTTP_POST | HTTP_PUT, "/v1/jobs", "dry_run", NULL, &upload_ops, JOBS},
     {HTTP_GET, "/v1/jobs", "tenant campaign state limit before", call_jobs, NULL, JOBS},
     {HTTP_GET, "/v1/jobs/*", "", call_job, NULL, JOBS},
+    {HTTP_DELETE, "/v1/jobs/*", "", call_job_purge, NULL, JOBS},
     {HTTP_POST, "/v1/jobs/*/pause", "", call_job_pause, NULL, JOBS},
     {HTTP_POST, "/v1/jobs/*/resume", "", call_job_resume, NULL, JOBS},
     {HTTP_POST, "/v1/jobs/*/cancel", "", call_job_cancel, NULL, JOBS},
@@ -37,10 +39,14 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/recipients/*/message", "", call_recipient_message, NULL, JOBS},
     {HTTP_GET, "/v1/explain", "rid to domain", call_explain, NULL, JOBS},
     {HTTP_GET, "/v1/events", "after follow limit job type", call_events, NULL, JOBS},
+    {HTTP_POST | HTTP_LARGE, "/v1/inbound", "rcpt tenant dry_run", call_inbound, NULL, JOBS},
     {HTTP_GET, "/v1/ops", "", call_ops, NULL, CONTROL},
     {HTTP_GET, "/v1/ops/*", "", call_op, NULL, JOBS},
     {HTTP_GET, "/v1/queue", "by all limit", call_queue, NULL, CONTROL},
-    {HTTP_POST, "/v1/queue/retry", "tenant campaign job domain site status", call_queue_retry, NULL, CONTROL},
+    {HTTP_POST, "/v1/queue/retry", QUEUE_FILTER_PARAMETERS, call_queue_retry, NULL, CONTROL},
+    {HTTP_POST, "/v1/queue/bounce", QUEUE_FILTER_PARAMETERS, call_queue_bounce, NULL, CONTROL},
+    {HTTP_GET, "/v1/queue/recipients", QUEUE_FILTER_PARAMETERS " state limit", call_queue_recipients, NULL,
+     CONTROL},
     {HTTP_GET, "/v1/sites", "", call_sites, NULL, CONTROL},
     {HTTP_GET, "/v1/sites/*", "", call_site, NULL, CONTROL},
     {HTTP_GET, "/v1/status", "", call_status, NULL, CONTROL},
@@ -86,6 +92,8 @@ static void free_api(struct api *api)
 {
     if (api->intake != NULL)
         intake_destroy(api->intake);
+    if (api->inbound != NULL)
+        inbound_destroy(api->inbound);
     if (api->rates != NULL)
         rates_destroy(api->rates);
     pthread_mutex_destroy(&api->held_lock);
@@ -105,7 +113,8 @@ struct api *api_create(const struct api_context *context, struct err *err)
     api->context = *context;
     api->intake = intake_create(context->store, context->config);
     api->rates = rates_create();
-    if (api->intake == NULL || api->rates == NULL)
+    api->inbound = inbound_create(context->store);
+    if (api->intake == NULL || api->inbound == NULL || api->rates == NULL)
         err_set(err, ENOMEM, "no memory for the HTTP API");
     else if (serve(api, err))
         return api;

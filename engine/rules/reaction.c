@@ -47,6 +47,7 @@ const char *reaction_reach_name(enum reaction_reach reach)
 struct clauses {
     struct reaction reaction;
     bool has_kind; /* one besides slow and cap */
+    bool to_sender, to_path;
     const char *why;
 };
 
@@ -138,19 +139,49 @@ static bool take_clause(struct clauses *clauses, struct str clause)
     struct str rest = clause, word = next_word(&rest);
     if (str_eq(word, STR("for")))
         return take_duration(clauses, rest, &clauses->reaction.for_ms);
+    clauses->to_sender |= str_eq(clause, STR("sender"));
+    clauses->to_path |= str_eq(clause, STR("path"));
+    if (str_eq(clause, STR("sender")) || str_eq(clause, STR("path")))
+        return true;
     for (unsigned kind = 0; kind < REACTION_KINDS; kind++)
         if (str_eq(word, str_of(kinds[kind].name)))
             return take_kind(clauses, (enum reaction_kind)kind, rest);
     return wrong(clauses, "slow, cap, pause, stop, fix, job, rcpt, fail, suppress, reconnect, split or tls");
 }
 
-bool reaction_parse(struct str text, struct reaction *out, const char **why)
+/* What the clauses say together. */
+static bool complete(struct clauses *clauses)
+{
+    struct reaction *reaction = &clauses->reaction;
+    if (!clauses->has_kind && !reaction->slow && !reaction->cap)
+        return wrong(clauses, "what to do, such as 'pause 1h'");
+    if (reaction->for_ms > 0 && reaction->rate.count == 0 && reaction->connections == 0)
+        return wrong(clauses,
+                     "'for' only beside a rate or a number of connections: 'slow 1/min, cap 1, for 90m'");
+    if (!clauses->has_kind)
+        reaction->kind = reaction->slow ? REACTION_SLOW : REACTION_CAP;
+    const struct kind *kind = &kinds[reaction->kind];
+    if ((reaction->slow || reaction->cap) && kind->fate != FATE_KEEP)
+        return wrong(clauses, "slow and cap alone, or beside pause: they are about the path");
+    reaction->fate = kind->fate;
+    reaction->reach = kind->reach;
+    reaction->alert = kind->alert;
+    if (clauses->to_sender) {
+        if (kind->reach != REACH_PATH || reaction->cap)
+            return wrong(clauses, "'sender' only beside slow, pause or stop");
+        reaction->reach = REACH_SENDER;
+    }
+    if (clauses->to_path) {
+        if (reaction->kind != REACTION_FIX)
+            return wrong(clauses, "'path' only beside fix");
+        reaction->reach = REACH_PATH;
+    }
+    return true;
+}
+
+bool reaction_parse(struct str text, struct reaction *reaction, const char **why)
 {
     struct clauses clauses = {.why = ""};
-    struct reaction *reaction = &clauses.reaction;
-    *why = "what to do, such as 'pause 1h'";
-    if (str_trim(text).n == 0)
-        return false;
     for (size_t from = 0; from <= text.n;) {
         size_t comma = str_find(text, ',', from);
         size_t end = comma == SIZE_MAX ? text.n : comma;
@@ -160,29 +191,12 @@ bool reaction_parse(struct str text, struct reaction *out, const char **why)
         }
         from = end + 1;
     }
-    bool bounded = reaction->rate.count > 0 || reaction->connections > 0;
-    *why = "'for' only beside a rate or a number of connections: 'slow 1/min, cap 1, for 90m'";
-    if (reaction->for_ms > 0 && !bounded)
+    if (!complete(&clauses)) {
+        *why = clauses.why;
         return false;
-    if (!clauses.has_kind)
-        reaction->kind = reaction->slow ? REACTION_SLOW : REACTION_CAP;
-    *why = "slow and cap alone, or beside pause: they are about the path";
-    if ((reaction->slow || reaction->cap) && kinds[reaction->kind].fate != FATE_KEEP)
-        return false;
-    reaction->fate = kinds[reaction->kind].fate;
-    reaction->reach = kinds[reaction->kind].reach;
-    reaction->alert = kinds[reaction->kind].alert;
-    *out = *reaction;
+    }
+    *reaction = clauses.reaction;
     return true;
-}
-
-bool reaction_set_reach(struct reaction *reaction, enum reaction_reach reach)
-{
-    bool may =
-        reaction->reach == REACH_PATH && !reaction->cap && (reach == REACH_PATH || reach == REACH_SENDER);
-    if (may)
-        reaction->reach = reach;
-    return may || reaction->reach == reach;
 }
 
 /* ---- writing ---- */
@@ -227,6 +241,8 @@ void reaction_format(const struct reaction *reaction, struct buf *out)
     }
     if (reaction->for_ms > 0)
         format_ms(out, ", for ", reaction->for_ms);
+    if (reaction->reach != kinds[reaction->kind].reach)
+        buf_printf(out, ", %s", reaches[reaction->reach]);
 }
 
 /* ---- in words ---- */

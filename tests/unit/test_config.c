@@ -173,6 +173,8 @@ static void test_example(void **state)
     const struct config_tenant *tenant = config_tenant_of(config, STR("acme"));
     assert_int_equal(tenant->weight, 2);
     assert_int_equal(tenant->max_rate.count, 50000);
+    assert_int_equal(config->reply_count, 1);
+    assert_int_equal(config->replies[0].reaction.wait_ms, 7200000);
     config_free(config);
 }
 
@@ -425,6 +427,82 @@ static void test_includes(void **state)
     unlink(other_file);
 }
 
+/* ---- reply rules ---- */
+
+static void test_wrong_replies(void **state)
+{
+    (void)state;
+    refused("replies: [{match: 'a (b', action: fail}]\n",
+            "1:20: error: match: expected a regular expression (missing closing parenthesis behind 'a (b'), "
+            "found "
+            "'a (b'");
+    refused("replies: [{match: '', action: fail}]\n",
+            "1:20: error: match: expected a regular expression such as");
+    refused("replies: [{code: 700, action: fail}]\n", "1:18: error: code: expected reply codes such as 421");
+    refused("replies: [{code: [], action: fail}]\n", "1:18: error: code: expected 1 to 8 of them");
+    refused("replies: [{code: [421, 4x], action: fail}]\n",
+            "1:24: error: code: expected reply codes such as 421");
+    refused("replies: [{status: 3.1, action: fail}]\n",
+            "1:20: error: status: expected enhanced statuses such as");
+    refused("replies: [{code: 421, at: dta, action: fail}]\n",
+            "1:27: error: at: expected steps of the dialogue");
+    refused("replies: [{code: 421, action: pause 1}]\n",
+            "1:31: error: action: expected a duration from 1s to 30d");
+    refused("replies: [{code: 421}]\n", "1:12: error: this entry of replies needs 'action': what to do");
+    refused("replies: [{site: gmail, action: fail}]\n",
+            "1:12: error: this entry of replies needs 'code', 'status' or 'match': it is for every reply");
+    refused("replies: [{site: gmial, code: 421, action: fail}]\n",
+            "1:18: error: no site or receiver is called 'gmial', did you mean 'gmail'?");
+    refused("replies: [{name: a, code: 421, action: fail}, {name: a, code: 422, action: fail}]\n",
+            "1:54: error: name 'a' stands twice in replies");
+    refused("receivers: [{name: x}]\n",
+            "1:14: error: this entry of receivers needs 'mx': a list of host name");
+}
+
+static const struct rule *rule_for(const struct config *config, const char *site, const char *mx,
+                                   unsigned code, const char *text)
+{
+    struct rule_question question = {
+        .site = str_of(site), .mx = str_of(mx), .code = code, .text = str_of(text)};
+    return rules_match(config->rules, &question);
+}
+
+static void test_built_in_replies(void **state)
+{
+    (void)state;
+    struct config *config = load("");
+    const char *text = "4.7.28 Gmail has detected an unusual rate of mail from your IP address.";
+    const struct rule *rule = rule_for(config, "google.com", "alt1.aspmx.l.google.com", 421, text);
+    assert_non_null(rule);
+    assert_string_equal(rule->name, "gmail-rate");
+    assert_int_equal(strncmp(rule->where, "built-in replies.yaml:", 22), 0);
+    assert_null(rule_for(config, "gmail", "mx.example.com", 421, text));
+    for (size_t i = 0; i < rules_count(config->rules); i++) {
+        assert_true(rules_at(config->rules, i)->built_in);
+        assert_true(rules_at(config->rules, i)->name[0] != '\0');
+    }
+    config_free(config);
+    config = load("default_replies: no\nreplies:\n"
+                  "  - { code: 421, site: gmail, match: unusual rate, action: slow }\n");
+    rule = rule_for(config, "google.com", "alt1.aspmx.l.google.com", 421, text);
+    assert_non_null(rule);
+    assert_string_equal(rule->name, "replies.1");
+    assert_non_null(strstr(rule->where, "main.yaml:3"));
+    assert_int_equal(rules_count(config->rules), 1);
+    config_free(config);
+}
+
+static void test_patterns_are_added_to_a_built_in_receiver(void **state)
+{
+    (void)state;
+    struct config *config = load("receivers: [{name: barracuda, mx: filter.example.net}]\n");
+    assert_string_equal(rule_for(config, "x", "filter.example.net", 451, "Greylisted, come back")->name,
+                        "barracuda-greylist");
+    assert_string_equal(rule_for(config, "x", "d1.ess.barracudanetworks.com", 451, "Greylisted")->name,
+                        "barracuda-greylist");
+    config_free(config);
+}
+
 /* What is shown loads, and shows the same again. */
 static void test_show(void **state)
 {
@@ -439,8 +517,11 @@ static void test_show(void **state)
         "port: 26}]\n"
         "retry: [{status: 4, schedule: [0, 90s]}, {status: 4.2, schedule: 1h, give_up: 2d}]\n"
         "tenants: [{name: t, max_rate: 3/s}]\n",
+        "default_replies: no\nreceivers: [{name: big, mx: 'mx*.big.test'}]\n"
+        "replies: [{site: big, at: rcpt, code: [421, 4xx, closed], status: [4.7.28, x.7.500-699, none], "
+        "match: 'a \"b\\d', action: 'slow, pause 1h, sender'}, {name: two, code: 550, action: fail}]\n",
     };
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         struct buf first, second;
         buf_init(&first, SHOW_MAX);
         buf_init(&second, SHOW_MAX);
@@ -498,6 +579,9 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_all_errors_at_once),
         cmocka_unit_test(test_includes),
+        cmocka_unit_test(test_wrong_replies),
+        cmocka_unit_test(test_built_in_replies),
+        cmocka_unit_test(test_patterns_are_added_to_a_built_in_receiver),
         cmocka_unit_test(test_show),
         cmocka_unit_test(test_man),
     };

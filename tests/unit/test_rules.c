@@ -59,6 +59,9 @@ static void test_reactions_read_and_write(void **state)
         "tls",
         "slow, cap, pause 15m",
         "slow, stop",
+        "stop, sender",
+        "fix, path",
+        "slow, pause 1h, sender",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         assert_formats(texts[i]);
@@ -95,33 +98,25 @@ static void test_a_reaction_says_what_becomes_of_the_recipient(void **state)
 static void test_a_reach_stays_within_the_kind(void **state)
 {
     (void)state;
-    struct reaction slow = reaction_of("slow, pause 1h"), cap = reaction_of("cap"), job = reaction_of("job");
-    assert_true(reaction_set_reach(&slow, REACH_SENDER));
-    assert_int_equal(slow.reach, REACH_SENDER);
-    assert_false(reaction_set_reach(&cap, REACH_SENDER));
-    assert_false(reaction_set_reach(&job, REACH_PATH));
-    assert_int_equal(job.reach, REACH_JOB);
+    assert_int_equal(reaction_of("slow").reach, REACH_PATH);
+    assert_int_equal(reaction_of("slow, pause 1h, sender").reach, REACH_SENDER);
+    assert_int_equal(reaction_of("fix, path").reach, REACH_PATH);
 }
 
 static void test_wrong_reactions_say_what_was_expected(void **state)
 {
     (void)state;
     static const char *const texts[][2] = {
-        {"", "what to do"},
-        {"paws 1h", "slow, cap, pause"},
-        {"pause 1", "a duration"},
-        {"pause 500ms", "a duration"},
-        {"pause 60d", "a duration"},
-        {"pause 1h, stop", "one of"},
-        {"stop 1h", "a comma"},
-        {"slow none", "a rate"},
-        {"slow, slow", "once"},
-        {"cap 0", "a number of connections"},
-        {"suppress 3", "'after'"},
-        {"suppress after 0", "'after'"},
-        {"slow, for 1h", "'for' only"},
-        {"slow, fail", "slow and cap alone"},
-        {"slow,", "slow, cap, pause"},
+        {"", "slow, cap, pause"},         {"paws 1h", "slow, cap, pause"},
+        {"pause 1", "a duration"},        {"pause 500ms", "a duration"},
+        {"pause 60d", "a duration"},      {"pause 1h, stop", "one of"},
+        {"stop 1h", "a comma"},           {"slow none", "a rate"},
+        {"slow, slow", "once"},           {"cap 0", "a number of connections"},
+        {"suppress 3", "'after'"},        {"suppress after 0", "'after'"},
+        {"slow, for 1h", "'for' only"},   {"slow, fail", "slow and cap alone"},
+        {"slow,", "slow, cap, pause"},    {"cap, sender", "'sender' only"},
+        {"job, sender", "'sender' only"}, {"stop, path", "'path' only"},
+        {"sender", "what to do"},
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct reaction reaction;
