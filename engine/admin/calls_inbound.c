@@ -8,6 +8,8 @@ static json_t *rcpt_finding_json(const struct notice_rcpt *rcpt, const struct in
 {
     char rid[RID_TEXT_MAX];
     json_t *root = json_object();
+    struct bounce bounce = {rcpt->status, rcpt->code, rcpt->reply, false, true};
+    enum bounce_category category = bounce_category(&bounce);
     bool ours = finding->agreement != AGREEMENT_NONE;
     js_set(root, "action", json_string(inbound_action_name(finding->action)));
     js_set(root, "kind", json_string(notice_kind_name(rcpt->kind)));
@@ -16,6 +18,8 @@ static json_t *rcpt_finding_json(const struct notice_rcpt *rcpt, const struct in
     js_set_int(root, "code", rcpt->code);
     js_set(root, "status", js_status(rcpt->status));
     js_set(root, "reply", js_text(rcpt->reply));
+    js_set(root, "category",
+           rcpt->kind == NOTICE_BOUNCE ? json_string(bounce_category_name(category)) : json_null());
     js_set(root, "mx", js_text(rcpt->mx));
     js_set(root, "agreement", json_string(inbound_agreement_name(finding->agreement)));
     js_set(root, "rid", ours ? json_stringn_nocheck(rid, rid_format(finding->rid, rid)) : json_null());

@@ -2,6 +2,7 @@
 #include "engine/inbound/inbound.h"
 
 #include "engine/inbound/match.h"
+#include "engine/report/wording.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -41,14 +42,23 @@ void inbound_destroy(struct inbound *inbound)
 
 /* ---- what is due ---- */
 
-/* There is no such mailbox, and it will not come back. */
-static bool is_hard(struct status status)
+static bool is_gone(enum bounce_category category)
+{
+    return category == BOUNCE_BAD_MAILBOX || category == BOUNCE_INACTIVE_MAILBOX;
+}
+
+/* There is no such mailbox, and it will not come back: by the status where the words do not say something
+ * else ("5.1.1 … blocked as spam"), or by words that leave no doubt where the status says nothing. */
+static bool is_hard(const struct notice_rcpt *rcpt)
 {
     static const struct status hard[] = {{5, 1, 1}, {5, 1, 3}, {5, 1, 6}, {5, 1, 10}, {5, 2, 1}};
+    enum bounce_category said = wording_of(rcpt->reply).certain;
+    if (rcpt->status.class_ != 5)
+        return false;
     for (size_t i = 0; i < sizeof hard / sizeof *hard; i++)
-        if (status_number(status) == status_number(hard[i]))
-            return true;
-    return false;
+        if (status_number(rcpt->status) == status_number(hard[i]))
+            return said == BOUNCE_CATEGORIES || is_gone(said) || said == BOUNCE_BAD_DOMAIN;
+    return is_gone(said);
 }
 
 static enum inbound_action bounce_action(const struct notice_rcpt *rcpt,
@@ -58,7 +68,7 @@ static enum inbound_action bounce_action(const struct notice_rcpt *rcpt,
         return ACTION_QUEUED;
     if (finding->state != RCPT_DELIVERED)
         return ACTION_ENDED;
-    return finding->agreement == AGREEMENT_EXACT && is_hard(rcpt->status) ? ACTION_SUPPRESS : ACTION_EVENT;
+    return finding->agreement == AGREEMENT_EXACT && is_hard(rcpt) ? ACTION_SUPPRESS : ACTION_EVENT;
 }
 
 static enum inbound_action action_of(const struct notice_rcpt *rcpt, const struct inbound_finding *finding)

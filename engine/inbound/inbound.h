@@ -18,7 +18,8 @@
  *
  * What is due. A bounce of a recipient that was delivered is an event (bounced, late), and suppresses the
  * address for its tenant when the status says that there is no such mailbox any more (5.1.1, 5.1.3, 5.1.6,
- * 5.1.10, 5.2.1). A complaint is an event whatever the recipient's state, and suppresses. A recipient that is
+ * 5.1.10, 5.2.1) and the words nothing else, or when the words leave no doubt of it (report/wording.h). A
+ * complaint is an event whatever the recipient's state, and suppresses. A recipient that is
  * still queued is not ended by a bounce: what its own host answers will; one that has failed has had its
  * event. The same notice handed over twice gives two events. */
 #ifndef POSTRIDER_INBOUND_INBOUND_H
