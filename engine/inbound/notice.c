@@ -206,7 +206,7 @@ static void add_trace(struct reading *reading, const struct mime_field *field)
         notice->traces[notice->trace_count++] = keep_value(reading, field);
 }
 
-/* All fields of one name, or with NULL all those that `first` did not name. */
+/* The fields of these names, in the order of the names. */
 static void add_traces(struct reading *reading, const struct mime_fields *fields, const char *const *first,
                        size_t count)
 {

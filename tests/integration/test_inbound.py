@@ -108,7 +108,8 @@ def test_what_the_address_has_to_do_with_it(scene):
     assert actions(sample("postfix-delayed", rid)) == ["ignored"]
     assert actions(sample("vacation", rid)) == []
     # The complaint names nobody, but the message it returns has our Message-ID.
-    assert actions(sample("arf-redacted", rid)) == ["suppress"]
+    assert actions(sample("arf-redacted", rid)) == ["event"]
+    assert actions(sample("arf-redacted", rid), "--trusted") == ["suppress"]
     assert d.events() == [e for e in d.events() if e["type"] in ("accepted", "delivered")]
 
 
