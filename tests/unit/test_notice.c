@@ -283,8 +283,8 @@ static void fill(struct buf *buf, const char *begin, const char *again)
         buf_add(buf, again, n);
 }
 
-/* The largest message of each shape that costs a careless reader most. None of them takes more than 3 ms here,
- * 45 ms under sanitizers. */
+/* The largest message of each shape that costs a careless reader most. None of them takes more than 3 ms
+ * here, 45 ms under sanitizers. */
 static void test_made_to_hurt(void **state)
 {
     static const char *const shapes[][2] = {
