@@ -69,6 +69,7 @@ def test_a_bounce_and_a_complaint(scene):
     answer = inbound(d, sample("postfix-failed", rids["ada@a.test"]))
     assert answer["kind"] == "bounce" and answer["format"] == "dsn"
     assert [r["action"] for r in answer["recipients"]] == ["suppress"]
+    assert "ada@a.test (by mail) 5.1.1 550" in d.cli("events").stdout
     [event] = late(d, "bounced")
     assert (event["rid"], event["to"], event["id"]) == (rids["ada@a.test"], "ada@a.test", "42")
     assert (event["status"], event["code"], event["category"]) == ("5.1.1", 550, "bad-mailbox")
@@ -83,6 +84,11 @@ def test_a_bounce_and_a_complaint(scene):
     assert d.job(ident)["counts"]["delivered"] == 2 and d.status()["delivered"] == before["delivered"]
     assert metric(d, 'inbound_total{kind="bounce"}') == 1 == metric(d, 'inbound_total{kind="complaint"}')
     assert metric(d, 'inbound_recipients_total{action="suppress"}') == 2
+    # The next job goes to neither; another tenant's does.
+    for tenant, suppressed in ("acme", 2), ("other", 0):
+        [next_job] = d.submit(job(tenant=tenant), ["ada@a.test", "eve@a.test", "bob@a.test"]).json["jobs"]
+        assert next_job["suppressed"] == suppressed
+        d.wait_counts(next_job["job"], delivered=3 - suppressed, suppressed=suppressed)
 
 
 def test_what_the_address_has_to_do_with_it(scene):
