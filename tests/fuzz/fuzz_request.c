@@ -1,6 +1,6 @@
-/* fuzz_request.c - the head of a request on the jobs socket, as far as it is read without the library: what is
- * taken for plain has one host and one length, says nothing else about how to read on, and is read the same
- * whatever follows it. */
+/* fuzz_request.c - the head of a request on the jobs socket, as far as it is read without the library: what
+ * is taken for plain has one host and one length, says nothing else about how to read on, and is read the
+ * same whatever follows it. */
 #include "engine/admin/http_plain.h"
 #include "tests/fuzz/fuzz.h"
 
