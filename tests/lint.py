@@ -138,7 +138,7 @@ def check_callers():
     users = collections.defaultdict(set)
     code = {path: without_comments(read(path)) for path in files}
     for path in files:
-        for word in set(re.findall(r"\b[a-z]\w*\b", code[path])):
+        for word in set(re.findall(r"\b[A-Za-z]\w*\b", code[path])):
             users[word].add(path)
     for path in files:
         if not path.endswith(".h") or path in CONTRACTS:
