@@ -58,6 +58,7 @@
 #define ENVID_MAX           100 /* RFC 3461 4.4 */
 #define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
+#define JOB_WARNINGS_MAX    8192              /* bytes of what an answer says of one job besides */
 #define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
 #define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
 #define INTAKE_FLYING_MAX   2048              /* of all uploads; beyond it each has one */
@@ -186,6 +187,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define LOAN_AHEAD_MS          200     /* of a path with a rate, what goes in so long */
 #define LOAN_IDLE_MS           500     /* after which a loan without recipients ends */
 #define LOAN_WAIT_MS           20      /* how often who waits for a connection lent elsewhere looks again */
+#define RECALL_MS              1000    /* after which what was suppressed is looked for in memory */
 #define TURN_MESSAGES          20      /* that a connection carries before it makes room for another pool */
 #define LINE_LOOK_MS           200     /* how often who waits for any session looks whether one is free */
 #define REQUEUE_MAX            3       /* times that a lost connection gives a recipient back at once */
