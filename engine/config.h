@@ -96,6 +96,7 @@ struct config_site {
     int64_t dead_host_delay_ms,
         dead_host_delay_max_ms;     /* a host that cannot be reached: first, doubled up to */
     int64_t pause_ms, pause_max_ms; /* a path whose receiver says 4.7: first, doubled up to */
+    int64_t recovery_ms;            /* in which the rate of a path that was slowed doubles again */
 };
 
 /* Mail for a domain goes to this host instead of its MX. */

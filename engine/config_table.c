@@ -132,6 +132,9 @@ static const struct option site_options[] = {
      .help = "How long sending stops after a reply about policy or rate (4.7), doubled each time."},
     {"pause_max", KIND_DURATION, AT(config_site, pause_max_ms), .preset = "1h", BETWEEN(100, 7 * DAY),
      .help = "Up to this."},
+    {"recovery", KIND_DURATION, AT(config_site, recovery_ms), .preset = "10m", BETWEEN(100, 7 * DAY),
+     .help =
+         "How long it takes until the rate of a path that was slowed, and its connections, double again."},
 };
 const struct section config_site_section = KEYED("sites", config_site, site_options);
 

@@ -2,7 +2,9 @@
 #include "engine/fleet.h"
 
 #include "engine/base/log.h"
+#include "engine/route/evidence.h"
 #include "engine/route/handover.h"
+#include "engine/route/hold.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/shipment.h"
@@ -32,6 +34,8 @@ struct fleet {
     const struct config *config;
     struct retry_table *retry;
     struct limit *tenant_limits;
+    struct holds *holds;
+    struct evidence evidence;
     unsigned count, sessions_max;
     _Atomic unsigned sessions_all;
     struct lend_word *lend_words;
@@ -63,6 +67,8 @@ static void *member_run(void *arg)
         .config = fleet->config,
         .retry = fleet->retry,
         .tenant_limits = fleet->tenant_limits,
+        .holds = fleet->holds,
+        .evidence = &fleet->evidence,
         .index = member->index,
         .worker_count = fleet->count,
         .inboxes = fleet->inboxes,
@@ -132,6 +138,12 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
         }
         store_attach_worker(store, i, fleet->inboxes[i]);
     }
+    if ((fleet->holds = holds_create(store, fleet->inboxes, workers)) == NULL ||
+        !evidence_init(&fleet->evidence, store)) {
+        err_set(err, ENOMEM, "no memory for what was learnt of receivers");
+        fleet_destroy(fleet);
+        return NULL;
+    }
     for (unsigned i = 0; i < workers; i++)
         if (!member_start(fleet, i, err)) {
             fleet_stop(fleet);
@@ -182,12 +194,24 @@ void fleet_destroy(struct fleet *fleet)
         }
         inbox_destroy(fleet->inboxes[i]);
     }
+    holds_destroy(fleet->holds);
+    evidence_free(&fleet->evidence);
     retry_table_destroy(fleet->retry);
     free(fleet->tenant_limits);
     free(fleet->lend_words);
     free(fleet->inboxes);
     free(fleet->members);
     free(fleet);
+}
+
+struct holds *fleet_holds(const struct fleet *fleet)
+{
+    return fleet->holds;
+}
+
+struct store *fleet_store(const struct fleet *fleet)
+{
+    return fleet->store;
 }
 
 unsigned fleet_size(const struct fleet *fleet)

@@ -101,6 +101,13 @@ typedef bool lane_visit(const struct lane_info *lane, void *user);
 /* In order of lane ids, from *after on; false at the end. */
 bool query_lanes(struct store *store, uint32_t *after, lane_visit *visit, void *user);
 bool query_lane(struct store *store, uint32_t lane, struct lane_info *info);
+/* How many of a lane are held, by the first of the list that matches: counts has one for each. Walks the
+ * lane's rows of T_READY and T_DUE. */
+struct held_count {
+    uint64_t ready, deferred;
+};
+void query_lane_held(struct store *store, uint32_t lane, const struct store_except *except,
+                     struct held_count *counts);
 size_t query_domain_lanes(struct store *store, struct str domain, uint32_t *list, size_t n);
 /* Deferred now, by enhanced status, over the whole queue. */
 size_t query_queue_statuses(struct store *store, struct status_count *list, size_t n);

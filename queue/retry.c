@@ -134,6 +134,17 @@ bool retry_is_greylisting(struct str reply)
     return false;
 }
 
+bool retry_is_operators(const struct retry_table *table, struct status status)
+{
+    return best_rule(table->rules, table->count, as_temporary(status)) != NULL;
+}
+
+struct status retry_slow_status(const struct retry_table *table, struct status status, bool is_greylisting)
+{
+    bool has_its_own = status.subject == 2 || is_greylisting || retry_is_operators(table, status);
+    return has_its_own && status.class_ != 0 ? status : STATUS(4, 2, 1);
+}
+
 bool retry_pauses_path(const struct retry_table *table, struct status status, bool is_greylisting)
 {
     return status.subject == 7 && status.class_ != 0 && !is_greylisting &&

@@ -61,6 +61,12 @@ bool retry_is_greylisting(struct str reply);
 /* 4.7 without greylisting, and no rule of the operator's says otherwise: pause the path, count no attempt. */
 bool retry_pauses_path(const struct retry_table *table, struct status status, bool is_greylisting);
 
+/* The operator has a rule for this status. */
+bool retry_is_operators(const struct retry_table *table, struct status status);
+/* The status whose schedule is for a recipient that is to be tried again by itself, slowly: its own, where an
+ * operator's rule or a mailbox's (4.2) says how; else that of 4.2.1. */
+struct status retry_slow_status(const struct retry_table *table, struct status status, bool is_greylisting);
+
 /* How long a pause or a backoff lasts that follows `before` others in a row: first_ms doubled each time up to
  * max_ms, with jitter (never above max_ms plus the jitter). Also for dead hosts. */
 int64_t retry_pause_ms(int64_t first_ms, int64_t max_ms, unsigned before, struct prng *prng);

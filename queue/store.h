@@ -221,7 +221,8 @@ struct store_taken_msg { /* STORE_TAKEN: the answer to one store_take; freed wit
     uint32_t lane;
     unsigned count;
     struct taken *list;
-    bool idle; /* the lane has nothing more now: it will be announced again when it has */
+    bool idle;        /* the lane has nothing more now: it will be announced again when it has */
+    bool passed_over; /* but for what `except` names, or may have */
 };
 /* STORE_GIVEN: the only recipient of a job that has just been accepted, in a lane that has nothing else to
  * take: claimed, and the worker's like what it asked for, without announcement and request. No lane has work
@@ -256,6 +257,32 @@ void store_attach_worker(struct store *store, unsigned worker, struct inbox *inb
  * One request a lane under way. Due retries come first, but leave half to what was never tried; jobs take
  * turns. Workers only. */
 void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to);
+
+/* What is held of a lane, so that it stays where it is: recipients of jobs that match any of these are passed
+ * over, and where nothing else is left the lane is idle. Immutable, reference counted, any thread. */
+struct store_except {
+    _Atomic unsigned refs;
+    bool all; /* everything: the answer is "idle", at once */
+    unsigned count;
+    struct store_held { /* empty fields match all */
+        uint64_t job;   /* 0: any */
+        struct str campaign;
+        struct str sender; /* domain of the envelope sender, "" for the null sender; p NULL: any */
+    } list[];
+};
+/* One reference, all zero but count; `bytes` lie behind the list for the strings. NULL: no memory. */
+struct store_except *store_except_create(unsigned count, size_t bytes);
+struct store_except *store_except_ref(struct store_except *except);
+void store_except_unref(struct store_except *except); /* NULL is fine */
+bool store_held_matches(const struct store_held *held, uint64_t job, struct str campaign, struct str from);
+bool store_except_matches(const struct store_except *except, uint64_t job, struct str campaign,
+                          struct str from);
+/* store_take, but for these (a reference of its own is taken; NULL: nothing). */
+void store_take_but(struct store *store, uint32_t lane, unsigned want, unsigned to,
+                    struct store_except *except);
+/* What was passed over may go now: lanes with work that no worker has are announced again, those that one has
+ * are looked through from the start. Costs a seek a lane, by the taker. Any thread. */
+void store_look_again(struct store *store);
 /* The worker has the lane in its hands: the store turns to it with the lane's work from now on, instead of
  * the one its domain hashes to. A hint: lanes may share one, so that any worker must know what to do with any
  * lane. Workers only. */

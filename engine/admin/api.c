@@ -49,6 +49,12 @@ static const struct http_route routes[] = {
      CONTROL},
     {HTTP_GET, "/v1/sites", "", call_sites, NULL, CONTROL},
     {HTTP_GET, "/v1/sites/*", "", call_site, NULL, CONTROL},
+    {HTTP_POST, "/v1/sites/*/backoff", "", call_site_backoff, NULL, CONTROL},
+    {HTTP_POST, "/v1/sites/*/normal", "", call_site_normal, NULL, CONTROL},
+    {HTTP_POST, "/v1/sites/*/reset", "", call_site_reset, NULL, CONTROL},
+    {HTTP_POST, "/v1/queue/suspend", HELD_FILTER_PARAMETERS, call_queue_suspend, NULL, CONTROL},
+    {HTTP_POST, "/v1/queue/resume", HELD_FILTER_PARAMETERS, call_queue_resume, NULL, CONTROL},
+    {HTTP_GET, "/v1/suspensions", "", call_suspensions, NULL, CONTROL},
     {HTTP_GET, "/v1/status", "", call_status, NULL, CONTROL},
     {HTTP_GET, "/metrics", "", call_metrics, NULL, CONTROL},
     {HTTP_GET, "/healthz", "", call_healthz, NULL, JOBS},
@@ -96,6 +102,7 @@ static void free_api(struct api *api)
         inbound_destroy(api->inbound);
     if (api->rates != NULL)
         rates_destroy(api->rates);
+    steer_held_free(&api->held_mail);
     pthread_mutex_destroy(&api->held_lock);
     free(api->routes);
     free(api);

@@ -30,7 +30,8 @@ struct world {
     unsigned taken_n, ready_n, drop_n, given_n;
     uint32_t lanes[4096]; /* announced and not idle, with work to ask for */
     unsigned lane_n;
-    bool asking; /* asks again while a lane is not idle */
+    bool passed_over; /* the last answer did */
+    bool asking;      /* asks again while a lane is not idle */
     unsigned want;
 };
 
@@ -86,6 +87,7 @@ static inline void world_hear(struct world *w)
                 w->taken = taken;
                 w->taken_n++;
             }
+            w->passed_over = msg->passed_over;
             if (!msg->idle)
                 w->lanes[w->lane_n++] = msg->lane;
         } else if (node->kind == STORE_GIVEN) {

@@ -20,6 +20,11 @@ static json_t *get(const char *url, unsigned status)
     return api_rig_call(&rig, "GET", url, "", status);
 }
 
+static json_t *post(const char *url, const char *body, unsigned status)
+{
+    return api_rig_call(&rig, "POST", url, body, status);
+}
+
 static json_t *get_job(const char *id, const char *rest, unsigned status)
 {
     char url[256];
@@ -286,6 +291,37 @@ static void test_sites(void **state)
     assert_true(json_is_null(at(root, "paths.0.blocked_until")));
     json_decref(root);
     json_decref(get("/v1/sites/nosuch.example", 404));
+}
+
+static void test_held(void **state)
+{
+    (void)state;
+    json_t *root = get("/v1/suspensions", 200);
+    assert_int_equal(json_array_size(at(root, "suspensions")), 2);
+    assert_string_equal(text_at(root, "suspensions.0.tenant"), "nobody");
+    assert_true(json_is_null(at(root, "suspensions.0.site")));
+    assert_string_equal(text_at(root, "suspensions.1.kind"), "stop");
+    json_decref(root);
+    root = post("/v1/queue/suspend?domain=B%C3%BCcher.example", "", 200); /* as it is in lanes */
+    assert_int_equal(int_at(root, "suspended"), 1);
+    json_decref(root);
+    root = post("/v1/queue/resume", "{\"tenant\":\"acme\"}", 200);
+    assert_int_equal(int_at(root, "released"), 1);
+    json_decref(root);
+    root = post("/v1/queue/resume?all=1", "", 200);
+    assert_int_equal(int_at(root, "released"), 17);
+    json_decref(root);
+    json_decref(post("/v1/queue/suspend?job=507", "", 507));
+    json_decref(post("/v1/queue/resume?all=1&tenant=acme", "", 400));
+    json_decref(post("/v1/queue/suspend?all=1", "", 400));
+    json_decref(post("/v1/queue/suspend?tenant=", "", 400));
+    json_decref(post("/v1/queue/suspend?job=seven", "", 400));
+    json_decref(post("/v1/queue/suspend?status=4.7.1", "", 400));
+    json_decref(post("/v1/queue/suspend", "", 400));
+    root = post("/v1/sites/site.example/reset", "", 200);
+    assert_int_equal(int_at(root, "paths"), 4);
+    json_decref(root);
+    json_decref(post("/v1/sites/nosuch.example/backoff", "", 404));
 }
 
 static void test_explain(void **state)
@@ -598,7 +634,7 @@ static void test_purge(void **state)
 static void test_unknown(void **state)
 {
     (void)state;
-    static const char *const urls[] = {"/", "/v1", "/v1/suppressions", "/v1/suspensions", "/v1/sources"};
+    static const char *const urls[] = {"/", "/v1", "/v1/suppressions", "/v1/sources"};
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
         json_decref(get(urls[i], 404));
 }
@@ -628,6 +664,7 @@ int main(void)
         cmocka_unit_test(test_bounces_of_a_tenant),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_sites),
+        cmocka_unit_test(test_held),
         cmocka_unit_test(test_explain),
         cmocka_unit_test(test_recipient),
         cmocka_unit_test(test_events),
