@@ -1,6 +1,7 @@
 /* bounces.c - see bounces.h. */
 #include "engine/report/bounces.h"
 
+#include "engine/base/csv.h"
 #include "engine/base/units.h"
 #include "engine/report/status_json.h"
 
@@ -279,26 +280,6 @@ bool bounces_json(struct store *store, const struct job_info *job, struct now no
 
 /* ---- CSV ---- */
 
-/* Quoted where RFC 4180 asks: commas, quotes, line ends; blanks at the ends too, which readers drop. */
-static void csv_value(struct buf *out, struct str value, char end)
-{
-    bool quote = value.n > 0 && (value.p[0] == ' ' || value.p[value.n - 1] == ' ');
-    for (size_t i = 0; i < value.n && !quote; i++)
-        quote = value.p[i] == ',' || value.p[i] == '"' || value.p[i] == '\r' || value.p[i] == '\n';
-    if (!quote) {
-        buf_add_str(out, value);
-    } else {
-        buf_add_char(out, '"');
-        for (size_t i = 0; i < value.n; i++) {
-            if (value.p[i] == '"')
-                buf_add_char(out, '"');
-            buf_add_char(out, value.p[i]);
-        }
-        buf_add_char(out, '"');
-    }
-    buf_add_char(out, end);
-}
-
 struct csv {
     const struct job_info *job;
     struct buf *out;
@@ -311,19 +292,19 @@ static bool csv_row(const struct rcpt_info *info, void *user)
     char time[UNITS_TEXT_MAX], status[STATUS_TEXT_MAX] = "";
     if (info->state != RCPT_EXPIRED && info->state != RCPT_BOUNCED)
         return true;
-    csv_value(out, str_make(time, info->last_ms ? time_format(info->last_ms, time) : 0), ',');
-    csv_value(out, info->to, ',');
-    csv_value(out, info->domain, ',');
-    csv_value(out, info->site, ',');
-    csv_value(out, str_of(bounce_category_name(failure_category(info))), ',');
+    csv_add(out, str_make(time, info->last_ms ? time_format(info->last_ms, time) : 0), ',');
+    csv_add(out, info->to, ',');
+    csv_add(out, info->domain, ',');
+    csv_add(out, info->site, ',');
+    csv_add(out, str_of(bounce_category_name(failure_category(info))), ',');
     if (info->status.class_ != 0)
         status_format(info->status, status);
-    csv_value(out, str_of(status), ',');
+    csv_add(out, str_of(status), ',');
     buf_printf(out, "%u,", info->code);
-    csv_value(out, info->reply, ',');
+    csv_add(out, info->reply, ',');
     buf_printf(out, "%" PRIu32 ",%" PRIu64 ",", info->attempts, csv->job->id);
-    csv_value(out, str_of(csv->job->campaign), ',');
-    csv_value(out, info->id, '\r');
+    csv_add(out, str_of(csv->job->campaign), ',');
+    csv_add(out, info->id, '\r');
     return buf_add_char(out, '\n');
 }
 
