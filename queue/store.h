@@ -175,7 +175,7 @@ enum outcome {
     OUTCOME_DEFERRED, /* next_ms says when; attempt counted unless attempt_free */
     OUTCOME_BOUNCED,
     OUTCOME_EXPIRED,    /* the worker saw its time pass */
-    OUTCOME_SUPPRESSED, /* its address gets no mail: the store's own, as it looks before it hands out */
+    OUTCOME_SUPPRESSED, /* its address gets no mail: see STORE_SUPPRESSED */
 };
 
 /* One claimed recipient. The worker owns it from STORE_TAKEN until store_settle, which takes it back and
@@ -238,9 +238,9 @@ struct store_drop_msg { /* STORE_DROP_JOB: release what is taken of this job but
     struct inbox_node node;
     uint64_t job;
 };
-/* STORE_SUPPRESSED: these addresses get no mail from now on (edit.h). Release what is taken of them but not
- * in flight: the store ends it. Something of them may still come, by a STORE_TAKEN that was under way. Freed
- * with free(), the keys with it. */
+/* STORE_SUPPRESSED: these addresses get no mail from now on (edit.h). What is taken of them and not in flight
+ * is settled as suppressed. Something of them may still come, by a STORE_TAKEN that was under way. Freed with
+ * free(), the keys with it. */
 struct store_suppressed_msg {
     struct inbox_node node;
     size_t count;

@@ -13,10 +13,10 @@
  *   widens what a call does.
  *
  * Errors: {"error":{"code":"not_found","reason":"there is no job 17"}} with a fitting HTTP status. Codes:
- *   400 bad_request bad_parameter bad_json bad_job, 403 forbidden, 404 not_found, 405 method_not_allowed,
- *   409 in_progress (this idempotency key's first request is under way) not_ended, 413 too_large,
- *   415 bad_type,
- *   422 key_reused (this idempotency key came with another body), 500 failed, 503 stopping busy, 507 full.
+ *   400 bad_request bad_parameter bad_json bad_job bad_list, 403 forbidden, 404 not_found,
+ *   405 method_not_allowed, 409 in_progress (this idempotency key's first request is under way) not_ended,
+ *   413 too_large, 415 bad_type, 422 key_reused (this idempotency key came with another body),
+ *   500 failed, 503 stopping busy, 507 full.
  *   Those of POST /v1/jobs also have "line" and "jobs".
  *
  * POST /v1/jobs, PUT too (parameter: dry_run=1)
@@ -82,6 +82,22 @@
  *   what is in flight ends as it will.
  * GET /v1/queue/recipients (the same filter; state=ready,deferred; limit=1000)
  *   NDJSON of RCPT: first the deferred ones by status, then the others; with status only the former.
+ *
+ * GET /v1/suppressions (scope=TENANT, or empty: everybody's; address; format=ndjson|csv; limit=1000;
+ *     after_scope, after: the last line's)
+ *   NDJSON of {"address","scope":"" (everybody's)|"acme","reason","source","time"} in the order of scope and
+ *   address, or CSV with a header: `address,scope,reason,source,time`, CRLF, RFC 4180. An address is found in
+ *   any case.
+ * PUT /v1/suppressions, POST too (scope, reason, source: of what does not say)
+ *   NDJSON of such objects (address alone is enough), one object as application/json, or CSV: with a header
+ *   that names the columns in any order, or without one in the order above, such as a plain list of
+ *   addresses. A record is a line. 200 {"accepted","changed" (new or not as before),
+ *   "rejected":[{"line","text","error"}…],"rejected_count"}, the first 1,000 listed; 400 bad_list: nothing of
+ *   it could be taken. Durable once answered, EDITS_MAX at once as it goes.
+ * DELETE /v1/suppressions (scope, address)
+ *   {"removed":1}; 404: it is not on that list.
+ *   Of a user bound to a tenant the scope is that tenant. What is suppressed gets no mail from then on,
+ *   whatever the class; what was queued ends as suppressed at its turn, at once where it waits in memory.
  *
  * GET /v1/sites
  *   {"complete":true,"sites":[SITE…]}; complete is false when a worker did not answer in time.
