@@ -15,6 +15,8 @@ struct worker_settings {
     const struct config *config;
     const struct retry_table *retry;
     struct limit *tenant_limits; /* one for each of config->tenants */
+    const struct dkim *dkim;
+    struct signers *signers; /* NULL: nothing is signed */
     unsigned index, worker_count;
     struct inbox *const *inboxes;   /* of all workers; [index] is this one's */
     unsigned sessions_max;          /* of all workers together */

@@ -16,6 +16,7 @@ enum {
     HANDOVER_LOAN_BACK,
     HANDOVER_LOAN_NEWS,
     HANDOVER_LOAN_DROP,
+    HANDOVER_SIGNED, /* signers.h */
 };
 
 /* HANDOVER_LANE: a lane whose site the receiver owns, with its domain's hosts (the reference goes along). */
