@@ -75,6 +75,8 @@ $B/raw: $(call obj,$(RAW)) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/message_bench: $(call obj,bench/message_bench.c) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/libunit.a: $(call obj,$(UNIT_PARTS))
 	@rm -f $@ && ar rcs $@ $^
 $B/unit/%: $B/obj/tests/unit/%.o $B/libunit.a $B/libpostrider.a

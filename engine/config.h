@@ -112,6 +112,13 @@ struct config_receiver {
     struct config_strings mx; /* patterns for str_glob_nocase */
 };
 
+/* A key that signs for a domain (DKIM); several may sign for one. */
+struct config_dkim {
+    const char *domain;   /* of the From field */
+    const char *selector; /* the public key is at selector._domainkey.domain */
+    const char *key;      /* path of the PEM file */
+};
+
 struct config_tenant {
     const char *name;
     unsigned weight;
@@ -139,6 +146,8 @@ struct config {
     struct config_site site_default; /* for every host that no site matches */
     struct config_route *routes;
     size_t route_count;
+    struct config_dkim *dkim;
+    size_t dkim_count;
     struct retry_rule *retry; /* the operator's, for retry_table_create */
     size_t retry_count;
     bool default_replies;              /* the built-in rules count too */

@@ -204,6 +204,24 @@ static void check_tenants(struct config_reading *reading)
     tenant->pool_index = (unsigned)(config_pool_of(config, STR("default")) - config->pools);
 }
 
+/* ---- dkim ---- */
+
+static void check_dkim(struct config_reading *reading)
+{
+    const struct config_dkim *dkim = reading->config->dkim;
+    const struct config_list *list = config_list_of(reading, "dkim");
+    for (size_t i = 1; i < reading->config->dkim_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcasecmp(dkim[i].domain, dkim[j].domain) == 0 &&
+                strcasecmp(dkim[i].selector, dkim[j].selector) == 0) {
+                yaml_report(reading->yaml, config_item_node(&list->items[i], "selector"),
+                            "selector '%s' of %s stands twice in dkim, first in %s:%d", dkim[i].selector,
+                            dkim[i].domain, list->items[j].file,
+                            yaml_line(config_item_node(&list->items[j], "selector")));
+                break;
+            }
+}
+
 /* ---- sites ---- */
 
 static void inherit(struct config_site *site, uint32_t set, const struct config_site *from)
@@ -264,13 +282,14 @@ static void check_sites(struct config_reading *reading)
 void config_check(struct config_reading *reading)
 {
     for (size_t i = 0; i < config_top.count; i++)
-        if (config_top.options[i].kind == KIND_LIST)
+        if (config_top.options[i].kind == KIND_LIST && config_top.options[i].section->key != NULL)
             check_names(reading, &config_top.options[i], &reading->lists[i]);
     check_single(reading);
     join_servers(reading);
     check_sources(reading);
     check_pools(reading);
     check_sites(reading);
+    check_dkim(reading);
     if (!reading->out_of_memory)
         check_tenants(reading);
 }

@@ -147,6 +147,17 @@ static const struct option route_options[] = {
 };
 static const struct section route_section = KEYED("routes", config_route, route_options);
 
+static const struct option dkim_options[] = {
+    {"domain", KIND_NAME, AT(config_dkim, domain), .required = true,
+     .help = "The domain that signs: mail with an address of it in From gets a signature of each of its "
+             "keys. Subdomains need keys of their own."},
+    {"selector", KIND_NAME, AT(config_dkim, selector), .required = true,
+     .help = "The public key stands in DNS as TXT of SELECTOR._domainkey.DOMAIN."},
+    {"key", KIND_PATH, AT(config_dkim, key), .required = true, BETWEEN(1, 3000),
+     .help = "The private key: a PEM file without passphrase, RSA (2048 bits; at least 1024) or Ed25519."},
+};
+static const struct section dkim_section = SECTION("dkim", config_dkim, dkim_options);
+
 static const struct option retry_options[] = {
     {"status", KIND_STATUS, AT(retry_rule, status), .required = true,
      .help = "Enhanced status of class 4 that it is for: 4.2.2, 4.2.* or 4."},
@@ -229,6 +240,7 @@ static const struct option top_options[] = {
          "matches belongs to a site named by its registrable domain. All limits hold for each source."),
     LIST("routes", routes, route_count, route_section,
          "Domains that go to a host of their own instead of the MX."),
+    LIST("dkim", dkim, dkim_count, dkim_section, "Keys that sign mail (RFC 6376)."),
     LIST("retry", retry, retry_count, retry_section,
          "When deferred recipients are tried again. The most specific entry that matches is taken, and any "
          "entry "

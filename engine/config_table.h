@@ -60,7 +60,7 @@ struct option {
 struct section {
     const char *name;
     size_t size;              /* of its struct */
-    const struct option *key; /* what names an element of a list: no two are equal */
+    const struct option *key; /* what names an element of a list: no two are equal; NULL: they may be */
     const struct option *options;
     size_t count;
 };

@@ -101,6 +101,12 @@
 #define INBOUND_JOBS_MAX       1024 /* newest jobs among which an envelope id is looked for, */
 #define INBOUND_PAGES_MAX      100  /* and pages of READ_ROWS_MAX of its recipients */
 
+/* DKIM. */
+#define DKIM_RSA_BITS_MIN  1024 /* RFC 8301 3.2 */
+#define DKIM_RSA_BITS_GOOD 2048
+#define DKIM_SIGNATURE_MAX 2048 /* bytes: RSA of 16,384 bits */
+#define SIGNERS_MAX        64   /* threads */
+
 /* SMTP. */
 #define REPLY_LINE_MAX     2048 /* RFC 5321 says 512; servers send more */
 #define REPLY_TEXT_MAX     1024 /* kept of a joined multi-line reply */

@@ -6,6 +6,7 @@
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
+#include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
 #include "engine/report/reporter.h"
 #include "queue/store.h"
@@ -25,6 +26,7 @@ struct options {
 
 struct daemon {
     struct config *config;
+    struct dkim *dkim;
     struct store *store;
     struct fleet *fleet;
     struct reporter *reporter;
@@ -108,7 +110,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->store = store_open(&store, now, err);
     if (daemon->store == NULL)
         return false;
-    daemon->fleet = fleet_start(daemon->store, config, workers, err);
+    daemon->fleet = fleet_start(daemon->store, config, daemon->dkim, workers, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);
@@ -118,6 +120,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .store = daemon->store,
         .fleet = daemon->fleet,
         .config = config,
+        .dkim = daemon->dkim,
         .version = POSTRIDER_VERSION,
         .started = now,
     };
@@ -140,6 +143,7 @@ static void daemon_stop(struct daemon *daemon)
     fleet_destroy(daemon->fleet);
     if (daemon->store)
         store_close(daemon->store);
+    dkim_destroy(daemon->dkim);
     config_free(daemon->config);
 }
 
@@ -159,10 +163,14 @@ int main(int argc, char **argv)
         return 1;
     }
     buf_free(&errors);
-    if (options.check_only) {
-        printf("postriderd: %s is good\n", options.config_path);
+    daemon.dkim = dkim_create(daemon.config, &err);
+    code = daemon.dkim == NULL ? fail(&err) : 0;
+    if (options.check_only || code != 0) {
+        if (code == 0)
+            printf("postriderd: %s is good\n", options.config_path);
+        dkim_destroy(daemon.dkim);
         config_free(daemon.config);
-        return 0;
+        return code;
     }
 
     /* Blocked before any thread starts, so that only sigwait below gets them. */

@@ -204,6 +204,7 @@ struct taken {
     struct slab *words;         /* where these three lie, a reference that the store lets go of; NULL:
                                          they live as long as the process */
     void *worker;               /* the worker's own */
+    void *signature;            /* likewise: malloc'ed or NULL, and freed with it */
 };
 
 /* Messages from the store to a worker's inbox (struct inbox_node first, kind as named). */

@@ -122,7 +122,7 @@ struct api *api_create(const struct api_context *context, struct err *err)
     json_object_seed(0); /* before threads race for it */
     pthread_mutex_init(&api->held_lock, NULL);
     api->context = *context;
-    api->intake = intake_create(context->store, context->config);
+    api->intake = intake_create(context->store, context->config, context->dkim);
     api->rates = rates_create();
     api->inbound = inbound_create(context->store);
     if (api->intake == NULL || api->inbound == NULL || api->rates == NULL)

@@ -154,6 +154,7 @@
 #include "engine/config.h"
 #include "queue/query.h"
 
+struct dkim;
 struct fleet;
 struct api;
 
@@ -162,6 +163,7 @@ struct api_context {
     struct store *store;
     struct fleet *fleet; /* engine/inspect.h */
     const struct config *config;
+    const struct dkim *dkim; /* NULL: nothing is signed */
     const char *version;
     struct now started;
 };

@@ -289,7 +289,7 @@ static void test_names(void **state)
     (void)state;
     refused("hostnam: x\n", "1:1: error: unknown option 'hostnam', did you mean 'hostname'?");
     refused("hotsname: x\n", "1:1: error: unknown option 'hotsname', did you mean 'hostname'?");
-    refused("dkim: []\n", "1:1: error: unknown option 'dkim'\n");
+    refused("zebra: []\n", "1:1: error: unknown option 'zebra'\n");
     refused("max_connections: 5\n", "1:1: error: unknown option 'max_connections': it belongs to sites");
     refused("jobs: {mod: '0660'}\n", "1:8: error: unknown option 'mod' in jobs, did you mean 'mode'?");
     refused("jobs: {workers: 1}\n",
@@ -307,6 +307,8 @@ static void test_names(void **state)
             "3:13: error: domain 'a.b' stands twice in routes, first in ");
     refused("retry:\n - {status: 4.2.*, schedule: 1h}\n - {status: 4.2, schedule: 2h}\n",
             "3:13: error: status '4.2' stands twice in retry, first in ");
+    refused("dkim:\n - {domain: a.b, selector: s, key: /k}\n - {domain: A.b, selector: s, key: /l}\n",
+            "3:28: error: selector 's' of A.b stands twice in dkim, first in ");
     refused("jobs: {tenants: {5: a, 5: b}}\n", "1:24: error: '5' is given twice, first in line 1");
     refused("sources: [{name: a}]\npools:\n - name: p\n   sources: {a: 1, a: 2}\n",
             "4:20: error: 'a' is given twice, first in line 4");
