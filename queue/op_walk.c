@@ -2,7 +2,7 @@
  *
  *   pause resume wake  the job's state, and word to the workers or lanes; one slice
  *   cancel expire      the job's state, then its batches
- *   retry              what is deferred: of a job by T_DEFERRED, else by T_BY_STATUS
+ *   retry              what is deferred: a whole job's by T_DEFERRED, else by T_BY_STATUS
  *   bounce             the same, then, unless a status is asked for, what was never tried: of a job by its
  *                      batches, else by T_READY
  *   sweep purge        deletes the job's rows, from the first that is left
@@ -27,19 +27,13 @@ static bool slice_spent(const struct slice *s)
     return s->c->rows >= s->rows_end || change_spent(s->c);
 }
 
-static int domain_cmp(const void *a, const void *b)
-{
-    return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
 /* Whether the filter's tenant and domains admit this lane; asked for runs of rows of one lane. */
 static bool lane_matches(struct slice *s, uint32_t lane)
 {
-    const struct op *op = s->op;
     uint8_t key[KEY_LANE];
     struct str row;
     struct lane_row fields;
-    if (op->tenant.n == 0 && op->domain.n == 0 && op->domain_n == 0)
+    if (!filter_on_lanes(&s->op->filter))
         return true;
     if (s->lane_known && s->lane == lane)
         return s->lane_matches;
@@ -47,19 +41,27 @@ static bool lane_matches(struct slice *s, uint32_t lane)
     s->lane_known = true;
     s->lane = lane;
     s->lane_matches = change_get(s->c, T_LANES, key, sizeof key, &row) && lane_row_decode(row, &fields) &&
-                      (op->tenant.n == 0 || str_eq(op->tenant, fields.tenant)) &&
-                      (op->domain.n == 0 || str_eq(op->domain, fields.domain)) &&
-                      (op->domain_n == 0 ||
-                       bsearch(&fields.domain, op->domains, op->domain_n, sizeof fields.domain, domain_cmp));
+                      filter_lane(&s->op->filter, &fields);
     return s->lane_matches;
+}
+
+/* The next lane from this one on that the filter's domain may mean. */
+static bool lane_next(struct slice *s, uint32_t *lane)
+{
+    struct op *op = s->op;
+    if (op->filter.domain.n == 0)
+        return true;
+    if (op->lanes == NULL) {
+        op->lanes = mem_must(sizeof *op->lanes);
+        filter_lanes_find(s->c->env, s->c->txn, op->filter.domain, op->lanes);
+    }
+    return filter_lanes_next(op->lanes, lane);
 }
 
 static bool job_matches(struct slice *s, uint64_t id)
 {
     const struct change_job *job = change_job(s->c, id);
-    return job->found && job->row.uploaded && (s->op->job == 0 || s->op->job == id) &&
-           (s->op->tenant.n == 0 || str_eq(s->op->tenant, job->row.tenant)) &&
-           (s->op->campaign.n == 0 || str_eq(s->op->campaign, job->row.campaign));
+    return job->found && job->row.uploaded && filter_job(&s->op->filter, id, &job->row);
 }
 
 static void cursor_set(struct op_at *at, const uint8_t *key, size_t size)
@@ -88,8 +90,7 @@ static struct slot_set matching(struct slice *s, const struct fates *fates)
     struct slot_set which = {0};
     for (unsigned n = 0; n < fates->n; n++) {
         const struct fate *fate = &fates->fate[n];
-        if ((!s->op->has_status || status_matches(s->op->status, fate->status)) &&
-            lane_matches(s, fate->lane))
+        if (filter_status(&s->op->filter, fate->status) && lane_matches(s, fate->lane))
             slot_set_add(&which, fates->slot[n]);
     }
     return which;
@@ -105,11 +106,11 @@ static void walk_deferred(struct slice *s)
         size_t size = RID_KEY_SIZE;
         struct str row;
         struct fates fates;
-        if (at->cursor_size == 0)
-            rid_to_key((struct rid){.job = s->op->job}, key);
-        else
+        if (at->cursor_size == size)
             memcpy(key, at->cursor, size);
-        if (!change_seek(s->c, T_DEFERRED, key, &size, &row) || get_be64(key) != s->op->job) {
+        else
+            rid_to_key((struct rid){.job = s->op->filter.job}, key);
+        if (!change_seek(s->c, T_DEFERRED, key, &size, &row) || get_be64(key) != s->op->filter.job) {
             phase_next(at);
             return;
         }
@@ -126,7 +127,7 @@ static void walk_deferred(struct slice *s)
     }
 }
 
-/* Deferred recipients of all jobs, by status, then lane; what does not match is passed over with one seek. */
+/* Deferred recipients by status, then lane; what does not match is passed over with one seek. */
 static void walk_by_status(struct slice *s)
 {
     struct op_at *at = s->at;
@@ -135,18 +136,29 @@ static void walk_by_status(struct slice *s)
         size_t size = KEY_BY_STATUS;
         struct str row;
         struct slot_set which;
-        if (at->cursor_size != 0)
+        if (at->cursor_size == size)
             memcpy(key, at->cursor, size);
         if (!change_seek(s->c, T_BY_STATUS, key, &size, &row)) {
             phase_next(at);
             return;
         }
         uint32_t status = get_be32(key), lane = get_be32(key + 4), batch = get_be32(key + 16);
-        uint64_t job = get_be64(key + 8);
-        if (s->op->has_status && !status_matches(s->op->status, status_of_number(status))) {
+        uint32_t wanted = status, wanted_lane = lane;
+        uint64_t job = get_be64(key + 8), only = s->op->filter.job;
+        if (!filter_status_next(&s->op->filter, &wanted)) {
+            phase_next(at);
+            return;
+        }
+        if (wanted != status) {
+            key_by_status(wanted, 0, (struct rid){0}, key);
+        } else if (!lane_next(s, &wanted_lane)) {
             key_by_status(status + 1, 0, (struct rid){0}, key);
-        } else if (!lane_matches(s, lane)) {
+        } else if (wanted_lane != lane) {
+            key_by_status(status, wanted_lane, (struct rid){0}, key);
+        } else if (!lane_matches(s, lane) || (only != 0 && job > only)) {
             key_by_status(status, lane + 1, (struct rid){0}, key);
+        } else if (job < only) {
+            key_by_status(status, lane, (struct rid){.job = only}, key);
         } else {
             if (slot_set_decode(row, &which) && job_matches(s, job))
                 some_deferred(s, job, batch, &which);
@@ -172,9 +184,15 @@ static void walk_ready(struct slice *s)
             phase_next(at);
             return;
         }
-        uint32_t lane = get_be32(key), batch = get_be32(key + 12);
+        uint32_t lane = get_be32(key), batch = get_be32(key + 12), wanted_lane = lane;
         uint64_t job = get_be64(key + 4);
-        if (!lane_matches(s, lane)) {
+        if (!lane_next(s, &wanted_lane)) {
+            phase_next(at);
+            return;
+        }
+        if (wanted_lane != lane) {
+            key_ready(wanted_lane, 0, 0, key);
+        } else if (!lane_matches(s, lane)) {
             key_ready(lane + 1, 0, 0, key);
         } else if (!job_matches(s, job)) {
             key_ready(lane, job + 1, 0, key);
@@ -198,10 +216,10 @@ static void walk_batches(struct slice *s, enum rcpt_state to)
         struct str row;
         struct batch batch;
         if (at->cursor_size == 0)
-            key_batch(s->op->job, 0, 0, key);
+            key_batch(s->op->filter.job, 0, 0, key);
         else
             memcpy(key, at->cursor, size);
-        if (!change_seek(s->c, T_BATCHES, key, &size, &row) || get_be64(key) != s->op->job) {
+        if (!change_seek(s->c, T_BATCHES, key, &size, &row) || get_be64(key) != s->op->filter.job) {
             phase_next(at);
             return;
         }
@@ -216,9 +234,9 @@ static void walk_batches(struct slice *s, enum rcpt_state to)
             for (; i < n && lane_matches(s, groups[i].lane); i++)
                 end = (unsigned)groups[i].first + groups[i].count;
             if (end > first)
-                close_batch(s->c, s->op->job, number, first, end - first, to, &at->counts);
+                close_batch(s->c, s->op->filter.job, number, first, end - first, to, &at->counts);
         }
-        key_batch(s->op->job, number + 1, 0, key);
+        key_batch(s->op->filter.job, number + 1, 0, key);
         cursor_set(at, key, KEY_BATCH);
         s->c->rows++;
     }
@@ -292,14 +310,15 @@ static void retry_or_bounce(struct slice *s)
 {
     struct op_at *at = s->at;
     const struct op *op = s->op;
+    bool whole_job = op->filter.job != 0 && !op->filter.has_status && op->filter.domain.n == 0;
     if (at->phase == 0) {
-        if (op->job != 0)
+        if (whole_job)
             walk_deferred(s);
         else
             walk_by_status(s);
     }
-    if (at->phase == 1 && op->kind == OP_BOUNCE && !op->has_status) {
-        if (op->job != 0)
+    if (at->phase == 1 && op->kind == OP_BOUNCE && !op->filter.has_status) {
+        if (op->filter.job != 0)
             walk_batches(s, RCPT_BOUNCED);
         else
             walk_ready(s);
@@ -324,7 +343,7 @@ static void job_remove(struct slice *s, const struct change_job *job)
 void op_slice(struct op *op, struct change *c)
 {
     struct slice s = {.op = op, .at = &op->trying, .c = c, .rows_end = c->rows + SLICE_ROWS};
-    struct change_job *job = op->job ? change_job(c, op->job) : NULL;
+    struct change_job *job = op->filter.job ? change_job(c, op->filter.job) : NULL;
     op->trying = op->at;
     if (job == NULL && op->kind != OP_RETRY && op->kind != OP_BOUNCE) {
         op->trying.ended = true; /* the rest are of one job each */
@@ -332,8 +351,8 @@ void op_slice(struct op *op, struct change *c)
     }
     if (job != NULL) {
         bool visible = job->found && (job->row.uploaded || op->kind == OP_SWEEP);
-        op->trying.found |= visible && job_matches(&s, op->job);
-        if (!visible || (op->kind != OP_SWEEP && !job_matches(&s, op->job))) {
+        op->trying.found |= visible && job_matches(&s, op->filter.job);
+        if (!visible || (op->kind != OP_SWEEP && !job_matches(&s, op->filter.job))) {
             op->trying.ended = true;
             return;
         }

@@ -2,6 +2,7 @@
 #ifndef POSTRIDER_QUEUE_OP_WALK_H
 #define POSTRIDER_QUEUE_OP_WALK_H
 
+#include "queue/filter.h"
 #include "queue/ops.h"
 
 struct op_at { /* how far it is; a change that is undone goes back to what was committed */
@@ -16,14 +17,10 @@ struct op {
     struct op *next;
     uint64_t id; /* given when its row is first written */
     enum op_kind kind;
-    bool unlisted; /* never gets a row */
-    uint64_t job;
+    bool unlisted;              /* never gets a row */
+    struct store_filter filter; /* its strings in the arena, its list of domains malloc'ed */
     struct arena strings;
-    struct str tenant, campaign, domain;
-    struct str *domains; /* sorted */
-    size_t domain_n;
-    bool has_status;
-    struct status_pattern status;
+    struct filter_lanes *lanes; /* NULL: not looked for yet, or the filter has no domain */
     int64_t started_ms, wait_ms;
     int64_t wait_until_ns; /* 0: not begun */
     uint64_t after_seq;    /* begins when what landed up to here is applied; 0: at once */

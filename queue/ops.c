@@ -7,28 +7,26 @@
 
 #define OP_KEEP_MS (60 * 60 * 1000) /* how long the row of one that has ended stays */
 
-static int domain_cmp(const void *a, const void *b)
-{
-    return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
 static void op_free(struct op *op)
 {
     arena_free(&op->strings);
-    free(op->domains);
+    free((struct str *)(uintptr_t)op->filter.domains);
+    free(op->lanes);
     free(op);
 }
 
-/* The list is sorted for look-ups; the strings are copies. */
-static void domains_take(struct op *op, const struct str *domains, size_t n)
+/* The strings become copies. */
+static void filter_take(struct op *op, const struct store_filter *filter)
 {
-    if (n == 0)
-        return;
-    op->domains = mem_must(n * sizeof *op->domains);
-    op->domain_n = n;
-    for (size_t i = 0; i < n; i++)
-        op->domains[i] = arena_copy(&op->strings, domains[i]);
-    qsort(op->domains, n, sizeof *op->domains, domain_cmp);
+    struct str *domains = filter->domain_count > 0 ? mem_must(filter->domain_count * sizeof *domains) : NULL;
+    QUEUE_ASSERT((filter->domains == NULL) == (filter->domain_count == 0));
+    op->filter = *filter;
+    op->filter.tenant = arena_copy(&op->strings, filter->tenant);
+    op->filter.campaign = arena_copy(&op->strings, filter->campaign);
+    op->filter.domain = arena_copy(&op->strings, filter->domain);
+    for (size_t i = 0; i < filter->domain_count; i++)
+        domains[i] = arena_copy(&op->strings, filter->domains[i]);
+    op->filter.domains = domains;
 }
 
 void store_operate(struct store *store, enum op_kind kind, const struct store_filter *filter, int64_t wait_ms,
@@ -36,13 +34,8 @@ void store_operate(struct store *store, enum op_kind kind, const struct store_fi
 {
     struct op *op = mem_must(sizeof *op);
     struct op_msg *msg = mem_must(sizeof *msg);
-    *op = (struct op){.kind = kind, .job = filter->job, .wait_ms = wait_ms, .done = done, .user = user};
-    op->tenant = arena_copy(&op->strings, filter->tenant);
-    op->campaign = arena_copy(&op->strings, filter->campaign);
-    op->domain = arena_copy(&op->strings, filter->domain);
-    op->has_status = filter->has_status;
-    op->status = filter->status;
-    domains_take(op, filter->domains, filter->domain_count);
+    *op = (struct op){.kind = kind, .wait_ms = wait_ms, .done = done, .user = user};
+    filter_take(op, filter);
     *msg = (struct op_msg){.node.kind = WRITER_OPERATE, .op = op};
     inbox_post(store->writer_inbox, &msg->node);
 }
@@ -79,10 +72,10 @@ void ops_wait_for_fresh(struct store *store)
 void ops_start(struct store *store, enum op_kind kind, uint64_t job)
 {
     for (const struct op *op = store->writer.ops; op != NULL; op = op->next)
-        if (op->kind == kind && op->job == job)
+        if (op->kind == kind && op->filter.job == job)
             return;
     struct op *op = mem_must(sizeof *op);
-    *op = (struct op){.kind = kind, .job = job, .unlisted = true};
+    *op = (struct op){.kind = kind, .filter.job = job, .unlisted = true};
     op_append(store, op);
 }
 
@@ -106,8 +99,8 @@ static void op_write(struct op *op, struct change *c)
     bool first = !op->trying.listed;
     if (first)
         op->id = c->meta.next_op++;
-    for (size_t n = 0; n < op->domain_n; n++)
-        buf_add_field(&list, op->domains[n]);
+    for (size_t n = 0; n < op->filter.domain_count; n++)
+        buf_add_field(&list, op->filter.domains[n]);
     QUEUE_ASSERT(!list.failed);
     struct op_row row = {.kind = op->kind,
                          .done = op->trying.ended,
@@ -117,13 +110,8 @@ static void op_write(struct op *op, struct change *c)
                          .matched = op->trying.counts.matched,
                          .changed = op->trying.counts.changed,
                          .in_flight = op->trying.counts.in_flight,
-                         .job = op->job,
-                         .tenant = op->tenant,
-                         .campaign = op->campaign,
-                         .domain = op->domain,
+                         .filter = op->filter,
                          .domains_size = (uint32_t)list.len,
-                         .has_status = op->has_status,
-                         .status = op->status,
                          .cursor = str_make((const char *)op->trying.cursor, op->trying.cursor_size)};
     key_op(op->id, 0, key);
     op_row_encode(&row, &c->scratch);
@@ -156,7 +144,7 @@ static void answer(struct op *op)
         return;
     struct op_progress progress = {.op = op->at.listed ? op->id : 0,
                                    .done = op->at.ended,
-                                   .found = op->at.found || op->job == 0,
+                                   .found = op->at.found || op->filter.job == 0,
                                    .matched = op->at.counts.matched,
                                    .changed = op->at.counts.changed,
                                    .in_flight = op->at.counts.in_flight};
@@ -188,25 +176,27 @@ void ops_after(struct store *store, struct now now, bool committed)
     answer_late(store, now);
 }
 
-/* The domains of an operation, joined from the parts of its row. */
-static void domains_load(struct store *store, MDB_txn *txn, struct op *op, uint32_t size)
+/* The filter of an operation: its list of domains is joined from the parts of its row. */
+static void filter_load(struct store *store, MDB_txn *txn, struct op *op, const struct op_row *row)
 {
+    struct store_filter filter = row->filter;
     struct buf list;
     uint8_t key[KEY_OP];
     struct str part, *domains = NULL;
-    size_t n = 0, cap = 0;
-    buf_init(&list, size);
-    for (uint32_t number = 1; list.len < size; number++) {
+    size_t cap = 0;
+    buf_init(&list, row->domains_size);
+    for (uint32_t number = 1; list.len < row->domains_size; number++) {
         key_op(op->id, number, key);
         if (!env_get(&store->env, txn, T_OPS, key, sizeof key, &part) || !buf_add_str(&list, part))
             break;
     }
     struct reader r = reader_of(list.data, list.len);
     while (r.at < r.end && !r.bad) {
-        domains = mem_grow(domains, &cap, n + 1, sizeof *domains);
-        domains[n++] = read_field(&r);
+        domains = mem_grow(domains, &cap, filter.domain_count + 1, sizeof *domains);
+        domains[filter.domain_count++] = read_field(&r);
     }
-    domains_take(op, domains, n);
+    filter.domains = domains;
+    filter_take(op, &filter);
     free(domains);
     buf_free(&list);
 }
@@ -217,18 +207,12 @@ static void op_load(struct store *store, MDB_txn *txn, uint64_t id, const struct
     *op =
         (struct op){.id = id,
                     .kind = row->kind,
-                    .job = row->job,
-                    .has_status = row->has_status,
-                    .status = row->status,
                     .started_ms = row->started_ms,
                     .wait_until_ns = 1,
                     .at = {.phase = row->phase, .found = true, .listed = true, .cursor_size = row->cursor.n}};
     op->at.counts = (struct close_counts){row->matched, row->changed, row->in_flight};
     memcpy(op->at.cursor, row->cursor.p, row->cursor.n);
-    op->tenant = arena_copy(&op->strings, row->tenant);
-    op->campaign = arena_copy(&op->strings, row->campaign);
-    op->domain = arena_copy(&op->strings, row->domain);
-    domains_load(store, txn, op, row->domains_size);
+    filter_load(store, txn, op, row);
     op_append(store, op);
 }
 

@@ -82,6 +82,9 @@ bool query_job_failures(struct store *store, uint64_t job, struct rid *after, rc
  * an opaque position (empty buf: the start). */
 bool query_deferred(struct store *store, const struct store_filter *filter, struct buf *after,
                     rcpt_visit *visit, void *user);
+/* Those that were never tried, lane by lane, alike; a status of the filter is not looked at. */
+bool query_ready(struct store *store, const struct store_filter *filter, struct buf *after, rcpt_visit *visit,
+                 void *user);
 /* Recipients with this address that are queued, of any active job: for explain. At most n. Reads lanes of its
  * domain only: `to` has it as an A-label, in any case. Looks at some tens of thousands of rows at most. */
 size_t query_address(struct store *store, struct str to, struct rid *list, size_t n);

@@ -2,6 +2,7 @@
  *
  * The index (status, lane, batch) is walked by jumps: over statuses that the pattern excludes, over lanes
  * that are of another tenant or domain, to the job that is asked for. A jump costs as much as a row. */
+#include "queue/filter.h"
 #include "queue/query.h"
 #include "queue/read.h"
 
@@ -10,6 +11,7 @@
 struct deferred {
     struct read read;
     const struct store_filter *filter;
+    struct filter_lanes lanes;
     MDB_cursor *cursor;
     uint8_t at[POSITION_SIZE]; /* where to look next: a key and a slot */
 };
@@ -24,54 +26,39 @@ static bool key_above(uint8_t *at, size_t n)
     return false;
 }
 
-static bool lane_wanted(struct read *read, const struct store_filter *filter, uint32_t lane)
-{
-    if (!filter->tenant.n && !filter->domain.n && !filter->domains)
-        return true;
-    const struct lane_row *row = read_lane(read, lane);
-    if (!row || (filter->tenant.n && !str_eq(filter->tenant, row->tenant)) ||
-        (filter->domain.n && !str_eq(filter->domain, row->domain)))
-        return false;
-    bool wanted = !filter->domains;
-    for (size_t i = 0; i < filter->domain_count && !wanted; i++)
-        wanted = str_eq(filter->domains[i], row->domain);
-    return wanted;
-}
-
 /* Is the row at `at` wanted? If not, `at` is moved to the next that may be; *end when there is none. */
 static bool row_wanted(struct deferred *d, bool *end)
 {
-    uint32_t status = get_be32(d->at), lane = get_be32(d->at + 4);
+    uint32_t status = get_be32(d->at), lane = get_be32(d->at + 4), next = status, next_lane = lane;
     struct rid rid = rid_from_key(d->at + 8);
-    const struct store_filter *filter = d->filter;
-    if (filter->has_status && !status_matches(filter->status, status_of_number(status))) {
-        struct status s = status_of_number(status);
-        /* Where the class or the subject is wrong already, all below it is skipped. */
-        struct status_pattern p = filter->status;
-        uint32_t next = status + 1;
-        if (p.class_ >= 0 && s.class_ != p.class_)
-            next = s.class_ < p.class_ ? status_number(STATUS((uint8_t)p.class_, 0, 0)) : 0;
-        else if (p.subject >= 0 && s.subject != p.subject)
-            next = s.subject < p.subject ? status_number(STATUS(s.class_, (uint16_t)p.subject, 0))
-                                         : status_number(STATUS(s.class_, 0, 0)) + (1u << 24);
-        *end = next <= status;
+    uint64_t job = d->filter->job;
+    *end = !filter_status_next(d->filter, &next);
+    if (*end)
+        return false;
+    if (next != status) {
         memset(d->at, 0, sizeof d->at);
         put_be32(d->at, next);
         return false;
     }
-    if (!lane_wanted(&d->read, filter, lane)) {
+    if (!filter_lanes_next(&d->lanes, &next_lane)) {
+        *end = !key_above(d->at, 4);
+        return false;
+    }
+    if (next_lane != lane) {
+        memset(d->at, 0, sizeof d->at);
+        key_by_status(status, next_lane, (struct rid){0}, d->at);
+        return false;
+    }
+    if (!read_lane_wanted(&d->read, d->filter, lane) || (job != 0 && rid.job > job)) {
         *end = !key_above(d->at, 8);
         return false;
     }
-    if (filter->job && rid.job != filter->job) {
-        if (rid.job < filter->job)
-            rid_to_key((struct rid){filter->job, 0, 0}, d->at + 8);
-        else
-            *end = !key_above(d->at, 8);
+    if (rid.job < job) {
+        rid_to_key((struct rid){job, 0, 0}, d->at + 8);
         return false;
     }
-    const struct job_row *job = read_job(&d->read, rid.job);
-    if (!job || (filter->campaign.n && !str_eq(filter->campaign, job->campaign))) {
+    const struct job_row *row = read_job(&d->read, rid.job);
+    if (row == NULL || !filter_job(d->filter, rid.job, row)) {
         *end = !key_above(d->at, 16);
         return false;
     }
@@ -139,6 +126,7 @@ bool query_deferred(struct store *store, const struct store_filter *filter, stru
         memcpy(d.at, after->data, sizeof d.at);
     if (!read_begin_all(&d.read, store))
         return false;
+    filter_lanes_find(d.read.env, d.read.txn, filter->domain, &d.lanes);
     bool more = read_cursor(&d.read, T_BY_STATUS, &d.cursor) && deferred_walk(&d, after, visit, user);
     read_end(&d.read);
     return more;

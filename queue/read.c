@@ -1,6 +1,8 @@
 /* read.c - see read.h. */
 #include "queue/read.h"
 
+#include "queue/filter.h"
+
 #include "queue/store_internal.h"
 
 #include <stdlib.h>
@@ -130,6 +132,14 @@ const struct lane_row *read_lane(struct read *read, uint32_t lane)
             read_get(read, T_LANES, key, sizeof key, &row) && lane_row_decode(row, &read->lanes[slot].row);
     }
     return read->lanes[slot].found ? &read->lanes[slot].row : NULL;
+}
+
+bool read_lane_wanted(struct read *read, const struct store_filter *filter, uint32_t lane)
+{
+    if (!filter_on_lanes(filter))
+        return true;
+    const struct lane_row *row = read_lane(read, lane);
+    return row != NULL && filter_lane(filter, row);
 }
 
 size_t read_domain_lanes(struct read *read, struct str domain, uint32_t *list, size_t n)

@@ -67,6 +67,8 @@ bool read_move(struct read *read, MDB_cursor *cursor, MDB_cursor_op op, struct s
 /* A visible job; NULL when it is not there or still uploading. */
 const struct job_row *read_job(struct read *read, uint64_t job);
 const struct lane_row *read_lane(struct read *read, uint32_t lane);
+/* Whether the filter's tenant and domains admit the lane. */
+bool read_lane_wanted(struct read *read, const struct store_filter *filter, uint32_t lane);
 /* The batch with all its parts; NULL when there is none. */
 struct read_batch *read_batch(struct read *read, uint64_t job, uint32_t batch);
 /* One recipient as it was admitted, and the group (lane) it is in; group may be NULL. */

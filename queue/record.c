@@ -356,8 +356,12 @@ static int read_part(struct reader *r)
     return (int)read_varint16(r) - 1;
 }
 
+/* What an operation's filter has besides names. */
+enum { OP_HAS_STATUS = 1, OP_HAS_TIMES = 2 };
+
 bool op_row_encode(const struct op_row *op, struct buf *out)
 {
+    bool times = op->filter.accepted_after_ms != 0 || op->filter.accepted_before_ms != 0;
     add_u8(out, ROW_VERSION);
     add_u8(out, op->kind);
     add_u8(out, op->done);
@@ -367,15 +371,19 @@ bool op_row_encode(const struct op_row *op, struct buf *out)
     add_be64(out, op->matched);
     add_be64(out, op->changed);
     add_be64(out, op->in_flight);
-    add_be64(out, op->job);
-    add_u8(out, op->has_status);
-    add_part(out, op->has_status ? op->status.class_ : -1);
-    add_part(out, op->has_status ? op->status.subject : -1);
-    add_part(out, op->has_status ? op->status.detail : -1);
-    buf_add_field(out, op->tenant);
-    buf_add_field(out, op->campaign);
-    buf_add_field(out, op->domain);
+    add_be64(out, op->filter.job);
+    add_u8(out, (op->filter.has_status ? OP_HAS_STATUS : 0) | (times ? OP_HAS_TIMES : 0));
+    add_part(out, op->filter.has_status ? op->filter.status.class_ : -1);
+    add_part(out, op->filter.has_status ? op->filter.status.subject : -1);
+    add_part(out, op->filter.has_status ? op->filter.status.detail : -1);
+    buf_add_field(out, op->filter.tenant);
+    buf_add_field(out, op->filter.campaign);
+    buf_add_field(out, op->filter.domain);
     add_be32(out, op->domains_size);
+    if (times) {
+        add_be64(out, (uint64_t)op->filter.accepted_after_ms);
+        add_be64(out, (uint64_t)op->filter.accepted_before_ms);
+    }
     return buf_add_field(out, op->cursor);
 }
 
@@ -390,15 +398,20 @@ bool op_row_decode(struct str row, struct op_row *op)
     op->matched = read_be64(&r);
     op->changed = read_be64(&r);
     op->in_flight = read_be64(&r);
-    op->job = read_be64(&r);
-    op->has_status = read_bool(&r);
-    op->status.class_ = read_part(&r);
-    op->status.subject = read_part(&r);
-    op->status.detail = read_part(&r);
-    op->tenant = read_field(&r);
-    op->campaign = read_field(&r);
-    op->domain = read_field(&r);
+    op->filter.job = read_be64(&r);
+    unsigned has = read_enum(&r, (OP_HAS_STATUS | OP_HAS_TIMES) + 1);
+    op->filter.has_status = (has & OP_HAS_STATUS) != 0;
+    op->filter.status.class_ = read_part(&r);
+    op->filter.status.subject = read_part(&r);
+    op->filter.status.detail = read_part(&r);
+    op->filter.tenant = read_field(&r);
+    op->filter.campaign = read_field(&r);
+    op->filter.domain = read_field(&r);
     op->domains_size = read_be32(&r);
+    if (has & OP_HAS_TIMES) {
+        op->filter.accepted_after_ms = read_time(&r);
+        op->filter.accepted_before_ms = read_time(&r);
+    }
     op->cursor = read_field(&r);
     return row_end(&r) && op->cursor.n <= KEY_MAX;
 }

@@ -141,20 +141,17 @@ struct fate {
 bool fate_encode(const struct fate *fate, struct buf *out);
 bool fate_decode(struct str row, struct fate *fate);
 
-/* T_OPS part 0. Strings of the filter are views. Its list of domains is in the parts from 1 on: fields,
- * joined. */
+/* T_OPS part 0. Strings of the filter are views. Its list of domains is not in it, but in the parts from 1
+ * on: fields, joined. */
 struct op_row {
     enum op_kind kind;
     bool done;     /* kept for a while for who asks */
     uint8_t phase; /* of its kind's own steps */
     int64_t started_ms, ended_ms;
     uint64_t matched, changed, in_flight;
-    uint64_t job;
-    struct str tenant, campaign, domain;
+    struct store_filter filter;
     uint32_t domains_size; /* bytes of the list; 0: none given */
-    bool has_status;
-    struct status_pattern status;
-    struct str cursor; /* the last key done, of the table the phase walks */
+    struct str cursor;     /* the last key done, of the table the phase walks */
 };
 bool op_row_encode(const struct op_row *op, struct buf *out);
 bool op_row_decode(struct str row, struct op_row *op);

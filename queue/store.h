@@ -262,8 +262,9 @@ struct store_filter { /* empty fields match all */
     struct str tenant, campaign, domain;
     struct status_pattern status;
     bool has_status;
-    const struct str *domains; /* a site's domains, resolved by the caller; NULL: unused */
+    const struct str *domains; /* a site's domains, resolved by the caller, rising; NULL: unused */
     size_t domain_count;
+    int64_t accepted_after_ms, accepted_before_ms; /* when its job came: from the one, before the other */
 };
 /* Retry and bounce take any filter, the others one job. Retry makes due what is deferred; bounce ends what
  * matches and, unless a status is asked for, what was never tried. Purge deletes an ended job (cancel it

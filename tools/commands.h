@@ -7,7 +7,9 @@
 extern const struct command command_submit;                                /* submit.c */
 extern const struct command command_jobs, command_job;                     /* jobs.c */
 extern const struct command command_status, command_queue, command_sites;  /* queue.c */
-extern const struct command command_explain, command_retry;                /* queue.c */
+extern const struct command command_explain;                               /* queue.c */
+extern const struct command command_mailq, command_recipient;              /* recipients.c */
+extern const struct command command_retry, command_bounce;                 /* steer.c */
 extern const struct command command_events;                                /* events.c */
 extern const struct command command_resolve;                               /* resolve.c */
 extern const struct command command_config, command_version, command_help; /* local.c */

@@ -1,22 +1,15 @@
-/* jobs.c - jobs, and what can be done with one: look, pause, resume, cancel, retry, its recipients, its
- * bounces. */
+/* jobs.c - jobs, and what can be done with one: look, pause, resume, cancel, retry, purge, its bounces. */
 #include "tools/commands.h"
 #include "tools/http.h"
+#include "tools/recipients.h"
 #include "tools/table.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_ROWS 1000
-
 static const char *const count_names[] = {"ready",   "deferred",  "delivered", "bounced",
                                           "expired", "cancelled", "suppressed"};
 #define COUNTS (sizeof count_names / sizeof *count_names)
-
-static const char *or_dash(const char *text)
-{
-    return text[0] ? text : "-";
-}
 
 static const char *eta_text(char text[FIGURE_MAX], const json_t *job)
 {
@@ -154,6 +147,11 @@ static void print_job(struct cli *cli, json_t *job)
 static void print_steered(struct cli *cli, json_t *answer)
 {
     const char *what = cli->args[1];
+    if (strcmp(what, "purge") == 0 && member_true(answer, "done")) {
+        printf("job %s is gone, with %lld recipients\n", member_text(answer, "job"),
+               member_number(answer, "changed"));
+        return;
+    }
     printf("job %s is %s", member_text(answer, "job"), member_text(answer, "state"));
     if (!member_true(answer, "done")) {
         printf(": %s goes on as operation %s, %lld recipients so far\n", what, member_text(answer, "op"),
@@ -166,46 +164,6 @@ static void print_steered(struct cli *cli, json_t *answer)
     putchar('\n');
 }
 
-/* ---- recipients ---- */
-
-struct recipients {
-    struct table table;
-    bool json, failed;
-    long long seen, left; /* of this page; still wanted */
-    bool headed;
-    char last[64];
-};
-
-static void recipient_row(struct recipients *list, const json_t *rcpt)
-{
-    struct table *table = &list->table;
-    char text[FIGURE_MAX];
-    table_text(table, member_text(rcpt, "rid"));
-    table_text(table, member_text(rcpt, "to"));
-    table_text(table, member_true(rcpt, "in_flight") ? "in flight" : member_text(rcpt, "state"));
-    table_number(table, member_number(rcpt, "attempts"));
-    table_text(table, figure_until(text, member_text(rcpt, "next")));
-    table_text(table, or_dash(member_text(rcpt, "status")));
-    table_text(table, member_text(rcpt, "reply"));
-}
-
-static bool on_recipient(void *user, struct str text)
-{
-    struct recipients *list = user;
-    json_t *rcpt = json_loadb(text.p, text.n, 0, NULL);
-    list->seen++;
-    snprintf(list->last, sizeof list->last, "%s", member_text(rcpt, "rid"));
-    if (list->json) {
-        fwrite(text.p, 1, text.n, stdout);
-        putchar('\n');
-    } else {
-        recipient_row(list, rcpt);
-    }
-    list->failed |= rcpt == NULL;
-    json_decref(rcpt);
-    return !list->failed;
-}
-
 static const struct cli_option job_options[] = {
     {"state", "STATE", "recipients: ready, deferred, delivered, bounced, expired, cancelled or suppressed"},
     {"status", "PATTERN", "recipients: with this enhanced status, such as 4.7.*"},
@@ -214,52 +172,6 @@ static const struct cli_option job_options[] = {
     {"limit", "N", "recipients: at most so many (default: all)"},
     {"csv", NULL, "bounces: a row a recipient, as CSV"},
 };
-
-/* One page: code, and whether another one follows. */
-static int recipients_page(struct cli *cli, struct recipients *list, bool *more)
-{
-    static const char *const filters[] = {"state", "status", "to"};
-    long long wanted = list->left < PAGE_ROWS ? list->left : PAGE_ROWS;
-    struct buf path;
-    char limit[32];
-    snprintf(limit, sizeof limit, "%lld", wanted);
-    path_start(&path, "/v1/jobs/", cli->args[0], "/recipients");
-    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
-        path_add(&path, filters[i], cli_value(cli, filters[i]));
-    path_add(&path, "after", list->last[0] ? list->last : NULL);
-    path_add(&path, "limit", limit);
-    list->seen = 0;
-    int code = http_lines(cli, path_done(&path), false, on_recipient, list);
-    buf_free(&path);
-    list->left -= list->seen;
-    *more = code == 0 && !list->failed && list->seen == wanted && list->left > 0;
-    if (list->failed)
-        return cli_fail("the daemon's answer is not JSON; are daemon and command of the same version?");
-    return code;
-}
-
-static int run_recipients(struct cli *cli)
-{
-    static const char *const heads[] = {"-RID", "-TO", "-STATE", "ATTEMPTS", "NEXT", "-STATUS", "-REPLY"};
-    struct recipients list = {.json = cli->json, .left = INT64_MAX};
-    const char *limit = cli_value(cli, "limit"), *after = cli_value(cli, "after");
-    uint64_t number;
-    if (limit != NULL && (!str_u64(str_of(limit), INT64_MAX, &number) || number == 0))
-        return cli_usage("job: --limit takes a number, not '%s'", limit);
-    if (limit != NULL)
-        list.left = (long long)number;
-    snprintf(list.last, sizeof list.last, "%s", after ? after : "");
-    table_init(&list.table, 7, heads);
-    int code;
-    bool more;
-    do {
-        code = recipients_page(cli, &list, &more);
-        table_print(&list.table, stdout, !list.headed);
-        list.headed = true;
-    } while (more);
-    table_free(&list.table);
-    return code;
-}
 
 /* ---- bounces ---- */
 
@@ -341,29 +253,34 @@ static int run_job(struct cli *cli)
 {
     static const char *const actions[] = {"pause", "resume", "cancel", "retry"};
     const char *action = cli->arg_count > 1 ? cli->args[1] : NULL;
+    bool purge = action != NULL && strcmp(action, "purge") == 0, post = false;
     struct buf path;
-    bool post = false;
     int code;
     if (action != NULL && strcmp(action, "recipients") == 0)
-        return run_recipients(cli);
+        return recipients_of_job(cli);
     if (action != NULL && strcmp(action, "bounces") == 0)
         return run_bounces(cli);
     for (size_t i = 0; action != NULL && i < sizeof actions / sizeof *actions; i++)
         post |= strcmp(action, actions[i]) == 0;
-    if (action != NULL && !post)
+    if (action != NULL && !post && !purge)
         return cli_usage("job: unknown action '%s'; usage: postrider job %s", action, cli->command->args);
     path_start(&path, "/v1/jobs/", cli->args[0], "");
     if (post)
         buf_printf(&path, "/%s", action);
-    code = http_show(cli, post ? "POST" : NULL, path_done(&path), post ? print_steered : print_job);
+    code = http_show(cli,
+                     post    ? "POST"
+                     : purge ? "DELETE"
+                             : NULL,
+                     path_done(&path), post || purge ? print_steered : print_job);
     buf_free(&path);
     return code;
 }
 
 const struct command command_job = {
     .name = "job",
-    .args = "JOB [pause|resume|cancel|retry|bounces|recipients]",
-    .help = "One job: its counts, steering it, its bounce report, its recipients.",
+    .args = "JOB [pause|resume|cancel|retry|bounces|recipients|purge]",
+    .help = "One job: its counts, steering it, its bounce report, its recipients; purge forgets one that has "
+            "ended.",
     .run = run_job,
     .min_args = 1,
     .max_args = 2,

@@ -1,4 +1,4 @@
-/* queue.c - what the daemon has and does: status, queue, sites, explain, retry. */
+/* queue.c - what the daemon has and does: status, queue, sites, explain. */
 #include "tools/commands.h"
 #include "tools/http.h"
 #include "tools/table.h"
@@ -263,54 +263,4 @@ const struct command command_explain = {
     .min_args = 1,
     .max_args = 1,
     .json = true,
-};
-
-/* ---- retry ---- */
-
-static void print_retried(struct cli *cli, json_t *answer)
-{
-    (void)cli;
-    if (member_true(answer, "done"))
-        printf("%lld due at once, %lld of %lld that match were in flight\n", member_number(answer, "changed"),
-               member_number(answer, "in_flight"), member_number(answer, "matched"));
-    else
-        printf("operation %s goes on: %lld due so far\n", member_text(answer, "op"),
-               member_number(answer, "changed"));
-}
-
-static const struct cli_option retry_options[] = {
-    {"tenant", "NAME", "of this tenant"},
-    {"campaign", "NAME", "of this campaign"},
-    {"job", "JOB", "of this job"},
-    {"domain", "DOMAIN", "at this domain"},
-    {"site", "SITE", "at this site"},
-    {"status", "PATTERN", "with this enhanced status, such as 4.2.2 or '4.7.*'"},
-    {"all", NULL, "everything that is deferred"},
-};
-
-static int run_retry(struct cli *cli)
-{
-    struct buf path;
-    bool filtered = cli_value(cli, "all") != NULL;
-    path_start(&path, "/v1/queue/retry", NULL, "");
-    for (size_t i = 0; i < cli->command->option_count; i++) {
-        if (cli->values[i] == NULL || retry_options[i].value == NULL)
-            continue;
-        path_add(&path, retry_options[i].name, cli->values[i]);
-        filtered = true;
-    }
-    int code = filtered
-                   ? http_show(cli, "POST", path_done(&path), print_retried)
-                   : cli_usage("retry: say which, such as --domain example.com or --status 4.2.2, or --all");
-    buf_free(&path);
-    return code;
-}
-
-const struct command command_retry = {
-    .name = "retry",
-    .args = "",
-    .help = "Make deferred recipients due at once: those that match every option given.",
-    .run = run_retry,
-    .json = true,
-    OPTIONS(retry_options),
 };

@@ -37,6 +37,11 @@ static unsigned add_safe(struct buf *out, const char *text)
     return width;
 }
 
+const char *or_dash(const char *text)
+{
+    return text[0] ? text : "-";
+}
+
 void print_safe(FILE *out, const char *text)
 {
     struct buf safe;

@@ -28,6 +28,8 @@ void table_printf(struct table *table, const char *format, ...) __attribute__((f
 void table_print(struct table *table, FILE *out, bool with_heads);
 void table_free(struct table *table);
 
+/* "-" for an empty text. */
+const char *or_dash(const char *text);
 /* Safe for a terminal, onto out. */
 void print_safe(FILE *out, const char *text);
 /* "12.3M", "3d4h", "2024-05-06 07:08:09Z", "in 5m"; text is at least FIGURE_MAX. Return text. */

@@ -14,7 +14,8 @@
  *
  * Errors: {"error":{"code":"not_found","reason":"there is no job 17"}} with a fitting HTTP status. Codes:
  *   400 bad_request bad_parameter bad_json bad_job, 403 forbidden, 404 not_found, 405 method_not_allowed,
- *   409 in_progress (this idempotency key's first request is under way), 413 too_large, 415 bad_type,
+ *   409 in_progress (this idempotency key's first request is under way) not_ended, 413 too_large,
+ *   415 bad_type,
  *   422 key_reused (this idempotency key came with another body), 500 failed, 503 stopping busy, 507 full.
  *   Those of POST /v1/jobs also have "line" and "jobs".
  *
@@ -40,6 +41,9 @@
  *   200 {"job":"17","state":"paused","done":true,"op":null|"3","matched":n,"changed":n,"in_flight":n}.
  *   matched: how many it applied to; in_flight: how many a worker had in hand (they finish as they are). What
  *   takes over a second: 202, the same with "done":false and the op to look at under /v1/ops.
+ * DELETE /v1/jobs/J
+ *   200 or 202 {"job","done","op","matched","changed","in_flight"}: a job that has ended is forgotten, with
+ *   its recipients and events. 409 not_ended: cancel it first.
  * GET /v1/jobs/J/recipients (state=a,b; status=4.7.*; to=ADDRESS; after=RID; limit=1000 up to 100000)
  *   NDJSON of RCPT in the order of rid. Fewer lines than the limit: the end; else go on with after=the last.
  *   RCPT = {"rid","job","to","domain","id","state","in_flight":bool,"attempts","first","last","next","code",
@@ -61,8 +65,14 @@
  *   left out. A row's key is named as `by`: "domain", "site" ("" where not known yet), "tenant", "status"
  *   (with "phrase", and "deferred" only), "age" ("<5m" "<1h" "<4h" "<1d" "<4d" ">=4d" since accepted, in this
  *   order; no "next"). ready counts what is in flight, too.
- * POST /v1/queue/retry (tenant, campaign, job, domain, site, status: parameters, or a JSON object of strings)
- *   What is deferred and matches is due at once. 200 or 202 {"done","op","matched","changed","in_flight"}.
+ * POST /v1/queue/retry, bounce (tenant, campaign, job, domain, site, status, age: parameters, or a JSON
+ *     object of strings; all=1)
+ *   retry: what is deferred and matches is due at once. bounce: what is queued and matches (with status: of
+ *   what is deferred) ends as bounced, with what was last heard of it, or 5.0.0; it wants a filter or all=1.
+ *   age is ">2h" (accepted longer ago) or "<30m". 200 or 202 {"done","op","matched","changed","in_flight"};
+ *   what is in flight ends as it will.
+ * GET /v1/queue/recipients (the same filter; state=ready,deferred; limit=1000)
+ *   NDJSON of RCPT: first the deferred ones by status, then the others; with status only the former.
  *
  * GET /v1/sites
  *   {"complete":true,"sites":[SITE…]}; complete is false when a worker did not answer in time.

@@ -62,10 +62,34 @@ void visit_lanes(struct store *store, lane_visit *visit, void *user);
 typedef void job_visit(const struct job_info *job, void *user);
 uint64_t visit_open_jobs(struct store *store, job_visit *visit, void *user);
 
+/* The domains that have mail queued which goes to this site now. False: no memory for all of them. */
+bool visit_site_domains(struct api *api, const char *site, void (*visit)(const char *domain, void *user),
+                        void *user);
+
+/* ---- which of the queue: calls_filter.c ---- */
+
+/* What the parameters tenant, campaign, job, domain, site, status and age, or an object of them as the body,
+ * ask for. */
+#define QUEUE_FILTER_PARAMETERS "tenant campaign job domain site status age all"
+struct queue_filter {
+    struct store_filter store;
+    bool narrow;         /* it was given something, if only all=1 */
+    struct str *domains; /* of the site; malloc'ed, as each of them */
+    size_t domain_room;
+    bool failed;
+    char tenant[DOMAIN_MAX + 1], campaign[DOMAIN_MAX + 1], domain[DOMAIN_MAX + 1]; /* of `store` */
+};
+/* False: answered, and nothing is to be freed. A site of which nothing is queued is answered 404. The filter
+ * stays where it is, for it points into itself. */
+bool queue_filter_take(struct api *api, struct http_request *request, struct now now,
+                       struct queue_filter *filter);
+void queue_filter_free(struct queue_filter *filter);
+
 /* ---- the calls ---- */
-http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_cancel, call_job_retry;
+http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_cancel, call_job_retry,
+    call_job_purge;
 http_handler call_job_recipients, call_job_bounces;
-http_handler call_queue, call_queue_retry, call_ops, call_op;
+http_handler call_queue, call_queue_retry, call_queue_bounce, call_queue_recipients, call_ops, call_op;
 http_handler call_sites, call_site, call_explain;
 http_handler call_recipient, call_recipient_message;
 http_handler call_events, call_status, call_metrics, call_healthz;

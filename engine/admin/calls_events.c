@@ -19,12 +19,11 @@ struct event_stream {
 static json_t *event_json(const struct event *event)
 {
     char rid[RID_TEXT_MAX];
-    bool failure =
-        event->type == EVENT_BOUNCED || event->type == EVENT_BOUNCED_LATE || event->type == EVENT_EXPIRED;
-    enum bounce_category category = bounce_category(event->status, event->code, event->type == EVENT_EXPIRED);
+    bool late = event->type == EVENT_BOUNCED_LATE, of_rcpt = event->rid.job != 0;
+    bool failure = event->type == EVENT_BOUNCED || event->type == EVENT_EXPIRED || late;
+    struct bounce bounce = {event->status, event->code, event->reply, event->type == EVENT_EXPIRED, late};
     json_t *root = json_object();
     size_t n = rid_format(event->rid, rid);
-    bool late = event->type == EVENT_BOUNCED_LATE, of_rcpt = event->rid.job != 0;
     js_set_int(root, "seq", event->seq);
     js_set(root, "time", js_time(event->time_ms));
     js_set(root, "type", json_string(event_type_name(event->type)));
@@ -45,7 +44,8 @@ static json_t *event_json(const struct event *event)
     js_set(root, "tls", js_text(event->tls));
     js_set(root, "delay_ms", json_integer(event->delay_ms));
     js_set(root, "next", js_time(event->next_ms));
-    js_set(root, "category", failure ? json_string(bounce_category_name(category)) : json_null());
+    js_set(root, "category",
+           failure ? json_string(bounce_category_name(bounce_category(&bounce))) : json_null());
     if (late)
         js_set(root, "late", json_true());
     return root;

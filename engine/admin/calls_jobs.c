@@ -4,6 +4,7 @@
 #include "engine/report/bounces.h"
 #include "engine/report/status_json.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define JOBS_PAGE    64
@@ -135,6 +136,20 @@ void call_job_retry(struct http_request *request, struct now now, void *user)
 {
     (void)now;
     steer(request, user, OP_RETRY);
+}
+
+void call_job_purge(struct http_request *request, struct now now, void *user)
+{
+    struct api *api = user;
+    struct job_info job;
+    (void)now;
+    if (!find_job(api, request, &job))
+        return;
+    if (job.ended_ms == 0) {
+        http_fail(request, 409, "not_ended", "job %" PRIu64 " has not ended: cancel it first", job.id);
+        return;
+    }
+    steer(request, api, OP_PURGE);
 }
 
 /* ---- recipients ---- */

@@ -1,6 +1,6 @@
-/* calls_queue.c - the queue as a whole: its summary by one dimension, retry by filter, operations. */
+/* calls_queue.c - the queue as a whole: its summary by one dimension, retry and bounce by filter,
+ * operations. */
 #include "engine/admin/calls.h"
-#include "engine/message/address.h"
 #include "engine/report/status_json.h"
 
 #include <stdlib.h>
@@ -116,6 +116,31 @@ static void domains_to_sites(struct fleet *fleet, struct rows *domains,
     domains->failed |= names == NULL || sites == NULL;
     free(names);
     free(sites);
+}
+
+struct domains_of_site {
+    const char *site;
+    void (*visit)(const char *domain, void *user);
+    void *user;
+};
+
+static void visit_if_there(const struct row *domain, const char *site, void *user)
+{
+    const struct domains_of_site *wanted = user;
+    if (strcasecmp(site, wanted->site) == 0)
+        wanted->visit(domain->name, wanted->user);
+}
+
+bool visit_site_domains(struct api *api, const char *site, void (*visit)(const char *domain, void *user),
+                        void *user)
+{
+    struct rows domains = {0};
+    struct domains_of_site wanted = {site, visit, user};
+    visit_lanes(api->context.store, count_lane, &domains);
+    if (!domains.failed)
+        domains_to_sites(api->context.fleet, &domains, visit_if_there, &wanted);
+    free_rows(&domains);
+    return !domains.failed;
 }
 
 static void add_to_site(const struct row *domain, const char *site, void *user)
@@ -276,124 +301,31 @@ void call_queue(struct http_request *request, struct now now, void *user)
     answer_json(request, 200, root);
 }
 
-/* ---- retry by filter ---- */
+/* ---- retry and bounce by filter ---- */
 
-struct wish {
-    struct str tenant, campaign, job, domain, site, status; /* p NULL: any */
-    json_t *body;                                           /* what some of them may point into */
-};
-
-static bool read_body(struct http_request *request, struct wish *wish)
+static void operate_on_filter(struct http_request *request, struct api *api, enum op_kind kind,
+                              struct now now)
 {
-    struct str body = str_trim(http_body(request));
-    const char *name;
-    json_t *value;
-    json_error_t error;
-    if (body.n == 0)
-        return true;
-    wish->body = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(wish->body)) {
-        http_fail(request, 400, "bad_json", "the body must be an object of strings: %s", error.text);
-        return false;
-    }
-    json_object_foreach(wish->body, name, value)
-    {
-        struct str *field = strcmp(name, "tenant") == 0     ? &wish->tenant
-                            : strcmp(name, "campaign") == 0 ? &wish->campaign
-                            : strcmp(name, "job") == 0      ? &wish->job
-                            : strcmp(name, "domain") == 0   ? &wish->domain
-                            : strcmp(name, "site") == 0     ? &wish->site
-                            : strcmp(name, "status") == 0   ? &wish->status
-                                                            : NULL;
-        if (field == NULL || !json_is_string(value) || field->p != NULL) {
-            http_fail(request, 400, "bad_parameter",
-                      "\"%.100s\": the filter has tenant, campaign, job, domain, site and status, each a "
-                      "string, each once",
-                      name);
-            return false;
-        }
-        *field = str_make(json_string_value(value), json_string_length(value));
-    }
-    return true;
-}
-
-struct site_domains {
-    const char *site;
-    struct str *list;
-    size_t count;
-};
-
-static void note_domain(const struct row *domain, const char *site, void *user)
-{
-    struct site_domains *found = user;
-    if (strcasecmp(site, found->site) == 0)
-        found->list[found->count++] = str_of(domain->name);
-}
-
-/* domain: room for its form in lanes. */
-static bool to_filter(struct http_request *request, const struct wish *wish, char domain[DOMAIN_MAX + 1],
-                      struct store_filter *filter)
-{
-    struct err err;
-    *filter =
-        (struct store_filter){.tenant = wish->tenant, .campaign = wish->campaign, .domain = wish->domain};
-    if (wish->job.p != NULL && (!str_u64(wish->job, UINT64_MAX, &filter->job) || filter->job == 0)) {
-        http_fail(request, 400, "bad_parameter", "job must be a job's id, not \"%.*s\"", STR_ARG(wish->job));
-        return false;
-    }
-    if (wish->domain.n > 0) {
-        if (!domain_to_ascii(wish->domain, domain, &filter->domain.n, &err)) {
-            http_fail(request, 400, "bad_parameter", "domain: %s", err.text);
-            return false;
-        }
-        filter->domain.p = domain;
-    }
-    return take_status(request, wish->status, &filter->has_status, &filter->status);
-}
-
-/* With a site: the domains that have mail queued and go there now. */
-static void retry_site(struct api *api, struct http_request *request, struct store_filter *filter,
-                       struct str site)
-{
-    struct rows domains = {0};
-    visit_lanes(api->context.store, count_lane, &domains);
-    struct site_domains found = {.site = str_dup(site),
-                                 .list = calloc(HASH_COUNT(domains.table) + 1, sizeof *found.list)};
-    if (found.site != NULL && found.list != NULL)
-        domains_to_sites(api->context.fleet, &domains, note_domain, &found);
-    filter->domains = found.list;
-    filter->domain_count = found.count;
-    if (found.site == NULL || found.list == NULL || domains.failed)
-        http_fail(request, 500, "failed", "no memory for the site's domains");
-    else if (found.count == 0)
-        http_fail(request, 404, "not_found", "nothing that is queued goes to the site %.*s", STR_ARG(site));
+    struct queue_filter filter;
+    if (!for_operators(api, request) || !queue_filter_take(api, request, now, &filter))
+        return;
+    if (kind == OP_BOUNCE && !filter.narrow)
+        http_fail(
+            request, 400, "bad_parameter",
+            "say which to bounce, by tenant, campaign, job, domain, site, status or age; all=1 for all");
     else
-        operate(api, request, OP_RETRY, filter, NULL);
-    free((char *)(uintptr_t)found.site);
-    free(found.list);
-    free_rows(&domains);
+        operate(api, request, kind, &filter.store, NULL);
+    queue_filter_free(&filter);
 }
 
 void call_queue_retry(struct http_request *request, struct now now, void *user)
 {
-    struct api *api = user;
-    struct wish wish = {.tenant = http_parameter(request, "tenant"),
-                        .campaign = http_parameter(request, "campaign"),
-                        .job = http_parameter(request, "job"),
-                        .domain = http_parameter(request, "domain"),
-                        .site = http_parameter(request, "site"),
-                        .status = http_parameter(request, "status")};
-    struct store_filter filter;
-    char domain[DOMAIN_MAX + 1];
-    (void)now;
-    if (for_operators(api, request) && read_body(request, &wish) &&
-        to_filter(request, &wish, domain, &filter)) {
-        if (wish.site.n > 0)
-            retry_site(api, request, &filter, wish.site);
-        else
-            operate(api, request, OP_RETRY, &filter, NULL);
-    }
-    json_decref(wish.body);
+    operate_on_filter(request, user, OP_RETRY, now);
+}
+
+void call_queue_bounce(struct http_request *request, struct now now, void *user)
+{
+    operate_on_filter(request, user, OP_BOUNCE, now);
 }
 
 /* ---- operations ---- */

@@ -266,8 +266,10 @@ static enum MHD_Result send_answer(struct http_request *request)
     if (response == NULL)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", request->type);
-    if (request->status == 405)
-        MHD_add_response_header(response, "Allow", http_route_methods(request->match.route));
+    if (request->status == 405) {
+        char methods[HTTP_METHODS_MAX];
+        MHD_add_response_header(response, "Allow", http_methods_text(request->match.methods, methods));
+    }
     enum MHD_Result result = MHD_queue_response(request->connection, request->status, response);
     MHD_destroy_response(response);
     return result;
@@ -315,12 +317,13 @@ static void find_route(struct http_request *request, const char *path, const cha
 {
     const struct http_settings *settings = &request->http->settings;
     struct http_match *match = &request->match;
+    char methods[HTTP_METHODS_MAX];
     http_route_find(settings->routes, settings->route_count, path, method, match);
     if (match->route == NULL)
         http_fail(request, 404, "not_found", "there is nothing at %.200s", path);
     else if (!match->method)
         http_fail(request, 405, "method_not_allowed", "%.200s does not know %.20s, but %s", path, method,
-                  http_route_methods(match->route));
+                  http_methods_text(match->methods, methods));
     else if (!(match->route->listeners & 1u << request->listener->index))
         http_fail(request, 403, "forbidden", "%.200s is served on the control socket only", path);
 }

@@ -19,7 +19,7 @@
 struct http;
 struct http_request;
 
-enum { HTTP_GET = 1, HTTP_POST = 2, HTTP_PUT = 4 };
+enum { HTTP_GET = 1, HTTP_POST = 2, HTTP_PUT = 4, HTTP_DELETE = 8 };
 
 typedef void http_handler(struct http_request *request, struct now now, void *user);
 
@@ -104,7 +104,7 @@ void http_fail(struct http_request *request, unsigned status, const char *code, 
 
 /* A body made as it is sent. Embedded in the handler's own struct; `fill` runs on the desk, one at a time. */
 enum http_fill {
-    HTTP_FILL_MORE,   /* appended something: call again when that is sent */
+    HTTP_FILL_MORE,   /* call again when what was appended, if anything, is sent */
     HTTP_FILL_WAIT,   /* nothing now: call again when ready() is true */
     HTTP_FILL_END,    /* what was appended is the last */
     HTTP_FILL_BROKEN, /* cut the connection, so that the client sees that something is missing */

@@ -1,6 +1,8 @@
 /* http_route.c - see http_route.h. */
 #include "engine/admin/http_route.h"
 
+#include <stdio.h>
+
 static bool match_path(struct http_match *match, const char *pattern, const char *path)
 {
     match->segment_count = 0;
@@ -19,11 +21,20 @@ static bool match_path(struct http_match *match, const char *pattern, const char
     return *pattern == '\0' && *path == '\0';
 }
 
-static unsigned method_bit(const char *method)
+static const struct {
+    unsigned bit;
+    const char *name;
+} methods[] = {
+    {HTTP_GET, "GET"}, {HTTP_GET, "HEAD"}, {HTTP_POST, "POST"}, {HTTP_PUT, "PUT"}, {HTTP_DELETE, "DELETE"},
+};
+#define METHODS (sizeof methods / sizeof *methods)
+
+static unsigned method_bit(const char *name)
 {
-    if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
-        return HTTP_GET;
-    return strcmp(method, "POST") == 0 ? HTTP_POST : strcmp(method, "PUT") == 0 ? HTTP_PUT : 0;
+    for (size_t i = 0; i < METHODS; i++)
+        if (strcmp(name, methods[i].name) == 0)
+            return methods[i].bit;
+    return 0;
 }
 
 void http_route_find(const struct http_route *routes, size_t count, const char *path, const char *method,
@@ -36,14 +47,18 @@ void http_route_find(const struct http_route *routes, size_t count, const char *
             continue;
         match->route = &routes[i];
         match->method = (routes[i].methods & wanted) != 0;
+        match->methods |= routes[i].methods;
     }
 }
 
-const char *http_route_methods(const struct http_route *route)
+const char *http_methods_text(unsigned bits, char text[HTTP_METHODS_MAX])
 {
-    static const char *const names[] = {"",    "GET, HEAD",      "POST",      "GET, HEAD, POST",
-                                        "PUT", "GET, HEAD, PUT", "POST, PUT", "GET, HEAD, POST, PUT"};
-    return names[route->methods & 7];
+    size_t n = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < METHODS; i++)
+        if (bits & methods[i].bit)
+            n += (size_t)snprintf(text + n, HTTP_METHODS_MAX - n, "%s%s", n > 0 ? ", " : "", methods[i].name);
+    return text;
 }
 
 bool http_route_knows(const struct http_route *route, const char *parameter)

@@ -8,6 +8,7 @@
 struct http_match {
     const struct http_route *route; /* of the path, also where it does not know the method; NULL: none */
     bool method;                    /* it knows the method */
+    unsigned methods;               /* that the path knows, by whatever route */
     struct str segments[HTTP_SEGMENTS_MAX]; /* views into the path: what the stars stand for */
     unsigned segment_count;
 };
@@ -15,7 +16,8 @@ struct http_match {
 void http_route_find(const struct http_route *routes, size_t count, const char *path, const char *method,
                      struct http_match *match);
 /* "GET, HEAD, POST", as Allow wants it. */
-const char *http_route_methods(const struct http_route *route);
+#define HTTP_METHODS_MAX 32
+const char *http_methods_text(unsigned methods, char text[HTTP_METHODS_MAX]);
 /* Is this one of the route's query parameters? */
 bool http_route_knows(const struct http_route *route, const char *parameter);
 

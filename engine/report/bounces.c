@@ -120,7 +120,7 @@ static bool count_failure(const struct rcpt_info *info, void *user)
     if (in_class != NULL)
         in_class->count++;
     *(info->state == RCPT_EXPIRED ? &tally->expired : &tally->bounced) += 1;
-    tally->categories[bounce_category(info->status, info->code, info->state == RCPT_EXPIRED)]++;
+    tally->categories[failure_category(info)]++;
     count_domain(tally, info);
     return true;
 }
@@ -315,7 +315,7 @@ static bool csv_row(const struct rcpt_info *info, void *user)
     csv_value(out, info->to, ',');
     csv_value(out, info->domain, ',');
     csv_value(out, info->site, ',');
-    csv_value(out, str_of(failure_category(info->state, info->status, info->code)), ',');
+    csv_value(out, str_of(bounce_category_name(failure_category(info))), ',');
     if (info->status.class_ != 0)
         status_format(info->status, status);
     csv_value(out, str_of(status), ',');

@@ -1,11 +1,9 @@
-/* registry.h - what an enhanced status means, in words and as a category of bounce.
+/* registry.h - what an enhanced status means, in words.
  *
  * The phrases are the registered ones of the IANA registry "SMTP Enhanced Status Codes" (RFC 3463, 5248 and
  * the RFCs that add to it): X.0.0 to X.7.30. Details that a receiver made up (Gmail's 7.31, 7.32, 7.40, …)
  * have no phrase: they are the receiver's own. Reports put the phrase after the receiver's words, never in
- * their place.
- *
- * Categories are those that users of PowerMTA know, derived from status and code alone. Pure; any thread. */
+ * their place. Pure; any thread. */
 #ifndef POSTRIDER_REPORT_REGISTRY_H
 #define POSTRIDER_REPORT_REGISTRY_H
 
@@ -18,32 +16,5 @@ const char *registry_phrase(struct status status);
 bool registry_has(struct status status);
 /* "Mailbox status" for X.2: the subject's name; "" if unknown. */
 const char *registry_subject(struct status status);
-
-enum bounce_category {
-    BOUNCE_BAD_MAILBOX,
-    BOUNCE_BAD_DOMAIN,
-    BOUNCE_INACTIVE_MAILBOX,
-    BOUNCE_QUOTA_ISSUES,
-    BOUNCE_SPAM_RELATED,
-    BOUNCE_POLICY_RELATED,
-    BOUNCE_CONTENT_RELATED,
-    BOUNCE_RELAYING_ISSUES,
-    BOUNCE_ROUTING_ERRORS,
-    BOUNCE_NO_ANSWER_FROM_HOST,
-    BOUNCE_PROTOCOL_ERRORS,
-    BOUNCE_BAD_CONNECTION,
-    BOUNCE_BAD_CONFIGURATION,
-    BOUNCE_INVALID_SENDER,
-    BOUNCE_VIRUS_RELATED,
-    BOUNCE_MESSAGE_EXPIRED,
-    BOUNCE_OTHER,
-    BOUNCE_CATEGORIES
-};
-
-/* code: the SMTP reply code, 0 for a local failure. expired: the recipient's time was over, whatever the last
- * attempt said. */
-enum bounce_category bounce_category(struct status status, unsigned code, bool expired);
-/* "bad-mailbox", …; static. */
-const char *bounce_category_name(enum bounce_category category);
 
 #endif

@@ -3,6 +3,7 @@
 #define POSTRIDER_REPORT_STATUS_JSON_H
 
 #include "engine/base/js.h"
+#include "engine/report/category.h"
 #include "engine/report/registry.h"
 #include "queue/query.h"
 
@@ -16,9 +17,11 @@ static inline json_t *js_status(struct status status)
     return json_stringn_nocheck(text, n);
 }
 
-static inline const char *failure_category(enum rcpt_state state, struct status status, uint16_t code)
+/* Of a recipient that bounced or expired. */
+static inline enum bounce_category failure_category(const struct rcpt_info *info)
 {
-    return bounce_category_name(bounce_category(status, code, state == RCPT_EXPIRED));
+    struct bounce bounce = {info->status, info->code, info->reply, info->state == RCPT_EXPIRED, false};
+    return bounce_category(&bounce);
 }
 
 #endif

@@ -134,6 +134,10 @@ def bad(result, code, text):
     (["job", "17", "recipients", "--limit", "many"], "--limit takes a number"),
     (["job", "17", "bounces", "--csv", "--json"], "--csv and --json exclude each other"),
     (["retry"], "retry: say which, such as --domain example.com"),
+    (["bounce"], "bounce: say which, such as --domain example.com"),
+    (["mailq", "--limit", "0"], "mailq: --limit takes a number, not '0'"),
+    (["recipient"], "usage: postrider recipient RID"),
+    (["recipient", "17-0-1", "--message", "--json"], "--message and --json exclude each other"),
     (["config", "chek"], "config: unknown action 'chek'"),
     (["resolve", "a..b"], "resolve: 'a..b' is no domain"),
     (["help", "nothing"], "unknown command 'nothing'"),
@@ -374,7 +378,59 @@ def test_retry(server):
     assert said == "8 due at once, 1 of 9 that match were in flight\n"
     good(server.cli("retry", "--all"))
     assert server.seen == [("POST", "/v1/queue/retry?domain=b.example&status=4.2.2"),
-                           ("POST", "/v1/queue/retry")]
+                           ("POST", "/v1/queue/retry?all=1")]
+
+
+def test_bounce(server):
+    bounced = {"done": True, "op": None, "matched": 9, "changed": 8, "in_flight": 1}
+    server.on("POST /v1/queue/bounce", bounced)
+    said = good(server.cli("bounce", "--age", ">2h", "--tenant", "acme"))
+    assert said == "8 bounced, 1 of 9 that match are in flight and end as they will\n"
+    assert server.seen == [("POST", "/v1/queue/bounce?tenant=acme&age=%3E2h")]
+    goes_on = {"done": False, "op": "3", "matched": 9, "changed": 5, "in_flight": 0}
+    server.on("POST /v1/queue/bounce", goes_on, status=202)
+    assert good(server.cli("bounce", "--all")) == "operation 3 goes on: 5 bounced so far\n"
+    assert server.seen[-1] == ("POST", "/v1/queue/bounce?all=1")
+
+
+RECIPIENT = {"rid": "17-0-42", "job": "17", "to": "a@b.example", "domain": "b.example", "id": "42",
+             "state": "deferred", "in_flight": False, "attempts": 2, "first": "2024-05-06T07:08:09.123Z",
+             "last": None, "next": "2000-01-01T00:00:00.000Z", "code": 452, "status": "4.2.2",
+             "reply": "mailbox full", "mx": "mx.b.example", "source": "a", "site": "b.example", "metadata": {},
+             "vars": {"name": "Ada"}, "orcpt": "", "notify": []}
+
+
+def test_mailq(server):
+    rows = "".join(json.dumps(dict(RECIPIENT, rid=f"17-0-{i}")) + "\n" for i in range(2300))
+    server.on("GET /v1/queue/recipients", lambda h: h.answer(200, rows, "application/x-ndjson"))
+    lines = good(server.cli("mailq", "--status", "4.2.*", "--state", "deferred")).splitlines()
+    assert len(lines) == 2301 and lines[0].split() == "RID TO STATE ATTEMPTS NEXT STATUS REPLY".split()
+    assert lines[1].split() == "17-0-0 a@b.example deferred 2 now 4.2.2 mailbox full".split()
+    query = "status=4.2.%2A&state=deferred&limit=1000000000"
+    assert server.seen == [("GET", f"/v1/queue/recipients?{query}")]
+    assert len(good(server.cli("mailq", "--json")).splitlines()) == 2300
+    server.on("GET /v1/queue/recipients", lambda h: h.answer(200, "", "application/x-ndjson"))
+    assert good(server.cli("mailq", "--limit", "5")) == "Nothing is queued that matches.\n"
+    assert good(server.cli("mailq", "--json")) == ""
+
+
+def test_recipient(server):
+    server.on("GET /v1/recipients/17-0-42", RECIPIENT)
+    text = good(server.cli("recipient", "17-0-42"))
+    assert "state     deferred\n" in text and "first     2024-05-06 07:08:09Z\n" in text
+    assert "code      452\n" in text and "{{name}}  Ada\n" in text and "last" not in text
+    assert json.loads(good(server.cli("recipient", "17-0-42", "--json"))) == RECIPIENT
+    server.on("GET /v1/recipients/17-0-42/message", lambda h: h.answer(200, "From: x\r\n\r\nHi\r\n"))
+    assert good(server.cli("recipient", "17-0-42", "--message")) == "From: x\n\nHi\n"
+
+
+def test_purge(server):
+    server.on("DELETE /v1/jobs/17", {"job": "17", "done": True, "op": None, "matched": 9, "changed": 9,
+                                     "in_flight": 0})
+    assert good(server.cli("job", "17", "purge")) == "job 17 is gone, with 9 recipients\n"
+    refusal = {"error": {"code": "not_ended", "reason": "job 17 has not ended: cancel it first"}}
+    server.on("DELETE /v1/jobs/17", refusal, status=409)
+    bad(server.cli("job", "17", "purge"), 1, "job 17 has not ended: cancel it first")
 
 
 # ---- events ----

@@ -327,6 +327,11 @@ void act_on_operation(const struct op_progress *progress, void *user)
     answer->progress = *progress;
 }
 
+static int domain_cmp(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
 /* Some of the filter's fields; the strings are constants. */
 static void random_filter(struct rig *rig, struct store_filter *filter)
 {
@@ -345,10 +350,15 @@ static void random_filter(struct rig *rig, struct store_filter *filter)
         filter->domain = str_of(PICK(rig, domains));
     } else if (act_below(rig, 3) == 0) {
         for (unsigned i = 0; i < 3; i++)
-            list[i] = str_of(PICK(rig, domains));
+            list[i] = str_of(domains[2 * i + act_below(rig, 2)]);
+        qsort(list, 3, sizeof *list, domain_cmp);
         filter->domains = list;
         filter->domain_count = 3;
     }
+    if (act_below(rig, 6) == 0)
+        filter->accepted_before_ms = rig->second_ms - (int64_t)act_below(rig, 100) * MS_PER_S;
+    if (act_below(rig, 6) == 0)
+        filter->accepted_after_ms = rig->second_ms - (int64_t)act_below(rig, 100) * MS_PER_S;
 }
 
 enum op_kind act_random_operation(struct rig *rig, struct store_filter *filter)

@@ -305,20 +305,21 @@ static bool compare_figures(struct rig *rig)
 struct set {
     struct rig *rig;
     const struct store_filter *filter;
+    enum rcpt_state state;
     size_t seen, page, in_page, mark;
     bool good;
     uint32_t last_status;
 };
 
-static bool deferred_one(struct set *set, const struct rcpt_info *info)
+static bool queued_one(struct set *set, const struct rcpt_info *info)
 {
     struct rig *rig = set->rig;
     char text[RID_TEXT_MAX];
     rid_format(info->rid, text);
     struct model_rcpt *rcpt = model_rcpt(&rig->model, info->rid);
     const struct model_job *job = model_job(&rig->model, info->rid.job);
-    CHECK(rcpt && rcpt->state == RCPT_DEFERRED && model_matches(job, rcpt, set->filter),
-          "%s is listed as deferred and should not be", text);
+    CHECK(rcpt && rcpt->state == set->state && model_matches(job, rcpt, set->filter),
+          "%s is listed as %s and should not be", text, rcpt_state_name(set->state));
     CHECK(rcpt->seen != set->mark, "%s is listed twice", text);
     CHECK(status_number(info->status) >= set->last_status, "%s is listed out of the order of status", text);
     set->last_status = status_number(info->status);
@@ -327,55 +328,75 @@ static bool deferred_one(struct set *set, const struct rcpt_info *info)
     return compare_rcpt(rig, job, rcpt, info);
 }
 
-static bool deferred_visit(const struct rcpt_info *info, void *user)
+static bool queued_visit(const struct rcpt_info *info, void *user)
 {
     struct set *set = user;
-    set->good = deferred_one(set, info);
+    set->good = queued_one(set, info);
     return set->good && ++set->in_page < set->page;
 }
 
-static bool compare_deferred(struct rig *rig)
+/* The strings are of the model; domains: room for two. */
+static void random_filter(struct rig *rig, struct str *domains, struct store_filter *filter)
+{
+    const struct model *model = &rig->model;
+    *filter = (struct store_filter){0};
+    if (model->count == 0 || prng_below(&rig->prng, 2))
+        return;
+    const struct model_job *job = model->jobs[prng_below(&rig->prng, model->count)];
+    const char *domain = job->count ? job->rcpts[job->count / 2].domain : "";
+    switch (prng_below(&rig->prng, 7)) {
+    case 0:
+        filter->job = job->id;
+        break;
+    case 1:
+        filter->tenant = str_of(job->tenant);
+        break;
+    case 2:
+        filter->campaign = str_of(job->campaign);
+        break;
+    case 3:
+        filter->accepted_after_ms = job->created_ms + (int64_t)prng_below(&rig->prng, 2);
+        break;
+    case 4:
+        filter->accepted_before_ms = job->created_ms + (int64_t)prng_below(&rig->prng, 2);
+        break;
+    case 5:
+        filter->job = prng_below(&rig->prng, 2) ? job->id : 0;
+        filter->domain = str_of(domain);
+        break;
+    default:
+        domains[0] = domains[1] = str_of(domain);
+        filter->domains = domains;
+        filter->domain_count = 2;
+    }
+}
+
+/* Who waits for a retry, by status, and who was never tried. */
+static bool compare_queued(struct rig *rig, enum rcpt_state state)
 {
     static size_t mark;
-    const struct model *model = &rig->model;
-    struct store_filter filter = {0};
+    struct store_filter filter;
     struct str domains[2];
-    mark++;
-    struct set set = {.rig = rig, .filter = &filter, .good = true, .page = compare_page(rig), .mark = mark};
-    struct buf after;
-    size_t want = 0;
-    if (prng_below(&rig->prng, 2)) {
+    random_filter(rig, domains, &filter);
+    if (state == RCPT_DEFERRED && prng_below(&rig->prng, 2)) {
         filter.has_status = true;
         filter.status = random_pattern(rig);
     }
-    if (model->count && prng_below(&rig->prng, 2)) {
-        const struct model_job *job = model->jobs[prng_below(&rig->prng, model->count)];
-        switch (prng_below(&rig->prng, 5)) {
-        case 0:
-            filter.job = job->id;
-            break;
-        case 1:
-            filter.tenant = str_of(job->tenant);
-            break;
-        case 2:
-            filter.campaign = str_of(job->campaign);
-            break;
-        case 3:
-            filter.domain = str_of(job->count ? job->rcpts[0].domain : "");
-            break;
-        default:
-            domains[0] = domains[1] = str_of(job->count ? job->rcpts[job->count / 2].domain : "");
-            filter.domains = domains;
-            filter.domain_count = 2;
-        }
-    }
+    mark++;
+    struct set set = {
+        .rig = rig, .filter = &filter, .state = state, .good = true, .page = compare_page(rig), .mark = mark};
+    struct buf after;
+    size_t want = 0;
     buf_init(&after, 64);
-    while (query_deferred(rig->store, &filter, &after, deferred_visit, &set) && set.good)
+    while ((state == RCPT_DEFERRED ? query_deferred : query_ready)(rig->store, &filter, &after, queued_visit,
+                                                                   &set) &&
+           set.good)
         set.in_page = 0;
     buf_free(&after);
-    for (size_t i = 0; i < model->count; i++)
-        want += count_matching(model->jobs[i], 1u << RCPT_DEFERRED, &filter);
-    CHECK(!set.good || set.seen == want, "%zu deferred are listed, not %zu", set.seen, want);
+    for (size_t i = 0; i < rig->model.count; i++)
+        want += count_matching(rig->model.jobs[i], 1u << state, &filter);
+    CHECK(!set.good || set.seen == want, "%zu %s are listed, not %zu", set.seen, rcpt_state_name(state),
+          want);
     return set.good;
 }
 
@@ -466,6 +487,6 @@ bool compare_all(struct rig *rig)
     for (size_t i = 0; i < rig->model.count; i++)
         if (!compare_job_rcpts(rig, rig->model.jobs[i]))
             return false;
-    return compare_lanes(rig) && compare_figures(rig) && compare_deferred(rig) &&
-           compare_queue_statuses(rig) && compare_address(rig);
+    return compare_lanes(rig) && compare_figures(rig) && compare_queued(rig, RCPT_DEFERRED) &&
+           compare_queued(rig, RCPT_READY) && compare_queue_statuses(rig) && compare_address(rig);
 }

@@ -256,14 +256,19 @@ bool model_ended(enum rcpt_state state)
     return state != RCPT_READY && state != RCPT_DEFERRED;
 }
 
+bool model_job_matches(const struct model_job *job, const struct store_filter *filter)
+{
+    return (!filter->job || filter->job == job->id) &&
+           (!filter->tenant.n || str_eq(filter->tenant, str_of(job->tenant))) &&
+           (!filter->campaign.n || str_eq(filter->campaign, str_of(job->campaign))) &&
+           job->created_ms >= filter->accepted_after_ms &&
+           (!filter->accepted_before_ms || job->created_ms < filter->accepted_before_ms);
+}
+
 bool model_matches(const struct model_job *job, const struct model_rcpt *rcpt,
                    const struct store_filter *filter)
 {
-    if (filter->job && filter->job != job->id)
-        return false;
-    if (filter->tenant.n && !str_eq(filter->tenant, str_of(job->tenant)))
-        return false;
-    if (filter->campaign.n && !str_eq(filter->campaign, str_of(job->campaign)))
+    if (!model_job_matches(job, filter))
         return false;
     if (filter->domain.n && !str_eq(filter->domain, str_of(rcpt->domain)))
         return false;

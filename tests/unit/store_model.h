@@ -135,6 +135,7 @@ struct model_lane *model_lane(const struct model *model, const struct model_job 
 bool model_ended(enum rcpt_state state);
 /* May a worker get it now? */
 bool model_takeable(const struct model_job *job, const struct model_rcpt *rcpt, int64_t now_ms);
+bool model_job_matches(const struct model_job *job, const struct store_filter *filter);
 bool model_matches(const struct model_job *job, const struct model_rcpt *rcpt,
                    const struct store_filter *filter);
 /* The envelope sender with {{rid}} replaced; what a report goes to. */

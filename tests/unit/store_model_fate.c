@@ -180,8 +180,7 @@ struct model_progress model_operate(struct model *model, enum op_kind kind, cons
     struct model_job *one = filter->job ? model_job(model, filter->job) : NULL;
     if (!one && kind != OP_RETRY && kind != OP_BOUNCE)
         return (struct model_progress){0}; /* the rest are of one job each */
-    if (filter->job && (!one || (filter->tenant.n && !str_eq(filter->tenant, str_of(one->tenant))) ||
-                        (filter->campaign.n && !str_eq(filter->campaign, str_of(one->campaign)))))
+    if (filter->job && (!one || !model_job_matches(one, filter)))
         return (struct model_progress){0};
     if (one && one->ended_ms) {
         struct model_progress gone = {.found = true};

@@ -229,14 +229,18 @@ static void rows(void **state)
     finish(decode_fate, &row);
 
     struct op_row op = {.kind = OP_RETRY,
-                        .has_status = true,
-                        .status = {4, -1, 9},
+                        .filter = {.has_status = true, .status = {4, -1, 9}, .tenant = STR("t")},
                         .cursor = STR("key"),
-                        .domains_size = 12,
-                        .tenant = STR("t")},
+                        .domains_size = 12},
                   op2;
     assert_true(op_row_encode(&op, &row) && op_row_decode(buf_str(&row), &op2));
-    assert_true(op2.status.subject == -1 && op2.status.detail == 9 && str_eq(op2.cursor, op.cursor));
+    assert_true(op2.filter.status.subject == -1 && op2.filter.status.detail == 9 &&
+                op2.filter.accepted_before_ms == 0 && str_eq(op2.cursor, op.cursor));
+    finish(decode_op, &row);
+    op.filter.accepted_before_ms = 77;
+    assert_true(op_row_encode(&op, &row) && op_row_decode(buf_str(&row), &op2));
+    assert_true(op2.filter.has_status && op2.filter.accepted_before_ms == 77 &&
+                op2.filter.accepted_after_ms == 0 && str_eq(op2.cursor, op.cursor));
     finish(decode_op, &row);
 
     struct key_row key = {.job = 8,

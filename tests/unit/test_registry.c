@@ -1,4 +1,4 @@
-/* The registry of enhanced status codes, and the categories of bounces. */
+/* The registry of enhanced status codes. */
 #include "engine/report/registry.h"
 
 #include <setjmp.h>
@@ -59,51 +59,11 @@ static void test_unknown(void **state)
     assert_string_equal(registry_subject(STATUS(0, 1, 0)), "");
 }
 
-static void category_is(struct status status, unsigned code, const char *want)
-{
-    assert_string_equal(bounce_category_name(bounce_category(status, code, false)), want);
-    assert_string_equal(bounce_category_name(bounce_category(status, code, true)), "message-expired");
-}
-
-static void test_categories(void **state)
-{
-    (void)state;
-    category_is(STATUS(5, 1, 1), 550, "bad-mailbox");
-    category_is(STATUS(5, 1, 3), 501, "bad-mailbox");
-    category_is(STATUS(5, 1, 2), 0, "bad-domain");
-    category_is(STATUS(5, 1, 10), 0, "bad-domain");
-    category_is(STATUS(5, 1, 6), 550, "inactive-mailbox");
-    category_is(STATUS(5, 1, 8), 553, "invalid-sender");
-    category_is(STATUS(5, 2, 1), 550, "inactive-mailbox");
-    category_is(STATUS(5, 2, 2), 552, "quota-issues");
-    category_is(STATUS(5, 2, 3), 552, "content-related");
-    category_is(STATUS(5, 3, 4), 552, "content-related");
-    category_is(STATUS(4, 3, 5), 451, "bad-configuration");
-    category_is(STATUS(4, 4, 1), 0, "no-answer-from-host");
-    category_is(STATUS(5, 4, 1), 550, "bad-mailbox");
-    category_is(STATUS(4, 4, 2), 0, "bad-connection");
-    category_is(STATUS(4, 4, 3), 0, "routing-errors");
-    category_is(STATUS(5, 4, 6), 0, "routing-errors");
-    category_is(STATUS(4, 4, 7), 0, "message-expired");
-    category_is(STATUS(5, 5, 1), 502, "protocol-errors");
-    category_is(STATUS(5, 6, 0), 554, "content-related");
-    category_is(STATUS(5, 7, 1), 550, "policy-related");
-    category_is(STATUS(5, 7, 26), 550, "policy-related");
-    category_is(STATUS(5, 7, 28), 550, "spam-related");
-    category_is(STATUS(5, 7, 8), 535, "relaying-issues");
-    category_is(STATUS(5, 0, 0), 550, "other");
-    category_is(STATUS(0, 0, 0), 551, "relaying-issues");
-    category_is(STATUS(5, 0, 0), 503, "protocol-errors");
-    category_is(STATUS(5, 0, 0), 556, "bad-domain");
-    category_is(STATUS(5, 9, 9), 599, "other");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_phrases),
         cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_categories),
     };
     return cmocka_run_group_tests_name("registry", tests, NULL, NULL);
 }

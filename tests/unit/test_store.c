@@ -598,7 +598,7 @@ static void retries_and_bounces_by_filter(void **state)
     /* By status: a pattern that matches, one that does not. */
     filter = (struct store_filter){.has_status = true, .status = {4, 2, -1}};
     assert_int_equal(world_operate_on(&w, OP_BOUNCE, &filter).matched, 0);
-    struct str domains[] = {STR("zzz.example"), STR("d2.example")};
+    struct str domains[] = {STR("d2.example"), STR("zzz.example")};
     filter = (struct store_filter){
         .has_status = true, .status = {4, 7, -1}, .domains = domains, .domain_count = 2};
     assert_int_equal(world_operate_on(&w, OP_BOUNCE, &filter).changed, 600);
