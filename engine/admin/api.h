@@ -125,6 +125,13 @@
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", the kind of a suspension,
  *   or a limit of a path as in blocked_by. Nothing known of what was asked: 404.
+ * GET /v1/rules (site=)
+ *   {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]}: the reply rules
+ *   in the order of matching, with site those for this site or receiver; engine/rule_json.h has RULE.
+ * GET /v1/rules/test (reply= a whole reply, or "closed"; site=, mx=, at=greeting|mail|rcpt|data)
+ *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
+ *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
+ *   only their code, status or step keeps from it.
  * POST /v1/inbound (message/rfc822, at most 256 KiB; rcpt, tenant, trusted=1, dry_run=1): inbound/inbound.h
  *   {"kind":"bounce","format":"dsn","feedback","envid","recipients":[{"action":"suppress","kind","address",
  *    "original","code","status","reply","category","mx","agreement":"exact","rid","to","tenant",
