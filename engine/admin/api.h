@@ -87,10 +87,6 @@
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", or a limit of a path as
  *   in blocked_by. Nothing known of what was asked: 404.
- * POST /v1/inbound (message/rfc822 of at most 256 KiB; rcpt, tenant, dry_run=1): see inbound/inbound.h
- *   {"kind":"bounce","format":"dsn","feedback","envid","recipients":[{"action":"suppress","kind","address",
- *    "original","code","status","reply","mx","agreement":"exact","rid","to","tenant","state"}…]}; the last
- *   four are null where no recipient was found. "dry_run":true where that was asked for.
  * GET /v1/recipients/RID
  *   RCPT and "metadata":{…},"vars":{…},"orcpt","notify":["failure",…]
  * GET /v1/recipients/RID/message
@@ -104,6 +100,12 @@
  *   ones, "category" for bounced and expired ones, both null otherwise. Without follow it ends with what is
  *   there; with it, it stays and sends each event within 100 ms of its commit. Without after: all that is
  *   kept.
+ * GET /v1/consumers
+ *   {"last":SEQ,"consumers":[{"consumer":NAME,"kind":"webhook"|"file","target":URL|PATH,"shape","on_full",
+ *   "cursor":SEQ (all up to it is safe there),"lag":events after it,"lag_ms":age of the first of them,"sent",
+ *   "dropped" (missed, for the log was full),"dead_lettered","failures" (in a row),"error":TEXT|null,
+ *   "error_time","next":TIME|null (when it is tried again)}…]}; sent, dropped and dead_lettered since it was
+ *   registered.
  * GET /v1/status
  *   {"version","uptime_s","queued","ready","in_flight","deferred","held","sessions","sites","jobs",
  *   "accepted","delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes",
@@ -116,13 +118,15 @@
 #include "engine/config.h"
 #include "queue/query.h"
 
+struct consumers;
 struct fleet;
 struct api;
 
 /* All of it outlives the api. */
 struct api_context {
     struct store *store;
-    struct fleet *fleet; /* engine/inspect.h */
+    struct fleet *fleet;               /* engine/inspect.h */
+    const struct consumers *consumers; /* NULL: there are none */
     const struct config *config;
     const char *version;
     struct now started;

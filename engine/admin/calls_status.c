@@ -2,7 +2,6 @@
 #include "engine/admin/calls.h"
 #include "engine/admin/process.h"
 #include "engine/admin/upload.h"
-#include "engine/inbound/inbound.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -155,6 +154,7 @@ static void engine_metrics(struct buf *out, const struct figures *f)
     metric(out, "store_rows_total", "counter", "Rows in them.", f->store.commit_rows);
     metric(out, "store_settle_backlog", "gauge", "Outcomes that wait for a commit.", f->store.settle_backlog);
     metric(out, "store_full", "gauge", "1 while new jobs are refused for lack of space.", f->store.full);
+    metric(out, "event_log_bytes", "gauge", "The event log on disk.", f->store.log_bytes);
     metric(out, "disk_free_bytes", "gauge", "Bytes free where the store is.", f->disk_free);
     metric(out, "memory_bytes", "gauge", "Memory of the process without the store's map.", f->memory);
     metric(out, "intake_jobs_total", "counter", "Jobs accepted over HTTP since the start.", f->intake.jobs);
@@ -164,24 +164,6 @@ static void engine_metrics(struct buf *out, const struct figures *f)
     metric(out, "http_requests_total", "counter", "HTTP requests since the start.", f->http.requests);
     metric(out, "http_connections", "gauge", "HTTP connections.", f->http.connections);
     metric(out, "uptime_seconds", "gauge", "Since the start.", (uint64_t)f->uptime_s);
-}
-
-static void inbound_metrics(struct buf *out, struct api *api)
-{
-    struct inbound_figures f;
-    inbound_figures(api->inbound, &f);
-    buf_add_z(out,
-              "# HELP postrider_inbound_total Bounces and complaints read, and what only looked like them.\n"
-              "# TYPE postrider_inbound_total counter\n");
-    for (unsigned i = 0; i < NOTICE_KINDS; i++)
-        buf_printf(out, "postrider_inbound_total{kind=\"%s\"} %" PRIu64 "\n", notice_kind_name(i),
-                   f.notices[i]);
-    buf_add_z(out,
-              "# HELP postrider_inbound_recipients_total Recipients in them, and what was made of each.\n"
-              "# TYPE postrider_inbound_recipients_total counter\n");
-    for (unsigned i = 0; i < ACTIONS; i++)
-        buf_printf(out, "postrider_inbound_recipients_total{action=\"%s\"} %" PRIu64 "\n",
-                   inbound_action_name(i), f.actions[i]);
 }
 
 static void label_value(struct buf *out, const char *text)
@@ -254,12 +236,12 @@ void call_metrics(struct http_request *request, struct now now, void *user)
     buf_init(&body, HTTP_ANSWER_MAX);
     queue_metrics(&body, &f);
     engine_metrics(&body, &f);
-    inbound_metrics(&body, api);
     path_metric(&body, &paths, "connections", "gauge", path_connections);
     path_metric(&body, &paths, "delivered_total", "counter", path_delivered);
     path_metric(&body, &paths, "deferred_total", "counter", path_deferred);
     path_metric(&body, &paths, "failed_total", "counter", path_failed);
     path_metric(&body, &paths, "blocked", "gauge", path_blocked);
+    consumer_metrics(api->context.consumers, now, &body);
     free(paths.list);
     if (body.failed)
         http_fail(request, 500, "failed", "no memory for the metrics");
