@@ -30,7 +30,7 @@ PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all lint bench compare install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all crash lint bench compare install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -41,6 +41,7 @@ help:
 #: make test         every test that fits in ten minutes, from nothing
 #: make test-all     the same, and under ASan+UBSan, and under TSan
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
+#: make crash        ROUNDS=1000: kill -9 at random moments, and what must hold after it
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)
@@ -98,6 +99,9 @@ test-all: test
 	@$(MAKE) --no-print-directory SANITIZER=address,undefined test-unit test-integration
 	@$(MAKE) --no-print-directory -j2 SANITIZER=thread programs units
 	@$(MAKE) --no-print-directory SANITIZER=thread test-unit test-integration
+crash: deps-test
+	@$(MAKE) --no-print-directory -j2 programs
+	BUILD=$B $(PY) tests/crash/crash.py --rounds $(or $(ROUNDS),1000)
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench

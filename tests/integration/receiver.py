@@ -20,8 +20,9 @@ Request = namedtuple("Request", "path headers body plain answer")
 
 
 class Receiver:
-    def __init__(self, tls=None, always=200, slow_s=3):
+    def __init__(self, tls=None, always=200, slow_s=3, keep=True):
         self.requests, self.planned, self.always, self.slow_s = [], [], always, slow_s
+        self.keep = keep
         self.lock = threading.Lock()
         receiver = self
 
@@ -67,7 +68,8 @@ class Receiver:
         if callable(answer):
             answer = answer(request)
         with self.lock:
-            self.requests.append(request._replace(answer=answer))
+            if self.keep:
+                self.requests.append(request._replace(answer=answer))
         self.reply(handler, answer)
 
     def reply(self, handler, answer):
