@@ -271,6 +271,7 @@ static json_t *ses_complaint(const struct event *event)
     js_set(complaint, "complainedRecipients", ses_recipients(event, false));
     js_set(complaint, "timestamp", js_time(event->time_ms));
     js_set(complaint, "feedbackId", js_id(event->seq));
+    js_set(complaint, "complaintSubType", json_null());
     set_z(complaint, "complaintFeedbackType", "abuse");
     return complaint;
 }

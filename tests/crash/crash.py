@@ -4,8 +4,8 @@
 usage: tests/crash/crash.py [--rounds N] [--recipients N] [--seed N]    (make crash ROUNDS=1000)
 
 A world of receivers greylists, is full, knows no such user, loses replies and closes connections. In each
-round the daemon is started, handed jobs (one of many recipients, some of one, some with a short lifetime, some
-cancelled), and killed with SIGKILL after a random time: during its recovery, an upload, or delivery. A
+round the daemon is started, handed jobs (one of many recipients, some of one, some with a short lifetime,
+some cancelled), and killed with SIGKILL after a random time: during its recovery, an upload, or delivery. A
 webhook, which fails now and then in ways of its own, outlives all that. What was not answered is handed in
 again with its idempotency key. In the end the daemon is left alone until everything has ended and the webhook
 has read all.
