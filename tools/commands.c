@@ -6,7 +6,7 @@
 const struct command *const cli_commands[] = {
     &command_submit,  &command_status,    &command_queue,     &command_mailq,   &command_jobs,
     &command_job,     &command_recipient, &command_sites,     &command_explain, &command_retry,
-    &command_bounce,  &command_events,    &command_consumers, &command_resolve, &command_config,
+    &command_bounce,  &command_events, &command_inbound,    &command_consumers, &command_resolve, &command_config,
     &command_version, &command_help,      &command_roff,
 };
 const size_t cli_command_count = sizeof cli_commands / sizeof *cli_commands;

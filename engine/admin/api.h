@@ -87,6 +87,10 @@
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", or a limit of a path as
  *   in blocked_by. Nothing known of what was asked: 404.
+ * POST /v1/inbound (message/rfc822 of at most 256 KiB; rcpt, tenant, dry_run=1): see inbound/inbound.h
+ *   {"kind":"bounce","format":"dsn","feedback","envid","recipients":[{"action":"suppress","kind","address",
+ *    "original","code","status","reply","mx","agreement":"exact","rid","to","tenant","state"}…]}; the last
+ *   four are null where no recipient was found. "dry_run":true where that was asked for.
  * GET /v1/recipients/RID
  *   RCPT and "metadata":{…},"vars":{…},"orcpt","notify":["failure",…]
  * GET /v1/recipients/RID/message

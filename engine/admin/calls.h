@@ -11,12 +11,14 @@
 
 struct rates;
 struct intake;
+struct inbound;
 
 struct api {
     struct api_context context;
     struct http *http; /* for its owner; handlers run before it is set */
     struct intake *intake;
     struct rates *rates;
+    struct inbound *inbound;
     struct http_listener listeners[2];
     struct http_route *routes; /* a copy, with the listeners that are there */
     /* What held_by_jobs found last, kept for a while when it took long. */
@@ -95,6 +97,7 @@ http_handler call_recipient, call_recipient_message;
 http_handler call_consumers;
 /* Their figures for Prometheus; NULL: there are none. */
 void consumer_metrics(const struct consumers *consumers, struct now now, struct buf *out);
+http_handler call_inbound;
 http_handler call_events, call_status, call_metrics, call_healthz;
 
 #endif
