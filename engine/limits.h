@@ -147,6 +147,14 @@
 #define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
 #define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
 
+/* Consumers of the event log. */
+#define CONSUMERS_MAX       64
+#define CONSUMER_BATCH_MAX  10000             /* events sent at once */
+#define CONSUMER_BYTES_MAX  (8 * 1024 * 1024) /* of them, gathered; a batch ends there */
+#define CONSUMER_ANSWER_MAX 4096              /* kept of what a webhook answers, for the last error */
+#define CONSUMER_STOP_MS    2000              /* what is under way may take when the daemon stops */
+#define URL_MAX             2000
+
 /* Network, a worker. */
 #define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */
 #define IO_CQ_MAX          65536 /* completions it may post before we look: 1 MiB */

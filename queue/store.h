@@ -37,9 +37,12 @@ struct store_settings {
     uint64_t reserve;      /* bytes given up when the disk is full, so that settling goes on */
     int64_t lifetime_ms;   /* of a job that names none */
     int64_t retain_ms;     /* how long an ended job and its events stay */
-    int64_t hold_ms;   /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
-    unsigned give_max; /* recipients that a worker may hold without having asked (GIVEN_MAX); 0: none */
-    unsigned workers;  /* lanes are shared out by hash of the domain */
+    int64_t hold_ms;     /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
+    unsigned give_max;   /* recipients that a worker may hold without having asked (GIVEN_MAX); 0: none */
+    unsigned workers;    /* lanes are shared out by hash of the domain */
+    uint64_t events_max; /* bytes of the event log; 0: no maximum. See edit.h on consumers' cursors */
+    const char *const *droppers; /* consumers that rather miss events than stop admits there; outlive it */
+    size_t dropper_count;
 };
 
 /* Opens, recovers, starts no thread. Errors: locked by another daemon, not writable, of a newer version, … */
@@ -338,9 +341,12 @@ struct store_figures {
     uint64_t jobs;     /* not ended */
     uint64_t events;   /* the last sequence number */
     uint64_t db_bytes, commits, commit_rows, settle_backlog;
-    bool full; /* admits are refused */
+    uint64_t log_bytes; /* of the event log */
+    bool full;          /* admits are refused */
 };
 void store_figures(struct store *store, struct store_figures *figures);
+/* Why they are refused with ADMIT_FULL: a sentence. */
+void store_full_words(struct store *store, struct err *err);
 /* A counter that changes with every commit that wrote events, and a way to wait for it. */
 uint64_t store_event_seq(struct store *store);
 

@@ -35,7 +35,8 @@ ENGINE_TOP = {"engine/route": {"engine/config.h"}, "engine/report": {"engine/con
 ROOMS = {
     "liburing.h": r"engine/io/|bench/raw/ring\.c", "ares.h": r"engine/dns/", "lmdb.h": r"queue/", "microhttpd.h": r"engine/admin/http",
     "libfyaml.h": r"engine/config|bench/world/", "openssl/": r"engine/tls/|engine/dkim/key\.c|bench/|tests/unit/",
-    "xxhash.h": r"engine/base/|bench/", "curl/": r"tools/|tests/unit/", "idn2.h": r"engine/message/",
+    "xxhash.h": r"engine/base/|bench/", "curl/": r"tools/|tests/unit/|engine/report/webhook\.c",
+    "zlib.h": r"engine/report/webhook\.c|tests/unit/", "idn2.h": r"engine/message/",
     "libpsl.h": r"engine/dns/", "pcre2.h": r"engine/rules/",
     "libxml/": r"engine/message/html_text\.c",
 }

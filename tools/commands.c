@@ -24,6 +24,7 @@ const struct command *const cli_commands[] = {
     &command_bounce,
     &command_suppress,
     &command_events,
+    &command_consumers,
     &command_inbound,
     &command_rule,
     &command_resolve,

@@ -15,6 +15,7 @@ extern const struct command command_suspend, command_resume;               /* he
 extern const struct command command_suspensions, command_site;             /* held.c */
 extern const struct command command_events;                                /* events.c */
 extern const struct command command_rule;                                  /* rule.c */
+extern const struct command command_consumers;                             /* consumers.c */
 extern const struct command command_inbound;                               /* inbound.c */
 extern const struct command command_suppress;                              /* suppress.c */
 extern const struct command command_resolve;                               /* resolve.c */

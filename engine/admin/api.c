@@ -44,6 +44,7 @@ static const struct http_route routes[] = {
      JOBS},
     {HTTP_PUT | HTTP_POST, "/v1/suppressions", "scope reason source", NULL, &suppressions_upload, JOBS},
     {HTTP_DELETE, "/v1/suppressions", "scope address", call_suppression_remove, NULL, JOBS},
+    {HTTP_GET, "/v1/consumers", "", call_consumers, NULL, CONTROL},
     {HTTP_GET, "/v1/ops", "", call_ops, NULL, CONTROL},
     {HTTP_GET, "/v1/ops/*", "", call_op, NULL, JOBS},
     {HTTP_GET, "/v1/queue", "by all limit", call_queue, NULL, CONTROL},

@@ -149,6 +149,12 @@
  *   ones, "category" for bounced and expired ones, both null otherwise. Without follow it ends with what is
  *   there; with it, it stays and sends each event within 100 ms of its commit. Without after: all that is
  *   kept.
+ * GET /v1/consumers
+ *   {"last":SEQ,"consumers":[{"consumer":NAME,"kind":"webhook"|"file","target":URL|PATH,"shape","on_full",
+ *   "cursor":SEQ (all up to it is safe there),"lag":events after it,"lag_ms":age of the first of them,"sent",
+ *   "dropped" (missed, for the log was full),"dead_lettered","failures" (in a row),"error":TEXT|null,
+ *   "error_time","next":TIME|null (when it is tried again)}…]}; sent, dropped and dead_lettered since it was
+ *   registered.
  * GET /v1/status
  *   {"version","uptime_s","queued","ready","in_flight","deferred","held","sessions","sites","jobs",
  *   "accepted","delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes",
@@ -161,6 +167,7 @@
 #include "engine/config.h"
 #include "queue/query.h"
 
+struct consumers;
 struct dkim;
 struct fleet;
 struct api;
@@ -168,7 +175,8 @@ struct api;
 /* All of it outlives the api. */
 struct api_context {
     struct store *store;
-    struct fleet *fleet; /* engine/inspect.h */
+    struct fleet *fleet;               /* engine/inspect.h */
+    const struct consumers *consumers; /* NULL: there are none */
     const struct config *config;
     const struct dkim *dkim; /* NULL: nothing is signed */
     const char *version;

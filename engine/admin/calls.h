@@ -113,6 +113,9 @@ http_handler call_suppressions, call_suppression_remove;
 extern const struct http_upload_ops suppressions_upload;
 http_handler call_recipient, call_recipient_message;
 http_handler call_rules, call_rules_test;
+http_handler call_consumers;
+/* Their figures for Prometheus; NULL: there are none. */
+void consumer_metrics(const struct consumers *consumers, struct now now, struct buf *out);
 http_handler call_inbound;
 http_handler call_events, call_status, call_metrics, call_healthz;
 
