@@ -53,7 +53,7 @@ struct config_dns {
 struct config_queue {
     uint64_t max_size, reserve; /* bytes */
     uint64_t events_max;        /* bytes of the event log */
-    int64_t lifetime_ms, retain_ms;
+    int64_t lifetime_ms, delay_warning_ms, retain_ms;
 };
 
 struct config_source {
