@@ -39,6 +39,7 @@
 #define POLICY_NAME_MAX        400
 #define POLICY_VALUE_MAX       3500
 #define SUPPRESSION_REASON_MAX 512
+#define STRIKE_MS              (INT64_C(90) * 24 * 3600 * 1000) /* replies about an address count so long */
 
 /* Intake. */
 #define JOB_LINE_MAX        (64 * 1024 * 1024) /* a job line holds the message; base64 of about 45 MB */

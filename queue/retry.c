@@ -147,8 +147,9 @@ struct status retry_slow_status(const struct retry_table *table, struct status s
 
 bool retry_pauses_path(const struct retry_table *table, struct status status, bool is_greylisting)
 {
+    const struct retry_rule *rule = best_rule(table->rules, table->count, as_temporary(status));
     return status.subject == 7 && status.class_ != 0 && !is_greylisting &&
-           best_rule(table->rules, table->count, as_temporary(status)) == NULL;
+           (rule == NULL || rule->status.subject < 0);
 }
 
 int64_t retry_pause_ms(int64_t first_ms, int64_t max_ms, unsigned before, struct prng *prng)

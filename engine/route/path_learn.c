@@ -239,7 +239,7 @@ void path_learn(struct path *path, const struct path_lesson *lesson)
     }
     switch (reaction->kind) {
     case REACTION_PAUSE:
-        path_pause_for(path, reaction->wait_ms);
+        path_pause_for(path, reaction->wait_ms > 0 ? reaction->wait_ms : lesson->wait_ms);
         break;
     case REACTION_STOP:
     case REACTION_FIX: /* where no sender is known: before a transaction */

@@ -14,6 +14,7 @@ struct path_lesson {
     const struct rule *rule; /* NULL: an operator's word */
     int64_t started_ns;      /* when what it answers was begun: what has been cut since is not cut again */
     unsigned recipients;     /* of the transaction; 0: none */
+    int64_t wait_ms;         /* that the reply names; 0: none */
     uint16_t code;
     struct status status;
     char reason[256];

@@ -134,6 +134,7 @@ static void react_path(const struct react_where *where, const struct verdict *ve
         .rule = verdict->rule,
         .started_ns = where->started_ns,
         .recipients = where->recipients,
+        .wait_ms = (int64_t)verdict->wait_s * MS_PER_S,
         .code = verdict->code,
         .status = verdict->status,
     };
@@ -210,12 +211,12 @@ static bool judge_before_ready(struct verdict *verdict)
     return true;
 }
 
-/* What the path is to hear of. */
+/* What the path is to hear of. What is about a sender is not its fault, where there is one. */
 static bool is_of_path(const struct reaction *reaction, bool has_job)
 {
-    if (reaction->kind == REACTION_FIX)
-        return !has_job;
-    return reaction->fate == FATE_KEEP && (reaction->reach != REACH_SENDER || !has_job);
+    if (has_job && (reaction->kind == REACTION_FIX || reaction->reach == REACH_SENDER))
+        return false;
+    return reaction->fate == FATE_KEEP || reaction->slow || reaction->cap;
 }
 
 void react_judge(const struct react_where *where, enum smtp_step step, struct verdict *verdict)
@@ -229,8 +230,7 @@ void react_judge(const struct react_where *where, enum smtp_step step, struct ve
         verdict->rule = NULL;
         return;
     }
-    const struct reaction *reaction = &verdict->rule->reaction;
-    if (is_of_path(reaction, where->job != NULL) || reaction->slow || reaction->cap)
+    if (is_of_path(&verdict->rule->reaction, where->job != NULL))
         react_path(where, verdict);
 }
 
@@ -297,7 +297,7 @@ void react_fail(struct path *path, const struct taken *taken, const struct verdi
 {
     const struct reaction *reaction = &why->rule->reaction;
     struct router *router = path->router;
-    if (reaction->kind != REACTION_SUPPRESS || reaction->count > 1)
+    if (reaction->kind != REACTION_SUPPRESS)
         return;
     char reason[SUPPRESSION_REASON_MAX];
     int n = snprintf(reason, sizeof reason, "%s: %.*s", why->rule->name, (int)why->text_size, why->text);
@@ -311,5 +311,8 @@ void react_fail(struct path *path, const struct taken *taken, const struct verdi
         .source = STR("rule"),
         .added_ms = router->now.wall_ms,
     };
-    edits_suppress(edits, &suppression);
+    if (reaction->count > 1)
+        edits_strike(edits, str_of(why->rule->name), reaction->count, &suppression);
+    else
+        edits_suppress(edits, &suppression);
 }

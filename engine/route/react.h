@@ -20,7 +20,7 @@ struct react_where {
 void react_judge(const struct react_where *where, enum smtp_step step, struct verdict *verdict);
 /* Of a deferral that a rule decided: when to try again, and whether the attempt counts. */
 void react_defer(struct path *path, struct taken *taken, const struct verdict *why, struct prng *dice);
-/* Of a failure: it is suppressed where the rule says so. */
+/* Of a failure: its address is suppressed for its tenant where the rule says so. */
 void react_fail(struct path *path, const struct taken *taken, const struct verdict *why);
 
 #endif

@@ -94,7 +94,8 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
     taken->outcome = OUTCOME_DEFERRED;
     if (why->rule != NULL && where->path != NULL) {
         react_defer(where->path, taken, why, &dice);
-    } else if (why->scope == SCOPE_PATH && where->path != NULL) {
+    } else if (why->scope == SCOPE_PATH && where->path != NULL &&
+               retry_pauses_path(router->retry, why->status, why->greylisted)) {
         /* It waits with its path; the next seconds are shared out so that not all come at once. */
         int64_t until_ns = path_pause(where->path, why);
         if (until_ns == LEDGER_STOPPED) /* held in the store; looked at again when it is released */

@@ -170,6 +170,36 @@ static bool see_event(const struct event *event, void *user)
     return ++seen->n != seen->most;
 }
 
+static bool strike(struct world *w, const char *why, int64_t time_ms)
+{
+    struct edits *edits = edits_create();
+    assert_true(edits_strike(edits, str_of(why), 3,
+                             &(struct suppression){.scope = STR("acme"),
+                                                   .address = STR("Full@a.test"),
+                                                   .reason = STR("full"),
+                                                   .source = STR("rule"),
+                                                   .added_ms = time_ms}));
+    store_edit(w->store, edits, NULL, NULL);
+    world_run(w);
+    return query_suppressed(w->store, STR("acme"), STR("full@a.test"), NULL, NULL);
+}
+
+/* The third of its kind suppresses, over a restart too; what is long past does not count. */
+static void strikes(void **state)
+{
+    struct world w;
+    (void)state;
+    world_make(&w, NULL);
+    assert_false(strike(&w, "full", 1000));
+    assert_false(strike(&w, "full", 1000 + STRIKE_MS + 1)); /* the first is forgotten */
+    assert_false(strike(&w, "other", 1000 + STRIKE_MS + 2));
+    assert_false(strike(&w, "full", 1000 + STRIKE_MS + 3));
+    world_close(&w);
+    world_open(&w);
+    assert_true(strike(&w, "full", 1000 + STRIKE_MS + 4));
+    world_end(&w);
+}
+
 static void events(void **state)
 {
     struct world w;
@@ -273,9 +303,9 @@ static void too_long(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(policies), cmocka_unit_test(cursors), cmocka_unit_test(suppressions),
-        cmocka_unit_test(events),   cmocka_unit_test(many),    cmocka_unit_test(at_the_end),
-        cmocka_unit_test(too_long),
+        cmocka_unit_test(policies),   cmocka_unit_test(cursors),  cmocka_unit_test(suppressions),
+        cmocka_unit_test(strikes),    cmocka_unit_test(events),   cmocka_unit_test(many),
+        cmocka_unit_test(at_the_end), cmocka_unit_test(too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
