@@ -39,7 +39,7 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/recipients/*/message", "", call_recipient_message, NULL, JOBS},
     {HTTP_GET, "/v1/explain", "rid to domain", call_explain, NULL, JOBS},
     {HTTP_GET, "/v1/events", "after follow limit job type", call_events, NULL, JOBS},
-    {HTTP_POST | HTTP_LARGE, "/v1/inbound", "rcpt tenant dry_run", call_inbound, NULL, JOBS},
+    {HTTP_POST | HTTP_LARGE, "/v1/inbound", "rcpt tenant trusted dry_run", call_inbound, NULL, JOBS},
     {HTTP_GET, "/v1/suppressions", "scope address format limit after_scope after", call_suppressions, NULL,
      JOBS},
     {HTTP_PUT | HTTP_POST, "/v1/suppressions", "scope reason source", NULL, &suppressions_upload, JOBS},

@@ -112,10 +112,10 @@
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", or a limit of a path as
  *   in blocked_by. Nothing known of what was asked: 404.
- * POST /v1/inbound (message/rfc822 of at most 256 KiB; rcpt, tenant, dry_run=1): see inbound/inbound.h
+ * POST /v1/inbound (message/rfc822, at most 256 KiB; rcpt, tenant, trusted=1, dry_run=1): inbound/inbound.h
  *   {"kind":"bounce","format":"dsn","feedback","envid","recipients":[{"action":"suppress","kind","address",
- *    "original","code","status","reply","mx","agreement":"exact","rid","to","tenant","state"}…]}; the last
- *   four are null where no recipient was found. "dry_run":true where that was asked for.
+ *    "original","code","status","reply","category","mx","agreement":"exact","rid","to","tenant",
+ *    "state"}…]}; the last four are null where no recipient was found. "dry_run":true where asked for.
  * GET /v1/recipients/RID
  *   RCPT and "metadata":{…},"vars":{…},"orcpt","notify":["failure",…]
  * GET /v1/recipients/RID/message
@@ -125,10 +125,11 @@
  * GET /v1/events (after=SEQ, follow=1, limit=N, job=J, type=a,b)
  *   NDJSON of {"seq","time","type","rid","job","tenant","campaign","id","to","domain","site","source","mx",
  *   "attempt","code","status","reply","tls","delay_ms","next","category"}; type is accepted, delivered,
- *   deferred, bounced, expired, cancelled, suppressed, delayed or complained. "next" is set for deferred
- *   ones, "category" for bounced and expired ones, both null otherwise. Without follow it ends with what is
- *   there; with it, it stays and sends each event within 100 ms of its commit. Without after: all that is
- *   kept.
+ *   deferred, bounced, expired, cancelled, suppressed, delayed or complained. `delayed` comes once of who is
+ *   still tried after queue.delay_warning, with what was last heard (attempt 0: not tried yet). "next" is set
+ *   for deferred and delayed ones, "category" for bounced and expired ones, both null otherwise. Without
+ *   follow it ends with what is there; with it, it stays and sends each event within 100 ms of its commit.
+ *   Without after: all that is kept.
  * GET /v1/status
  *   {"version","uptime_s","queued","ready","in_flight","deferred","held","sessions","sites","jobs",
  *   "accepted","delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes",

@@ -9,8 +9,9 @@
 
 #include "queue/query.h"
 
-#define MODEL_TEXT     96
-#define MODEL_LIMBO_MS (61 * MS_PER_S)
+#define MODEL_TEXT           96
+#define MODEL_LIMBO_MS       (61 * MS_PER_S)
+#define MODEL_SUPPRESSED_MAX 64
 
 /* One event of a recipient's life, in order. */
 struct model_event {
@@ -40,8 +41,13 @@ struct model_rcpt {
     char source[MODEL_TEXT], reply[MODEL_TEXT];
     struct model_event *events;
     size_t event_count, event_room;
-    bool dsn_pending;                     /* its failure waits for a report */
-    int64_t dsn_ms;                       /* since */
+    struct model_dsn { /* what waits to be reported of it, by kind */
+        bool pending;
+        int64_t since_ms;
+        uint32_t attempts; /* as it was then */
+        uint16_t code;
+        struct status status;
+    } dsn[DSN_KINDS];
     size_t seen, seen_events, seen_again; /* of whoever compares */
 };
 
@@ -55,6 +61,7 @@ struct model_job {
     char tenant[MODEL_TEXT], campaign[MODEL_TEXT], pool[MODEL_TEXT], from[MODEL_TEXT];
     int64_t created_ms, not_before_ms, expires_ms, ended_ms;
     bool started; /* not_before has passed */
+    bool warned;  /* who was open then has been said to be delayed */
     struct model_rcpt *rcpts;
     size_t count, room;
     size_t *by_rid; /* indexes of rcpts in order of rid, once all are named */
@@ -70,14 +77,18 @@ struct model_lane {
 struct model {
     struct model_job **jobs; /* visible ones, in order of id */
     size_t count, room;
-    int64_t retain_ms;
+    int64_t retain_ms, delay_warning_ms;
     struct model_lane *lanes;
     size_t lane_count, lane_room;
     /* Since the directory was made; a purged job stays counted. */
     uint64_t accepted, ended[RCPT_STATES];
+    struct {
+        char scope[MODEL_TEXT], address[MODEL_TEXT]; /* in lower case */
+    } suppressed[MODEL_SUPPRESSED_MAX];
+    size_t suppressed_count;
 };
 
-void model_init(struct model *model, int64_t retain_ms);
+void model_init(struct model *model, int64_t retain_ms, int64_t delay_warning_ms);
 void model_free(struct model *model);
 struct model *model_copy(const struct model *model);
 void model_destroy(struct model *copy);
@@ -91,13 +102,19 @@ void model_job_free(struct model_job *job);
 void model_add_rcpt(struct model_job *job, const struct rcpt_spec *rcpt, uint32_t vars_size);
 void model_admit(struct model *model, struct model_job *job);
 
+/* Whoever is in a job that comes later begins as suppressed; of who is queued already, the store says when
+ * it has found out: model_settle. True: it was not there before; false too where there is no more room. */
+bool model_suppress(struct model *model, const char *scope, const char *address);
+bool model_unsuppress(struct model *model, const char *scope, const char *address);
+bool model_suppressed(const struct model *model, const char *tenant, const char *address);
+
 /* What became of a claimed recipient, as given to store_settle. */
 struct model_settle {
     struct rid rid;
     enum outcome outcome;
     uint16_t code;
     struct status status;
-    bool attempt_free;
+    bool attempt_free, peer_reports;
     int64_t next_ms, at_ms;
     const char *source, *reply;
 };
@@ -116,10 +133,13 @@ void model_bounce(struct model *model, struct rid rid, int64_t now_ms);
 void model_time(struct model *model, int64_t now_ms);
 /* The claims are lost. */
 void model_crash(struct model *model, int64_t now_ms);
+/* It ends so, with its event. */
+void model_end(struct model *model, struct model_job *job, struct model_rcpt *rcpt, enum rcpt_state state,
+               int64_t at_ms);
 /* One in limbo has ended in the store. */
 void model_adopt(struct model *model, struct rid rid, int64_t now_ms);
-/* The first `count` pending failures with this return path are reported. */
-void model_consume_dsn(struct model *model, uint64_t job, const char *return_path, size_t count);
+/* The first recipients that wait for this report are reported. */
+void model_consume_dsn(struct model *model, const struct dsn_due *due);
 
 /* ---- what is ---- */
 
