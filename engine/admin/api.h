@@ -49,14 +49,22 @@
  *   NDJSON of RCPT in the order of rid. Fewer lines than the limit: the end; else go on with after=the last.
  *   RCPT = {"rid","job","to","domain","id","state","in_flight":bool,"attempts","first","last","next","code",
  *   "status","reply","mx","source","site"}
- * GET /v1/jobs/J/bounces (format=json|csv): see report/bounces.h
- *   {"job","tenant","campaign","generated","total","delivered","failed","bounced","expired","queued",
+ * GET /v1/jobs/J/bounces (format=json|csv|html|text): see report/bounces.h
+ *   {"job","tenant","campaign","generated","total","delivered","queued","failed","bounced","expired",
  *    "classes":[{"class":"5.1","subject":"Addressing status","count"}…],
  *    "statuses":[{"status","phrase","count","examples":[{"to","code","reply"}…]}…],
- *    "categories":[{"category":"bad-mailbox","count"}…],
- *    "domains":[{"domain","failed","bounced","expired"}…],"other_domains":0}
- *   each list by falling count; domains at most 1000, what failed at the rest is summed in other_domains.
- *   CSV: header `time,to,domain,site,category,status,code,reply,attempts,job,campaign,id`, CRLF, RFC 4180.
+ *    "categories":[{"category":"bad-mailbox","count","examples":[…]}…],
+ *    "domains":[{"domain","failed","bounced","expired"}…],"other_domains":0,
+ *    "sites":[{"site","failed","bounced","expired"}…],"other_sites":0}
+ *   each list by falling count; domains and sites at most 1000, what failed at the rest is summed in
+ *   other_domains and other_sites. A site is "" where none was known.
+ *   csv: header `time,to,domain,site,category,status,code,reply,attempts,job,campaign,id`, CRLF, RFC 4180.
+ *   html: a page with charts that needs nothing else; text: what `postrider job J bounces` prints.
+ *   An answer that breaks off (no last chunk) is not whole: memory was out, or the daemon stopped.
+ * GET /v1/tenants/T/bounces (format as above; since=24h, or a time)
+ *   The same over all jobs of the tenant that are retained, with "since" (null: all) and "jobs" in place of
+ *   "job" and "campaign". Failures before `since` are left out; "total", "delivered" and "queued" are of the
+ *   jobs that had not ended before it, as they are now.
  *
  * GET /v1/queue (by=domain|site|tenant|status|age, default domain; all=1; limit=1000)
  *   {"by":"domain","total":{"queued","ready","deferred","in_flight"},
@@ -88,10 +96,10 @@
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", or a limit of a path as
  *   in blocked_by. Nothing known of what was asked: 404.
- * POST /v1/inbound (message/rfc822 of at most 256 KiB; rcpt, tenant, dry_run=1): see inbound/inbound.h
+ * POST /v1/inbound (message/rfc822, at most 256 KiB; rcpt, tenant, trusted=1, dry_run=1): inbound/inbound.h
  *   {"kind":"bounce","format":"dsn","feedback","envid","recipients":[{"action":"suppress","kind","address",
- *    "original","code","status","reply","mx","agreement":"exact","rid","to","tenant","state"}…]}; the last
- *   four are null where no recipient was found. "dry_run":true where that was asked for.
+ *    "original","code","status","reply","category","mx","agreement":"exact","rid","to","tenant",
+ *    "state"}…]}; the last four are null where no recipient was found. "dry_run":true where asked for.
  * GET /v1/recipients/RID
  *   RCPT and "metadata":{…},"vars":{…},"orcpt","notify":["failure",…]
  * GET /v1/recipients/RID/message
@@ -101,10 +109,11 @@
  * GET /v1/events (after=SEQ, follow=1, limit=N, job=J, type=a,b)
  *   NDJSON of {"seq","time","type","rid","job","tenant","campaign","id","to","domain","site","source","mx",
  *   "attempt","code","status","reply","tls","delay_ms","next","category"}; type is accepted, delivered,
- *   deferred, bounced, expired, cancelled, suppressed, delayed or complained. "next" is set for deferred
- *   ones, "category" for bounced and expired ones, both null otherwise. Without follow it ends with what is
- *   there; with it, it stays and sends each event within 100 ms of its commit. Without after: all that is
- *   kept.
+ *   deferred, bounced, expired, cancelled, suppressed, delayed or complained. `delayed` comes once of who is
+ *   still tried after queue.delay_warning, with what was last heard (attempt 0: not tried yet). "next" is set
+ *   for deferred and delayed ones, "category" for bounced and expired ones, both null otherwise. Without
+ *   follow it ends with what is there; with it, it stays and sends each event within 100 ms of its commit.
+ *   Without after: all that is kept.
  * GET /v1/status
  *   {"version","uptime_s","queued","ready","in_flight","deferred","held","sessions","sites","jobs",
  *   "accepted","delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes",
