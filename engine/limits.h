@@ -16,10 +16,10 @@
 #define ADMIT_WINDOW_MAX    (4 * 1024 * 1024) /* bytes of recipients sorted and admitted together */
 #define ADMIT_WINDOW_RCPTS  20000
 #define ADMIT_IN_FLIGHT_MAX 4096        /* windows waiting for the writer over all uploads */
-#define FRESH_HOLD_MS       100         /* how long a new small job may wait in memory for its end */
+#define FRESH_HOLD_MS       400         /* how long a new small job may wait in memory for its end */
 #define FRESH_SETTLE_MS     20          /* and what came back of it, for the rest */
 #define FRESH_CHANGE_JOBS   400         /* that have ended, and are then written without waiting for more */
-#define FRESH_CHANGE_ROWS   2500        /* rows for those that have not, besides a change's own */
+#define FRESH_CHANGE_ROWS   8000        /* rows for those that have not, besides a change's own */
 #define GIVEN_MAX           512         /* recipients a worker may hold that were given to it unasked, */
 #define GIVEN_UNFREED_MAX   4096        /* and of all workers, those that are not durable yet included */
 #define GIVEN_CONTENT_MAX   (16 * 1024) /* of a message; a larger one is taken as all others are */
@@ -74,7 +74,7 @@
 #define HTTP_BODY_MAX        (64 * 1024)  /* of a handler's request; uploads have no limit */
 #define HTTP_LARGE_MAX       (256 * 1024) /* of one that says so */
 #define HTTP_PLAIN_HEAD_MAX  2048         /* of an upload's request that needs no library, */
-#define HTTP_PLAIN_BODY_MAX  (64 * 1024)  /* and its body */
+#define HTTP_PLAIN_BODY_MAX  (128 * 1024) /* and its body */
 #define HTTP_PLAIN_FIELDS    24           /* lines of that head */
 #define HTTP_SEGMENTS_MAX    8            /* of a path */
 #define HTTP_PARAMETERS_MAX  16           /* of a query */
