@@ -161,6 +161,13 @@
  *   "accepted","delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes",
  *   "full":bool,"stopping":bool}; queued is every recipient that has not ended; accepted to expired are
  *   totals since the state directory was made.
+ * GET /v1/rules (site=)
+ *   {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]}: the reply rules
+ *   in the order of matching, with site those for this site or receiver; engine/rule_json.h has RULE.
+ * GET /v1/rules/test (reply= a whole reply, or "closed"; site=, mx=, at=greeting|mail|rcpt|data)
+ *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
+ *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
+ *   only their code, status or step keeps from it.
  * GET /metrics, GET /healthz ("ok", 200; 503 with "stopping" or "full"). */
 #ifndef POSTRIDER_ADMIN_API_H
 #define POSTRIDER_ADMIN_API_H
