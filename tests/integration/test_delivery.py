@@ -180,7 +180,7 @@ def test_closing_without_a_reply_loses_nothing(scene, at):
 
 def test_a_lost_reply_after_the_final_dot_may_send_twice_but_never_counts_as_delivered(scene):
     s = scene(host(lose_reply_odds=1), ONE_DOMAIN,
-              config='retry:\n  - { status: "4.4", schedule: [500ms] }\n',
+              config='default_replies: no\nretry:\n  - { status: "4.4", schedule: [500ms] }\n',
               site="dead_host_delay: 300ms, dead_host_delay_max: 1s")
     ident = submit(s, [f"u{i}@a.test" for i in range(10)])["job"]
     s.daemon.wait_counts(ident, deferred=10)
