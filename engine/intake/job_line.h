@@ -9,11 +9,13 @@
 #include "engine/base/js.h"
 #include "engine/config.h"
 #include "engine/intake/message_field.h"
+#include "engine/intake/repeats.h"
 #include "queue/store.h"
 
 struct job_rules {
     const struct config *config;
-    struct str tenant; /* who sends is bound to this tenant; empty: to none */
+    struct str tenant;       /* who sends is bound to this tenant; empty: to none */
+    struct repeats *repeats; /* a message that comes again gets a digest */
 };
 
 struct job_line {
