@@ -106,6 +106,12 @@
 #define INBOUND_JOBS_MAX       1024 /* newest jobs among which an envelope id is looked for, */
 #define INBOUND_PAGES_MAX      100  /* and pages of READ_ROWS_MAX of its recipients */
 
+/* DKIM. */
+#define DKIM_RSA_BITS_MIN  1024 /* RFC 8301 3.2 */
+#define DKIM_RSA_BITS_GOOD 2048
+#define DKIM_SIGNATURE_MAX 2048 /* bytes: RSA of 16,384 bits */
+#define SIGNERS_MAX        64   /* threads */
+
 /* SMTP. */
 #define REPLY_LINE_MAX     2048 /* RFC 5321 says 512; servers send more */
 #define REPLY_TEXT_MAX     1024 /* kept of a joined multi-line reply */
@@ -127,6 +133,7 @@
 #define RULE_MATCH_MAX     10000                            /* steps of one expression over one reply */
 #define RULE_HEAP_MAX      (256 * 1024)                     /* and its memory, where PCRE2 has no JIT */
 #define RULE_MATCH_BYTES   1000                             /* of an expression */
+#define RULE_TEXT_MAX      2048                             /* of what is said of one */
 #define RULE_NAME_MADE_MAX 24                               /* "replies.3" */
 #define PLACE_MAX          4200                             /* "FILE:LINE" */
 #define REACTION_MS_MAX    (INT64_C(30) * 24 * 3600 * 1000) /* a pause */
@@ -140,6 +147,14 @@
 #define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
 #define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
 #define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
+
+/* Consumers of the event log. */
+#define CONSUMERS_MAX       64
+#define CONSUMER_BATCH_MAX  10000             /* events sent at once */
+#define CONSUMER_BYTES_MAX  (8 * 1024 * 1024) /* of them, gathered; a batch ends there */
+#define CONSUMER_ANSWER_MAX 4096              /* kept of what a webhook answers, for the last error */
+#define CONSUMER_STOP_MS    2000              /* what is under way may take when the daemon stops */
+#define URL_MAX             2000
 
 /* Network, a worker. */
 #define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */

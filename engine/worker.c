@@ -2,6 +2,7 @@
 #include "engine/worker.h"
 
 #include "engine/base/log.h"
+#include "engine/dkim/dkim.h"
 #include "engine/route/carrier.h"
 #include "engine/route/evidence.h"
 #include "engine/route/handover.h"
@@ -83,6 +84,8 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->held_walked = router->held->generation;
     router->evidence = settings->evidence;
     router->tenant_limits = settings->tenant_limits;
+    router->dkim = settings->dkim;
+    router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
     router->inboxes = settings->inboxes;
@@ -174,6 +177,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
         return; /* kept for a while */
     case HANDOVER_LANE:
         lane_handed_over(router, (struct lane_handover *)(void *)node);
+        break;
+    case HANDOVER_SIGNED:
+        lane_signed(router, (struct sign_request *)(void *)node);
         break;
     case HANDOVER_LOOK:
         look_answer((struct look *)(void *)node, router);
@@ -278,6 +284,7 @@ void worker_destroy(struct worker *worker)
         path_free(path);
     }
     shipment_free_spares(router);
+    dkim_signer_destroy(router->signer);
     host_forget_all(router);
     edits_free(router->edits);
     hold_set_unref(router->held);

@@ -86,6 +86,8 @@ bool query_suppressed(struct store *store, struct str tenant, struct str address
 typedef bool suppression_visit(const struct suppression *suppression, void *user);
 bool query_suppressions(struct store *store, struct str after_scope, struct str after_address,
                         suppression_visit *visit, void *user);
+/* The same of one address in every scope: a look-up each, all at once. */
+void query_suppressions_of(struct store *store, struct str address, suppression_visit *visit, void *user);
 uint64_t query_suppression_count(struct store *store);
 
 /* ---- events that no settle writes ---- */

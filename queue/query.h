@@ -134,9 +134,12 @@ const char *event_type_name(enum event_type type);
 struct event {
     uint64_t seq;
     int64_t time_ms, next_ms;
+    int64_t created_ms; /* of its job */
     enum event_type type;
     struct rid rid;
-    struct str tenant, campaign, id, to, domain, site, source, mx, reply, tls; /* valid during the visit */
+    /* Valid during the visit. from: the job's envelope sender; metadata: JSON, the recipient's, or else the
+     * job's. */
+    struct str tenant, campaign, from, id, to, domain, metadata, site, source, mx, reply, tls;
     uint32_t attempt;
     uint16_t code;
     struct status status;

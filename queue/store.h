@@ -38,9 +38,12 @@ struct store_settings {
     int64_t lifetime_ms;      /* of a job that names none */
     int64_t delay_warning_ms; /* who is open so long after the job's start is said to be delayed; 0: nobody */
     int64_t retain_ms;        /* how long an ended job and its events stay */
-    int64_t hold_ms;   /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
-    unsigned give_max; /* recipients that a worker may hold without having asked (GIVEN_MAX); 0: none */
-    unsigned workers;  /* lanes are shared out by hash of the domain */
+    int64_t hold_ms;     /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
+    unsigned give_max;   /* recipients that a worker may hold without having asked (GIVEN_MAX); 0: none */
+    unsigned workers;    /* lanes are shared out by hash of the domain */
+    uint64_t events_max; /* bytes of the event log; 0: no maximum. See edit.h on consumers' cursors */
+    const char *const *droppers; /* consumers that rather miss events than stop admits there; outlive it */
+    size_t dropper_count;
 };
 
 /* Opens, recovers, starts no thread. Errors: locked by another daemon, not writable, of a newer version, … */
@@ -180,7 +183,7 @@ enum outcome {
     OUTCOME_DEFERRED, /* next_ms says when; attempt counted unless attempt_free */
     OUTCOME_BOUNCED,
     OUTCOME_EXPIRED,    /* the worker saw its time pass */
-    OUTCOME_SUPPRESSED, /* its address gets no mail: the store's own, as it looks before it hands out */
+    OUTCOME_SUPPRESSED, /* its address gets no mail: see STORE_SUPPRESSED */
 };
 
 /* One claimed recipient. The worker owns it from STORE_TAKEN until store_settle, which takes it back and
@@ -210,6 +213,7 @@ struct taken {
     struct slab *words;         /* where these three lie, a reference that the store lets go of; NULL:
                                          they live as long as the process */
     void *worker;               /* the worker's own */
+    void *signature;            /* likewise: malloc'ed or NULL, and freed with it */
 };
 
 /* Messages from the store to a worker's inbox (struct inbox_node first, kind as named). */
@@ -244,9 +248,9 @@ struct store_drop_msg { /* STORE_DROP_JOB: release what is taken of this job but
     struct inbox_node node;
     uint64_t job;
 };
-/* STORE_SUPPRESSED: these addresses get no mail from now on (edit.h). Release what is taken of them but not
- * in flight: the store ends it. Something of them may still come, by a STORE_TAKEN that was under way. Freed
- * with free(), the keys with it. */
+/* STORE_SUPPRESSED: these addresses get no mail from now on (edit.h). What is taken of them and not in flight
+ * is settled as suppressed. Something of them may still come, by a STORE_TAKEN that was under way. Freed with
+ * free(), the keys with it. */
 struct store_suppressed_msg {
     struct inbox_node node;
     size_t count;
@@ -342,9 +346,12 @@ struct store_figures {
     uint64_t jobs;     /* not ended */
     uint64_t events;   /* the last sequence number */
     uint64_t db_bytes, commits, commit_rows, settle_backlog;
-    bool full; /* admits are refused */
+    uint64_t log_bytes; /* of the event log */
+    bool full;          /* admits are refused */
 };
 void store_figures(struct store *store, struct store_figures *figures);
+/* Why they are refused with ADMIT_FULL: a sentence. */
+void store_full_words(struct store *store, struct err *err);
 /* A counter that changes with every commit that wrote events, and a way to wait for it. */
 uint64_t store_event_seq(struct store *store);
 

@@ -109,7 +109,13 @@ http_handler call_job_recipients, call_job_bounces, call_tenant_bounces;
 http_handler call_queue, call_queue_retry, call_queue_bounce, call_queue_recipients, call_ops, call_op;
 http_handler call_sites, call_site, call_site_backoff, call_site_normal, call_site_reset, call_explain;
 http_handler call_queue_suspend, call_queue_resume, call_suspensions;
+http_handler call_suppressions, call_suppression_remove;
+extern const struct http_upload_ops suppressions_upload;
 http_handler call_recipient, call_recipient_message;
+http_handler call_rules, call_rules_test;
+http_handler call_consumers;
+/* Their figures for Prometheus; NULL: there are none. */
+void consumer_metrics(const struct consumers *consumers, struct now now, struct buf *out);
 http_handler call_inbound;
 http_handler call_events, call_status, call_metrics, call_healthz;
 

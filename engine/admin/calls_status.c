@@ -162,6 +162,7 @@ static void engine_metrics(struct buf *out, const struct figures *f)
     metric(out, "store_rows_total", "counter", "Rows in them.", f->store.commit_rows);
     metric(out, "store_settle_backlog", "gauge", "Outcomes that wait for a commit.", f->store.settle_backlog);
     metric(out, "store_full", "gauge", "1 while new jobs are refused for lack of space.", f->store.full);
+    metric(out, "event_log_bytes", "gauge", "The event log on disk.", f->store.log_bytes);
     metric(out, "disk_free_bytes", "gauge", "Bytes free where the store is.", f->disk_free);
     metric(out, "memory_bytes", "gauge", "Memory of the process without the store's map.", f->memory);
     metric(out, "intake_jobs_total", "counter", "Jobs accepted over HTTP since the start.", f->intake.jobs);
@@ -280,6 +281,7 @@ void call_metrics(struct http_request *request, struct now now, void *user)
     path_metric(&body, &paths, "blocked", "gauge", path_blocked);
     path_metric(&body, &paths, "stopped", "gauge", path_stopped);
     path_metric(&body, &paths, "slowed_per_hour", "gauge", path_slowed);
+    consumer_metrics(api->context.consumers, now, &body);
     free(paths.list);
     if (body.failed)
         http_fail(request, 500, "failed", "no memory for the metrics");

@@ -10,6 +10,7 @@
 struct intake {
     struct store *store;
     const struct config *config;
+    const struct dkim *dkim;
     struct keys *keys;
     struct gate gate;
     struct repeats repeats;

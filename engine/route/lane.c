@@ -1,6 +1,7 @@
 /* lane.c - see lane.h. Where a lane's mail goes is found in lane_route.c, which tells of its states. */
 #include "engine/route/lane.h"
 
+#include "engine/base/log.h"
 #include "engine/route/flow.h"
 #include "engine/route/handover.h"
 #include "engine/route/lane_held.h"
@@ -9,6 +10,7 @@
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
+#include "engine/route/signers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -398,8 +400,29 @@ static void lane_place(struct lane *lane, struct taken *taken, bool front)
     struct strand *strand = lane->state == LANE_ROUTED && !router->stopping ? lane_choose(lane, taken) : NULL;
     if (strand == NULL)
         settle_release(router, taken);
+    else if (signers_want(router, lane->id, taken))
+        lane->buffered++; /* until it comes back, signed */
     else
         strand_add(strand, taken, front);
+}
+
+void lane_signed(struct router *router, const struct sign_request *request)
+{
+    struct lane *lane = lane_find(router, request->lane); /* it is not over: this is buffered */
+    struct verdict why;
+    lane->buffered--;
+    if (router->stopping || request->drops != router->drops) {
+        settle_release(router, request->taken);
+    } else if (request->good) {
+        lane_place(lane, request->taken, false);
+    } else {
+        log_warn("job %llu: %s", (unsigned long long)request->taken->job->id, request->err.text);
+        verdict_local(&why, SCOPE_TRANSACTION, STATUS(4, 7, 0), "the message cannot be signed: %s",
+                      request->err.text);
+        settle_verdict(router, request->taken, &why, &(struct settle_where){.path = NULL});
+    }
+    lane_want(lane);
+    lane_check(lane);
 }
 
 /* An answer to what it asked for has come. */

@@ -104,6 +104,7 @@ static void given_drop_job(struct lane *lane, uint64_t job)
 void lane_drop_job(struct router *router, uint64_t job)
 {
     struct lane *lane, *next;
+    router->drops++; /* what is with the signers goes back when it comes */
     HASH_ITER(hh, router->lanes, lane, next)
     {
         for (unsigned i = 0; i < lane->strand_count; i++)
@@ -128,6 +129,7 @@ void lane_hear_holds(struct router *router)
     if (router->held_walked == router->held->generation)
         return; /* several changes in a row were told of one by one */
     router->held_walked = router->held->generation;
+    router->drops++;
     HASH_ITER(hh, router->lanes, lane, next)
     {
         lane_mark_held(lane);

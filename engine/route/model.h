@@ -224,6 +224,10 @@ struct router {
     const struct config *config;
     const struct retry_table *retry;
     struct limit *tenant_limits; /* of config->tenants, shared by all workers */
+    const struct dkim *dkim;
+    struct signers *signers;    /* NULL: no domain has keys */
+    struct dkim_signer *signer; /* this worker's own, made when it is needed: shipment.c */
+    uint64_t drops;             /* of jobs, and recalls of recipients: see signers.h */
     unsigned index, worker_count;
     struct inbox *const *inboxes; /* of all workers */
     struct session_context session_context;

@@ -150,6 +150,12 @@ void settle_release(struct router *router, struct taken *taken)
     settle_add(router, taken);
 }
 
+void settle_suppressed(struct router *router, struct taken *taken)
+{
+    taken->outcome = OUTCOME_SUPPRESSED;
+    settle_add(router, taken);
+}
+
 void settle_expired(struct router *router, struct taken *taken)
 {
     taken->outcome = OUTCOME_EXPIRED;

@@ -137,6 +137,10 @@ def bad(result, code, text):
     (["bounce"], "bounce: say which, such as --domain example.com"),
     (["mailq", "--limit", "0"], "mailq: --limit takes a number, not '0'"),
     (["recipient"], "usage: postrider recipient RID"),
+    (["suppress"], "usage: postrider suppress add|remove ADDRESS... |"),
+    (["suppress", "hide", "a@b.example"], "suppress: unknown action 'hide'"),
+    (["suppress", "add"], "usage: postrider suppress"),
+    (["suppress", "list", "--tenant", "a", "--everybody"], "--everybody and --tenant exclude each other"),
     (["recipient", "17-0-1", "--message", "--json"], "--message and --json exclude each other"),
     (["config", "chek"], "config: unknown action 'chek'"),
     (["resolve", "a..b"], "resolve: 'a..b' is no domain"),
@@ -408,8 +412,8 @@ def test_bounce(server):
 RECIPIENT = {"rid": "17-0-42", "job": "17", "to": "a@b.example", "domain": "b.example", "id": "42",
              "state": "deferred", "in_flight": False, "attempts": 2, "first": "2024-05-06T07:08:09.123Z",
              "last": None, "next": "2000-01-01T00:00:00.000Z", "code": 452, "status": "4.2.2",
-             "reply": "mailbox full", "mx": "mx.b.example", "source": "a", "site": "b.example", "metadata": {},
-             "vars": {"name": "Ada"}, "orcpt": "", "notify": []}
+             "reply": "mailbox full", "mx": "mx.b.example", "source": "a", "site": "b.example",
+             "metadata": {}, "vars": {"name": "Ada"}, "orcpt": "", "notify": []}
 
 
 def test_mailq(server):

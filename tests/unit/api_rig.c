@@ -279,7 +279,7 @@ json_t *api_rig_call(struct api_rig *rig, const char *method, const char *url, c
         fail_msg("%s %s: %u, expected %u: %s", method, url, reply.status, status, reply.body.data);
     if (strstr(reply.header, "application/json") != NULL)
         root = reply_json(&reply);
-    reply_free(&reply);
+    http_reply_free(&reply);
     return root;
 }
 

@@ -3,6 +3,7 @@
 #ifndef POSTRIDER_TESTS_STORE_WORLD_H
 #define POSTRIDER_TESTS_STORE_WORLD_H
 
+#include "queue/edit.h"
 #include "queue/store_internal.h"
 #include "queue/taker.h"
 
@@ -307,6 +308,29 @@ static inline struct op_progress world_operate(struct world *w, enum op_kind kin
 {
     struct store_filter filter = {.job = job};
     return world_operate_on(w, kind, &filter);
+}
+
+struct world_edited {
+    unsigned calls, changed;
+    enum edit_result result;
+};
+static inline void world_edit_done(enum edit_result result, unsigned changed, void *user)
+{
+    struct world_edited *edited = user;
+    edited->calls++;
+    edited->changed = changed;
+    edited->result = result;
+}
+/* Posts them and lets the writer work; how many changed. */
+static inline unsigned world_edit(struct world *w, struct edits *edits)
+{
+    struct world_edited edited = {0};
+    store_edit(w->store, edits, world_edit_done, &edited);
+    for (unsigned i = 0; i < 10 && edited.calls == 0; i++)
+        store_write_step(w->store, w->now);
+    assert_int_equal(edited.calls, 1);
+    assert_int_equal(edited.result, EDIT_OK);
+    return edited.changed;
 }
 
 /* ---- looking ---- */

@@ -132,7 +132,7 @@ static size_t count_recipients(const char *query)
     struct http_reply reply;
     snprintf(url, sizeof url, "/v1/jobs/%s/recipients%s", job, query);
     size_t n = count_lines(api_rig_get(&rig, url, &reply));
-    reply_free(&reply);
+    http_reply_free(&reply);
     return n;
 }
 
@@ -162,7 +162,7 @@ static void test_recipients(void **state)
         snprintf(rid, sizeof rid, "%s", text_at(line, "rid"));
         json_decref(line);
         snprintf(url, sizeof url, "/v1/jobs/%s/recipients?limit=3&after=%s", job, rid);
-        reply_free(&reply);
+        http_reply_free(&reply);
     }
     assert_true(seen == 7 && pages == 3);
     json_decref(get_job(job, "/recipients?after=x", 400));
@@ -208,14 +208,14 @@ static void test_bounces(void **state)
              "\"spring, \"\"24\"\"\",\"4, \"\"x\"\"\"\r\n",
              job);
     assert_non_null(strstr(text, row));
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(get_job(job, "/bounces?format=xml", 400));
 
     snprintf(url, sizeof url, "/v1/jobs/%s/bounces?format=html", job);
     text = api_rig_get(&rig, url, &reply);
     assert_non_null(strstr(reply.header, "Content-Type: text/html; charset=utf-8"));
     assert_non_null(strstr(text, "5.1.1 no such &quot;user&quot;, sorry"));
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static void test_bounces_of_a_tenant(void **state)
@@ -361,7 +361,7 @@ static void test_recipient(void **state)
     json_t *root = json_loads(api_rig_get(&rig, url, &reply), JSON_DISABLE_EOF_CHECK, NULL);
     snprintf(rid, sizeof rid, "%s", text_at(root, "rid"));
     json_decref(root);
-    reply_free(&reply);
+    http_reply_free(&reply);
     snprintf(url, sizeof url, "/v1/recipients/%s", rid);
     root = get(url, 200);
     assert_string_equal(text_at(root, "state"), "delivered");
@@ -375,7 +375,7 @@ static void test_recipient(void **state)
     assert_non_null(strstr(text, "To: ok1@a.example\r\n"));
     assert_non_null(strstr(text, "Subject: Hi Ada\r\n"));
     assert_non_null(strstr(text, "\r\n\r\n.dot\r\n"));
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(get("/v1/recipients/1", 404));
     json_decref(get("/v1/recipients/999-0-0", 404));
     json_decref(get("/v1/recipients/999-0-0/message", 404));
@@ -387,7 +387,7 @@ static size_t count_events(const char *query)
     struct http_reply reply;
     snprintf(url, sizeof url, "/v1/events%s", query);
     size_t n = count_lines(api_rig_get(&rig, url, &reply));
-    reply_free(&reply);
+    http_reply_free(&reply);
     return n;
 }
 
@@ -419,7 +419,7 @@ static void test_events(void **state)
     assert_string_equal(text_at(root, "mx"), "mx.site.example");
     assert_int_equal(int_at(root, "delay_ms"), 12);
     json_decref(root);
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(get("/v1/events?type=nosuch", 400));
     json_decref(get("/v1/events?limit=0", 400));
 }
@@ -445,7 +445,7 @@ static void test_follow_events(void **state)
     assert_non_null(strstr(line.data, "\"type\":\"delivered\""));
     assert_non_null(strstr(line.data, "\"seq\":19,"));
     assert_false(client_read_line(&client, &line, 120));
-    reply_free(&reply);
+    http_reply_free(&reply);
     client_close(&client);
     buf_free(&line);
 }
@@ -471,13 +471,13 @@ static void test_status(void **state)
                 int_at(root, "memory_bytes") > 0);
     json_decref(root);
     assert_string_equal(api_rig_get(&rig, "/healthz", &reply), "ok\n");
-    reply_free(&reply);
+    http_reply_free(&reply);
     const char *text = api_rig_get(&rig, "/metrics", &reply);
     assert_non_null(strstr(text, "\npostrider_queued 5\n"));
     assert_non_null(
         strstr(text, "\n# TYPE postrider_delivered_total counter\npostrider_delivered_total 3\n"));
     assert_non_null(strstr(text, "\npostrider_path_blocked{site=\"site.example\",source=\"source1\"} 1\n"));
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static void test_steering(void **state)
@@ -559,7 +559,7 @@ static unsigned lines_of(const char *url)
     unsigned n = 0;
     for (const char *p = api_rig_get(&rig, url, &reply); (p = strchr(p, '\n')) != NULL; p++)
         n++;
-    reply_free(&reply);
+    http_reply_free(&reply);
     return n;
 }
 
@@ -583,7 +583,7 @@ static void test_mailq(void **state)
     const char *text = api_rig_get(&rig, "/v1/queue/recipients?domain=c.example", &reply);
     assert_non_null(strstr(text, "\"to\":\"full2@c.example\""));
     assert_non_null(strstr(text, "\"status\":\"4.2.2\""));
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(get("/v1/queue/recipients?state=bounced", 400));
     json_decref(get("/v1/queue/recipients?age=2", 400));
     json_decref(get("/v1/queue/recipients?tenant=", 400));
@@ -634,7 +634,7 @@ static void test_purge(void **state)
 static void test_unknown(void **state)
 {
     (void)state;
-    static const char *const urls[] = {"/", "/v1", "/v1/suppressions", "/v1/sources"};
+    static const char *const urls[] = {"/", "/v1", "/v1/sources"};
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
         json_decref(get(urls[i], 404));
 }

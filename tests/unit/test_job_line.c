@@ -19,7 +19,7 @@ static const struct now test_now = {1000, INT64_C(1700000000000)};
 static bool read_job(const char *line, struct job_line *job, struct str tenant, struct err *err)
 {
     json_error_t error;
-    struct job_rules rules = {config, tenant, &repeats};
+    struct job_rules rules = {config, NULL, tenant, &repeats};
     json_t *root = json_loads(line, JSON_REJECT_DUPLICATES, &error);
     *job = (struct job_line){0};
     if (root == NULL)
@@ -86,7 +86,7 @@ static void test_bad(void **state)
         {"{" FROM "\"lifetime\":\"0\"," RAW "}", "\"lifetime\" must be a duration"},
         {"{" FROM "\"lifetime\":\"400d\"," RAW "}", "\"lifetime\" must be a duration"},
         {"{" FROM "\"require_tls\":true," RAW "}", "\"require_tls\" is not available yet"},
-        {"{" FROM "\"require_dkim\":true," RAW "}", "\"require_dkim\" is not available yet"},
+        {"{" FROM "\"require_dkim\":true," RAW "}", "\"require_dkim\": there is no key for \"example.com\""},
         {"{" FROM "\"idempotency_key\":\"\"," RAW "}", "\"idempotency_key\" is empty"},
         {"{" FROM "\"metadata\":{\"a\":[]}," RAW "}", "\"a\" is a list"},
         {"{" FROM "\"mesage\":{}," RAW "}", "unknown field \"mesage\" in the job"},
