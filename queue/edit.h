@@ -40,6 +40,7 @@ enum policy_kind {
     POLICY_SUSPENSION, /* an operator's, by filter */
     POLICY_EVIDENCE,   /* what has been seen and is not yet enough */
     POLICY_CONSUMER,   /* of a consumer of the event log, beside its cursor */
+    POLICY_STRIKE,     /* the store's own: see edits_strike */
 };
 /* name: 1 to POLICY_NAME_MAX bytes; value: up to POLICY_VALUE_MAX, empty deletes. */
 bool edits_policy(struct edits *edits, enum policy_kind kind, struct str name, struct str value);
@@ -69,6 +70,9 @@ struct suppression {
 };
 /* Replaces what is there. */
 bool edits_suppress(struct edits *edits, const struct suppression *suppression);
+/* One more reply of a kind (named by `why`) about this address: with the at-th within STRIKE_MS it is
+ * suppressed, before that only counted. */
+bool edits_strike(struct edits *edits, struct str why, unsigned at, const struct suppression *suppression);
 bool edits_unsuppress(struct edits *edits, struct str scope, struct str address);
 /* The form in which addresses are compared: ASCII letters in lower case, local part and domain alike.
  * Returns its length, 0: too long (ADDRESS_MAX). */

@@ -1,15 +1,15 @@
 /* local.c - commands that need no daemon: config, version, help. */
-#include "engine/config.h"
+#include "tools/local.h"
+
+#include "tools/check_dkim.h"
 #include "tools/commands.h"
 
 #include <string.h>
 #include <unistd.h>
 
-#define CONFIG_FILE "/etc/postrider/postrider.yaml"
-#define SHOW_MAX    (64 * 1024 * 1024)
+#define SHOW_MAX (64 * 1024 * 1024)
 
-/* Loads it, or shows everything that is wrong with it. */
-static struct config *load(const char *path)
+struct config *local_config(const char *path)
 {
     struct config *config;
     struct buf errors;
@@ -28,7 +28,7 @@ static int run_config(struct cli *cli)
         return cli_usage("config: unknown action '%s'; usage: postrider config check|show [FILE]", action);
     if (cli->arg_count < 2 && access(path, F_OK) != 0)
         return cli_fail("there is no %s; name the file: postrider config %s FILE", path, action);
-    struct config *config = load(path);
+    struct config *config = local_config(path);
     if (config == NULL)
         return cli_fail("%s is not a configuration that postriderd would start with", path);
     if (show) {
@@ -37,12 +37,17 @@ static int run_config(struct cli *cli)
         config_show(config, &out);
         fwrite(out.data, 1, out.len, stdout);
         buf_free(&out);
-    } else {
-        printf("%s is good\n", path);
     }
+    int code = show ? 0 : check_dkim(config, cli_value(cli, "dns") != NULL);
+    if (!show && code == 0)
+        printf("%s is good\n", path);
     config_free(config);
-    return 0;
+    return code;
 }
+
+static const struct cli_option config_options[] = {
+    {"dns", NULL, "also compare the DKIM keys with what DNS publishes of them"},
+};
 
 const struct command command_config = {
     .name = "config",
@@ -51,6 +56,8 @@ const struct command command_config = {
     .run = run_config,
     .min_args = 1,
     .max_args = 2,
+    .options = config_options,
+    .option_count = sizeof config_options / sizeof *config_options,
 };
 
 static int run_version(struct cli *cli)
