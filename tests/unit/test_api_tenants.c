@@ -93,7 +93,7 @@ static void test_suppressions(void **state)
     http_call(rig.control, "GET", "/v1/suppressions?format=csv", "", STR(""), &reply);
     assert_non_null(strstr(reply.body.data, "address,scope,reason,source,time\r\nb@x.example,acme,,api,"));
     assert_non_null(strstr(reply.body.data, "a@x.example,other,"));
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(call(rig.socket, "DELETE", "/v1/suppressions?address=a@x.example", "", 404));
     json_decref(call(rig.socket, "DELETE", "/v1/suppressions?address=B@x.example", "", 200));
     json_decref(call(rig.control, "DELETE", "/v1/suppressions?address=a@x.example&scope=other", "", 200));
