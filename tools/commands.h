@@ -14,9 +14,14 @@ extern const struct command command_retry, command_bounce;                 /* st
 extern const struct command command_events;                                /* events.c */
 extern const struct command command_inbound;                               /* inbound.c */
 extern const struct command command_resolve;                               /* resolve.c */
+extern const struct command command_preview;                               /* preview.c */
 extern const struct command command_config, command_version, command_help; /* local.c */
 
 extern const struct command command_roff; /* man.c */
+
+/* local.c: loads it (NULL: what is built in), or shows everything that is wrong with it and returns NULL. */
+struct config;
+struct config *load_config(const char *path);
 
 #define OPTIONS(list) .options = list, .option_count = sizeof list / sizeof *list
 

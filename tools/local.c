@@ -8,8 +8,7 @@
 #define CONFIG_FILE "/etc/postrider/postrider.yaml"
 #define SHOW_MAX    (64 * 1024 * 1024)
 
-/* Loads it, or shows everything that is wrong with it. */
-static struct config *load(const char *path)
+struct config *load_config(const char *path)
 {
     struct config *config;
     struct buf errors;
@@ -28,7 +27,7 @@ static int run_config(struct cli *cli)
         return cli_usage("config: unknown action '%s'; usage: postrider config check|show [FILE]", action);
     if (cli->arg_count < 2 && access(path, F_OK) != 0)
         return cli_fail("there is no %s; name the file: postrider config %s FILE", path, action);
-    struct config *config = load(path);
+    struct config *config = load_config(path);
     if (config == NULL)
         return cli_fail("%s is not a configuration that postriderd would start with", path);
     if (show) {

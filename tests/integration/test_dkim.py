@@ -204,6 +204,15 @@ def test_delivered_signed(keys, eight_bit):
             check_dkimpy(plain, keys)
 
 
+def test_no_keys_at_all():
+    with Daemon("") as daemon:
+        job = {"from": "b@x.example", "message": {"from": "n@x.example", "text": "x"}}
+        answer = daemon.submit(job, ["ada@example.invalid"])
+        assert answer.json["jobs"][0]["warnings"] == ["it goes out unsigned: no DKIM keys are configured"]
+        refused = daemon.submit(dict(job, require_dkim=True), ["ada@example.invalid"])
+        assert refused.status == 400 and 'no key for "x.example"' in refused.json["error"]["reason"]
+
+
 def test_published(keys, tmp_path):
     def check():
         return subprocess.run([os.path.join(BUILD, "postrider"), "config", "check", "--dns", str(config)],
