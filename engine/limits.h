@@ -16,10 +16,10 @@
 #define ADMIT_WINDOW_MAX    (4 * 1024 * 1024) /* bytes of recipients sorted and admitted together */
 #define ADMIT_WINDOW_RCPTS  20000
 #define ADMIT_IN_FLIGHT_MAX 4096        /* windows waiting for the writer over all uploads */
-#define FRESH_HOLD_MS       100         /* how long a new small job may wait in memory for its end */
+#define FRESH_HOLD_MS       400         /* how long a new small job may wait in memory for its end */
 #define FRESH_SETTLE_MS     20          /* and what came back of it, for the rest */
 #define FRESH_CHANGE_JOBS   400         /* that have ended, and are then written without waiting for more */
-#define FRESH_CHANGE_ROWS   2500        /* rows for those that have not, besides a change's own */
+#define FRESH_CHANGE_ROWS   8000        /* rows for those that have not, besides a change's own */
 #define GIVEN_MAX           512         /* recipients a worker may hold that were given to it unasked, */
 #define GIVEN_UNFREED_MAX   4096        /* and of all workers, those that are not durable yet included */
 #define GIVEN_CONTENT_MAX   (16 * 1024) /* of a message; a larger one is taken as all others are */
@@ -62,6 +62,7 @@
 #define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
 #define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
 #define INTAKE_FLYING_MAX   2048              /* of all uploads; beyond it each has one */
+#define INTAKE_REPEATS      4096              /* messages remembered, to see that they come again */
 #define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
 #define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
@@ -71,6 +72,9 @@
 #define HTTP_MEMORY_MAX      (16 * 1024)  /* a connection's buffers: header and a piece of the body */
 #define HTTP_BODY_MAX        (64 * 1024)  /* of a handler's request; uploads have no limit */
 #define HTTP_LARGE_MAX       (256 * 1024) /* of one that says so */
+#define HTTP_PLAIN_HEAD_MAX  2048         /* of an upload's request that needs no library, */
+#define HTTP_PLAIN_BODY_MAX  (128 * 1024) /* and its body */
+#define HTTP_PLAIN_FIELDS    24           /* lines of that head */
 #define HTTP_SEGMENTS_MAX    8            /* of a path */
 #define HTTP_PARAMETERS_MAX  16           /* of a query */
 #define HTTP_IDLE_S          60           /* a client that neither sends nor takes anything */

@@ -214,6 +214,11 @@ bool store_start(struct store *store, struct err *err)
     if (rc == 0)
         rc = pthread_create(&store->taker_thread, NULL, taker_main, store);
     store->started = rc == 0;
+    pthread_setname_np(store->writer_thread, "store writer"); /* as top and perf show them */
+    if (lands)
+        pthread_setname_np(store->fresh.thread, "fresh writer");
+    if (rc == 0)
+        pthread_setname_np(store->taker_thread, "store taker");
     if (rc != 0) {
         atomic_store(&store->stopping, true);
         if (lands) {

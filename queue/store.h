@@ -81,7 +81,8 @@ struct job_spec {
     int64_t lifetime_ms;   /* 0: the setting's */
     const void *content;   /* the compiled message (message/template.h), opaque here */
     size_t content_size;
-    uint8_t content_hash[32]; /* equal hashes are one content: a collision-resistant digest */
+    uint8_t content_hash[32]; /* equal hashes are one content: a collision-resistant digest; all zero: it is
+                                 this job's alone, of FRESH_CONTENT_MAX at most */
     uint64_t message_size;    /* as rendered, about; for SIZE and for accounting */
 };
 

@@ -22,6 +22,7 @@ struct preview {
     const char *to; /* NULL: whoever is first */
     struct config *config;
     struct dkim *dkim;
+    struct repeats repeats; /* of no use here */
     bool has_job;
     struct job_line job;
     struct rcpt_reader reader;
@@ -30,7 +31,7 @@ struct preview {
 
 static bool read_job(struct preview *preview, json_t *root)
 {
-    const struct job_rules rules = {preview->config, preview->dkim, STR("")};
+    const struct job_rules rules = {preview->config, STR(""), &preview->repeats, preview->dkim};
     if (preview->has_job)
         job_line_free(&preview->job);
     preview->has_job = true;
@@ -178,6 +179,7 @@ static int run_preview(struct cli *cli)
         config_free(preview.config);
         return cli_fail("%s", preview.err.text);
     }
+    repeats_init(&preview.repeats);
     FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
     int code = 1;
     rcpt_reader_init(&preview.reader);

@@ -27,6 +27,7 @@ struct intake *intake_create(struct store *store, const struct config *config, c
         return NULL;
     }
     gate_init(&intake->gate, INTAKE_LARGE_MAX);
+    repeats_init(&intake->repeats);
     return intake;
 }
 
@@ -428,7 +429,7 @@ void *upload_begin(struct intake *intake, struct http_request *request, struct s
     rcpt_reader_init(&upload->reader);
     upload->scope.store = intake->store;
     upload->scope.keys = intake->keys;
-    upload->scope.rules = (struct job_rules){intake->config, intake->dkim, tenant};
+    upload->scope.rules = (struct job_rules){intake->config, tenant, &intake->repeats, intake->dkim};
     if (!take_dry_run(upload) || !take_content_type(upload) || !take_header_key(upload)) {
         upload_release(upload);
         return NULL;

@@ -13,6 +13,7 @@ struct intake {
     const struct dkim *dkim;
     struct keys *keys;
     struct gate gate;
+    struct repeats repeats;
     atomic_ullong jobs, recipients, rejected, failed;
     atomic_uint flying; /* jobs that are with the store or not landed yet, of all uploads */
 };

@@ -368,7 +368,8 @@ static bool compile(struct job_line *job, const struct job_rules *rules, struct 
     message_storage_free(&job->storage);
     spec->content = job->content.data;
     spec->content_size = job->content.len;
-    digest_of(spec->content, spec->content_size, spec->content_hash);
+    if (spec->content_size > FRESH_CONTENT_MAX || repeats_note(rules->repeats, buf_str(&job->content)))
+        digest_of(spec->content, spec->content_size, spec->content_hash);
     spec->message_size = job->template.info.size;
     spec->same_for_all = job->template.info.same_for_all && !per_recipient;
     return true;

@@ -61,7 +61,7 @@ static void random_spec(struct world *world, struct job_spec *spec)
     spec->lifetime_ms = act_below(rig, 3) ? (int64_t)(60 + act_below(rig, 1200)) * MS_PER_S : 0;
 }
 
-/* Few contents, so that jobs share some. */
+/* Few contents, so that jobs share some; one of them has no digest. */
 void act_random_content(struct world *world, struct upload *up)
 {
     uint64_t n = act_below(&world->rig, 5);
@@ -70,7 +70,7 @@ void act_random_content(struct world *world, struct upload *up)
     up->spec.content = up->content;
     up->spec.content_size = size;
     up->spec.message_size = size;
-    memset(up->spec.content_hash, (int)n + 1, sizeof up->spec.content_hash);
+    memset(up->spec.content_hash, (int)n, sizeof up->spec.content_hash);
 }
 
 static void add_rcpt(struct world *world, struct upload *up)
