@@ -7,8 +7,8 @@
 #include "queue/store.h"
 
 /* Appends the pattern with {{tenant}}, {{campaign}} and {{class}} replaced, their colons and what is not
- * printable ASCII as `_`: the field's parts stand between colons. {{recipient_hash}} and what else the message
- * may hold stays for each recipient. False: no memory. */
+ * printable ASCII as `_`: the field's parts stand between colons. {{recipient_hash}} stays, for each
+ * recipient. False: no memory. */
 bool feedback_expand(struct str pattern, const struct job_spec *job, struct buf *out);
 
 #endif

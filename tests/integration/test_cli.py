@@ -474,7 +474,8 @@ def test_events_follow(server):
 # ---- preview ----
 
 def preview(*args, stdin=None):
-    run = subprocess.run([POSTRIDER, "preview", *map(str, args)], capture_output=True, timeout=60, input=stdin)
+    run = subprocess.run([POSTRIDER, "preview", *map(str, args)], capture_output=True, timeout=60,
+                         input=stdin)
     return run.returncode, run.stdout.decode(), run.stderr.decode()
 
 
@@ -509,7 +510,8 @@ def test_preview_signed(tmp_path):
     job = b'{"from":"b@x.example","message":{"from":"n@x.example","text":"x"}}\n{"to":"a@example.com"}\n'
     code, message, warning = preview("-", "--config", config, stdin=job)
     assert code == 0 and warning == ""
-    assert message.startswith("DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n d=x.example; s=s;")
+    assert message.startswith("DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n"
+                              " d=x.example; s=s;")
 
 
 # ---- submit ----

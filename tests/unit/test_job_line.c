@@ -224,6 +224,7 @@ static void test_feedback_id(void **state)
         read_job("{" FROM "\"campaign\":\"a:b {{x}}\",\"tenant\":\"acme\"," PLAIN "}", &job, STR(""), &err));
     assert_false(job.spec.same_for_all);
     static const char begin[] = "Feedback-ID:", campaign[] = "a_b___x__:", rest[] = ":bulk:acme";
+    assert_non_null(job.spec.content);
     assert_non_null(memmem(job.spec.content, job.spec.content_size, begin, sizeof begin - 1));
     assert_non_null(memmem(job.spec.content, job.spec.content_size, campaign, sizeof campaign - 1));
     assert_non_null(memmem(job.spec.content, job.spec.content_size, rest, sizeof rest - 1));
