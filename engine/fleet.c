@@ -2,7 +2,9 @@
 #include "engine/fleet.h"
 
 #include "engine/base/log.h"
+#include "engine/route/evidence.h"
 #include "engine/route/handover.h"
+#include "engine/route/hold.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/signers.h"
@@ -34,6 +36,8 @@ struct fleet {
     struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
+    struct holds *holds;
+    struct evidence evidence;
     unsigned count, sessions_max;
     _Atomic unsigned sessions_all;
     struct lend_word *lend_words;
@@ -65,6 +69,8 @@ static void *member_run(void *arg)
         .config = fleet->config,
         .retry = fleet->retry,
         .tenant_limits = fleet->tenant_limits,
+        .holds = fleet->holds,
+        .evidence = &fleet->evidence,
         .dkim = fleet->dkim,
         .signers = fleet->signers,
         .index = member->index,
@@ -138,6 +144,12 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
         }
         store_attach_worker(store, i, fleet->inboxes[i]);
     }
+    if ((fleet->holds = holds_create(store, fleet->inboxes, workers)) == NULL ||
+        !evidence_init(&fleet->evidence, store)) {
+        err_set(err, ENOMEM, "no memory for what was learnt of receivers");
+        fleet_destroy(fleet);
+        return NULL;
+    }
     if (dkim_identity(dkim, 0) != NULL &&
         (fleet->signers = signers_start(dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) == NULL) {
         fleet_destroy(fleet);
@@ -197,12 +209,24 @@ void fleet_destroy(struct fleet *fleet)
         }
         inbox_destroy(fleet->inboxes[i]);
     }
+    holds_destroy(fleet->holds);
+    evidence_free(&fleet->evidence);
     retry_table_destroy(fleet->retry);
     free(fleet->tenant_limits);
     free(fleet->lend_words);
     free(fleet->inboxes);
     free(fleet->members);
     free(fleet);
+}
+
+struct holds *fleet_holds(const struct fleet *fleet)
+{
+    return fleet->holds;
+}
+
+struct store *fleet_store(const struct fleet *fleet)
+{
+    return fleet->store;
 }
 
 unsigned fleet_size(const struct fleet *fleet)

@@ -20,6 +20,10 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
 void fleet_stop(struct fleet *fleet);
 void fleet_destroy(struct fleet *fleet);
 
+/* What is held: hold.h. */
+struct holds;
+struct holds *fleet_holds(const struct fleet *fleet);
+struct store *fleet_store(const struct fleet *fleet);
 /* For inspect.c. */
 unsigned fleet_size(const struct fleet *fleet);
 struct inbox *fleet_inbox(const struct fleet *fleet, unsigned worker);

@@ -39,6 +39,7 @@
 #define POLICY_NAME_MAX        400
 #define POLICY_VALUE_MAX       3500
 #define SUPPRESSION_REASON_MAX 512
+#define STRIKE_MS              (INT64_C(90) * 24 * 3600 * 1000) /* replies about an address count so long */
 
 /* Intake. */
 #define JOB_LINE_MAX        (64 * 1024 * 1024) /* a job line holds the message; base64 of about 45 MB */
@@ -132,6 +133,7 @@
 #define RULE_MATCH_MAX     10000                            /* steps of one expression over one reply */
 #define RULE_HEAP_MAX      (256 * 1024)                     /* and its memory, where PCRE2 has no JIT */
 #define RULE_MATCH_BYTES   1000                             /* of an expression */
+#define RULE_TEXT_MAX      2048                             /* of what is said of one */
 #define RULE_NAME_MADE_MAX 24                               /* "replies.3" */
 #define PLACE_MAX          4200                             /* "FILE:LINE" */
 #define REACTION_MS_MAX    (INT64_C(30) * 24 * 3600 * 1000) /* a pause */
@@ -145,6 +147,14 @@
 #define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
 #define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
 #define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
+
+/* Consumers of the event log. */
+#define CONSUMERS_MAX       64
+#define CONSUMER_BATCH_MAX  10000             /* events sent at once */
+#define CONSUMER_BYTES_MAX  (8 * 1024 * 1024) /* of them, gathered; a batch ends there */
+#define CONSUMER_ANSWER_MAX 4096              /* kept of what a webhook answers, for the last error */
+#define CONSUMER_STOP_MS    2000              /* what is under way may take when the daemon stops */
+#define URL_MAX             2000
 
 /* Network, a worker. */
 #define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */
@@ -204,7 +214,23 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WINDOW_START           8       /* connections that a new path may open before it knows more */
 #define WINDOW_CEILING_MS      5000L /* how long a receiver's own limit of connections is believed at first */
 #define WINDOW_CEILING_DOUBLED 6     /* and how often that doubles */
-#define POOL_LINGER_MS         60000 /* how long what is known of a pool's hosts is used */
+#define SLOW_LEAST_MS          60000 /* between messages of a path, however often it is slowed */
+#define SLOW_UNKNOWN_MS        10000 /* the same, where it is not known how fast it was */
+#define SLOW_OVER              4     /* times what it was: then a slowed path is at full rate again */
+#define SPLIT_MS               3600000  /* how long fewer recipients share a transaction, */
+#define MESSAGES_MS            86400000 /* fewer messages a connection, */
+#define TLS_ONLY_MS            86400000 /* and TLS is a must, after a reply that asked for it */
+#define RECONNECT_MS           60000    /* the first back-off of a path whose connections end unused */
+#define HOLDS_MAX              10000    /* of mail: fix, job, suspensions */
+#define LANES_HELD_MAX         20000    /* of a worker's, kept in memory to be seen while they are held */
+#define PARK_MS                60000    /* a pause that lasts longer has its lanes forgotten meanwhile */
+#define JOB_HOLD_REPLIES       5        /* about its content at one site, and at least */
+#define JOB_HOLD_SHARE         4        /* one in so many of its last */
+#define JOB_HOLD_WINDOW        200      /* replies there: then a job is held */
+#define EVIDENCE_MAX           4096     /* jobs at sites with such replies, */
+#define EVIDENCE_MS            86400000 /* forgotten that long after the last */
+#define LEARNT_WRITE_MS        1000     /* how often what a path has learnt is written at most */
+#define POOL_LINGER_MS         60000    /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 #define LANES_KEPT_MAX         4096  /* of a worker's, with nothing to do, kept with their hosts and pools, */
 #define LANE_KEPT_MS           10000 /* so long */

@@ -1,13 +1,14 @@
 /* main.c - postriderd: reads the configuration, starts the parts, waits for a signal, stops them in order.
  *
- * Up: store (opened, recovered), workers, reporter, store's threads, API. Down: the API refuses new work,
- * workers finish what is under way, the reporter ends, the API lets go of its clients, the store commits what
- * is left. */
+ * Up: store (opened, recovered), workers, store's threads, reporter, consumers of the event log, API. Down:
+ * the API refuses new work, the reporter ends, workers finish what is under way, consumers are told of it,
+ * the API lets go of its clients, the store commits what is left. */
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
 #include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
+#include "engine/report/consumers.h"
 #include "engine/report/reporter.h"
 #include "queue/store.h"
 
@@ -30,6 +31,8 @@ struct daemon {
     struct store *store;
     struct fleet *fleet;
     struct reporter *reporter;
+    struct consumers *consumers;
+    const char *droppers[CONSUMERS_MAX]; /* their names */
     struct api *api;
 };
 
@@ -97,6 +100,10 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     struct now now = clock_now();
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned workers = config->workers ? config->workers : cores > 0 ? (unsigned)cores : 1;
+    size_t droppers = 0;
+    for (size_t i = 0; i < config->consumer_count; i++)
+        if (config->consumers[i].on_full == CONFIG_ON_FULL_DROP)
+            daemon->droppers[droppers++] = config->consumers[i].name;
     const struct store_settings store = {
         .directory = config->state_directory,
         .max_size = config->queue.max_size,
@@ -107,6 +114,9 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .hold_ms = FRESH_HOLD_MS,
         .give_max = GIVEN_MAX,
         .workers = workers,
+        .events_max = config->queue.events_max,
+        .droppers = daemon->droppers,
+        .dropper_count = droppers,
     };
     daemon->store = store_open(&store, now, err);
     if (daemon->store == NULL)
@@ -117,9 +127,13 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->reporter = reporter_start(daemon->store, config, err);
     if (daemon->reporter == NULL)
         return false;
+    daemon->consumers = consumers_start(daemon->store, config, err);
+    if (daemon->consumers == NULL)
+        return false;
     const struct api_context api = {
         .store = daemon->store,
         .fleet = daemon->fleet,
+        .consumers = daemon->consumers,
         .config = config,
         .dkim = daemon->dkim,
         .version = POSTRIDER_VERSION,
@@ -137,6 +151,8 @@ static void daemon_stop(struct daemon *daemon)
         reporter_stop(daemon->reporter);
     if (daemon->fleet)
         fleet_stop(daemon->fleet);
+    if (daemon->consumers)
+        consumers_stop(daemon->consumers);
     if (daemon->api)
         api_destroy(daemon->api);
     if (daemon->store)

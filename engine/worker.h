@@ -14,6 +14,8 @@ struct worker_settings {
     struct store *store;
     const struct config *config;
     const struct retry_table *retry;
+    struct holds *holds;         /* shared by all workers */
+    struct evidence *evidence;   /* the same */
     struct limit *tenant_limits; /* one for each of config->tenants */
     const struct dkim *dkim;
     struct signers *signers; /* NULL: nothing is signed */

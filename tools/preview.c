@@ -7,6 +7,7 @@
 #include "engine/intake/rcpt_line.h"
 #include "engine/message/template.h"
 #include "tools/commands.h"
+#include "tools/local.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@ struct preview {
 
 static bool read_job(struct preview *preview, json_t *root)
 {
-    const struct job_rules rules = {preview->config, STR(""), &preview->repeats, preview->dkim};
+    const struct job_rules rules = {preview->config, preview->dkim, STR(""), &preview->repeats};
     if (preview->has_job)
         job_line_free(&preview->job);
     preview->has_job = true;
@@ -172,7 +173,7 @@ static int show_whole(struct preview *preview, FILE *file)
 static int run_preview(struct cli *cli)
 {
     const char *name = cli->args[0], *path = cli_value(cli, "config");
-    struct preview preview = {.to = cli_value(cli, "to"), .config = load_config(path)};
+    struct preview preview = {.to = cli_value(cli, "to"), .config = local_config(path)};
     if (preview.config == NULL)
         return cli_fail("%s is no good configuration", path ? path : "the built-in one");
     if (path != NULL && (preview.dkim = dkim_create(preview.config, &preview.err)) == NULL) {

@@ -429,7 +429,7 @@ void *upload_begin(struct intake *intake, struct http_request *request, struct s
     rcpt_reader_init(&upload->reader);
     upload->scope.store = intake->store;
     upload->scope.keys = intake->keys;
-    upload->scope.rules = (struct job_rules){intake->config, tenant, &intake->repeats, intake->dkim};
+    upload->scope.rules = (struct job_rules){intake->config, intake->dkim, tenant, &intake->repeats};
     if (!take_dry_run(upload) || !take_content_type(upload) || !take_header_key(upload)) {
         upload_release(upload);
         return NULL;

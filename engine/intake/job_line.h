@@ -13,9 +13,9 @@
 
 struct job_rules {
     const struct config *config;
+    const struct dkim *dkim; /* NULL: nothing is signed */
     struct str tenant;       /* who sends is bound to this tenant; empty: to none */
     struct repeats *repeats; /* a message that comes again gets a digest */
-    const struct dkim *dkim; /* NULL: nothing is signed */
 };
 
 struct job_line {

@@ -166,8 +166,7 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
     for (;;) {
         struct strand *strand;
         unsigned count;
-        struct taken *list =
-            pool_pull(pool, pool->path->settings->max_recipients_per_transaction, &strand, &count);
+        struct taken *list = pool_pull(pool, path_rcpts_max(pool->path), &strand, &count);
         if (list == NULL)
             return NULL;
         struct lane *lane = strand->lane;
@@ -194,6 +193,12 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
     }
 }
 
+const struct store_job *shipment_job(const struct session_transaction *transaction)
+{
+    const struct shipment *shipment = transaction->owner;
+    return shipment->list->job;
+}
+
 unsigned shipment_count_lane(const struct pool *pool, uint32_t lane)
 {
     unsigned n = 0;
@@ -214,8 +219,9 @@ static bool shipment_again(const struct session_transaction *transaction, struct
     if (why->outcome != VERDICT_DEFERRED)
         return false;
     if (why->again_now)
-        return others_passed;
-    if (why->scope != SCOPE_SESSION || transaction->body_sent)
+        return others_passed || (why->rule != NULL && transaction->rcpt_count > 1);
+    bool refused = why->rule != NULL && why->code != 0; /* in words: it was not taken */
+    if (why->scope != SCOPE_SESSION || (transaction->body_sent && !refused))
         return false;
     uintptr_t losses = (uintptr_t)taken->worker;
     if (transaction->started_ns != 0)

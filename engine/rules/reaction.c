@@ -282,7 +282,7 @@ static void describe_kind(const struct reaction *reaction, struct buf *out)
     case REACTION_RCPT:
         buf_add_z(out, "try this recipient alone again");
         if (reaction->wait_ms > 0)
-            format_ms(out, " after ", reaction->wait_ms);
+            format_ms(out, ", twice as long each time, first after ", reaction->wait_ms);
         else
             buf_add_z(out, ", by the schedule of its status");
         break;
@@ -324,7 +324,10 @@ void reaction_describe(const struct reaction *reaction, struct buf *out)
     size_t start = out->len;
     describe_kind(reaction, out);
     if (reaction->slow) {
-        buf_printf(out, "%sslow %s down", out->len > start ? ", and " : "", held(reaction));
+        if (out->len > start)
+            buf_add_z(out, ", and slow it down");
+        else
+            buf_printf(out, "slow %s down", held(reaction));
         if (reaction->rate.count > 0)
             format_rate(out, " to ", reaction->rate);
     }

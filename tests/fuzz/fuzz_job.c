@@ -18,7 +18,7 @@ static void job_read(struct str line)
 {
     static const struct now now = {1000, INT64_C(1700000000000)};
     struct job_line job = {0};
-    struct job_rules rules = {config, STR(""), &repeats, NULL};
+    struct job_rules rules = {config, NULL, STR(""), &repeats};
     struct err err = {0};
     json_error_t error;
     json_t *root = js_load(line, &error);

@@ -157,7 +157,7 @@ bool client_read_line(struct http_client *client, struct buf *line, int wait_ms)
     }
 }
 
-void reply_free(struct http_reply *reply)
+void http_reply_free(struct http_reply *reply)
 {
     buf_free(&reply->body);
 }

@@ -120,7 +120,7 @@ static void expect(struct http_client *client, unsigned status, const char *text
     client_read(client, &reply);
     if (reply.status != status || reply.cut || strstr(reply.body.data, text) == NULL)
         fail_msg("%u %.200s, expected %u %s", reply.status, reply.body.data, status, text);
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 #define POST(fields, length) "POST /up HTTP/1.1\r\nHost: x\r\n" fields "Content-Length: " length "\r\n\r\n"
@@ -138,7 +138,7 @@ static void test_answer(void **state)
     assert_non_null(strstr(reply.header, "HTTP/1.1 202 Accepted\r\nDate: "));
     assert_non_null(strstr(reply.header, " GMT\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n"));
     assert_string_equal(reply.body.data, "3 bytes of a/b");
-    reply_free(&reply);
+    http_reply_free(&reply);
     assert_true(client_send_z(&client, POST("X-Refuse: 1\r\n", "3") "abc"));
     expect(&client, 409, "not now");
     assert_true(client_send_z(&client, POST("", "0")));
@@ -245,7 +245,7 @@ static void wait_for_connections(unsigned n)
         assert_true(client_send_z(&client, HELLO));
         client_read(&client, &reply);
         good = strcmp(reply.body.data, text) == 0;
-        reply_free(&reply);
+        http_reply_free(&reply);
         client_close(&client);
         usleep(good ? 0 : 10000);
     }
@@ -291,7 +291,7 @@ static void test_slow_reader(void **state)
     assert_int_equal(reply.status, 202);
     assert_false(reply.cut);
     assert_int_equal(reply.body.len, LARGE);
-    reply_free(&reply);
+    http_reply_free(&reply);
     expect(&client, 202, "1 bytes");
     client_close(&client);
     wait_for_release();

@@ -19,7 +19,7 @@ static const struct now test_now = {1000, INT64_C(1700000000000)};
 static bool read_job(const char *line, struct job_line *job, struct str tenant, struct err *err)
 {
     json_error_t error;
-    struct job_rules rules = {config, tenant, &repeats, NULL};
+    struct job_rules rules = {config, NULL, tenant, &repeats};
     json_t *root = json_loads(line, JSON_REJECT_DUPLICATES, &error);
     *job = (struct job_line){0};
     if (root == NULL)
