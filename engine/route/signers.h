@@ -18,7 +18,7 @@ struct sign_request {
     struct taken *taken;
     uint32_t lane;
     uint64_t
-        drops; /* the worker's count when it was sent: whether jobs were dropped or recipients recalled since */
+        drops; /* the worker's when it was sent: whether jobs were dropped or recipients recalled since */
     bool good;
     struct err err; /* why not */
 };
