@@ -11,7 +11,8 @@
 
 /* {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]} in the order of
  * matching; RULE = {"name","where","built_in","site","at":["rcpt"…],"code":"421, 4xx","status","match",
- * "action","kind","reach","does"}, "" or empty for a condition that is not there; `does` is the action in words. Of
+ * "action","kind","reach","does"}, "" or empty for a condition that is not there; `does` is the action in
+ * words. Of
  * `site` alone where it is not empty: a site's name or a receiver's, the rules for everybody included. NULL
  * with err: nobody has that name, or memory is out. */
 json_t *rule_list_json(const struct config *config, struct str site, struct err *err);
