@@ -109,6 +109,7 @@
 #define RULE_MATCH_MAX     10000                            /* steps of one expression over one reply */
 #define RULE_HEAP_MAX      (256 * 1024)                     /* and its memory, where PCRE2 has no JIT */
 #define RULE_MATCH_BYTES   1000                             /* of an expression */
+#define RULE_TEXT_MAX      2048                             /* of what is said of one */
 #define RULE_NAME_MADE_MAX 24                               /* "replies.3" */
 #define PLACE_MAX          4200                             /* "FILE:LINE" */
 #define REACTION_MS_MAX    (INT64_C(30) * 24 * 3600 * 1000) /* a pause */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define CONTROL_SOCKET "/run/postrider/control.sock"
@@ -262,6 +263,21 @@ bool http_perform(const struct cli *cli, const struct http_call *call, struct ht
     if (!answered)
         buf_free(&answer->body);
     return answered;
+}
+
+bool http_is_there(const struct cli *cli)
+{
+    static const char *const usual[] = {CONTROL_SOCKET, JOBS_SOCKET};
+    bool there = cli->socket != NULL;
+    for (size_t i = 0; !there && i < 2; i++) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        memcpy(address.sun_path, usual[i], strlen(usual[i]) + 1);
+        there = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+        if (fd >= 0)
+            close(fd);
+    }
+    return there;
 }
 
 void http_answer_free(struct http_answer *answer)

@@ -41,6 +41,10 @@ void http_answer_free(struct http_answer *answer);
 /* Reports an answer of 400 and above as one line; returns 1. */
 int http_refused(const struct http_answer *answer);
 
+/* Whether a daemon takes connections at one of the usual sockets; true where one is named, so that a call
+ * says what is wrong with that. */
+bool http_is_there(const struct cli *cli);
+
 /* Calls and prints: the API's JSON with --json, else what `print` makes of it. Returns the exit code. */
 int http_show(struct cli *cli, const char *method, const char *path,
               void (*print)(struct cli *cli, json_t *answer));

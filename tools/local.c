@@ -1,15 +1,14 @@
 /* local.c - commands that need no daemon: config, version, help. */
-#include "engine/config.h"
+#include "tools/local.h"
+
 #include "tools/commands.h"
 
 #include <string.h>
 #include <unistd.h>
 
-#define CONFIG_FILE "/etc/postrider/postrider.yaml"
-#define SHOW_MAX    (64 * 1024 * 1024)
+#define SHOW_MAX (64 * 1024 * 1024)
 
-/* Loads it, or shows everything that is wrong with it. */
-static struct config *load(const char *path)
+struct config *local_config(const char *path)
 {
     struct config *config;
     struct buf errors;
@@ -28,7 +27,7 @@ static int run_config(struct cli *cli)
         return cli_usage("config: unknown action '%s'; usage: postrider config check|show [FILE]", action);
     if (cli->arg_count < 2 && access(path, F_OK) != 0)
         return cli_fail("there is no %s; name the file: postrider config %s FILE", path, action);
-    struct config *config = load(path);
+    struct config *config = local_config(path);
     if (config == NULL)
         return cli_fail("%s is not a configuration that postriderd would start with", path);
     if (show) {

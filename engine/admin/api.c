@@ -46,6 +46,8 @@ static const struct http_route routes[] = {
      CONTROL},
     {HTTP_GET, "/v1/sites", "", call_sites, NULL, CONTROL},
     {HTTP_GET, "/v1/sites/*", "", call_site, NULL, CONTROL},
+    {HTTP_GET, "/v1/rules", "site", call_rules, NULL, CONTROL},
+    {HTTP_GET, "/v1/rules/test", "reply site mx at", call_rules_test, NULL, CONTROL},
     {HTTP_GET, "/v1/status", "", call_status, NULL, CONTROL},
     {HTTP_GET, "/metrics", "", call_metrics, NULL, CONTROL},
     {HTTP_GET, "/healthz", "", call_healthz, NULL, JOBS},

@@ -87,6 +87,13 @@
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", or a limit of a path as
  *   in blocked_by. Nothing known of what was asked: 404.
+ * GET /v1/rules (site=)
+ *   {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]}: the reply rules in
+ *   the order of matching, with site those for this site or receiver; engine/rule_json.h has RULE.
+ * GET /v1/rules/test (reply= a whole reply, or "closed"; site=, mx=, at=greeting|mail|rcpt|data)
+ *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
+ *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
+ *   only their code, status or step keeps from it.
  * GET /v1/recipients/RID
  *   RCPT and "metadata":{…},"vars":{…},"orcpt","notify":["failure",…]
  * GET /v1/recipients/RID/message

@@ -92,6 +92,7 @@ http_handler call_job_recipients, call_job_bounces;
 http_handler call_queue, call_queue_retry, call_queue_bounce, call_queue_recipients, call_ops, call_op;
 http_handler call_sites, call_site, call_explain;
 http_handler call_recipient, call_recipient_message;
+http_handler call_rules, call_rules_test;
 http_handler call_events, call_status, call_metrics, call_healthz;
 
 #endif

@@ -324,7 +324,10 @@ void reaction_describe(const struct reaction *reaction, struct buf *out)
     size_t start = out->len;
     describe_kind(reaction, out);
     if (reaction->slow) {
-        buf_printf(out, "%sslow %s down", out->len > start ? ", and " : "", held(reaction));
+        if (out->len > start)
+            buf_add_z(out, ", and slow it down");
+        else
+            buf_printf(out, "slow %s down", held(reaction));
         if (reaction->rate.count > 0)
             format_rate(out, " to ", reaction->rate);
     }

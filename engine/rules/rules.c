@@ -243,10 +243,16 @@ static enum rule_miss compare(const struct rules *rules, const struct rule *rule
 }
 
 enum rule_miss rules_compare(const struct rules *rules, const struct rule *rule,
-                             const struct rule_question *question)
+                             const struct rule_question *question, struct str *found)
 {
     struct inquiry inquiry = inquire(rules, question);
     enum rule_miss miss = compare(rules, rule, &inquiry);
+    if (found != NULL) {
+        const PCRE2_SIZE *at = inquiry.data ? pcre2_get_ovector_pointer(inquiry.data) : NULL;
+        bool there =
+            at != NULL && rule->match[0] != '\0' && miss != RULE_OTHER_SITE && miss != RULE_OTHER_WORDS;
+        *found = there ? str_make(inquiry.words.p + at[0], at[1] - at[0]) : str_make("", 0);
+    }
     pcre2_match_data_free(inquiry.data);
     return miss;
 }
@@ -259,19 +265,26 @@ const char *rules_receiver_of(const struct rules *rules, struct str mx)
     return receiver == NO_RECEIVER ? NULL : rules->receivers[receiver]->name;
 }
 
+size_t rules_example_host(struct str pattern, char *host, size_t room)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < pattern.n; i++) {
+        struct str put = pattern.p[i] == '*'   ? STR("mx")
+                         : pattern.p[i] == '?' ? STR("1")
+                                               : str_make(pattern.p + i, 1);
+        if (n + put.n >= room)
+            return 0;
+        memcpy(host + n, put.p, put.n);
+        n += put.n;
+    }
+    host[n] = '\0';
+    return n;
+}
+
 size_t rules_host_of(const struct rules *rules, struct str name, char *host, size_t room)
 {
     size_t receiver = receiver_named(rules, name);
     if (receiver == NO_RECEIVER || rules->receivers[receiver]->mx_count == 0)
         return 0;
-    size_t n = 0;
-    for (const char *p = rules->receivers[receiver]->mx[0]; *p != '\0'; p++) {
-        const char *put = *p == '*' ? "mx" : *p == '?' ? "1" : NULL;
-        size_t size = put ? strlen(put) : 1;
-        if (n + size > room)
-            return 0;
-        memcpy(host + n, put ? put : p, size);
-        n += size;
-    }
-    return n;
+    return rules_example_host(str_of(rules->receivers[receiver]->mx[0]), host, room);
 }

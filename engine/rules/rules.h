@@ -71,7 +71,8 @@ struct rule_question {
 /* The first rule that matches, or NULL: none. rules may be NULL: none. */
 const struct rule *rules_match(const struct rules *rules, const struct rule_question *question);
 
-/* Why a rule does not match: the first condition that fails, in this order. */
+/* Why a rule does not match: the first condition that fails, in this order. found (may be NULL) is the part
+ * of the question's text that the expression matches, empty where there is none. */
 enum rule_miss {
     RULE_MATCHES,
     RULE_OTHER_SITE,
@@ -81,12 +82,13 @@ enum rule_miss {
     RULE_OTHER_STATUS
 };
 enum rule_miss rules_compare(const struct rules *rules, const struct rule *rule,
-                             const struct rule_question *question);
+                             const struct rule_question *question, struct str *found);
 
 /* The receiver that a host belongs to, or NULL. */
 const char *rules_receiver_of(const struct rules *rules, struct str mx);
-/* A host that belongs to the receiver of this name, from its first pattern ("*.google.com": mx.google.com);
- * empty: no such receiver. */
+/* A host that the pattern matches, with a final NUL ("*.google.com": mx.google.com), and one that belongs to
+ * the receiver of this name. Its length; 0: there is none, or no room. */
+size_t rules_example_host(struct str pattern, char *host, size_t room);
 size_t rules_host_of(const struct rules *rules, struct str receiver, char *host, size_t room);
 
 /* Whether PCRE2 takes the expression; else what is wrong with it and at which byte. */
