@@ -22,6 +22,7 @@ PREFIX ?= /usr/local
 ENGINE := $(filter-out engine/main.c,$(wildcard engine/*.c engine/*/*.c)) $(wildcard queue/*.c)
 UNIT := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_PARTS := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 WORLD := $(wildcard bench/world/*.c)
 LOAD := $(wildcard bench/load/*.c)
 LOAD_PARTS := $(filter-out bench/load/main.c bench/load/verb_%,$(LOAD))
@@ -31,7 +32,7 @@ PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all lint bench compare install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers lint bench compare install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -41,6 +42,7 @@ help:
 #: make demo         from nothing: a newsletter to 20,000 people
 #: make test         every test that fits in ten minutes, from nothing
 #: make test-all     the same, and under ASan+UBSan, and under TSan
+#: make fuzz         looks for input that breaks a parser, SECONDS=60 each; fuzz-short: 10
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
@@ -48,7 +50,7 @@ help:
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT) $B/render $(BENCH_PROGRAMS)
+units: $(UNIT) $(FUZZ:%=$B/replay/%) $B/render $(BENCH_PROGRAMS)
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -78,6 +80,13 @@ $B/libunit.a: $(call obj,$(UNIT_PARTS))
 $B/unit/%: $B/obj/tests/unit/%.o $B/libunit.a $B/libpostrider.a
 	@mkdir -p $(@D)
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
+$B/replay/%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/fuzz/replay.o $B/libpostrider.a
+	@mkdir -p $(@D)
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/libfuzzer/%: $B/obj/tests/fuzz/fuzz_%.o $B/libpostrider.a
+	@mkdir -p $(@D)
+	@echo "  LINK  $@" && $(CC) $(subst fuzzer-no-link,fuzzer,$(LDFLAGS_ALL)) -o $@ $^ $(LIBS)
+libfuzzers: $(FUZZ:%=$B/libfuzzer/%)
 $B/man/%: deploy/man/% $B/postrider
 	@mkdir -p $(@D) && $B/postrider roff < $< > $@
 man: $(patsubst deploy/man/%,$B/man/%,$(wildcard deploy/man/*))
@@ -91,6 +100,7 @@ test: deps-test
 	@$(MAKE) --no-print-directory test-unit test-integration
 test-unit: units
 	@failed=; for t in $(UNIT); do echo "== $$t"; TSAN_OPTIONS=halt_on_error=1 timeout 300 $$t || failed="$$failed $$t"; done; \
+	for t in $(FUZZ); do timeout 300 $B/replay/$$t tests/fuzz/corpus/$$t || failed="$$failed replay/$$t"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 test-integration:
 	BUILD=$B $(PY) -m pytest -q --durations=5 -p no:cacheprovider tests/integration $(PYTEST)
@@ -99,6 +109,11 @@ test-all: test
 	@$(MAKE) --no-print-directory SANITIZER=address,undefined test-unit test-integration
 	@$(MAKE) --no-print-directory -j2 SANITIZER=thread programs units
 	@$(MAKE) --no-print-directory SANITIZER=thread test-unit test-integration
+fuzz: deps-fuzz
+	@$(MAKE) --no-print-directory -j2 CC=clang SANITIZER=fuzzer-no-link,address,undefined libfuzzers
+	@tests/fuzz/run build-fuzzer-no-link-address-undefined-clang $(or $(SECONDS),60)
+fuzz-short:
+	@$(MAKE) --no-print-directory fuzz SECONDS=10
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench

@@ -67,11 +67,12 @@
 /* HTTP. */
 #define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
 #define HTTP_BACKLOG         1024
-#define HTTP_MEMORY_MAX      (16 * 1024) /* a connection's buffers: header and a piece of the body */
-#define HTTP_BODY_MAX        (64 * 1024) /* of a handler's request; uploads have no limit */
-#define HTTP_SEGMENTS_MAX    8           /* of a path */
-#define HTTP_PARAMETERS_MAX  16          /* of a query */
-#define HTTP_IDLE_S          60          /* a client that neither sends nor takes anything */
+#define HTTP_MEMORY_MAX      (16 * 1024)  /* a connection's buffers: header and a piece of the body */
+#define HTTP_BODY_MAX        (64 * 1024)  /* of a handler's request; uploads have no limit */
+#define HTTP_LARGE_MAX       (256 * 1024) /* of one that says so */
+#define HTTP_SEGMENTS_MAX    8            /* of a path */
+#define HTTP_PARAMETERS_MAX  16           /* of a query */
+#define HTTP_IDLE_S          60           /* a client that neither sends nor takes anything */
 #define HTTP_STOP_MS         5000
 #define HTTP_DESK_THREADS    4
 #define HTTP_ANSWER_MAX      (64 * 1024 * 1024)
@@ -87,6 +88,17 @@
 #define TEMPLATE_NAMES_MAX 512                /* different variables in one message */
 #define VARS_COUNT_MAX     512                /* variables of one recipient */
 #define RENDITION_MAX      (64 * 1024 * 1024) /* bytes that one recipient's variables may become */
+
+/* What comes back by mail: see inbound/notice.h. */
+#define NOTICE_MESSAGE_MAX     HTTP_LARGE_MAX /* read of one; what matters stands in front */
+#define NOTICE_PARTS_MAX       100
+#define NOTICE_RCPTS_MAX       100
+#define NOTICE_TO_MAX          16   /* addresses to which it, or what it returns, went */
+#define NOTICE_TRACES_MAX      24   /* fields that may name a recipient of ours */
+#define NOTICE_FIELD_MAX       4096 /* bytes of such a field */
+#define INBOUND_CANDIDATES_MAX 16   /* recipients of ours that one may mean */
+#define INBOUND_JOBS_MAX       1024 /* newest jobs among which an envelope id is looked for, */
+#define INBOUND_PAGES_MAX      100  /* and pages of READ_ROWS_MAX of its recipients */
 
 /* SMTP. */
 #define REPLY_LINE_MAX     2048 /* RFC 5321 says 512; servers send more */
@@ -175,6 +187,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define LOAN_AHEAD_MS          200     /* of a path with a rate, what goes in so long */
 #define LOAN_IDLE_MS           500     /* after which a loan without recipients ends */
 #define LOAN_WAIT_MS           20      /* how often who waits for a connection lent elsewhere looks again */
+#define RECALL_MS              1000    /* after which what was suppressed is looked for in memory */
 #define TURN_MESSAGES          20      /* that a connection carries before it makes room for another pool */
 #define LINE_LOOK_MS           200     /* how often who waits for any session looks whether one is free */
 #define REQUEUE_MAX            3       /* times that a lost connection gives a recipient back at once */

@@ -10,6 +10,7 @@
 #include "engine/route/look.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
+#include "engine/route/recall.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
 
@@ -134,6 +135,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case STORE_DROP_JOB:
         lane_drop_job(router, ((struct store_drop_msg *)(void *)node)->job);
         break;
+    case STORE_SUPPRESSED:
+        recall_heard(router, (struct store_suppressed_msg *)(void *)node);
+        return; /* kept for a while */
     case HANDOVER_LANE:
         lane_handed_over(router, (struct lane_handover *)(void *)node);
         break;
@@ -223,6 +227,7 @@ void worker_destroy(struct worker *worker)
     lane_free_all(router);
     settle_flush(router);
     loan_free_all(router);
+    recall_free(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {

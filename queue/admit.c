@@ -6,6 +6,7 @@
  * that span commits stand in T_UPLOADS meanwhile, for the sweep. */
 #include "queue/admit.h"
 
+#include "queue/close.h"
 #include "queue/content.h"
 #include "queue/settle.h"
 
@@ -72,11 +73,14 @@ static void groups_write(struct admit *admit, struct change *c, const struct pac
         struct ready_row ready = {get_be16(group + 4), get_be16(group + 6)};
         if (admit->fresh.groups == NULL) /* else they are there, and the taker may be reading */
             put_be32(group, lane);
+        unsigned open = packed_open(packed, ready.first, ready.count);
         key_ready(lane, admit->job, packed->batch, key);
         ready_row_encode(ready, row);
-        if (takeable)
+        if (takeable && open > 0)
             change_put(c, T_READY, key, sizeof key, row, sizeof row);
-        change_lane(c, lane)->delta[RCPT_READY] += ready.count;
+        struct change_lane *sums = change_lane(c, lane);
+        sums->delta[RCPT_READY] += open;
+        sums->delta[RCPT_SUPPRESSED] += ready.count - open;
     }
 }
 
@@ -97,18 +101,27 @@ static struct change_job *batch_count(struct admit *admit, struct change *c,
 {
     struct change_job *job = change_job(c, admit->job);
     job->row.total += packed->slots;
-    job->row.by_state[RCPT_READY] += packed->slots;
+    job->row.by_state[RCPT_READY] += packed->slots - packed->suppressed_n;
+    job->row.by_state[RCPT_SUPPRESSED] += packed->suppressed_n;
     job->row.batches = packed->batch + 1;
     job->dirty = true;
     return job;
 }
 
+static void slots_begin(const struct packed_batch *packed, uint8_t state[BATCH_SLOTS_MAX])
+{
+    memset(state, RCPT_READY, BATCH_SLOTS_MAX);
+    for (unsigned slot = 0; packed->suppressed_n > 0 && slot_set_next(&packed->suppressed, &slot); slot++)
+        state[slot] = SLOT_BORN_SUPPRESSED;
+}
+
 static void batch_write(struct admit *admit, struct change *c, const struct packed_batch *packed)
 {
     uint8_t *at = (uint8_t *)admit->window.packed.data + packed->offset;
-    uint8_t key[KEY_BATCH], slots[BATCH_SLOTS_MAX] = {0};
+    uint8_t key[KEY_BATCH], slots[BATCH_SLOTS_MAX];
     groups_write(admit, c, packed, at + BATCH_HEAD_SIZE, true);
     parts_write(admit, c, packed);
+    slots_begin(packed, slots);
     key_slots(admit->job, packed->batch, key);
     change_put(c, T_SLOTS, key, KEY_SLOTS, slots, packed->slots);
     batch_count(admit, c, packed);
@@ -138,6 +151,21 @@ static void key_write(struct admit *admit, struct change *c)
                  str_make((const char *)key->key_hash, sizeof key->key_hash));
 }
 
+/* Who begins as suppressed ends with that: of a job that came in one commit at once, of a longer one by a
+ * timer that goes through its batches. */
+static void tell_suppressed(const struct admit *admit, struct change *c)
+{
+    if (admit->trying.listed) {
+        change_timer(c, c->now.wall_ms, TIMER_SUPPRESSED, admit->job, STR(""));
+        return;
+    }
+    for (size_t n = 0; n < admit->window.batch_n; n++) {
+        const struct packed_batch *packed = &admit->window.batches[n];
+        if (packed->suppressed_n > 0)
+            close_suppressed_event(c, admit->job, packed->batch, &packed->suppressed);
+    }
+}
+
 /* Visible from this commit on. */
 static struct change_job *accept(struct admit *admit, struct change *c)
 {
@@ -146,6 +174,7 @@ static struct change_job *accept(struct admit *admit, struct change *c)
     job->row.uploaded = job->dirty = true;
     job->row.accepted_seq = c->meta.last_seq + 1;
     c->meta.accepted += job->row.total;
+    c->meta.ended[RCPT_SUPPRESSED] += job->row.by_state[RCPT_SUPPRESSED];
     c->meta.jobs++;
     struct event_item item = {.type = EVENT_ACCEPTED,
                               .form = ITEM_JOB,
@@ -153,6 +182,8 @@ static struct change_job *accept(struct admit *admit, struct change *c)
                               .rid = {.job = admit->job},
                               .total = job->row.total};
     change_event(c, &item);
+    if (job->row.by_state[RCPT_SUPPRESSED] > 0)
+        tell_suppressed(admit, c);
     if (admit->key.set)
         key_write(admit, c);
     return job;
@@ -238,6 +269,7 @@ void admit_write_ended(struct admit *admit, struct change *c, const struct taken
     parts_write(admit, c, packed);
     batch_count(admit, c, packed);
     accept(admit, c);
+    slots_begin(packed, slots.state);
     for (; settled != NULL; settled = settled->next)
         settle_one(c, job, &slots, settled);
     slots_store(c, &slots);

@@ -18,12 +18,15 @@ struct window_domain {
 };
 struct window_rcpt {
     uint32_t domain, offset, size; /* of its record in window.bytes */
+    bool suppressed;
 };
 struct packed_batch {
     uint32_t batch;
     uint16_t slots, groups, parts;
     size_t offset, size; /* in window.packed */
     size_t first_domain; /* its groups' domains are window.order[first_domain ..] */
+    uint16_t suppressed_n;
+    struct slot_set suppressed; /* those that begin as such */
 };
 struct window {
     struct arena names;
@@ -32,7 +35,7 @@ struct window {
     size_t domain_n, domain_cap;
     struct buf bytes; /* records as they came */
     struct window_rcpt *rcpts;
-    size_t rcpt_n, rcpt_cap;
+    size_t rcpt_n, rcpt_cap, checked; /* so many were looked up among the suppressions */
     /* After packing: */
     struct buf packed;
     struct packed_batch *batches;
@@ -65,7 +68,9 @@ struct admit {
     struct arena strings;
     void *content;
     int64_t lifetime_ms;
-    uint64_t count; /* recipients in all windows */
+    uint64_t count;      /* recipients in all windows */
+    uint64_t suppressed; /* of them, as far as they are looked up */
+    bool unchecked;      /* some could not be looked up: nothing of it is accepted */
     struct window window;
     struct sweep_msg *sweep;
     bool posted; /* the window's content is on disk: the next recipient begins another one */
@@ -85,6 +90,15 @@ struct admit {
 /* Calls `done`, which may free it. On the thread that committed or refused it. */
 void admit_complete(struct admit *admit, enum admit_result result);
 void admit_unref(struct admit *admit);
+
+/* How many of the slots first .. first+count-1 are open as the batch begins. */
+static inline unsigned packed_open(const struct packed_batch *packed, unsigned first, unsigned count)
+{
+    unsigned n = count;
+    for (unsigned slot = first; packed->suppressed_n > 0 && slot < first + count; slot++)
+        n -= slot_set_has(&packed->suppressed, slot);
+    return n;
+}
 
 /* pack.c: sorts the window by domain and packs it into batches. False: no memory. */
 bool window_pack(struct admit *admit);

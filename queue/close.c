@@ -173,6 +173,41 @@ void close_deferred(struct change *c, uint64_t job_id, uint32_t batch, const str
     slots_store(c, &slots);
 }
 
+void close_suppressed_event(struct change *c, uint64_t job, uint32_t batch, const struct slot_set *which)
+{
+    struct event_item range = {
+        .type = EVENT_SUPPRESSED, .form = ITEM_RANGE, .time_ms = c->now.wall_ms, .rid = {job, batch, 0}};
+    _Static_assert(sizeof range.bits == sizeof which->bits, "both are a bit a slot");
+    memcpy(range.bits, which->bits, sizeof range.bits);
+    change_event(c, &range);
+    c->rows++;
+}
+
+bool close_suppressed_walk(struct change *c, uint64_t job, uint32_t *batch)
+{
+    for (;; (*batch)++) {
+        uint8_t key[KEY_MAX];
+        size_t size = KEY_SLOTS;
+        struct str row;
+        struct slot_set which = {0};
+        bool any = false;
+        if (change_spent(c))
+            return false;
+        key_slots(job, *batch, key);
+        if (!change_seek(c, T_SLOTS, key, &size, &row) || get_be64(key) != job)
+            return c->rc == 0;
+        *batch = get_be32(key + 8);
+        for (unsigned slot = 0; slot < row.n && slot < BATCH_SLOTS_MAX; slot++)
+            if ((uint8_t)row.p[slot] == SLOT_BORN_SUPPRESSED) {
+                slot_set_add(&which, slot);
+                any = true;
+            }
+        if (any)
+            close_suppressed_event(c, job, *batch, &which);
+        c->rows++; /* looking costs too */
+    }
+}
+
 void retry_deferred(struct change *c, uint64_t job, uint32_t batch, const struct slot_set *which,
                     struct close_counts *counts)
 {
@@ -236,17 +271,21 @@ static bool prefix_delete(struct change *c, enum table table, const uint8_t *pre
     }
 }
 
-/* Its groups' ready rows, and who is open in them no longer counts: only an upload that is swept has any. */
+/* The ready rows of an upload that is swept; who is in its batches no longer counts. */
 static void groups_delete(struct change *c, uint64_t job, uint32_t batch)
 {
     struct layout layout;
+    struct slots slots;
     uint8_t key[KEY_READY];
-    if (!layout_load(c, job, batch, &layout))
+    if (!layout_load(c, job, batch, &layout) || !slots_load(c, job, batch, &slots))
         return;
     for (unsigned n = 0; n < layout.groups; n++) {
-        key_ready(layout.group[n].lane, job, batch, key);
-        if (change_del(c, T_READY, key, sizeof key))
-            change_lane(c, layout.group[n].lane)->delta[RCPT_READY] -= layout.group[n].count;
+        struct batch_group group = layout.group[n];
+        struct change_lane *sums = change_lane(c, group.lane);
+        for (unsigned slot = group.first; slot < (unsigned)group.first + group.count; slot++)
+            sums->delta[slots.state[slot] == RCPT_READY ? RCPT_READY : RCPT_SUPPRESSED]--;
+        key_ready(group.lane, job, batch, key);
+        change_del(c, T_READY, key, sizeof key);
     }
 }
 

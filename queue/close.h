@@ -22,6 +22,10 @@ void close_batch(struct change *c, uint64_t job, uint32_t batch, unsigned first,
 /* Ends those slots of a batch that are deferred. */
 void close_deferred(struct change *c, uint64_t job, uint32_t batch, const struct slot_set *which,
                     enum rcpt_state to, struct close_counts *counts);
+/* Tells of those that are suppressed from the beginning. */
+void close_suppressed_event(struct change *c, uint64_t job, uint32_t batch, const struct slot_set *which);
+/* The same for the batches of a job from *batch on; true at the end. */
+bool close_suppressed_walk(struct change *c, uint64_t job, uint32_t *batch);
 /* Makes those that are deferred due now. */
 void retry_deferred(struct change *c, uint64_t job, uint32_t batch, const struct slot_set *which,
                     struct close_counts *counts);

@@ -6,13 +6,13 @@
 
 #include "queue/edits.h"
 #include "queue/read.h"
+#include "queue/suppress.h"
 
 #include <stdlib.h>
 
 #define EDITS_BYTES_MAX (EDITS_MAX * (KEY_MAX + VALUE_MAX))
 
 _Static_assert(1 + POLICY_NAME_MAX <= KEY_MAX, "a policy's key");
-_Static_assert(NAME_MAX_BYTES + 1 + ADDRESS_MAX <= KEY_MAX, "a suppression's key");
 _Static_assert(POLICY_VALUE_MAX <= VALUE_MAX, "a policy's value");
 _Static_assert(SUPPRESSION_REASON_MAX + NAME_MAX_BYTES + 3 * VARINT_MAX < VALUE_MAX, "a suppression's value");
 
@@ -139,27 +139,6 @@ bool edits_cursor_delete(struct edits *edits, struct str name)
 
 /* ---- suppressions ---- */
 
-size_t suppression_key(struct str address, char key[ADDRESS_MAX])
-{
-    if (address.n > ADDRESS_MAX)
-        return 0;
-    for (size_t i = 0; i < address.n; i++)
-        key[i] = ascii_lower(address.p[i]);
-    return address.n;
-}
-
-/* The scope, a NUL, the address: so those of a scope lie together, everybody's first. Returns 0: too long. */
-static size_t suppression_row_key(struct str scope, struct str address, char key[KEY_MAX])
-{
-    if (scope.n > NAME_MAX_BYTES || (scope.n > 0 && memchr(scope.p, 0, scope.n) != NULL))
-        return 0;
-    if (scope.n > 0)
-        memcpy(key, scope.p, scope.n);
-    key[scope.n] = 0;
-    size_t n = address.n > 0 ? suppression_key(address, key + scope.n + 1) : 0;
-    return n > 0 ? scope.n + 1 + n : 0;
-}
-
 /* version, time, reason, source */
 bool edits_suppress(struct edits *edits, const struct suppression *suppression)
 {
@@ -181,20 +160,6 @@ bool edits_unsuppress(struct edits *edits, struct str scope, struct str address)
     char key[KEY_MAX];
     size_t n = suppression_row_key(scope, address, key);
     return row_add(edits, EDIT_DELETE, T_SUPPRESSIONS, str_make(key, n), STR(""));
-}
-
-static bool suppression_decode(struct str key, struct str row, struct suppression *suppression)
-{
-    struct reader r = reader_of(row.p, row.n);
-    size_t end = str_find(key, '\0', 0);
-    if (end == SIZE_MAX || read_u8(&r) != ROW_VERSION)
-        return false;
-    *suppression = (struct suppression){.scope = str_make(key.p, end),
-                                        .address = str_make(key.p + end + 1, key.n - end - 1),
-                                        .added_ms = (int64_t)read_varint(&r)};
-    suppression->reason = read_field(&r);
-    suppression->source = read_field(&r);
-    return !r.bad;
 }
 
 /* ---- events ---- */
@@ -314,6 +279,33 @@ void edits_write(struct writer *writer, struct change *c)
         writer->suppressions = env_entries(c->env, c->txn, T_SUPPRESSIONS);
 }
 
+static bool is_suppression(const struct edit *edit)
+{
+    return edit->act == EDIT_PUT && edit->table == T_SUPPRESSIONS;
+}
+
+/* What was committed, for those who read without a transaction; and word to the workers of whom they shall
+ * not send to. */
+static void suppressions_told(struct store *store, const struct edits *list)
+{
+    size_t count = 0, size = 0;
+    for (const struct edits *edits = list; edits != NULL; edits = edits->next)
+        for (unsigned n = 0; n < edits->count; n++)
+            if (is_suppression(&edits->list[n])) {
+                count++;
+                size += edits->list[n].key.n;
+            }
+    suppress_committed(store, store->writer.suppressions, count > 0);
+    for (unsigned worker = 0; count > 0 && worker < store->settings.workers; worker++) {
+        struct store_suppressed_msg *msg = suppress_msg(count, size);
+        for (const struct edits *edits = list; edits != NULL; edits = edits->next)
+            for (unsigned n = 0; n < edits->count; n++)
+                if (is_suppression(&edits->list[n]))
+                    suppress_msg_add(msg, field_of(edits, edits->list[n].key));
+        inbox_post(store->workers[worker], &msg->node);
+    }
+}
+
 struct edits *edits_take(struct store *store, bool committed)
 {
     struct writer *writer = &store->writer;
@@ -327,7 +319,7 @@ struct edits *edits_take(struct store *store, bool committed)
     if (writer->edits == NULL)
         writer->edits_tail = &writer->edits;
     if (committed)
-        atomic_store(&store->suppressions, writer->suppressions);
+        suppressions_told(store, taken);
     return taken;
 }
 
@@ -381,60 +373,4 @@ void query_cursors(struct store *store, cursor_visit *visit, void *user)
     while (more && (value.n != 8 || visit(key, get_be64((const uint8_t *)value.p), user)))
         more = read_move(&read, cursor, MDB_NEXT, &key, &value);
     read_end(&read);
-}
-
-static bool suppression_find(struct read *read, struct str scope, struct str address,
-                             struct suppression *info, struct buf *memory)
-{
-    char key[KEY_MAX];
-    struct str row;
-    size_t n = suppression_row_key(scope, address, key);
-    if (n == 0 || !read_get(read, T_SUPPRESSIONS, key, n, &row))
-        return false;
-    if (info == NULL)
-        return true;
-    /* The views outlive the read: key and row are copied one behind the other. */
-    buf_clear(memory);
-    return buf_add(memory, key, n) && buf_add_str(memory, row) &&
-           suppression_decode(str_make(memory->data, n), str_make(memory->data + n, row.n), info);
-}
-
-bool query_suppressed(struct store *store, struct str tenant, struct str address, struct suppression *info,
-                      struct buf *memory)
-{
-    struct read read;
-    if (query_suppression_count(store) == 0 || !read_begin(&read, store))
-        return false;
-    bool found = suppression_find(&read, STR(""), address, info, memory) ||
-                 (tenant.n > 0 && suppression_find(&read, tenant, address, info, memory));
-    read_end(&read);
-    return found;
-}
-
-bool query_suppressions(struct store *store, struct str after_scope, struct str after_address,
-                        suppression_visit *visit, void *user)
-{
-    struct read read;
-    MDB_cursor *cursor;
-    struct str key, value;
-    struct suppression suppression;
-    char after[KEY_MAX] = "";
-    size_t n = suppression_row_key(after_scope, after_address, after);
-    if (!read_begin(&read, store))
-        return false;
-    /* Without an address: from the beginning of that scope on. */
-    bool more = read_cursor(&read, T_SUPPRESSIONS, &cursor) &&
-                read_seek(&read, cursor, after, n > 0 ? n : after_scope.n + 1, &key, &value);
-    if (more && n > 0 && key.n == n && memcmp(key.p, after, n) == 0)
-        more = read_move(&read, cursor, MDB_NEXT, &key, &value);
-    for (; more && read.rows < READ_ROWS_MAX; more = read_move(&read, cursor, MDB_NEXT, &key, &value))
-        if (suppression_decode(key, value, &suppression) && !visit(&suppression, user))
-            break;
-    read_end(&read);
-    return more;
-}
-
-uint64_t query_suppression_count(struct store *store)
-{
-    return atomic_load_explicit(&store->suppressions, memory_order_relaxed);
 }

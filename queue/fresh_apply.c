@@ -9,7 +9,7 @@
 
 static bool is_whole(const struct admit *admit)
 {
-    return !admit->fresh.open && admit->fresh.settled_n == admit->count;
+    return !admit->fresh.open && admit->fresh.settled_n + admit->suppressed == admit->count;
 }
 
 /* Ready: something came back, which must not wait long; whole: and nothing more can. */
@@ -42,7 +42,7 @@ static void append(struct fresh *fresh, struct admit *admit)
     fresh->collected_seq = admit->fresh.seq;
     /* One that is to wait for its time waits in the tables: here nobody would offer it then. */
     admit->fresh.open = admit->row.not_before_ms > fresh->now.wall_ms;
-    if (admit->fresh.open)
+    if (admit->fresh.open || is_whole(admit)) /* all may be suppressed */
         ready_count(fresh, admit, fresh->now);
     HASH_ADD(fresh.hh, fresh->by_job, job, sizeof admit->job, admit);
 }

@@ -2,6 +2,7 @@
 #include "queue/admit.h"
 #include "queue/fresh.h"
 #include "queue/live.h"
+#include "queue/suppress.h"
 #include "queue/taken.h"
 
 #include <stdlib.h>
@@ -34,6 +35,8 @@ struct fresh_group *fresh_groups_make(struct store *store, struct admit *admit, 
                                          .lane = window->list[window->order[i]]->lane,
                                          .slot = first,
                                          .end = (uint16_t)(first + count)};
+        if (packed_open(packed, first, count) == 0)
+            groups[i].slot = groups[i].end;
         put_be32(at, groups[i].lane);
     }
     return groups;
@@ -66,9 +69,9 @@ static bool give(struct store *store, struct admit *admit, struct now now)
     struct str domain = admit->window.list[0]->name, at;
     struct batch batch;
     struct rcpt_record record;
-    if (admit->count != 1 || admit->fresh.group_n != 1 || admit->row.content_size > GIVEN_CONTENT_MAX ||
-        admit->row.expires_ms <= now.wall_ms || lane_find(store, group->lane) != NULL ||
-        atomic_load(&store->given_unfreed) >= GIVEN_UNFREED_MAX)
+    if (admit->count != 1 || suppress_again(store, admit->job) || admit->fresh.group_n != 1 ||
+        admit->row.content_size > GIVEN_CONTENT_MAX || admit->row.expires_ms <= now.wall_ms ||
+        lane_find(store, group->lane) != NULL || atomic_load(&store->given_unfreed) >= GIVEN_UNFREED_MAX)
         return false;
     unsigned worker = store_worker_of(store, group->lane, domain);
     if (store->workers[worker] == NULL || atomic_load(&store->given[worker]) >= store->settings.give_max ||
@@ -101,10 +104,12 @@ void fresh_groups_offer(struct store *store, struct admit *admit, struct now now
     const struct job_row *job = &admit->row;
     if (admit->fresh.applied || job->not_before_ms > now.wall_ms)
         return;
-    if (give(store, admit, now))
+    if (admit->suppressed < admit->count && give(store, admit, now))
         return;
     for (unsigned n = 0; n < admit->fresh.group_n; n++) {
         struct fresh_group *group = &admit->fresh.groups[n];
+        if (group->slot == group->end) /* all of it is suppressed */
+            continue;
         struct lane_row row = {.class_ = job->class_, .tenant = job->tenant, .pool = job->pool};
         row.domain = admit->window.list[admit->window.order[n]]->name;
         if (lane_announce(store, group->lane, &row)) /* no room: its application will come back to it */

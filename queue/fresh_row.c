@@ -1,15 +1,16 @@
 /* fresh_row.c - a small job as one row: all that its application needs.
  *
  * version u8, job be64, flags u8, job row (field), domains (count, fields), domain number of each group
- * (count, varints), batch: slots, groups, parts (varints), bytes (field); with a key: hash, digest (32 bytes
- * each), ttl varint, answer (field); content (field). Lane numbers in the batch mean nothing here: a crash
+ * (count, varints), batch: slots, groups, parts (varints), bytes (field); a bit a slot (32 bytes) where some
+ * are suppressed; with a key: hash, digest (32 bytes each), ttl varint, answer (field); content (field). Lane
+ * numbers in the batch mean nothing here: a crash
  * may have given them to others. */
 #include "queue/admit.h"
 #include "queue/fresh.h"
 
 #include <stdlib.h>
 
-enum { HAS_KEY = 1 };
+enum { HAS_KEY = 1, HAS_SUPPRESSED = 2 };
 
 bool fresh_row_encode(const struct admit *admit, struct buf *out)
 {
@@ -21,7 +22,8 @@ bool fresh_row_encode(const struct admit *admit, struct buf *out)
     put_be64(job, admit->job);
     buf_add_char(out, ROW_VERSION);
     buf_add(out, job, sizeof job);
-    buf_add_char(out, admit->key.set ? HAS_KEY : 0);
+    buf_add_char(out,
+                 (char)((admit->key.set ? HAS_KEY : 0) | (batch->suppressed_n > 0 ? HAS_SUPPRESSED : 0)));
     job_row_encode(&admit->row, &row);
     buf_add_field(out, buf_str(&row));
     out->failed |= row.failed;
@@ -36,6 +38,8 @@ bool fresh_row_encode(const struct admit *admit, struct buf *out)
     buf_add_varint(out, batch->groups);
     buf_add_varint(out, batch->parts);
     buf_add_field(out, str_make(window->packed.data + batch->offset, batch->size));
+    if (batch->suppressed_n > 0)
+        buf_add(out, batch->suppressed.bits, sizeof batch->suppressed.bits);
     if (admit->key.set) {
         buf_add(out, admit->key.key_hash, sizeof admit->key.key_hash);
         buf_add(out, admit->key.digest, sizeof admit->key.digest);
@@ -90,6 +94,16 @@ static bool window_read(struct reader *r, struct window *window)
     return !r->bad;
 }
 
+static void suppressed_read(struct reader *r, struct packed_batch *batch)
+{
+    struct str bits = read_bytes(r, sizeof batch->suppressed.bits);
+    if (r->bad)
+        return;
+    memcpy(batch->suppressed.bits, bits.p, bits.n);
+    for (unsigned slot = 0; slot_set_next(&batch->suppressed, &slot); slot++)
+        batch->suppressed_n++;
+}
+
 static void key_read(struct reader *r, struct admit *admit)
 {
     struct str hash = read_bytes(r, 32), digest = read_bytes(r, 32);
@@ -116,6 +130,8 @@ struct admit *fresh_row_decode(struct store *store, struct str row)
     buf_init(&admit->window.packed, row.n);
     bool ok = version == ROW_VERSION && job.n == 8 && job_row_decode(fields, &admit->row) &&
               window_read(&r, &admit->window);
+    if (ok && (flags & HAS_SUPPRESSED))
+        suppressed_read(&r, &admit->window.batches[0]);
     if (ok && (flags & HAS_KEY))
         key_read(&r, admit);
     struct str content = read_field(&r);
@@ -127,6 +143,7 @@ struct admit *fresh_row_decode(struct store *store, struct str row)
     admit->job = get_be64((const uint8_t *)job.p);
     strings_copy(admit);
     admit->count = admit->window.batches[0].slots;
+    admit->suppressed = admit->window.batches[0].suppressed_n;
     admit->content = mem_must(content.n + 1);
     memcpy(admit->content, content.p, content.n);
     return admit;

@@ -107,6 +107,8 @@ static size_t batch_extent(const struct window *window, const uint32_t *order, s
     batch->groups = groups;
     batch->size = size;
     batch->parts = (uint16_t)((size + VALUE_MAX - 1) / VALUE_MAX);
+    batch->suppressed_n = 0;
+    batch->suppressed = (struct slot_set){0};
     return n;
 }
 
@@ -151,6 +153,10 @@ static bool batch_pack(struct admit *admit, const uint32_t *order, size_t from, 
         const struct window_rcpt *rcpt = &window->rcpts[order[from + slot]];
         memcpy(at, window->bytes.data + rcpt->offset, rcpt->size);
         at += rcpt->size;
+        if (rcpt->suppressed) {
+            slot_set_add(&batch->suppressed, slot);
+            batch->suppressed_n++;
+        }
     }
     window->packed.len += batch->size;
     window->batches =
@@ -180,7 +186,7 @@ void window_clear(struct window *window)
     arena_reset(&window->names);
     buf_clear(&window->bytes);
     buf_clear(&window->packed);
-    window->domain_n = window->rcpt_n = window->batch_n = window->order_n = 0;
+    window->domain_n = window->rcpt_n = window->checked = window->batch_n = window->order_n = 0;
 }
 
 void window_free(struct window *window)

@@ -94,7 +94,7 @@ struct lane_info {
     uint32_t lane;
     enum job_class class_;
     char tenant[NAME_MAX_BYTES + 1], pool[NAME_MAX_BYTES + 1], domain[DOMAIN_MAX + 1];
-    uint64_t ready, deferred, delivered, bounced, expired, cancelled;
+    uint64_t ready, deferred, delivered, bounced, expired, cancelled, suppressed;
     int64_t next_due_ms; /* 0: none */
 };
 typedef bool lane_visit(const struct lane_info *lane, void *user);

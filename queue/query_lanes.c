@@ -32,6 +32,7 @@ static void lane_fill(struct read *read, MDB_cursor *due, uint32_t lane, const s
     info->bounced = row->by_state[RCPT_BOUNCED] + (uint64_t)delta->by_state[RCPT_BOUNCED];
     info->expired = row->by_state[RCPT_EXPIRED] + (uint64_t)delta->by_state[RCPT_EXPIRED];
     info->cancelled = row->by_state[RCPT_CANCELLED] + (uint64_t)delta->by_state[RCPT_CANCELLED];
+    info->suppressed = row->by_state[RCPT_SUPPRESSED] + (uint64_t)delta->by_state[RCPT_SUPPRESSED];
     info->next_due_ms = lane_next_due(read, due, lane);
 }
 

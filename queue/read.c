@@ -252,10 +252,9 @@ struct str read_slots(struct read *read, uint64_t job, uint32_t batch)
 
 bool read_state(struct str slots, uint16_t slot, enum rcpt_state *state)
 {
-    if (slot >= slots.n || (uint8_t)slots.p[slot] >= RCPT_STATES)
-        return false;
-    *state = (enum rcpt_state)slots.p[slot];
-    return true;
+    uint8_t byte = slot < slots.n ? (uint8_t)slots.p[slot] : UINT8_MAX;
+    *state = byte == SLOT_BORN_SUPPRESSED ? RCPT_SUPPRESSED : (enum rcpt_state)byte;
+    return *state < RCPT_STATES;
 }
 
 static bool read_deferral(struct read *read, struct rid rid, struct fate *fate)

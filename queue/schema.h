@@ -24,7 +24,7 @@ enum table {
     T_JOBS,    /* job -> struct job_row */
     T_CONTENT, /* hash (job_content_key), part -> part 0: struct content_row; others: VALUE_MAX bytes each */
     T_BATCHES, /* job, batch, part -> batch (record.h); parts > 0 only for a recipient too long for a value */
-    T_SLOTS,   /* job, batch -> one byte a slot, enum rcpt_state */
+    T_SLOTS,   /* job, batch -> one byte a slot, enum rcpt_state or SLOT_BORN_SUPPRESSED */
     T_LANE_NAMES,  /* hash of domain, hash of the other fields, lane -> the fields (lane_name_encode) */
     T_LANES,       /* lane -> struct lane_row */
     T_LANE_DELTAS, /* generation, number -> what commits added to the counters (lane_deltas.h) */
@@ -55,7 +55,11 @@ enum timer_kind {
     TIMER_KEY,            /* id: first 8 bytes of the hash; value: the hash */
     TIMER_CONTENT,        /* the same: parts of a content that no job names are left to delete */
     TIMER_OP,             /* id: operation that ended a while ago: its rows go */
+    TIMER_SUPPRESSED,     /* id: job; value: batch (be32) from which on those who are suppressed since its
+                             beginning have no event yet, none: from the first */
 };
+
+#define SLOT_BORN_SUPPRESSED 0x80 /* RCPT_SUPPRESSED since the beginning of the job */
 
 enum count_dimension {
     COUNT_JOB = 1, /* id: job; recipients by last status, deferred, bounced and expired alike */

@@ -136,10 +136,12 @@ static struct str cut(struct str s, size_t max)
     return s.n > max ? str_make(s.p, max) : s;
 }
 
-/* The fate after this settle. One that tells nothing new (released, or expired without an answer) leaves what
- * was heard before. */
+/* The fate after this settle. One that tells nothing new (released, suppressed, or expired without an answer)
+ * leaves what was heard before. */
 static struct fate fate_after(const struct taken *taken, const struct fate *old)
 {
+    if (taken->outcome == OUTCOME_SUPPRESSED)
+        return old ? *old : (struct fate){.lane = taken->lane, .last_ms = taken->at_ms};
     if (taken->outcome == OUTCOME_RELEASED ||
         (taken->outcome == OUTCOME_EXPIRED && taken->status.class_ == 0))
         return fate_expired(old, taken->lane, taken->at_ms);
@@ -170,6 +172,8 @@ static enum rcpt_state state_after(const struct taken *taken, const struct job_r
         return RCPT_BOUNCED;
     case OUTCOME_EXPIRED:
         return RCPT_EXPIRED;
+    case OUTCOME_SUPPRESSED:
+        return RCPT_SUPPRESSED;
     case OUTCOME_RELEASED:
     case OUTCOME_DEFERRED:
         break;
@@ -192,6 +196,8 @@ static enum event_type event_type_of(enum rcpt_state state)
         return EVENT_EXPIRED;
     case RCPT_CANCELLED:
         return EVENT_CANCELLED;
+    case RCPT_SUPPRESSED:
+        return EVENT_SUPPRESSED;
     default:
         return EVENT_DEFERRED;
     }
@@ -209,12 +215,14 @@ void settle_one(struct change *c, struct change_job *job, struct slots *slots, c
         return;
     }
     struct fate fate = fate_after(taken, was);
-    if (fate.status.class_ == 0 && to != RCPT_DELIVERED)
+    if (fate.status.class_ == 0 && to != RCPT_DELIVERED && to != RCPT_SUPPRESSED)
         fate.status = to == RCPT_EXPIRED ? STATUS(4, 4, 7) : STATUS(to == RCPT_BOUNCED ? 5 : 4, 0, 0);
     if (to == RCPT_DEFERRED)
         rcpt_defer(c, job, slots, taken->rid, was, &fate);
     else
         rcpt_end(c, job, slots, taken->rid.slot, taken->lane, taken->notify, to, was, &fate);
+    if (to == RCPT_SUPPRESSED) /* what was heard before is not why it ends */
+        fate = (struct fate){.lane = taken->lane, .attempts = fate.attempts};
     struct event_item item = event_of_fate(event_type_of(to), taken->rid, taken->at_ms, &fate);
     item.delay_ms = taken->delay_ms;
     if (to != RCPT_DEFERRED)

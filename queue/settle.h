@@ -1,7 +1,8 @@
 /* settle.h - what becomes of recipients, written: the one place where a slot changes its state.
  *
- * Legal changes: READY -> DELIVERED BOUNCED EXPIRED CANCELLED DEFERRED, DEFERRED -> the same (a new deferral
- * stays DEFERRED). Nothing leaves an end. Writer's thread. */
+ * Legal changes: READY -> DELIVERED BOUNCED EXPIRED CANCELLED SUPPRESSED DEFERRED, DEFERRED -> the same (a
+ * new deferral stays DEFERRED). Nothing leaves an end. Who is found suppressed at admit begins there (admit.c).
+ * Writer's thread. */
 #ifndef POSTRIDER_QUEUE_SETTLE_H
 #define POSTRIDER_QUEUE_SETTLE_H
 

@@ -3,6 +3,7 @@
 
 #include "queue/migrate.h"
 #include "queue/ops.h"
+#include "queue/suppress.h"
 #include "queue/taker.h"
 #include "queue/writer.h"
 
@@ -80,6 +81,7 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
             lane_deltas_load(store);
             ops_load(store);
             writer_recover(store, now);
+            suppress_committed(store, atomic_load(&store->suppressions), true);
             return store;
         }
     }

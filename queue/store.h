@@ -105,6 +105,9 @@ uint64_t admit_job(const struct admit *admit);
 /* Adds a recipient to the window in memory. False: no memory, or the record is too large (err). */
 bool admit_add(struct admit *admit, const struct rcpt_spec *rcpt, struct err *err);
 uint64_t admit_count(const struct admit *admit);
+/* How many of them get no mail, for their addresses are suppressed (edit.h): looked up by now, in time for an
+ * answer before the commit. They are recipients of the job like others, and have ended as it begins. */
+uint64_t admit_suppressed(struct admit *admit);
 /* True when the window should be posted before more is added. */
 bool admit_window_full(const struct admit *admit);
 
@@ -171,7 +174,8 @@ enum outcome {
     OUTCOME_DELIVERED,
     OUTCOME_DEFERRED, /* next_ms says when; attempt counted unless attempt_free */
     OUTCOME_BOUNCED,
-    OUTCOME_EXPIRED, /* the worker saw its time pass */
+    OUTCOME_EXPIRED,    /* the worker saw its time pass */
+    OUTCOME_SUPPRESSED, /* its address gets no mail: the store's own, as it looks before it hands out */
 };
 
 /* One claimed recipient. The worker owns it from STORE_TAKEN until store_settle, which takes it back and
@@ -203,7 +207,7 @@ struct taken {
 };
 
 /* Messages from the store to a worker's inbox (struct inbox_node first, kind as named). */
-enum { STORE_LANE_READY = 100, STORE_TAKEN, STORE_DROP_JOB, STORE_GIVEN };
+enum { STORE_LANE_READY = 100, STORE_TAKEN, STORE_DROP_JOB, STORE_GIVEN, STORE_SUPPRESSED };
 
 struct store_lane_msg { /* STORE_LANE_READY: this lane has work; freed by the worker with free() */
     struct inbox_node node;
@@ -233,6 +237,18 @@ struct store_drop_msg { /* STORE_DROP_JOB: release what is taken of this job but
     struct inbox_node node;
     uint64_t job;
 };
+/* STORE_SUPPRESSED: these addresses get no mail from now on (edit.h). Release what is taken of them but not
+ * in flight: the store ends it. Something of them may still come, by a STORE_TAKEN that was under way. Freed
+ * with free(), the keys with it. */
+struct store_suppressed_msg {
+    struct inbox_node node;
+    size_t count;
+    struct str *keys; /* as store_suppressed_key makes them; */
+    char *bytes;
+};
+#define STORE_SUPPRESSED_KEY_MAX 511
+/* scope: a tenant, or empty for everybody. Returns the length, 0: there can be none. Pure. */
+size_t store_suppressed_key(struct str scope, struct str address, char key[STORE_SUPPRESSED_KEY_MAX]);
 
 /* Names the inbox of each worker before store_start. */
 void store_attach_worker(struct store *store, unsigned worker, struct inbox *inbox);

@@ -157,7 +157,8 @@ struct store {
     atomic_bool undone;  /* the last change found no space: nothing new is accepted */
     atomic_uint_fast64_t next_job;
     atomic_uint admits_in_flight;
-    atomic_uint_fast64_t suppressions; /* committed rows: at 0 nobody looks */
+    atomic_uint_fast64_t suppressions;     /* committed rows: at 0 nobody looks */
+    atomic_uint_fast64_t suppressed_below; /* jobs below it may have come before one of them: suppress.h */
     struct {
         atomic_uint_fast64_t accepted, ended[RCPT_STATES], deferred, claimed, jobs, events, db_bytes, commits,
             rows, settle_backlog;

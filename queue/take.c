@@ -11,6 +11,7 @@
 #include "queue/admit.h"
 #include "queue/fresh.h"
 #include "queue/live.h"
+#include "queue/suppress.h"
 #include "queue/taken.h"
 
 #include <stdlib.h>
@@ -81,7 +82,8 @@ static void pick_of_group(struct serve *s, struct fresh_group *group, unsigned l
     struct admit *admit = group->admit;
     for (; group->slot < group->end && s->picked < limit; group->slot++) {
         struct rid rid = {admit->job, 0, group->slot};
-        if (claims_has(&s->store->shared.claims, rid))
+        if (slot_set_has(&admit->window.batches[0].suppressed, group->slot) ||
+            claims_has(&s->store->shared.claims, rid))
             continue;
         pick(s, rid);
         s->store->taker.picks[s->picked - 1].admit = admit;
@@ -412,10 +414,22 @@ static struct taken *taken_read(struct store *store, const struct take *take, co
     return taken;
 }
 
+/* Its address has been suppressed since it came: settled here. */
+static bool is_suppressed(const struct serve *s, struct taken *taken)
+{
+    if (!suppress_again(s->store, taken->rid.job) ||
+        !suppress_find(&s->store->env, s->store->taker.txn, taken->job->tenant, taken->to))
+        return false;
+    taken->outcome = OUTCOME_SUPPRESSED;
+    taken->at_ms = s->now_ms;
+    return true;
+}
+
 static void answer(struct serve *s, bool idle)
 {
     struct store *store = s->store;
     struct batch_reader reader = {0};
+    struct taken *suppressed = NULL;
     struct store_taken_msg *msg = mem_must(sizeof *msg);
     *msg = (struct store_taken_msg){.node.kind = STORE_TAKEN, .lane = s->take->lane, .idle = idle};
     struct taken **end = &msg->list;
@@ -430,10 +444,16 @@ static void answer(struct serve *s, bool idle)
         }
         if (taken == NULL)
             continue;
+        if (is_suppressed(s, taken)) {
+            taken->next = suppressed;
+            suppressed = taken;
+            continue;
+        }
         *end = taken;
         end = &taken->next;
         msg->count++;
     }
+    store_settle(store, suppressed);
     inbox_post(store->workers[s->take->to], &msg->node);
 }
 

@@ -103,8 +103,20 @@ static void fire_job(struct change *c, enum timer_kind kind, uint64_t id)
         fire_purge(c, job);
 }
 
-static void fire(struct change *c, enum timer_kind kind, uint64_t id, const uint8_t hash[32])
+/* Where it stops for this change it goes on in the next one. */
+static void fire_suppressed(struct change *c, uint64_t job, struct str value)
 {
+    uint8_t cursor[4];
+    uint32_t batch = value.n == sizeof cursor ? get_be32((const uint8_t *)value.p) : 0;
+    if (!change_job(c, job)->found || close_suppressed_walk(c, job, &batch))
+        return;
+    put_be32(cursor, batch);
+    change_timer(c, c->now.wall_ms, TIMER_SUPPRESSED, job, str_make((const char *)cursor, sizeof cursor));
+}
+
+static void fire(struct change *c, enum timer_kind kind, uint64_t id, struct str value)
+{
+    const uint8_t *hash = (const uint8_t *)value.p;
     switch (kind) {
     case TIMER_NOT_BEFORE:
     case TIMER_EXPIRY:
@@ -120,13 +132,17 @@ static void fire(struct change *c, enum timer_kind kind, uint64_t id, const uint
     case TIMER_OP:
         op_rows_delete(c, id);
         break;
+    case TIMER_SUPPRESSED:
+        fire_suppressed(c, id, value);
+        break;
     }
 }
 
 static void timers_fire(struct store *store, struct change *c)
 {
     for (;;) {
-        uint8_t key[KEY_MAX] = {0}, hash[32] = {0};
+        uint8_t key[KEY_MAX] = {0};
+        char value[32] = {0};
         size_t size = KEY_TIMER;
         struct str row;
         store->writer.next_timer_ms = c->now.wall_ms;
@@ -141,10 +157,11 @@ static void timers_fire(struct store *store, struct change *c)
             store->writer.next_timer_ms = time_ms;
             return;
         }
-        if (row.n == sizeof hash)
-            memcpy(hash, row.p, row.n);
+        size_t n = row.n < sizeof value ? row.n : sizeof value;
+        if (n > 0)
+            memcpy(value, row.p, n);
         change_del(c, T_TIMERS, key, size);
-        fire(c, (enum timer_kind)key[8], get_be64(key + 9), hash);
+        fire(c, (enum timer_kind)key[8], get_be64(key + 9), str_make(value, n));
     }
 }
 

@@ -2,6 +2,7 @@
  * the writing in admit.c. */
 #include "queue/admit.h"
 #include "queue/fresh.h"
+#include "queue/suppress.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -107,6 +108,36 @@ uint64_t admit_count(const struct admit *admit)
     return admit->count;
 }
 
+static void look_up(struct admit *admit, MDB_txn *txn)
+{
+    struct window *window = &admit->window;
+    for (; window->checked < window->rcpt_n; window->checked++) {
+        struct window_rcpt *rcpt = &window->rcpts[window->checked];
+        struct str at = str_make(window->bytes.data + rcpt->offset, rcpt->size);
+        struct rcpt_record record;
+        rcpt->suppressed =
+            batch_next(&at, &record) && suppress_find(&admit->store->env, txn, admit->row.tenant, record.to);
+        admit->suppressed += rcpt->suppressed;
+    }
+}
+
+uint64_t admit_suppressed(struct admit *admit)
+{
+    struct store *store = admit->store;
+    if (admit->posted || admit->window.checked == admit->window.rcpt_n)
+        return admit->suppressed;
+    if (query_suppression_count(store) == 0) {
+        admit->window.checked = admit->window.rcpt_n;
+        return admit->suppressed;
+    }
+    MDB_txn *txn = env_read(&store->env);
+    admit->unchecked |= txn == NULL;
+    if (txn != NULL)
+        look_up(admit, txn);
+    env_read_end(txn);
+    return admit->suppressed;
+}
+
 static void post(struct admit *admit, admit_done *done, void *user)
 {
     struct store *store = admit->store;
@@ -117,7 +148,8 @@ static void post(struct admit *admit, admit_done *done, void *user)
     admit->at.batch = 0;
     if (admit->posted)
         window_clear(&admit->window);
-    bool packed = window_pack(admit);
+    admit_suppressed(admit);
+    bool packed = !admit->unchecked && window_pack(admit);
     admit->posted = true;
     /* Refusals go through the writer as well: `done` always comes from its thread. */
     if (atomic_fetch_add(&store->admits_in_flight, 1) >= ADMIT_IN_FLIGHT_MAX || !packed)

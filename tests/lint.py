@@ -23,8 +23,9 @@ BELOW = {
                      "engine/rules", "engine/smtp", "queue"},
     "engine/report": {"engine", "engine/base", "engine/tls", "engine/message", "engine/rules", "queue"},
     "engine/intake": {"engine", "engine/base", "engine/tls", "engine/message", "queue"},
+    "engine/inbound": {"engine/base", "engine/message", "engine/smtp", "queue"},
     "engine/admin": {"engine", "engine/base", "engine/tls", "engine/message", "engine/rules", "engine/intake",
-                     "engine/report", "queue"},
+                     "engine/inbound", "engine/report", "queue"},
 }
 # Where "engine" alone is allowed, only these of it.
 ENGINE_TOP = {"engine/route": {"engine/config.h"}, "engine/report": {"engine/config.h"},

@@ -4,10 +4,10 @@
 #include "engine/base/wrap.h"
 
 const struct command *const cli_commands[] = {
-    &command_submit,  &command_status,    &command_queue, &command_mailq,   &command_jobs,
-    &command_job,     &command_recipient, &command_sites, &command_explain, &command_retry,
-    &command_bounce,  &command_events,    &command_rule,  &command_resolve, &command_config,
-    &command_version, &command_help,      &command_roff,
+    &command_submit, &command_status,    &command_queue,   &command_mailq,   &command_jobs,
+    &command_job,    &command_recipient, &command_sites,   &command_explain, &command_retry,
+    &command_bounce, &command_events,    &command_inbound, &command_rule,    &command_resolve,
+    &command_config, &command_version,   &command_help,    &command_roff,
 };
 const size_t cli_command_count = sizeof cli_commands / sizeof *cli_commands;
 

@@ -12,6 +12,7 @@ extern const struct command command_mailq, command_recipient;              /* re
 extern const struct command command_retry, command_bounce;                 /* steer.c */
 extern const struct command command_events;                                /* events.c */
 extern const struct command command_rule;                                  /* rule.c */
+extern const struct command command_inbound;                               /* inbound.c */
 extern const struct command command_resolve;                               /* resolve.c */
 extern const struct command command_config, command_version, command_help; /* local.c */
 

@@ -227,7 +227,7 @@ bool http_perform(const struct cli *cli, const struct http_call *call, struct ht
     CURLcode result = CURLE_COULDNT_CONNECT;
     long system_error = 0;
     answer->status = 0;
-    buf_init(&answer->body, HTTP_BODY_MAX);
+    buf_init(&answer->body, HTTP_TAKEN_MAX);
     buf_init(&transfer.partial, HTTP_LINE_MAX);
     buf_init(&transfer.unread, HTTP_LINE_MAX);
     if (transfer.curl == NULL) {

@@ -9,9 +9,9 @@
 #include "engine/base/buf.h"
 #include "tools/cli.h"
 
-#define HTTP_BODY_MAX (256u * 1024 * 1024)
-#define HTTP_LINE_MAX (4u * 1024 * 1024)
-#define HTTP_PATH_MAX (16 * 1024)
+#define HTTP_TAKEN_MAX (256u * 1024 * 1024)
+#define HTTP_LINE_MAX  (4u * 1024 * 1024)
+#define HTTP_PATH_MAX  (16 * 1024)
 
 struct http_call {
     const char *method; /* NULL: GET */

@@ -2,6 +2,7 @@
 #include "engine/admin/calls.h"
 #include "engine/admin/rates.h"
 #include "engine/admin/upload.h"
+#include "engine/inbound/inbound.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/recipients/*/message", "", call_recipient_message, NULL, JOBS},
     {HTTP_GET, "/v1/explain", "rid to domain", call_explain, NULL, JOBS},
     {HTTP_GET, "/v1/events", "after follow limit job type", call_events, NULL, JOBS},
+    {HTTP_POST | HTTP_LARGE, "/v1/inbound", "rcpt tenant dry_run", call_inbound, NULL, JOBS},
     {HTTP_GET, "/v1/ops", "", call_ops, NULL, CONTROL},
     {HTTP_GET, "/v1/ops/*", "", call_op, NULL, JOBS},
     {HTTP_GET, "/v1/queue", "by all limit", call_queue, NULL, CONTROL},
@@ -91,6 +93,8 @@ static void free_api(struct api *api)
 {
     if (api->intake != NULL)
         intake_destroy(api->intake);
+    if (api->inbound != NULL)
+        inbound_destroy(api->inbound);
     if (api->rates != NULL)
         rates_destroy(api->rates);
     pthread_mutex_destroy(&api->held_lock);
@@ -110,7 +114,8 @@ struct api *api_create(const struct api_context *context, struct err *err)
     api->context = *context;
     api->intake = intake_create(context->store, context->config);
     api->rates = rates_create();
-    if (api->intake == NULL || api->rates == NULL)
+    api->inbound = inbound_create(context->store);
+    if (api->intake == NULL || api->inbound == NULL || api->rates == NULL)
         err_set(err, ENOMEM, "no memory for the HTTP API");
     else if (serve(api, err))
         return api;

@@ -22,6 +22,7 @@
  * POST /v1/jobs, PUT too (parameter: dry_run=1)
  *   202 {"jobs":[{"job":"17","accepted":9998,"suppressed":0,
  *                 "rejected":[{"line":7,"to":"x@","error":"…"}],"rejected_count":1}]}
+ *   accepted: the job's recipients; suppressed: of them, those whose addresses get no mail (they have ended).
  *   rejected_count is there only when something was rejected. "to" is null where the line did not say. In
  *   application/json a rejected recipient has "index", its place in "recipients" from 1, instead of "line".
  *   dry_run: 200, the same without "job", and "dry_run":true beside "jobs".
@@ -94,6 +95,10 @@
  *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
  *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
  *   only their code, status or step keeps from it.
+ * POST /v1/inbound (message/rfc822 of at most 256 KiB; rcpt, tenant, dry_run=1): see inbound/inbound.h
+ *   {"kind":"bounce","format":"dsn","feedback","envid","recipients":[{"action":"suppress","kind","address",
+ *    "original","code","status","reply","mx","agreement":"exact","rid","to","tenant","state"}…]}; the last
+ *   four are null where no recipient was found. "dry_run":true where that was asked for.
  * GET /v1/recipients/RID
  *   RCPT and "metadata":{…},"vars":{…},"orcpt","notify":["failure",…]
  * GET /v1/recipients/RID/message

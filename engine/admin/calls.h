@@ -11,12 +11,14 @@
 
 struct rates;
 struct intake;
+struct inbound;
 
 struct api {
     struct api_context context;
     struct http *http; /* for its owner; handlers run before it is set */
     struct intake *intake;
     struct rates *rates;
+    struct inbound *inbound;
     struct http_listener listeners[2];
     struct http_route *routes; /* a copy, with the listeners that are there */
     /* What held_by_jobs found last, kept for a while when it took long. */
@@ -93,6 +95,7 @@ http_handler call_queue, call_queue_retry, call_queue_bounce, call_queue_recipie
 http_handler call_sites, call_site, call_explain;
 http_handler call_recipient, call_recipient_message;
 http_handler call_rules, call_rules_test;
+http_handler call_inbound;
 http_handler call_events, call_status, call_metrics, call_healthz;
 
 #endif

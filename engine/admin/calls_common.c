@@ -2,19 +2,15 @@
  * waiting for an operation. */
 #include "engine/admin/calls.h"
 
+#include "engine/admin/await.h"
 #include "engine/admin/rates.h"
 #include "engine/report/status_json.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define JOBS_PAGE       64
 #define OPERATE_WAIT_MS 1000 /* then 202 */
-#define OPERATE_LAST_S  10   /* the store always answers; a guard all the same */
 
 void answer_json(struct http_request *request, unsigned status, json_t *root)
 {
@@ -231,62 +227,9 @@ json_t *job_json(struct api *api, const struct job_info *job, struct now now)
 
 /* ---- operations ---- */
 
-/* Shared by the handler and the writer; the last of both frees it. */
-struct answer {
-    pthread_mutex_t lock;
-    pthread_cond_t come;
-    bool here;
-    atomic_uint holders;
-    struct op_progress progress;
-};
-
-static void answer_drop(struct answer *answer)
-{
-    if (atomic_fetch_sub(&answer->holders, 1) > 1)
-        return;
-    pthread_cond_destroy(&answer->come);
-    pthread_mutex_destroy(&answer->lock);
-    free(answer);
-}
-
 static void on_op_done(const struct op_progress *progress, void *user)
 {
-    struct answer *answer = user;
-    pthread_mutex_lock(&answer->lock);
-    answer->progress = *progress;
-    answer->here = true;
-    pthread_cond_signal(&answer->come);
-    pthread_mutex_unlock(&answer->lock);
-    answer_drop(answer);
-}
-
-static struct answer *answer_create(void)
-{
-    pthread_condattr_t monotonic;
-    struct answer *answer = calloc(1, sizeof *answer);
-    if (answer == NULL)
-        return NULL;
-    pthread_mutex_init(&answer->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&answer->come, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    atomic_init(&answer->holders, 2);
-    return answer;
-}
-
-static bool answer_wait(struct answer *answer, struct op_progress *progress)
-{
-    int64_t until_ns = clock_now().mono_ns + OPERATE_LAST_S * NS_PER_S;
-    struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
-    pthread_mutex_lock(&answer->lock);
-    while (!answer->here && pthread_cond_timedwait(&answer->come, &answer->lock, &until) != ETIMEDOUT)
-        continue;
-    bool here = answer->here;
-    *progress = answer->progress;
-    pthread_mutex_unlock(&answer->lock);
-    answer_drop(answer);
-    return here;
+    await_tell(user, progress, sizeof *progress);
 }
 
 void operate(struct api *api, struct http_request *request, enum op_kind kind,
@@ -294,17 +237,17 @@ void operate(struct api *api, struct http_request *request, enum op_kind kind,
 {
     struct op_progress progress;
     struct job_info job;
-    struct answer *answer = answer_create();
-    if (answer == NULL) {
+    struct await *await = await_create();
+    if (await == NULL) {
         json_decref(extra);
         http_fail(request, 500, "failed", "no memory for the request");
         return;
     }
-    store_operate(api->context.store, kind, filter, OPERATE_WAIT_MS, on_op_done, answer);
-    if (!answer_wait(answer, &progress)) {
+    store_operate(api->context.store, kind, filter, OPERATE_WAIT_MS, on_op_done, await);
+    if (!await_take(await, &progress, sizeof progress)) {
         json_decref(extra);
         http_fail(request, 503, "busy",
-                  "the store did not answer within %d s; what was asked may still be done", OPERATE_LAST_S);
+                  "the store did not answer within %d s; what was asked may still be done", AWAIT_LAST_S);
         return;
     }
     json_t *root = extra != NULL ? extra : json_object();

@@ -2,6 +2,7 @@
 #include "engine/admin/calls.h"
 #include "engine/admin/process.h"
 #include "engine/admin/upload.h"
+#include "engine/inbound/inbound.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -165,6 +166,24 @@ static void engine_metrics(struct buf *out, const struct figures *f)
     metric(out, "uptime_seconds", "gauge", "Since the start.", (uint64_t)f->uptime_s);
 }
 
+static void inbound_metrics(struct buf *out, struct api *api)
+{
+    struct inbound_figures f;
+    inbound_figures(api->inbound, &f);
+    buf_add_z(out,
+              "# HELP postrider_inbound_total Bounces and complaints read, and what only looked like them.\n"
+              "# TYPE postrider_inbound_total counter\n");
+    for (unsigned i = 0; i < NOTICE_KINDS; i++)
+        buf_printf(out, "postrider_inbound_total{kind=\"%s\"} %" PRIu64 "\n", notice_kind_name(i),
+                   f.notices[i]);
+    buf_add_z(out,
+              "# HELP postrider_inbound_recipients_total Recipients in them, and what was made of each.\n"
+              "# TYPE postrider_inbound_recipients_total counter\n");
+    for (unsigned i = 0; i < ACTIONS; i++)
+        buf_printf(out, "postrider_inbound_recipients_total{action=\"%s\"} %" PRIu64 "\n",
+                   inbound_action_name(i), f.actions[i]);
+}
+
 static void label_value(struct buf *out, const char *text)
 {
     for (; *text != '\0'; text++) {
@@ -235,6 +254,7 @@ void call_metrics(struct http_request *request, struct now now, void *user)
     buf_init(&body, HTTP_ANSWER_MAX);
     queue_metrics(&body, &f);
     engine_metrics(&body, &f);
+    inbound_metrics(&body, api);
     path_metric(&body, &paths, "connections", "gauge", path_connections);
     path_metric(&body, &paths, "delivered_total", "counter", path_delivered);
     path_metric(&body, &paths, "deferred_total", "counter", path_deferred);

@@ -340,6 +340,8 @@ static struct http_request *request_begin(struct listener *listener, struct MHD_
     request->connection = connection;
     buf_init(&request->body, HTTP_BODY_MAX);
     find_route(request, path, method);
+    if (!request->answered && (request->match.route->methods & HTTP_LARGE))
+        request->body.max = HTTP_LARGE_MAX;
     if (!request->answered && check_parameters(request) && request->match.route->upload != NULL)
         request->upload =
             request->match.route->upload->begin(request, clock_now(), request->http->settings.user);
@@ -353,7 +355,7 @@ static size_t request_data(struct http_request *request, const char *data, size_
         return n;
     if (request->upload == NULL) {
         if (!buf_add(&request->body, data, n))
-            http_fail(request, 413, "too_large", "the body is longer than %d bytes", HTTP_BODY_MAX);
+            http_fail(request, 413, "too_large", "the body is longer than %zu bytes", request->body.max);
         return n;
     }
     struct str left = str_make(data + request->kept, n - request->kept);

@@ -20,6 +20,8 @@ struct http;
 struct http_request;
 
 enum { HTTP_GET = 1, HTTP_POST = 2, HTTP_PUT = 4, HTTP_DELETE = 8 };
+/* Beside the methods: this handler's body may have HTTP_LARGE_MAX bytes. */
+#define HTTP_LARGE 0x100u
 
 typedef void http_handler(struct http_request *request, struct now now, void *user);
 

@@ -5,6 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What an error repeats of somebody's input must not move a terminal's cursor or split a log line. */
+static void err_clean(struct err *err)
+{
+    for (char *c = err->text; *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+}
+
 bool err_set(struct err *err, int code, const char *format, ...)
 {
     va_list args;
@@ -12,6 +20,7 @@ bool err_set(struct err *err, int code, const char *format, ...)
     err->code = code;
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    err_clean(err);
     return false;
 }
 
@@ -24,6 +33,7 @@ bool err_prefix(struct err *err, const char *format, ...)
     va_start(args, format);
     int n = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    err_clean(err);
     size_t at = n < 0 ? 0 : (size_t)n;
     if (at + 3 >= sizeof err->text)
         return false;

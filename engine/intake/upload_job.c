@@ -201,7 +201,8 @@ static bool make_answer(struct upload_job *job)
     buf_add_char(out, '{');
     if (job->admit != NULL)
         buf_printf(out, "\"job\":\"%" PRIu64 "\",", admit_job(job->admit));
-    buf_printf(out, "\"accepted\":%" PRIu64 ",\"suppressed\":0,\"rejected\":[", job->accepted);
+    buf_printf(out, "\"accepted\":%" PRIu64 ",\"suppressed\":%" PRIu64 ",\"rejected\":[", job->accepted,
+               job->admit != NULL ? admit_suppressed(job->admit) : 0);
     buf_add_str(out, buf_str(&job->rejected_list));
     buf_add_char(out, ']');
     if (job->rejected > 0)

@@ -126,9 +126,7 @@ const char *leaf_encoding(const struct leaf *leaf)
     return leaf->form == LEAF_KEPT ? NULL : leaf->form == LEAF_BASE64 ? "base64" : "quoted-printable";
 }
 
-/* A line without NUL and, if nothing 8-bit may be left, with `?` instead: between parts nothing can be
- * encoded, and nobody reads it. */
-static struct str clean_line(struct compiler *c, struct str line)
+struct str compile_clean_line(struct compiler *c, struct str line)
 {
     bool ascii = utf8_is_ascii(line);
     if (line.n == 0 || ((ascii || !c->spec->seven_bit) && memchr(line.p, '\0', line.n) == NULL)) {
@@ -149,7 +147,7 @@ void compile_lines(struct compiler *c, struct emit *e, struct str text)
     struct str line;
     bool ended;
     while (lines_next(&lines, &line, &ended)) {
-        line = clean_line(c, line);
+        line = compile_clean_line(c, line);
         for (; line.n > TEXT_LINE_MAX; line = str_make(line.p + TEXT_LINE_MAX, line.n - TEXT_LINE_MAX)) {
             emit_text(e, str_make(line.p, TEXT_LINE_MAX));
             emit_line_end(e);

@@ -1,4 +1,4 @@
-/* lines.h - text line by line, whatever its line ends: CRLF, LF or CR. Private to message/. */
+/* lines.h - text line by line, whatever its line ends: CRLF, LF or CR. For message/ and inbound/. */
 #ifndef POSTRIDER_MESSAGE_LINES_H
 #define POSTRIDER_MESSAGE_LINES_H
 

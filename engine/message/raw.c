@@ -75,6 +75,11 @@ static bool read_part(struct compiler *c, const struct mime_fields *fields, bool
 
 /* Fields. */
 
+static void put_clean(struct compiler *c, struct field_writer *w, struct str text)
+{
+    field_put(w, c->spec->seven_bit ? compile_clean_line(c, text) : text);
+}
+
 /* As it came: its lines are folded where too long, white-space lines and controls go. */
 static void write_as_given(struct compiler *c, struct emit *e, const struct mime_field *field, bool address)
 {
@@ -88,7 +93,7 @@ static void write_as_given(struct compiler *c, struct emit *e, const struct mime
     for (; lines_next(&lines, &line, &ended); first = false) {
         if (!first)
             field_break(&w);
-        field_put(&w, line);
+        put_clean(c, &w, line);
     }
     field_end(&w);
     emit_encoded(e);
@@ -139,13 +144,13 @@ static void write_utf8_type(struct compiler *c, struct emit *e, const struct par
     emit_text(e, STR("Content-Type:"));
     field_begin(&w, &e->bytes, &c->text, 13);
     if (old.n == 0) {
-        field_put(&w, text);
+        put_clean(c, &w, text);
         field_put(&w, text.p[text.n - 1] == ';' ? STR(" charset=utf-8") : STR("; charset=utf-8"));
     } else {
-        field_put(&w, str_make(text.p, (size_t)(old.p - text.p)));
+        put_clean(c, &w, str_make(text.p, (size_t)(old.p - text.p)));
         field_put(&w, STR("charset=utf-8"));
         const char *rest = old.p + old.n;
-        field_put(&w, str_make(rest, (size_t)(text.p + text.n - rest)));
+        put_clean(c, &w, str_make(rest, (size_t)(text.p + text.n - rest)));
     }
     field_end(&w);
     emit_encoded(e);

@@ -300,7 +300,7 @@ void lane_feed_path(struct path *path)
 
 /* ---- recipients in memory ---- */
 
-static void strand_add(struct strand *strand, struct taken *taken, bool front)
+void strand_add(struct strand *strand, struct taken *taken, bool front)
 {
     if (front) {
         taken->next = strand->head;

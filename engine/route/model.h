@@ -232,6 +232,9 @@ struct router {
     struct pool *touched; /* see pool_touch */
     struct figures figures;
 
+    struct store_suppressed_msg *recalls; /* heard of, and to be looked for: recall.h */
+    struct wheel_timer recall_timer;
+
     /* Lending: loan.h. */
     struct lend_word *lend_words;  /* of all workers, shared */
     struct loan *loans, *borrowed; /* lent by this worker; to it */

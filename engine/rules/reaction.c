@@ -282,7 +282,7 @@ static void describe_kind(const struct reaction *reaction, struct buf *out)
     case REACTION_RCPT:
         buf_add_z(out, "try this recipient alone again");
         if (reaction->wait_ms > 0)
-            format_ms(out, " after ", reaction->wait_ms);
+            format_ms(out, ", twice as long each time, first after ", reaction->wait_ms);
         else
             buf_add_z(out, ", by the schedule of its status");
         break;

@@ -10,8 +10,8 @@
  *   fix                hold until an operator acts: our own set-up (SPF, DKIM, DMARC, PTR) is at fault
  *   job                the content is at fault: evidence against the job, which is held at this site when
  *                      several such replies make up a share of its last hundreds; never by one alone
- *   rcpt [T]           this recipient alone, by the schedule of its status; T: for the first time after that,
- *                      where the operator's `retry` says nothing of the status
+ *   rcpt [T]           this recipient alone, by the schedule of its status; T: after that, twice as long
+ *                      each time, where the operator's `retry` says nothing of the status
  *   fail               fail without suppressing
  *   suppress [after N] fail and suppress; N: at the Nth such reply for the address, until then only fail
  *   reconnect [after N]

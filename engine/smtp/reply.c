@@ -14,10 +14,15 @@ void reply_release(struct reply *reply)
 {
     if (reply_begun(reply))
         return;
-    buf_free(&reply->partial);
-    buf_free(&reply->joined);
+    reply_free(reply);
     reply->partial_used = false;
     reply->line = reply->text = str_make("", 0);
+}
+
+void reply_free(struct reply *reply)
+{
+    buf_free(&reply->partial);
+    buf_free(&reply->joined);
 }
 
 static enum reply_result reply_bad(struct reply *reply, const char *why)
@@ -83,7 +88,8 @@ static enum reply_result reply_line(struct reply *reply, struct str line)
     reply->line = line.n > 4 ? str_make(line.p + 4, line.n - 4) : str_make("", 0);
     reply->done = last;
     if (last && reply->lines == 1) {
-        reply->text = reply->line;
+        reply->text =
+            str_make(reply->line.p, reply->line.n < REPLY_TEXT_MAX ? reply->line.n : REPLY_TEXT_MAX);
         return REPLY_DONE;
     }
     if (!reply_join(reply))

@@ -33,8 +33,10 @@ enum reply_result {
 };
 
 void reply_init(struct reply *reply);
-/* Frees its memory; it may be used again when no reply is under way. */
+/* Frees its memory, unless a reply is under way; it may be used again. */
 void reply_release(struct reply *reply);
+/* Frees its memory at the end. */
+void reply_free(struct reply *reply);
 /* Takes from the front of *data, up to the end of one line. */
 enum reply_result reply_feed(struct reply *reply, struct str *data);
 /* Whether a part of a reply has arrived. */

@@ -393,8 +393,7 @@ static void session_destroy(struct session *session)
     buf_free(&session->commands);
     buf_free(&session->cipher);
     buf_free(&session->flying);
-    buf_free(&session->reply.partial);
-    buf_free(&session->reply.joined);
+    reply_free(&session->reply);
     free(session);
 }
 

@@ -3,6 +3,7 @@ and the same reply from elsewhere; the operator's before them; what `postrider r
 daemon."""
 import json
 import os
+import re
 import subprocess
 import urllib.parse
 
@@ -22,7 +23,8 @@ def load(path):
 
 TABLE = load(os.path.join(os.path.dirname(__file__), "replies.yaml"))
 BUILT_IN = load(os.path.join(ROOT, "deploy/replies.yaml"))
-RECEIVER = {rule["name"]: rule.get("site") for rule in BUILT_IN["replies"]}
+RULE = {rule["name"]: rule for rule in BUILT_IN["replies"]}
+RECEIVER = {name: rule.get("site") for name, rule in RULE.items()}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,34 @@ def test_a_built_in_rule(daemon, row):
         assert meets(daemon, reply.replace("\n", "\r\n"), row["host"]) == row["rule"], reply
     for near in row["near"]:
         assert meets(daemon, near["reply"], row["host"], row["at"]) == near.get("meets"), near
+
+
+def changed(reply, code=None, status=None, words=None):
+    """The reply with another code, enhanced status or text in each line."""
+    lines = []
+    for line in reply.split("\n"):
+        parts = re.fullmatch(r"(\d{3})([- ])([245]\.\d+\.\d+ )?(.*)", line, re.S)
+        enhanced = parts[3] if status is None else status + " "
+        lines.append((code or parts[1]) + parts[2] + (enhanced or "") + (words or parts[4]))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row["rule"])
+def test_each_condition_of_a_built_in_rule_counts(daemon, row):
+    rule = RULE[row["rule"]]
+    for reply in row["replies"]:
+        near = []
+        if reply != "closed" and "code" in rule:
+            other = "599" if reply[0] == "4" or "4xx" in str(rule["code"]) else "499"
+            near.append((changed(reply, code=other), row["at"]))
+        if "status" in rule:
+            near.append((changed(reply, status=f"{reply[0]}.9.9"), row["at"]))
+        if "match" in rule:
+            near.append((changed(reply, words="We regret that this cannot be done."), row["at"]))
+        if "at" in rule:
+            near.append((reply, "greeting" if row["at"] != "greeting" else "rcpt"))
+        for reply_near, at in near:
+            assert meets(daemon, reply_near, row["host"], at) != row["rule"], (reply_near, at)
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if RECEIVER[row["rule"]]], ids=lambda row: row["rule"])
@@ -154,9 +184,11 @@ def test_rule_test_asks_the_daemon():
         assert "hold the path" in lines[1] and "the recipient is kept" in lines[1]
         assert lines[2].endswith("it is for gmail, code 421, status 4.7.28, and finds 'unusual rate'")
         assert "of mx.google.com, site google.com, receiver gmail" in lines[3]
-        answer = json.loads(rule_test(daemon, "421 4.7.0 unusual rate of mail", "--site", "gmail", "--json"))
-        assert answer["rule"]["name"] == "gmail-rate" and answer["code"] == 421 and answer["status"] == "4.7.0"
-        assert [(near["name"], near["why"]) for near in answer["near"]] == [("mine", "it is for status 4.7.28")]
+        answer = json.loads(rule_test(daemon, "421 4.7.0 unusual rate", "--site", "gmail", "--json"))
+        assert answer["rule"]["name"] == "gmail-rate"
+        assert (answer["code"], answer["status"]) == (421, "4.7.0")
+        near = [(near["name"], near["why"]) for near in answer["near"]]
+        assert near == [("mine", "it is for status 4.7.28")]
 
 
 def test_rule_test_says_that_nothing_matches_and_what_nearly_did(daemon):

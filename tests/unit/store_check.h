@@ -96,7 +96,8 @@ static inline void check_batch(struct check *k, uint64_t job, uint32_t number, s
         bool ready = false;
         assert_true(group.lane > 0 && group.lane < CHECK_LANES);
         for (unsigned slot = group.first; slot < (unsigned)group.first + group.count; slot++) {
-            unsigned state = (uint8_t)slots.p[slot];
+            unsigned byte = (uint8_t)slots.p[slot];
+            unsigned state = byte == SLOT_BORN_SUPPRESSED ? RCPT_SUPPRESSED : byte;
             struct rid rid = {job, number, (uint16_t)slot};
             assert_true(state < RCPT_STATES);
             by_state[state]++;
@@ -205,6 +206,7 @@ static inline void store_check(struct store *store, bool events)
         assert_int_equal(k->events[EVENT_BOUNCED], k->ended[RCPT_BOUNCED]);
         assert_int_equal(k->events[EVENT_EXPIRED], k->ended[RCPT_EXPIRED]);
         assert_int_equal(k->events[EVENT_CANCELLED], k->ended[RCPT_CANCELLED]);
+        assert_int_equal(k->events[EVENT_SUPPRESSED], k->ended[RCPT_SUPPRESSED]);
         uint64_t all = 0;
         for (unsigned n = 0; n < EVENT_TYPES; n++)
             all += k->events[n];

@@ -96,6 +96,9 @@ void model_settle(struct model *model, const struct model_settle *settle)
     case OUTCOME_EXPIRED:
         rcpt_expire(model, job, rcpt, settle->at_ms);
         return;
+    case OUTCOME_SUPPRESSED:
+        rcpt_end(model, job, rcpt, RCPT_SUPPRESSED, settle->at_ms);
+        return;
     case OUTCOME_DEFERRED:
         note_attempt(rcpt, settle);
         break;

@@ -170,6 +170,7 @@ static void read_inboxes(struct rig *rig)
                 free(node);
                 break;
             case STORE_DROP_JOB:
+            case STORE_SUPPRESSED:
                 free(node);
                 break;
             default:

@@ -1,0 +1,203 @@
+"""Bounces and complaints that come back by mail: delivered first, then fed through `postrider inbound` as a
+mail server would, and seen in events, counters and metrics."""
+import email.message
+import email.policy
+import json
+import os
+import subprocess
+
+from conftest import ONE_DOMAIN, ONE_HOST, host
+from daemon import BUILD, ROOT, Daemon, job, wait_for
+
+CORPUS = os.path.join(ROOT, "tests/corpus/inbound")
+VERP = "bounce-{{rid}}@sender.test"
+
+
+def deliver(daemon, people, **fields):
+    """A job whose return paths name their recipients; the rids by address."""
+    ident = daemon.submit(job(**{"from": VERP, "tenant": "acme", **fields}), people).json["jobs"][0]["job"]
+    daemon.wait_counts(ident, delivered=len(people))
+    return ident, {r["to"]: r["rid"] for r in daemon.recipients(ident)}
+
+
+def inbound(daemon, message, *args, code=0, env=None):
+    """What the command says of a message on its standard input, as JSON."""
+    if isinstance(message, str):
+        message = message.encode()
+    run = subprocess.run([os.path.join(BUILD, "postrider"), "-s", daemon.socket, "inbound", "--json", *args],
+                         input=message, capture_output=True, timeout=60, env={**os.environ, **(env or {})})
+    assert run.returncode == code, run.stderr
+    return json.loads(run.stdout) if code == 0 else run.stderr.decode()
+
+
+def sample(name, rid, address="ada@a.test"):
+    """A message of the corpus, made to be about a recipient of ours."""
+    with open(f"{CORPUS}/{name}.eml", "rb") as file:
+        text = file.read()
+    for old, new in [(b"17-0-42", rid.encode()), (b"@news.example", b"@sender.test"),
+                     (b"ada@example.org", address.encode())]:
+        text = text.replace(old, new)
+    return text
+
+
+def late(daemon, kind):
+    return [e for e in daemon.events() if e["type"] == kind and (kind != "bounced" or e.get("late"))]
+
+
+def metric(daemon, name):
+    for line in daemon.get("/metrics").body.splitlines():
+        if line.startswith(f"postrider_{name} "):
+            return int(line.rsplit(" ", 1)[1])
+    raise AssertionError(f"no metric {name}")
+
+
+def test_a_bounce_and_a_complaint(scene):
+    d = scene(ONE_HOST, ONE_DOMAIN).daemon
+    ident, rids = deliver(d, [{"to": "ada@a.test", "id": "42"}, "eve@a.test"], campaign="spring")
+    before = d.status()
+    answer = inbound(d, sample("postfix-failed", rids["ada@a.test"]))
+    assert answer["kind"] == "bounce" and answer["format"] == "dsn"
+    assert [r["action"] for r in answer["recipients"]] == ["suppress"]
+    [event] = late(d, "bounced")
+    assert (event["rid"], event["to"], event["id"]) == (rids["ada@a.test"], "ada@a.test", "42")
+    assert (event["status"], event["code"], event["category"]) == ("5.1.1", 550, "bad-mailbox")
+    assert event["tenant"] == "acme" and event["campaign"] == "spring"
+    assert event["mx"] == "store.example.org" and "User unknown" in event["reply"]
+
+    answer = inbound(d, sample("arf-abuse", rids["eve@a.test"], "eve@a.test"))
+    assert [r["action"] for r in answer["recipients"]] == ["suppress"]
+    [event] = late(d, "complained")
+    assert event["rid"] == rids["eve@a.test"] and event["reply"] == "abuse" and event["status"] is None
+    # They were delivered, and that they stay: each recipient ends once.
+    assert d.job(ident)["counts"]["delivered"] == 2 and d.status()["delivered"] == before["delivered"]
+    assert metric(d, 'inbound_total{kind="bounce"}') == 1 == metric(d, 'inbound_total{kind="complaint"}')
+    assert metric(d, 'inbound_recipients_total{action="suppress"}') == 2
+
+
+def test_what_the_address_has_to_do_with_it(scene):
+    """A rid alone can be guessed: what is suppressed must have been named."""
+    d = scene(ONE_HOST, ONE_DOMAIN).daemon
+    _, rids = deliver(d, ["ada@a.test"])
+    rid = rids["ada@a.test"]
+
+    def actions(message, *args):
+        return [r["action"] for r in inbound(d, message, "--dry-run", *args)["recipients"]]
+    bare = sample("qmail", rid).split(b"--- Below")[0]
+    assert actions(bare) == ["suppress"]
+    assert actions(bare.replace(b"ada@a.test", b"alias@a.test")) == ["event"]
+    assert actions(bare.replace(b"ada@a.test", b"ada@else.test")) == ["mismatch"]
+    assert actions(bare.replace(rid.encode(), b"999-0-0")) == ["unmatched"]
+    assert actions(bare.replace(b"bounce-", b"else-")) == ["unmatched"]
+    assert actions(bare.replace(b"bounce-", b"else-"), "--rcpt", f"bounce-{rid}@sender.test") == ["suppress"]
+    assert actions(bare, "--tenant", "other") == ["unmatched"]
+    assert actions(sample("full-mailbox", rid)) == ["event"]
+    assert actions(sample("postfix-delayed", rid)) == ["ignored"]
+    assert actions(sample("vacation", rid)) == []
+    # The complaint names nobody, but the message it returns has our Message-ID.
+    assert actions(sample("arf-redacted", rid)) == ["suppress"]
+    assert d.events() == [e for e in d.events() if e["type"] in ("accepted", "delivered")]
+
+
+def test_a_recipient_that_has_not_been_delivered(scene):
+    d = scene(host(full="later", unknown="never"), ONE_DOMAIN).daemon
+    ident = d.submit(job(**{"from": VERP}), ["later@a.test", "never@a.test"]).json["jobs"][0]["job"]
+    d.wait_counts(ident, deferred=1, bounced=1)
+    rids = {r["to"]: r["rid"] for r in d.recipients(ident)}
+    for who, action in ("later", "queued"), ("never", "ended"):
+        answer = inbound(d, sample("qmail", rids[f"{who}@a.test"], f"{who}@a.test"))
+        assert [r["action"] for r in answer["recipients"]] == [action]
+    assert late(d, "bounced") == []
+    answer = inbound(d, sample("arf-abuse", rids["later@a.test"], "later@a.test"))
+    assert [r["action"] for r in answer["recipients"]] == ["suppress"]
+    assert d.job(ident)["counts"]["deferred"] == 1
+
+
+def test_by_envelope_id(scene):
+    """Without a rid anywhere: the job's own id and the address."""
+    d = scene(ONE_HOST, ONE_DOMAIN).daemon
+    fields = {"from": "news@sender.test", "dsn": {"envid": "order-4711"}}
+    ident = d.submit(job(**fields), [f"u{i}@a.test" for i in range(300)]).json["jobs"][0]["job"]
+    d.wait_counts(ident, delivered=300)
+    message = sample("several", "1", "u250@a.test").replace(b"bounce-1", b"news").replace(
+        b"eve@example.org", b"else@a.test")
+    message = message[:message.index(b"Content-Type: text/rfc822-headers")]
+    assert [r["action"] for r in inbound(d, message)["recipients"]] == ["unmatched", "event", "ignored"]
+    assert [e["to"] for e in late(d, "bounced")] == ["u250@a.test"]
+
+
+def test_as_a_mail_server_runs_it(scene):
+    d = scene(ONE_HOST, ONE_DOMAIN).daemon
+    _, rids = deliver(d, ["ada@a.test"])
+    rid = rids["ada@a.test"]
+    bare = sample("qmail", "0").split(b"--- Below")[0]
+    env = {"ORIGINAL_RECIPIENT": f"bounce-{rid}@sender.test"}
+    long = bare + b"x" * 3000000
+    for message in bare, b"From x Tue Nov  3 09:00:01 2026\n" + bare, bare.replace(b"\n", b"\r\n"), long:
+        assert [r["action"] for r in inbound(d, message, "--dry-run", env=env)["recipients"]] == ["suppress"]
+    said = d.cli("inbound", "--rcpt", f"bounce-{rid}@sender.test", stdin=bare.decode())
+    assert said.returncode == 0 and "written down, and suppressed" in said.stdout
+    assert d.cli("inbound", stdin="Subject: hello\n\nhello\n").stdout == "other: ignored\n"
+    assert d.cli("inbound", stdin="").returncode == 1
+    assert d.post("/v1/inbound", b"x" * 300000).status == 413
+    assert d.post("/v1/inbound?dry_run=2", b"x").status == 400
+    d.process.terminate()
+    wait_for(lambda: d.process.poll() is not None, what="the daemon to stop")
+    assert "cannot connect" in inbound(d, bare, code=75)
+    d.start()
+
+
+def test_tenants_are_kept_apart(scene):
+    uid = os.getuid()
+    d = scene(ONE_HOST, ONE_DOMAIN).daemon
+    _, rids = deliver(d, ["ada@a.test"])
+    d.stop()
+    with open(d.config) as file:
+        text = file.read().replace('mode: "0600"', f'mode: "0600", tenants: {{ {uid}: other }}')
+    with open(d.config, "w") as file:
+        file.write(text + f"control: {{ unix: {d.directory}/control.sock }}\n")
+    d.start()
+    message = sample("qmail", rids["ada@a.test"])
+    assert [r["action"] for r in inbound(d, message)["recipients"]] == ["unmatched"]
+    assert "is not yours" in inbound(d, message, "--tenant", "acme", code=1)
+
+
+def test_our_own_reports(scene):
+    """What this engine's reports say is read back; of recipients that have ended nothing more is due."""
+    d = scene(host(unknown="never"), ONE_DOMAIN).daemon
+    ident = d.submit(job(**{"from": VERP, "bounces": "dsn"}), ["never@a.test"]).json["jobs"][0]["job"]
+    d.wait_counts(ident, bounced=1)
+    [report] = wait_for(lambda: [e for e in d.events() if e["type"] == "delivered"], what="the report")
+    message = d.get(f"/v1/recipients/{report['rid']}/message").body
+    answer = inbound(d, message, "--rcpt", report["to"])
+    assert answer["format"] == "dsn"
+    [rcpt] = answer["recipients"]
+    assert (rcpt["address"], rcpt["status"], rcpt["code"]) == ("never@a.test", "5.1.1", 550)
+    assert rcpt["action"] == "ended" and rcpt["agreement"] == "exact"
+
+
+def test_python_writes_a_report(scene):
+    """A delivery report built by Python's email package, in base64 as it likes to."""
+    d = scene(ONE_HOST, ONE_DOMAIN).daemon
+    _, rids = deliver(d, ["ada@a.test"])
+    report = email.message.EmailMessage(policy=email.policy.SMTP)
+    report["From"], report["To"] = "mailer-daemon@a.test", f"bounce-{rids['ada@a.test']}@sender.test"
+    report["Subject"] = "Undelivered: Grüße"
+    report.set_content("Zugestellt wurde nicht. Schöne Grüße", cte="base64")
+    report.make_mixed()
+    report.replace_header("Content-Type", "multipart/report; report-type=delivery-status")
+    status = email.message.Message()
+    status["Content-Type"] = "message/delivery-status"
+    group, rcpt = email.message.Message(), email.message.Message()
+    group["Reporting-MTA"] = "dns; mx.a.test"
+    for name, value in [("Final-Recipient", "rfc822; ada@a.test"), ("Action", "failed"), ("Status", "5.2.1"),
+                        ("Diagnostic-Code", "smtp; 550 5.2.1 closed")]:
+        rcpt[name] = value
+    status.set_payload([group, rcpt])
+    report.attach(status)
+    assert [r["action"] for r in inbound(d, report.as_bytes())["recipients"]] == ["suppress"]
+
+
+def test_the_daemon_alone_knows_no_recipient():
+    with Daemon() as d:
+        assert inbound(d, sample("postfix-failed", "1-0-0"))["recipients"][0]["action"] == "unmatched"
+        assert metric(d, 'inbound_recipients_total{action="unmatched"}') == 1
