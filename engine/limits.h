@@ -58,6 +58,7 @@
 #define ENVID_MAX           100 /* RFC 3461 4.4 */
 #define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
+#define JOB_WARNINGS_MAX    8192              /* bytes of what an answer says of one job besides */
 #define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
 #define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
 #define INTAKE_FLYING_MAX   2048              /* of all uploads; beyond it each has one */

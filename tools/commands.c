@@ -3,12 +3,31 @@
 
 #include "engine/base/wrap.h"
 
+/* One a line: each is added apart from the others. */
+/* clang-format off */
 const struct command *const cli_commands[] = {
-    &command_submit, &command_status,    &command_queue,   &command_mailq,   &command_jobs,
-    &command_job,    &command_recipient, &command_sites,   &command_explain, &command_retry,
-    &command_bounce, &command_events,    &command_inbound, &command_rule,    &command_resolve,
-    &command_config, &command_version,   &command_help,    &command_roff,
+    &command_submit,
+    &command_status,
+    &command_queue,
+    &command_mailq,
+    &command_jobs,
+    &command_job,
+    &command_recipient,
+    &command_bounces,
+    &command_sites,
+    &command_explain,
+    &command_retry,
+    &command_bounce,
+    &command_events,
+    &command_inbound,
+    &command_rule,
+    &command_resolve,
+    &command_config,
+    &command_version,
+    &command_help,
+    &command_roff,
 };
+/* clang-format on */
 const size_t cli_command_count = sizeof cli_commands / sizeof *cli_commands;
 
 /* A name in a column of this width, and beside it what it is. */

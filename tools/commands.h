@@ -6,6 +6,7 @@
 
 extern const struct command command_submit;                                /* submit.c */
 extern const struct command command_jobs, command_job;                     /* jobs.c */
+extern const struct command command_bounces;                               /* bounces.c */
 extern const struct command command_status, command_queue, command_sites;  /* queue.c */
 extern const struct command command_explain;                               /* queue.c */
 extern const struct command command_mailq, command_recipient;              /* recipients.c */

@@ -1,4 +1,5 @@
-/* jobs.c - jobs, and what can be done with one: look, pause, resume, cancel, retry, purge, its bounces. */
+/* jobs.c - jobs, and what can be done with one: look, pause, resume, cancel, retry, purge. */
+#include "tools/bounces.h"
 #include "tools/commands.h"
 #include "tools/http.h"
 #include "tools/recipients.h"
@@ -171,81 +172,8 @@ static const struct cli_option job_options[] = {
     {"after", "RID", "recipients: from behind this one"},
     {"limit", "N", "recipients: at most so many (default: all)"},
     {"csv", NULL, "bounces: a row a recipient, as CSV"},
+    {"html", NULL, "bounces: a page for a browser, with charts"},
 };
-
-/* ---- bounces ---- */
-
-static void print_counts(const json_t *rows, const char *head, const char *key, const char *second_head,
-                         const char *second)
-{
-    const char *const heads[] = {head, "COUNT", second_head};
-    const json_t *row;
-    struct table table;
-    size_t i;
-    table_init(&table, second ? 3 : 2, heads);
-    json_array_foreach(rows, i, row)
-    {
-        const json_t *count = json_object_get(row, "count");
-        table_text(&table, or_dash(member_text(row, key)));
-        table_number(&table, member_number(row, count ? "count" : "failed"));
-        if (second != NULL)
-            table_text(&table, member_text(row, second));
-    }
-    if (table.rows > 0)
-        putchar('\n');
-    table_print(&table, stdout, true);
-    table_free(&table);
-}
-
-static void print_examples(const json_t *statuses)
-{
-    const json_t *status, *example;
-    size_t i, j;
-    if (json_array_size(statuses) > 0)
-        puts("\nWhat receivers said:");
-    json_array_foreach(statuses, i, status)
-    {
-        json_array_foreach(json_object_get(status, "examples"), j, example)
-        {
-            printf("  %s ", or_dash(member_text(status, "status")));
-            print_safe(stdout, member_text(example, "to"));
-            fputs(": ", stdout);
-            if (member_number(example, "code") > 0)
-                printf("%lld ", member_number(example, "code"));
-            print_safe(stdout, member_text(example, "reply"));
-            putchar('\n');
-        }
-    }
-}
-
-static void print_bounces(struct cli *cli, json_t *answer)
-{
-    const json_t *statuses = json_object_get(answer, "statuses");
-    (void)cli;
-    printf("job %s: %lld of %lld failed (%lld bounced, %lld expired), %lld delivered, %lld queued\n",
-           member_text(answer, "job"), member_number(answer, "failed"), member_number(answer, "total"),
-           member_number(answer, "bounced"), member_number(answer, "expired"),
-           member_number(answer, "delivered"), member_number(answer, "queued"));
-    print_counts(json_object_get(answer, "categories"), "-CATEGORY", "category", NULL, NULL);
-    print_counts(statuses, "-STATUS", "status", "-MEANING", "phrase");
-    print_counts(json_object_get(answer, "domains"), "-DOMAIN", "domain", NULL, NULL);
-    if (member_number(answer, "other_domains") > 0)
-        printf("and %lld at other domains\n", member_number(answer, "other_domains"));
-    print_examples(statuses);
-}
-
-static int run_bounces(struct cli *cli)
-{
-    bool csv = cli_value(cli, "csv") != NULL;
-    struct buf path;
-    if (csv && cli->json)
-        return cli_usage("job: --csv and --json exclude each other");
-    path_start(&path, "/v1/jobs/", cli->args[0], "/bounces");
-    path_add(&path, "format", csv ? "csv" : "json");
-    int code = csv ? http_copy(cli, path_done(&path)) : http_show(cli, NULL, path_done(&path), print_bounces);
-    buf_free(&path);
-    return code;
-}
 
 /* ---- job ---- */
 
@@ -259,7 +187,7 @@ static int run_job(struct cli *cli)
     if (action != NULL && strcmp(action, "recipients") == 0)
         return recipients_of_job(cli);
     if (action != NULL && strcmp(action, "bounces") == 0)
-        return run_bounces(cli);
+        return bounces_show(cli, "/v1/jobs/", cli->args[0]);
     for (size_t i = 0; action != NULL && i < sizeof actions / sizeof *actions; i++)
         post |= strcmp(action, actions[i]) == 0;
     if (action != NULL && !post && !purge)

@@ -48,6 +48,18 @@ static void print_rejected(const json_t *job)
         printf("  and %lld more\n", more);
 }
 
+static void print_warnings(const json_t *job)
+{
+    const json_t *one;
+    size_t i;
+    json_array_foreach(json_object_get(job, "warnings"), i, one)
+    {
+        fputs("  warning: ", stdout);
+        print_safe(stdout, json_string_value(one) ? json_string_value(one) : "");
+        putchar('\n');
+    }
+}
+
 static void print_jobs(const json_t *answer)
 {
     const json_t *jobs = json_object_get(answer, "jobs"), *job;
@@ -66,6 +78,7 @@ static void print_jobs(const json_t *answer)
             printf(", %lld suppressed", member_number(job, "suppressed"));
         printf(count > 0 ? ", %lld rejected:\n" : "\n", count);
         print_rejected(job);
+        print_warnings(job);
     }
 }
 

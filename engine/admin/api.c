@@ -34,6 +34,7 @@ static const struct http_route routes[] = {
     {HTTP_POST, "/v1/jobs/*/retry", "", call_job_retry, NULL, JOBS},
     {HTTP_GET, "/v1/jobs/*/recipients", "state status to after limit", call_job_recipients, NULL, JOBS},
     {HTTP_GET, "/v1/jobs/*/bounces", "format", call_job_bounces, NULL, JOBS},
+    {HTTP_GET, "/v1/tenants/*/bounces", "format since", call_tenant_bounces, NULL, JOBS},
     {HTTP_GET, "/v1/recipients/*", "", call_recipient, NULL, JOBS},
     {HTTP_GET, "/v1/recipients/*/message", "", call_recipient_message, NULL, JOBS},
     {HTTP_GET, "/v1/explain", "rid to domain", call_explain, NULL, JOBS},

@@ -49,14 +49,22 @@
  *   NDJSON of RCPT in the order of rid. Fewer lines than the limit: the end; else go on with after=the last.
  *   RCPT = {"rid","job","to","domain","id","state","in_flight":bool,"attempts","first","last","next","code",
  *   "status","reply","mx","source","site"}
- * GET /v1/jobs/J/bounces (format=json|csv): see report/bounces.h
- *   {"job","tenant","campaign","generated","total","delivered","failed","bounced","expired","queued",
+ * GET /v1/jobs/J/bounces (format=json|csv|html|text): see report/bounces.h
+ *   {"job","tenant","campaign","generated","total","delivered","queued","failed","bounced","expired",
  *    "classes":[{"class":"5.1","subject":"Addressing status","count"}…],
  *    "statuses":[{"status","phrase","count","examples":[{"to","code","reply"}…]}…],
- *    "categories":[{"category":"bad-mailbox","count"}…],
- *    "domains":[{"domain","failed","bounced","expired"}…],"other_domains":0}
- *   each list by falling count; domains at most 1000, what failed at the rest is summed in other_domains.
- *   CSV: header `time,to,domain,site,category,status,code,reply,attempts,job,campaign,id`, CRLF, RFC 4180.
+ *    "categories":[{"category":"bad-mailbox","count","examples":[…]}…],
+ *    "domains":[{"domain","failed","bounced","expired"}…],"other_domains":0,
+ *    "sites":[{"site","failed","bounced","expired"}…],"other_sites":0}
+ *   each list by falling count; domains and sites at most 1000, what failed at the rest is summed in
+ *   other_domains and other_sites. A site is "" where none was known.
+ *   csv: header `time,to,domain,site,category,status,code,reply,attempts,job,campaign,id`, CRLF, RFC 4180.
+ *   html: a page with charts that needs nothing else; text: what `postrider job J bounces` prints.
+ *   An answer that breaks off (no last chunk) is not whole: memory was out, or the daemon stopped.
+ * GET /v1/tenants/T/bounces (format as above; since=24h, or a time)
+ *   The same over all jobs of the tenant that are retained, with "since" (null: all) and "jobs" in place of
+ *   "job" and "campaign". Failures before `since` are left out; "total", "delivered" and "queued" are of the
+ *   jobs that had not ended before it, as they are now.
  *
  * GET /v1/queue (by=domain|site|tenant|status|age, default domain; all=1; limit=1000)
  *   {"by":"domain","total":{"queued","ready","deferred","in_flight"},
@@ -89,8 +97,8 @@
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", or a limit of a path as
  *   in blocked_by. Nothing known of what was asked: 404.
  * GET /v1/rules (site=)
- *   {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]}: the reply rules in
- *   the order of matching, with site those for this site or receiver; engine/rule_json.h has RULE.
+ *   {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]}: the reply rules
+ *   in the order of matching, with site those for this site or receiver; engine/rule_json.h has RULE.
  * GET /v1/rules/test (reply= a whole reply, or "closed"; site=, mx=, at=greeting|mail|rcpt|data)
  *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
  *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that

@@ -90,7 +90,7 @@ void queue_filter_free(struct queue_filter *filter);
 /* ---- the calls ---- */
 http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_cancel, call_job_retry,
     call_job_purge;
-http_handler call_job_recipients, call_job_bounces;
+http_handler call_job_recipients, call_job_bounces, call_tenant_bounces;
 http_handler call_queue, call_queue_retry, call_queue_bounce, call_queue_recipients, call_ops, call_op;
 http_handler call_sites, call_site, call_explain;
 http_handler call_recipient, call_recipient_message;

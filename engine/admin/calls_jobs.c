@@ -1,7 +1,6 @@
-/* calls_jobs.c - jobs: lists, one, steering, their recipients and bounces. */
+/* calls_jobs.c - jobs: lists, one, steering, their recipients. */
 #include "engine/admin/calls.h"
 #include "engine/message/address.h"
-#include "engine/report/bounces.h"
 #include "engine/report/status_json.h"
 
 #include <inttypes.h>
@@ -257,59 +256,4 @@ void call_job_recipients(struct http_request *request, struct now now, void *use
         http_answer_stream(request, 200, "application/x-ndjson", &stream->stream);
     else
         free(stream);
-}
-
-/* ---- bounces ---- */
-
-struct csv_stream {
-    struct http_stream stream; /* first */
-    struct store *store;
-    struct job_info job;
-    struct rid after;
-    bool begun;
-};
-
-static enum http_fill fill_csv(struct http_stream *base, struct buf *out, struct now now)
-{
-    struct csv_stream *stream = (struct csv_stream *)base;
-    (void)now;
-    if (!stream->begun)
-        buf_add_z(out, BOUNCES_CSV_HEADER);
-    stream->begun = true;
-    while (bounces_csv_page(stream->store, &stream->job, &stream->after, out)) {
-        if (out->len > 0)
-            return HTTP_FILL_MORE;
-    }
-    return HTTP_FILL_END;
-}
-
-void call_job_bounces(struct http_request *request, struct now now, void *user)
-{
-    struct api *api = user;
-    struct str format = http_parameter(request, "format");
-    struct job_info job;
-    struct buf body;
-    if (!find_job(api, request, &job))
-        return;
-    if (str_eq(format, STR("csv"))) {
-        struct csv_stream *stream = calloc(1, sizeof *stream);
-        if (stream != NULL) {
-            *stream = (struct csv_stream){
-                {.fill = fill_csv, .release = release_stream}, api->context.store, job, {0}, false};
-            http_answer_stream(request, 200, "text/csv; charset=utf-8; header=present", &stream->stream);
-        } else {
-            http_fail(request, 500, "failed", "no memory for the report");
-        }
-        return;
-    }
-    if (format.p != NULL && !str_eq(format, STR("json"))) {
-        http_fail(request, 400, "bad_parameter", "format must be json or csv");
-        return;
-    }
-    buf_init(&body, HTTP_ANSWER_MAX);
-    if (bounces_json(api->context.store, &job, now, &body))
-        http_answer(request, 200, "application/json", &body);
-    else
-        http_fail(request, 500, "failed", "no memory for the report");
-    buf_free(&body);
 }

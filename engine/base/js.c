@@ -74,3 +74,14 @@ void js_set_int(json_t *object, const char *name, uint64_t value)
 {
     js_set(object, name, json_integer((json_int_t)value));
 }
+
+const char *js_get_text(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "";
+}
+
+long long js_get_int(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}

@@ -22,5 +22,8 @@ bool js_write(struct buf *out, json_t *root);
 /* Sets a member; a failure (no memory) is ignored, the member is then missing. */
 void js_set(json_t *object, const char *name, json_t *value);
 void js_set_int(json_t *object, const char *name, uint64_t value);
+/* A member's text, "" where it is missing or none; a number, or 0. Views into the object. */
+const char *js_get_text(const json_t *object, const char *name);
+long long js_get_int(const json_t *object, const char *name);
 
 #endif

@@ -271,6 +271,34 @@ static uint64_t unique_number(void)
     return prng_next(&prng);
 }
 
+static void warn(struct job_line *job, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void warn(struct job_line *job, const char *format, ...)
+{
+    char text[ERR_TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (job->warnings.len > 0)
+        buf_add_char(&job->warnings, ',');
+    js_write(&job->warnings, js_text(str_of(text)));
+}
+
+/* What the platform may not expect. */
+static void warn_of_message(struct job_line *job)
+{
+    const struct template_info *info = &job->template.info;
+    if (info->removed_bcc)
+        warn(job, "Bcc was taken out: it is never sent");
+    if (info->removed_return_path)
+        warn(job, "Return-Path was taken out: the receiver writes it, after the job's \"from\"");
+    if (info->removed_received)
+        warn(job, "Received was taken out: only servers that a message passes write it");
+    if (info->lacks_from)
+        warn(job, "the message has no From field: many receivers refuse it (RFC 5322 3.6)");
+}
+
 static bool compile(struct job_line *job, const struct job_rules *rules, struct now now, struct err *err)
 {
     struct job_spec *spec = &job->spec;
@@ -290,11 +318,11 @@ static bool compile(struct job_line *job, const struct job_rules *rules, struct 
         err_prefix(err, "\"message\"");
         return false;
     }
+    warn_of_message(job);
     /* The record holds all of the message: its source may be large and is not needed any more. */
     json_object_del(job->root, "message");
     job->message_value = NULL;
-    buf_free(&job->raw);
-    buf_free(&job->texts);
+    message_storage_free(&job->storage);
     spec->content = job->content.data;
     spec->content_size = job->content.len;
     digest_of(spec->content, spec->content_size, spec->content_hash);
@@ -308,21 +336,19 @@ bool job_line_read(struct job_line *job, json_t *root, const struct job_rules *r
 {
     job->root = root;
     job->spec.campaign = STR("");
-    buf_init(&job->raw, CONTENT_MAX);
-    buf_init(&job->texts, CONTENT_MAX);
+    message_storage_init(&job->storage);
+    buf_init(&job->warnings, JOB_WARNINGS_MAX);
     return read_fields(job, err) && settle_fields(job, rules, err) &&
-           message_field_read(job->message_value, &job->message, &job->headers, &job->raw, &job->texts,
-                              err) &&
+           message_field_read(job->message_value, &job->message, &job->storage, err) &&
            compile(job, rules, now, err);
 }
 
 void job_line_free(struct job_line *job)
 {
     json_decref(job->root);
-    free(job->headers);
+    message_storage_free(&job->storage);
     buf_free(&job->content);
-    buf_free(&job->raw);
-    buf_free(&job->texts);
+    buf_free(&job->warnings);
     buf_free(&job->metadata);
     *job = (struct job_line){0};
 }

@@ -1,14 +1,14 @@
 /* job_line.h - a job line, see postrider-api(7), to what the store wants: a spec and a compiled message.
  *
  * Zero it, call job_line_read, use spec and template, call job_line_free, whatever job_line_read returned.
- * Not built yet, and so refused with a sentence rather than ignored: amp, list, attachments, unsubscribe,
- * require_tls and require_dkim. One thread. */
+ * Not built yet, and so refused with a sentence rather than ignored: require_tls and require_dkim. One
+ * thread. */
 #ifndef POSTRIDER_INTAKE_JOB_LINE_H
 #define POSTRIDER_INTAKE_JOB_LINE_H
 
 #include "engine/base/js.h"
 #include "engine/config.h"
-#include "engine/message/template.h"
+#include "engine/intake/message_field.h"
 #include "queue/store.h"
 
 struct job_rules {
@@ -20,13 +20,14 @@ struct job_line {
     struct job_spec spec; /* content included; valid until job_line_free */
     struct str idempotency_key;
     struct template template; /* of the content, opened */
+    struct buf warnings; /* of what was done to the message, or will be: JSON strings with commas between */
     /* Private. */
     json_t *root;
     struct message_spec message;
-    struct message_header *headers;
+    struct message_storage storage;
     bool has_from, has_bounces, has_dsn, wants_tls, wants_dkim;
     const json_t *message_value;
-    struct buf content, raw, texts, metadata;
+    struct buf content, metadata;
 };
 
 /* Takes over root, an object. False: err says what is wrong; nothing of the job can be used. */

@@ -7,9 +7,21 @@
 
 #include <jansson.h>
 
-/* Fills what the object says and leaves the rest of *out. Views are into the object, *headers (malloc'ed,
- * the caller frees it also after a failure), raw (the decoded raw_base64) and texts. */
-bool message_field_read(const json_t *object, struct message_spec *out, struct message_header **headers,
-                        struct buf *raw, struct buf *texts, struct err *err);
+/* What a message_spec points into, besides the JSON it was read from. */
+struct message_storage {
+    struct message_header *headers;
+    struct message_attachment *attachments;
+    struct message_list *list;
+    struct buf bytes; /* decoded base64 */
+    struct buf texts; /* lists of strings, joined */
+};
+
+void message_storage_init(struct message_storage *storage);
+void message_storage_free(struct message_storage *storage);
+
+/* Fills what the object says and leaves the rest of *out. Views are into the object and the storage, which
+ * must be fresh; what it holds after a failure is of no use. */
+bool message_field_read(const json_t *object, struct message_spec *out, struct message_storage *storage,
+                        struct err *err);
 
 #endif

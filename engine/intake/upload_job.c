@@ -14,7 +14,7 @@
 #define KEY_TTL_MS   (INT64_C(7) * 24 * 3600 * 1000)
 #define REJECTED_MAX (REJECTED_LISTED_MAX * 2048)
 #define TO_SHOWN_MAX 400
-#define ANSWER_MAX   (REJECTED_MAX + 1024)
+#define ANSWER_MAX   (REJECTED_MAX + JOB_WARNINGS_MAX + 1024)
 
 static bool fail(struct upload_failure *failure, unsigned status, const char *code, uint64_t line)
 {
@@ -193,7 +193,7 @@ bool upload_job_rcpt(struct upload_job *job, const struct upload_scope *scope, s
            refuse(job, scope, line_number, text_member(object, "to"), &err, failure);
 }
 
-/* {"job":"17","accepted":9998,"suppressed":0,"rejected":[…],"rejected_count":1} */
+/* {"job":"17","accepted":9998,"suppressed":0,"rejected":[…],"rejected_count":1,"warnings":["…"]} */
 static bool make_answer(struct upload_job *job)
 {
     struct buf *out = &job->answer;
@@ -207,6 +207,11 @@ static bool make_answer(struct upload_job *job)
     buf_add_char(out, ']');
     if (job->rejected > 0)
         buf_printf(out, ",\"rejected_count\":%" PRIu64, job->rejected);
+    if (job->line.warnings.len > 0) {
+        buf_add_z(out, ",\"warnings\":[");
+        buf_add_str(out, buf_str(&job->line.warnings));
+        buf_add_char(out, ']');
+    }
     return buf_add_char(out, '}');
 }
 

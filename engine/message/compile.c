@@ -176,7 +176,9 @@ static bool has_fields(const struct message_spec *spec)
 {
     return spec->from.p || spec->sender.p || spec->to.p || spec->cc.p || spec->reply_to.p ||
            spec->in_reply_to.p || spec->references.p || spec->subject.p || spec->text.p || spec->html.p ||
-           spec->header_count > 0;
+           spec->amp.p || spec->unsubscribe_url.p || spec->unsubscribe_mailto.p ||
+           spec->header_count + spec->list_count + spec->attachment_count > 0 ||
+           spec->priority != MESSAGE_PRIORITY_UNSET;
 }
 
 bool template_compile(const struct message_spec *spec, struct buf *out, struct err *err)

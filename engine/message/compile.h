@@ -66,7 +66,19 @@ struct str compile_clean_line(struct compiler *c, struct str line);
 void compile_lines(struct compiler *c, struct emit *e, struct str text);
 
 bool compile_raw(struct compiler *c);
+/* An embedded message, header and all, into the body. */
+bool compile_embedded(struct compiler *c, struct str message);
+
 bool compile_composed(struct compiler *c);
+/* A field of one line of UTF-8, with its variables; controls in it become spaces. */
+bool compose_field(struct compiler *c, struct str name, struct str value, enum field_kind kind,
+                   enum field_id id);
+/* The fields of `list`, `unsubscribe` and `priority`. */
+bool compose_list(struct compiler *c);
+/* Whether compose_list writes a field of that name. */
+bool compose_list_has(const struct message_spec *spec, struct str name);
+/* The parts: the rest of the header too. */
+bool compose_parts(struct compiler *c);
 
 /* False, with "line 12: …" or, when `where` is not in the source, the sentence alone. */
 bool compile_fail(struct compiler *c, const char *where, const char *format, ...)

@@ -145,6 +145,17 @@ bool buf_add_qp(struct buf *buf, struct str text, bool guard, unsigned *col)
     return true;
 }
 
+bool base64_is_shorter(struct str text)
+{
+    size_t qp = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t class = class_of[(uint8_t)text.p[i]];
+        qp += class == ENCODE ? 3 : class != DROP;
+    }
+    qp += qp / (QP_LINE_MAX - 1) * 3; /* soft breaks, as if there were no others */
+    return (text.n + 2) / 3 * 4 + text.n / 57 * 2 < qp;
+}
+
 static const char base64_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 char *base64_encode(char *out, struct str bytes)

@@ -19,6 +19,8 @@
  * boundary. `html` escapes & < > " '. */
 char *qp_encode(char *out, struct str text, bool html, bool guard, unsigned *col);
 bool buf_add_qp(struct buf *buf, struct str text, bool guard, unsigned *col);
+/* Whether base64 would make less of a text than quoted-printable. */
+bool base64_is_shorter(struct str text);
 /* Lines of 76 with CRLF, the last one too. */
 bool buf_add_base64(struct buf *buf, struct str bytes);
 

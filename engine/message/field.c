@@ -176,11 +176,13 @@ static size_t next_character(struct str s, struct str *c)
     return n == 0 ? 1 : n;
 }
 
-/* One encoded word of at most `room` characters of payload; returns the bytes of s that it took. */
+/* One encoded word of at most `room` characters of payload; returns the bytes of s that it took. A base64
+ * word that another one follows is whole without padding: GMime decodes a run of them as one stream, which
+ * would end there. Where no such piece begins, it is a word of the other kind. */
 static size_t put_encoded_word(struct field_writer *w, struct str s, bool base64, size_t room)
 {
     char bytes[WORD_MAX], word[WORD_MAX + 4];
-    size_t n = 0, cost = 0, taken = 0;
+    size_t n = 0, cost = 0, taken = 0, whole = 0, whole_taken = 0;
     while (taken < s.n) {
         struct str c;
         size_t step = next_character(str_make(s.p + taken, s.n - taken), &c);
@@ -190,6 +192,16 @@ static size_t put_encoded_word(struct field_writer *w, struct str s, bool base64
         memcpy(bytes + n, c.p, c.n);
         n += c.n;
         taken += step;
+        if (n % 3 == 0) {
+            whole = n;
+            whole_taken = taken;
+        }
+    }
+    if (base64 && taken < s.n) {
+        if (whole == 0)
+            return put_encoded_word(w, s, false, room);
+        n = whole;
+        taken = whole_taken;
     }
     memcpy(word, base64 ? "=?utf-8?B?" : "=?utf-8?Q?", 10);
     char *end =
@@ -290,12 +302,12 @@ static bool is_atoms(struct str s)
     return true;
 }
 
-/* With a backslash before quotes and backslashes. */
-static void put_escaped(struct field_writer *w, struct str s)
+/* With a backslash before each of these characters. */
+static void put_escaped(struct field_writer *w, struct str s, const char *which)
 {
     size_t start = 0;
     for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] == '"' || s.p[i] == '\\') {
+        if (s.p[i] != '\0' && strchr(which, s.p[i]) != NULL) {
             field_put(w, str_make(s.p + start, i - start));
             field_put(w, STR("\\"));
             start = i;
@@ -316,9 +328,21 @@ static void put_phrase(struct field_writer *w, struct str s)
         field_put(w, s);
     } else {
         field_put(w, STR("\""));
-        put_escaped(w, s);
+        put_escaped(w, s, "\"\\");
         field_put(w, STR("\""));
     }
+}
+
+static void put_comment(struct field_writer *w, struct str s)
+{
+    size_t first, last;
+    s = trim_blanks(s);
+    field_put(w, STR("("));
+    if (find_encoded(s, &first, &last))
+        put_encoded(w, s);
+    else
+        put_escaped(w, s, "()\\");
+    field_put(w, STR(")"));
 }
 
 /* Variables in structured fields. */
@@ -435,7 +459,7 @@ static void put_raw_value(struct field_writer *w, unsigned flags, struct str s)
     else if (flags & OP_URI)
         put_uri(w, flags & OP_QUOTED, s);
     else if (flags & OP_QUOTED)
-        put_escaped(w, s);
+        put_escaped(w, s, "\"\\");
     else
         field_put(w, s);
 }
@@ -448,7 +472,10 @@ void field_step(struct field_writer *w, enum record_kind kind, unsigned flags, s
         buf_add_str(w->text, text);
         break;
     case RECORD_TEXT_END:
-        put_flat_text(w, buf_str(w->text));
+        if (flags & OP_COMMENT)
+            put_comment(w, buf_str(w->text));
+        else
+            put_flat_text(w, buf_str(w->text));
         buf_clear(w->text);
         break;
     case RECORD_PHRASE_END:

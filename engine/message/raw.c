@@ -302,3 +302,8 @@ bool compile_raw(struct compiler *c)
     c->source = c->spec->raw;
     return write_entity(c, skip_wrapping(c->source), 0, false);
 }
+
+bool compile_embedded(struct compiler *c, struct str message)
+{
+    return write_entity(c, skip_wrapping(message), 1, false);
+}

@@ -62,6 +62,8 @@ enum record_op_flags {
     OP_MAILBOX = 32, /* a whole mailbox, or list of them */
     OP_URI = 64,     /* a URI or its beginning; with QUOTED, inside of one */
     OP_QUOTED = 128, /* in a quoted string */
+    /* TEXT_END */
+    OP_COMMENT = 1, /* the text of a comment: parentheses go around it */
 };
 
 struct record_op {

@@ -50,6 +50,8 @@ struct field_type field_type_of(struct str name)
             return field_types[i].type;
     if (str_eq_nocase(name, STR("List-Id")))
         return (struct field_type){FIELD_LIST_ID, ID_OTHER};
+    if (str_eq_nocase(name, STR("List-Unsubscribe-Post")))
+        return (struct field_type){FIELD_RAW, ID_OTHER};
     if (str_starts_nocase(name, STR("List-")))
         return (struct field_type){FIELD_URIS, ID_OTHER};
     if (str_starts_nocase(name, STR("Content-")) || str_starts_nocase(name, STR("ARC-")))
@@ -248,22 +250,41 @@ static void give_uri(struct scan *scan, struct str s)
     give_raw(scan, OP_URI | OP_QUOTED, str_make(s.p + whole, s.n - whole));
 }
 
+/* What stands between parentheses: its backslashes go. */
+static void give_comment(struct scan *scan, struct str s)
+{
+    size_t start = 0;
+    for (size_t i = 0; i + 1 < s.n; i++)
+        if (s.p[i] == '\\') {
+            give_marked(scan, RECORD_TEXT, RECORD_TEXT_VALUE, 0, str_make(s.p + start, i - start));
+            start = ++i;
+        }
+    give_marked(scan, RECORD_TEXT, RECORD_TEXT_VALUE, 0, str_make(s.p + start, s.n - start));
+    give(scan, RECORD_TEXT_END, OP_COMMENT, STR(""));
+}
+
 static void scan_uris(struct scan *scan, struct str s)
 {
     size_t start = 0;
     bool inside = false;
-    for (size_t i = 0; i <= s.n; i++)
-        if (i == s.n || s.p[i] == '<' || s.p[i] == '>') {
-            struct str piece = str_make(s.p + start, i - start);
-            if (inside)
-                give_uri(scan, piece);
-            else
-                give_raw(scan, 0, piece);
-            if (i < s.n)
-                give(scan, RECORD_RAW, 0, str_make(s.p + i, 1));
-            inside = i < s.n && s.p[i] == '<';
-            start = i + 1;
-        }
+    for (size_t i = 0; i <= s.n; i++) {
+        bool comment = i < s.n && s.p[i] == '(' && !inside;
+        if (i < s.n && s.p[i] != '<' && s.p[i] != '>' && !comment)
+            continue;
+        struct str piece = str_make(s.p + start, i - start);
+        if (inside)
+            give_uri(scan, piece);
+        else
+            give_raw(scan, 0, piece);
+        size_t after = comment ? skip_comment(s, i) : i + 1;
+        if (comment && s.p[after - 1] == ')')
+            give_comment(scan, str_make(s.p + i + 1, after - i - 2));
+        else if (i < s.n)
+            give_raw(scan, 0, str_make(s.p + i, (after < s.n ? after : s.n) - i));
+        inside = i < s.n && s.p[i] == '<';
+        start = after;
+        i = after - 1;
+    }
 }
 
 static void scan_raw(struct scan *scan, struct str s)

@@ -45,14 +45,42 @@ struct message_header {
     struct str name, value;
 };
 
-/* What a job says. A str whose p is NULL is absent. All text is UTF-8, with any line ends. */
+/* An entry of a List- field (RFC 2369, 2919); those of one field follow one another. */
+struct message_list {
+    const char *name; /* "List-Help"; the value of a List-Id is its id */
+    struct str url;   /* without <>; an address alone becomes mailto: */
+    struct str comment;
+};
+
+struct message_attachment {
+    struct str filename, cid; /* with a cid it belongs to the html, which shows it by cid:… */
+    struct str type;          /* absent: application/octet-stream */
+    struct str content;       /* its bytes */
+};
+
+enum message_priority { MESSAGE_PRIORITY_UNSET, MESSAGE_PRIORITY_HIGH, MESSAGE_PRIORITY_LOW };
+enum message_one_click { MESSAGE_ONE_CLICK_AUTO, MESSAGE_ONE_CLICK_YES, MESSAGE_ONE_CLICK_NO };
+
+/* What a job says. A str whose p is NULL is absent. All text is UTF-8, with any line ends.
+ *
+ * Parts are put together as they need one another: multipart/mixed (multipart/alternative (text, amp,
+ * multipart/related (html, what it shows)), attachments). An html without text gets one made of it
+ * (html_text.h), unless text is there and empty. */
 struct message_spec {
     struct str raw; /* a whole message (RFC 5322); when present the fields up to `headers` must be absent */
 
-    struct str from; /* required, and so is text or html; both make a multipart/alternative */
+    struct str from;                     /* required, and so is text or html */
     struct str sender, to, cc, reply_to; /* address lists as in a header field; no `to`: "To: {{to}}" */
     struct str in_reply_to, references;  /* message ids, with or without angle brackets */
-    struct str subject, text, html;
+    struct str subject, text, html, amp; /* amp: for readers that know it, beside the others */
+    const struct message_attachment *attachments;
+    size_t attachment_count;
+    const struct message_list *list;
+    size_t list_count;
+    /* List-Unsubscribe; and List-Unsubscribe-Post (RFC 8058), for AUTO where the url is https. */
+    struct str unsubscribe_url, unsubscribe_mailto;
+    enum message_one_click one_click;
+    enum message_priority priority;
     /* Further fields; those above that are present, MIME-Version and Content-* may not be repeated here. */
     const struct message_header *headers;
     size_t header_count;

@@ -1,280 +1,47 @@
-/* bounces.c - see bounces.h. */
+/* bounces.c - see bounces.h. The JSON of a report is its model: text and page are made from that. */
 #include "engine/report/bounces.h"
 
 #include "engine/base/units.h"
+#include "engine/report/bounces_html.h"
+#include "engine/report/bounces_text.h"
 #include "engine/report/status_json.h"
+#include "engine/report/tally.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#define CSV_HEADER "time,to,domain,site,category,status,code,reply,attempts,job,campaign,id\r\n"
+#define JOBS_PAGE  64
 
-#define EXAMPLES_MAX  3
-#define STATUSES_MAX  4096  /* different ones; real mail has a few dozen */
-#define DOMAINS_MAX   50000 /* counted one by one */
-#define DOMAINS_SHOWN 1000
-
-struct example {
-    char *to, *reply;
-    uint16_t code;
+struct bounces {
+    struct store *store;
+    enum bounces_format format;
+    bool of_tenant, begun, done;
+    struct buf *out; /* of the step under way */
+    struct tally *tally;
+    /* Of a tenant: */
+    char tenant[NAME_MAX_BYTES + 1];
+    int64_t since_ms;
+    uint64_t jobs, before;
+    size_t page_n, page_at; /* of `page`, those looked at before page_at */
+    /* The job whose failures are read: page[page_at], or the only one. */
+    struct rid after;
+    uint64_t total, delivered, queued;
+    struct job_info page[];
 };
 
-struct status_entry {
-    uint32_t number;
-    struct status status;
-    uint64_t count;
-    unsigned examples;
-    struct example example[EXAMPLES_MAX];
-    UT_hash_handle hh;
-};
-
-struct domain_entry {
-    uint64_t bounced, expired;
-    UT_hash_handle hh;
-    char name[];
-};
-
-struct tally {
-    struct status_entry *statuses, *classes; /* classes: detail 0, no examples */
-    struct domain_entry *domains;
-    uint64_t categories[BOUNCE_CATEGORIES];
-    uint64_t bounced, expired, other_domains;
-    bool failed;
-};
-
-/* ---- counting ---- */
-
-static struct status_entry *status_entry_of(struct status_entry **table, struct status status)
+const char *bounces_format_name(unsigned format)
 {
-    uint32_t number = status_number(status);
-    struct status_entry *entry;
-    HASH_FIND(hh, *table, &number, sizeof number, entry);
-    if (entry != NULL)
-        return entry;
-    entry = HASH_COUNT(*table) < STATUSES_MAX ? calloc(1, sizeof *entry) : NULL;
-    if (entry == NULL)
-        return NULL;
-    entry->number = number;
-    entry->status = status;
-    HASH_ADD(hh, *table, number, sizeof entry->number, entry);
-    if (entry->hh.tbl != NULL)
-        return entry;
-    free(entry);
-    return NULL;
+    static const char *const names[BOUNCES_FORMATS] = {"json", "csv", "html", "text"};
+    return names[format];
 }
 
-/* The first few whose words differ. */
-static void add_example(struct status_entry *entry, const struct rcpt_info *info)
+const char *bounces_format_type(enum bounces_format format)
 {
-    if (entry->examples == EXAMPLES_MAX)
-        return;
-    for (unsigned i = 0; i < entry->examples; i++) {
-        if (str_eq(str_of(entry->example[i].reply), info->reply))
-            return;
-    }
-    struct example example = {str_dup(info->to), str_dup(info->reply), info->code};
-    if (example.to != NULL && example.reply != NULL) {
-        entry->example[entry->examples++] = example;
-        return;
-    }
-    free(example.to);
-    free(example.reply);
-}
-
-static void count_domain(struct tally *tally, const struct rcpt_info *info)
-{
-    struct domain_entry *entry;
-    HASH_FIND(hh, tally->domains, info->domain.p, info->domain.n, entry);
-    if (entry == NULL && HASH_COUNT(tally->domains) < DOMAINS_MAX &&
-        (entry = calloc(1, sizeof *entry + info->domain.n + 1)) != NULL) {
-        memcpy(entry->name, info->domain.p, info->domain.n);
-        HASH_ADD(hh, tally->domains, name[0], info->domain.n, entry);
-        if (entry->hh.tbl == NULL) {
-            free(entry);
-            entry = NULL;
-        }
-    }
-    if (entry == NULL)
-        tally->other_domains++;
-    else if (info->state == RCPT_EXPIRED)
-        entry->expired++;
-    else
-        entry->bounced++;
-}
-
-static bool count_failure(const struct rcpt_info *info, void *user)
-{
-    struct tally *tally = user;
-    if (info->state != RCPT_EXPIRED && info->state != RCPT_BOUNCED)
-        return true;
-    struct status class_ = {info->status.class_, info->status.subject, 0};
-    struct status_entry *entry = status_entry_of(&tally->statuses, info->status);
-    struct status_entry *in_class = status_entry_of(&tally->classes, class_);
-    tally->failed |= entry == NULL || in_class == NULL;
-    if (entry != NULL) {
-        entry->count++;
-        add_example(entry, info);
-    }
-    if (in_class != NULL)
-        in_class->count++;
-    *(info->state == RCPT_EXPIRED ? &tally->expired : &tally->bounced) += 1;
-    tally->categories[failure_category(info)]++;
-    count_domain(tally, info);
-    return true;
-}
-
-static void free_statuses(struct status_entry *table)
-{
-    struct status_entry *entry, *next;
-    HASH_ITER(hh, table, entry, next)
-    {
-        HASH_DEL(table, entry);
-        for (unsigned i = 0; i < entry->examples; i++) {
-            free(entry->example[i].to);
-            free(entry->example[i].reply);
-        }
-        free(entry);
-    }
-}
-
-static void tally_free(struct tally *tally)
-{
-    struct domain_entry *entry, *next;
-    free_statuses(tally->statuses);
-    free_statuses(tally->classes);
-    HASH_ITER(hh, tally->domains, entry, next)
-    {
-        HASH_DEL(tally->domains, entry);
-        free(entry);
-    }
-}
-
-/* ---- JSON ---- */
-
-static int by_count(const struct status_entry *a, const struct status_entry *b)
-{
-    return a->count != b->count ? (a->count < b->count) - (a->count > b->count)
-                                : (a->number > b->number) - (a->number < b->number);
-}
-
-static int by_failed(const struct domain_entry *a, const struct domain_entry *b)
-{
-    uint64_t x = a->bounced + a->expired, y = b->bounced + b->expired;
-    return x != y ? (x < y) - (x > y) : strcmp(a->name, b->name);
-}
-
-static json_t *classes_json(struct tally *tally)
-{
-    json_t *list = json_array();
-    HASH_SORT(tally->classes, by_count);
-    for (struct status_entry *entry = tally->classes; entry != NULL; entry = entry->hh.next) {
-        char name[16];
-        json_t *item = json_object();
-        snprintf(name, sizeof name, "%u.%u", entry->status.class_, entry->status.subject);
-        js_set(item, "class", entry->status.class_ ? json_string(name) : json_null());
-        js_set(item, "subject", json_string(registry_subject(entry->status)));
-        js_set_int(item, "count", entry->count);
-        json_array_append_new(list, item);
-    }
-    return list;
-}
-
-static json_t *examples_json(const struct status_entry *entry)
-{
-    json_t *list = json_array();
-    for (unsigned i = 0; i < entry->examples; i++) {
-        json_t *item = json_object();
-        js_set(item, "to", js_text(str_of(entry->example[i].to)));
-        js_set_int(item, "code", entry->example[i].code);
-        js_set(item, "reply", js_text(str_of(entry->example[i].reply)));
-        json_array_append_new(list, item);
-    }
-    return list;
-}
-
-static json_t *statuses_json(struct tally *tally)
-{
-    json_t *list = json_array();
-    HASH_SORT(tally->statuses, by_count);
-    for (struct status_entry *entry = tally->statuses; entry != NULL; entry = entry->hh.next) {
-        json_t *item = json_object();
-        js_set(item, "status", js_status(entry->status));
-        js_set(item, "phrase", json_string(registry_phrase(entry->status)));
-        js_set_int(item, "count", entry->count);
-        js_set(item, "examples", examples_json(entry));
-        json_array_append_new(list, item);
-    }
-    return list;
-}
-
-static json_t *categories_json(const struct tally *tally)
-{
-    json_t *list = json_array();
-    bool done[BOUNCE_CATEGORIES] = {false};
-    for (;;) {
-        int best = -1;
-        for (int i = 0; i < BOUNCE_CATEGORIES; i++) {
-            if (!done[i] && tally->categories[i] > 0 &&
-                (best < 0 || tally->categories[i] > tally->categories[best]))
-                best = i;
-        }
-        if (best < 0)
-            return list;
-        done[best] = true;
-        json_t *item = json_object();
-        js_set(item, "category", json_string(bounce_category_name((enum bounce_category)best)));
-        js_set_int(item, "count", tally->categories[best]);
-        json_array_append_new(list, item);
-    }
-}
-
-static json_t *domains_json(struct tally *tally)
-{
-    json_t *list = json_array();
-    size_t shown = 0;
-    HASH_SORT(tally->domains, by_failed);
-    for (struct domain_entry *entry = tally->domains; entry != NULL; entry = entry->hh.next) {
-        if (shown++ >= DOMAINS_SHOWN) {
-            tally->other_domains += entry->bounced + entry->expired;
-            continue;
-        }
-        json_t *item = json_object();
-        js_set(item, "domain", js_text(str_of(entry->name)));
-        js_set_int(item, "failed", entry->bounced + entry->expired);
-        js_set_int(item, "bounced", entry->bounced);
-        js_set_int(item, "expired", entry->expired);
-        json_array_append_new(list, item);
-    }
-    return list;
-}
-
-bool bounces_json(struct store *store, const struct job_info *job, struct now now, struct buf *out)
-{
-    struct tally tally = {0};
-    struct rid after = {0};
-    while (query_job_failures(store, job->id, &after, count_failure, &tally))
-        continue;
-    json_t *root = json_object();
-    js_set(root, "job", js_id(job->id));
-    js_set(root, "tenant", js_text(str_of(job->tenant)));
-    js_set(root, "campaign", js_text(str_of(job->campaign)));
-    js_set(root, "generated", js_time(now.wall_ms));
-    js_set_int(root, "total", job->total);
-    js_set_int(root, "delivered", job->by_state[RCPT_DELIVERED]);
-    js_set_int(root, "failed", tally.bounced + tally.expired);
-    js_set_int(root, "bounced", tally.bounced);
-    js_set_int(root, "expired", tally.expired);
-    js_set_int(root, "queued", job->by_state[RCPT_READY] + job->by_state[RCPT_DEFERRED]);
-    js_set(root, "classes", classes_json(&tally));
-    js_set(root, "statuses", statuses_json(&tally));
-    js_set(root, "categories", categories_json(&tally));
-    js_set(root, "domains", domains_json(&tally));
-    js_set_int(root, "other_domains", tally.other_domains);
-    bool done = js_write(out, root) && buf_add_char(out, '\n') && !tally.failed;
-    tally_free(&tally);
-    return done;
+    static const char *const types[BOUNCES_FORMATS] = {
+        "application/json", "text/csv; charset=utf-8; header=present", "text/html; charset=utf-8",
+        "text/plain; charset=utf-8"};
+    return types[format];
 }
 
 /* ---- CSV ---- */
@@ -299,18 +66,10 @@ static void csv_value(struct buf *out, struct str value, char end)
     buf_add_char(out, end);
 }
 
-struct csv {
-    const struct job_info *job;
-    struct buf *out;
-};
-
-static bool csv_row(const struct rcpt_info *info, void *user)
+/* A value that a spreadsheet would take for a formula is not changed: the file is for programs. */
+static void csv_row(const struct rcpt_info *info, const struct job_info *job, struct buf *out)
 {
-    const struct csv *csv = user;
-    struct buf *out = csv->out;
     char time[UNITS_TEXT_MAX], status[STATUS_TEXT_MAX] = "";
-    if (info->state != RCPT_EXPIRED && info->state != RCPT_BOUNCED)
-        return true;
     csv_value(out, str_make(time, info->last_ms ? time_format(info->last_ms, time) : 0), ',');
     csv_value(out, info->to, ',');
     csv_value(out, info->domain, ',');
@@ -321,14 +80,162 @@ static bool csv_row(const struct rcpt_info *info, void *user)
     csv_value(out, str_of(status), ',');
     buf_printf(out, "%u,", info->code);
     csv_value(out, info->reply, ',');
-    buf_printf(out, "%" PRIu32 ",%" PRIu64 ",", info->attempts, csv->job->id);
-    csv_value(out, str_of(csv->job->campaign), ',');
+    buf_printf(out, "%" PRIu32 ",%" PRIu64 ",", info->attempts, job->id);
+    csv_value(out, str_of(job->campaign), ',');
     csv_value(out, info->id, '\r');
-    return buf_add_char(out, '\n');
+    buf_add_char(out, '\n');
 }
 
-bool bounces_csv_page(struct store *store, const struct job_info *job, struct rid *after, struct buf *out)
+/* ---- what failed ---- */
+
+static bool on_failure(const struct rcpt_info *info, void *user)
 {
-    struct csv csv = {job, out};
-    return query_job_failures(store, job->id, after, csv_row, &csv) && !out->failed;
+    struct bounces *bounces = user;
+    if ((info->state != RCPT_EXPIRED && info->state != RCPT_BOUNCED) || info->last_ms < bounces->since_ms)
+        return true;
+    if (bounces->format == BOUNCES_CSV)
+        csv_row(info, &bounces->page[bounces->page_at], bounces->out);
+    else
+        tally_add(bounces->tally, info);
+    return true;
+}
+
+static bool wanted(const struct bounces *bounces, const struct job_info *job)
+{
+    return str_eq(str_of(bounces->tenant), str_of(job->tenant)) &&
+           (job->ended_ms == 0 || job->ended_ms >= bounces->since_ms);
+}
+
+static void count_job(struct bounces *bounces, const struct job_info *job)
+{
+    bounces->jobs++;
+    bounces->total += job->total;
+    bounces->delivered += job->by_state[RCPT_DELIVERED];
+    bounces->queued += job->by_state[RCPT_READY] + job->by_state[RCPT_DEFERRED];
+}
+
+/* The next page of jobs; false: there is none. */
+static bool next_page(struct bounces *bounces)
+{
+    if (bounces->page_n > 0 && bounces->page_n < JOBS_PAGE)
+        return false;
+    bounces->page_n = query_jobs(bounces->store, bounces->before, bounces->page, JOBS_PAGE);
+    bounces->page_at = 0;
+    if (bounces->page_n == 0)
+        return false;
+    bounces->before = bounces->page[bounces->page_n - 1].id;
+    return true;
+}
+
+/* Reads a page of jobs, or a page of the failures of one, passing over jobs that have none; true: there is
+ * more. */
+static bool read_some(struct bounces *bounces)
+{
+    for (; bounces->page_at < bounces->page_n; bounces->page_at++) {
+        const struct job_info *job = &bounces->page[bounces->page_at];
+        if (!wanted(bounces, job))
+            continue;
+        bool failures = job->by_state[RCPT_BOUNCED] + job->by_state[RCPT_EXPIRED] > 0;
+        if (failures && query_job_failures(bounces->store, job->id, &bounces->after, on_failure, bounces))
+            return true;
+        count_job(bounces, job);
+        bounces->after = (struct rid){0};
+        if (failures && bounces->page_at + 1 < bounces->page_n) {
+            bounces->page_at++;
+            return true;
+        }
+    }
+    return bounces->of_tenant && next_page(bounces);
+}
+
+/* ---- the report ---- */
+
+static bool write_report(struct bounces *bounces, struct now now, struct buf *out)
+{
+    json_t *root = json_object();
+    if (!bounces->of_tenant) {
+        js_set(root, "job", js_id(bounces->page[0].id));
+        js_set(root, "tenant", js_text(str_of(bounces->tenant)));
+        js_set(root, "campaign", js_text(str_of(bounces->page[0].campaign)));
+    } else {
+        js_set(root, "tenant", js_text(str_of(bounces->tenant)));
+        js_set(root, "since", js_time(bounces->since_ms));
+        js_set_int(root, "jobs", bounces->jobs);
+    }
+    js_set(root, "generated", js_time(now.wall_ms));
+    js_set_int(root, "total", bounces->total);
+    js_set_int(root, "delivered", bounces->delivered);
+    js_set_int(root, "queued", bounces->queued);
+    bool whole = tally_report(bounces->tally, root);
+    if (bounces->format == BOUNCES_JSON)
+        return (js_write(out, root) && buf_add_char(out, '\n')) & whole;
+    if (bounces->format == BOUNCES_HTML)
+        bounces_html(root, out);
+    else
+        bounces_text(root, out);
+    json_decref(root);
+    return whole && !out->failed;
+}
+
+bool bounces_step(struct bounces *bounces, struct now now, struct buf *out)
+{
+    bounces->out = out;
+    if (!bounces->begun && bounces->format == BOUNCES_CSV)
+        buf_add_z(out, CSV_HEADER);
+    bounces->begun = true;
+    bounces->done = !read_some(bounces);
+    if (bounces->done && bounces->format != BOUNCES_CSV && !write_report(bounces, now, out))
+        return false;
+    return !out->failed;
+}
+
+bool bounces_done(const struct bounces *bounces)
+{
+    return bounces->done;
+}
+
+/* ---- its life ---- */
+
+static struct bounces *create(struct store *store, enum bounces_format format, size_t jobs)
+{
+    struct bounces *bounces = calloc(1, sizeof *bounces + jobs * sizeof *bounces->page);
+    if (bounces == NULL)
+        return NULL;
+    bounces->store = store;
+    bounces->format = format;
+    bounces->tally = tally_create();
+    if (bounces->tally != NULL)
+        return bounces;
+    free(bounces);
+    return NULL;
+}
+
+struct bounces *bounces_of_job(struct store *store, enum bounces_format format, const struct job_info *job)
+{
+    struct bounces *bounces = create(store, format, 1);
+    if (bounces == NULL)
+        return NULL;
+    bounces->page[0] = *job;
+    bounces->page_n = 1;
+    memcpy(bounces->tenant, job->tenant, sizeof bounces->tenant);
+    return bounces;
+}
+
+struct bounces *bounces_of_tenant(struct store *store, enum bounces_format format, struct str tenant,
+                                  int64_t since_ms)
+{
+    struct bounces *bounces = create(store, format, JOBS_PAGE);
+    if (bounces == NULL)
+        return NULL;
+    bounces->of_tenant = true;
+    bounces->since_ms = since_ms;
+    memcpy(bounces->tenant, tenant.p, tenant.n);
+    return bounces;
+}
+
+void bounces_free(struct bounces *bounces)
+{
+    if (bounces != NULL)
+        tally_free(bounces->tally);
+    free(bounces);
 }

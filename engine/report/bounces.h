@@ -1,20 +1,35 @@
-/* bounces.h - the bounce report of a job: what failed, why, where, in whose words.
+/* bounces.h - the bounce report of a job, or of a tenant since some time: what failed, why, where, in whose
+ * words.
  *
- * As JSON (its shape stands in admin/api.h) and as CSV, a row a recipient. Reads only the failures of the
- * job, page by page, so that memory does not grow with them: statuses and domains are counted up to a bound,
- * beyond which domains are summed. Any thread; blocks on the store's pages. */
+ * As JSON (its shape stands in admin/api.h), as CSV, a row a recipient, as text for a terminal and as a page
+ * for a browser. A report is made in steps, each of which reads a page of failures or of jobs (READ_ROWS_MAX
+ * rows at most), so that neither a read transaction nor a thread of the caller is held for long. Only
+ * failures are read, of jobs that have any; memory does not grow with them (tally.h). A tenant's report
+ * goes over all jobs that are retained, newest first.
+ *
+ * A report belongs to one thread at a time; several may be in the making. */
 #ifndef POSTRIDER_REPORT_BOUNCES_H
 #define POSTRIDER_REPORT_BOUNCES_H
 
 #include "queue/query.h"
 
-#define BOUNCES_CSV_HEADER "time,to,domain,site,category,status,code,reply,attempts,job,campaign,id\r\n"
+enum bounces_format { BOUNCES_JSON, BOUNCES_CSV, BOUNCES_HTML, BOUNCES_TEXT, BOUNCES_FORMATS };
+/* "json", …; its MIME type; static. */
+const char *bounces_format_name(unsigned format);
+const char *bounces_format_type(enum bounces_format format);
 
-/* Appends the whole report. False: no memory, or out is full. */
-bool bounces_json(struct store *store, const struct job_info *job, struct now now, struct buf *out);
+struct bounces;
 
-/* Appends rows from *after on (zero: the first), some READ_ROWS_MAX of them; false at the end. RFC 4180; a
- * value that a spreadsheet would take for a formula is not changed: the file is for programs. */
-bool bounces_csv_page(struct store *store, const struct job_info *job, struct rid *after, struct buf *out);
+/* NULL: no memory. The job is copied. */
+struct bounces *bounces_of_job(struct store *store, enum bounces_format format, const struct job_info *job);
+/* since_ms: what failed before is left out; 0: nothing is. The tenant (at most NAME_MAX_BYTES) is copied. */
+struct bounces *bounces_of_tenant(struct store *store, enum bounces_format format, struct str tenant,
+                                  int64_t since_ms);
+void bounces_free(struct bounces *bounces);
+
+/* One step; may append something or nothing. False: no memory, or `out` is full. */
+bool bounces_step(struct bounces *bounces, struct now now, struct buf *out);
+/* Whether the last step was the last. */
+bool bounces_done(const struct bounces *bounces);
 
 #endif

@@ -1,8 +1,9 @@
-/* render_main.c - compiles and renders messages for test_message.py.
+/* render_main.c - compiles and renders messages for test_message.py and test_compose.py.
  *
- * Reads one JSON object a line: the fields of a job's message (raw_base64, or from, to, subject …, "headers"
- * as pairs), "merge", "seven_bit" and "recipients", each with to, rid, id, job, vars and unstuffed. Answers
- * one line: an error, or for each recipient the message (base64) and what is known about it. */
+ * Reads one JSON object a line: "message" as in a job, or its fields (raw_base64, or from, to, subject …,
+ * "headers" as pairs), "merge", "seven_bit" and "recipients", each with to, rid, id, job, vars and unstuffed.
+ * Answers one line: an error, or for each recipient the message (base64) and what is known about it. */
+#include "engine/intake/message_field.h"
 #include "engine/message/decode.h"
 #include "engine/message/encode.h"
 #include "engine/message/template.h"
@@ -109,21 +110,26 @@ static json_t *run(const json_t *job)
                                 .job = STR("J1"),
                                 .id_domain = STR("mta.example"),
                                 .headers = headers};
+    struct message_storage storage;
     struct buf record, raw;
     struct err err;
     struct template t;
     json_t *answer;
     buf_init(&record, CONTENT_MAX);
     buf_init(&raw, CONTENT_MAX);
+    message_storage_init(&storage);
     read_fields(job, &spec, headers);
     if (json_object_get(job, "raw_base64") != NULL) {
         base64_decode(text_of(job, "raw_base64"), &raw);
         spec.raw = str_make(raw.data, raw.len);
     }
-    if (template_compile(&spec, &record, &err) && template_open(record.data, record.len, &t, &err))
+    const json_t *message = json_object_get(job, "message");
+    if ((message == NULL || message_field_read(message, &spec, &storage, &err)) &&
+        template_compile(&spec, &record, &err) && template_open(record.data, record.len, &t, &err))
         answer = render_all(&t, json_object_get(job, "recipients"));
     else
         answer = json_pack("{ss}", "error", err.text);
+    message_storage_free(&storage);
     buf_free(&record);
     buf_free(&raw);
     return answer;

@@ -132,7 +132,7 @@ def bad(result, code, text):
     (["submit", "--follow=yes", "x"], "submit: --follow takes no value"),
     (["job", "17", "explode"], "job: unknown action 'explode'"),
     (["job", "17", "recipients", "--limit", "many"], "--limit takes a number"),
-    (["job", "17", "bounces", "--csv", "--json"], "--csv and --json exclude each other"),
+    (["job", "17", "bounces", "--csv", "--json"], "--csv, --html and --json exclude each other"),
     (["retry"], "retry: say which, such as --domain example.com"),
     (["bounce"], "bounce: say which, such as --domain example.com"),
     (["mailq", "--limit", "0"], "mailq: --limit takes a number, not '0'"),
@@ -322,25 +322,18 @@ def test_recipients(server):
 
 
 def test_bounces(server):
-    csv = "time,to,domain\r\n2024,\"a\"\"b@x\",x\r\n"
-    report = {"job": "17", "total": 10, "delivered": 6, "failed": 4, "bounced": 3, "expired": 1, "queued": 0,
-              "classes": [{"class": "5.1", "subject": "Addressing status", "count": 3}],
-              "statuses": [{"status": "5.1.1", "phrase": "Bad destination mailbox address", "count": 3,
-                            "examples": [{"to": "x@y.example", "code": 550, "reply": "no such user"}]}],
-              "categories": [{"category": "bad-mailbox", "count": 3}],
-              "domains": [{"domain": "y.example", "failed": 4, "bounced": 3, "expired": 1}],
-              "other_domains": 2}
-    answers = {"csv": csv, "json": report}
+    answers = {"csv": "time,to,domain\r\n2024,\"a\"\"b@x\",x\r\n", "json": '{"job":"17"}\n',
+               "html": "<!DOCTYPE html>\n", "text": "job 17: 4 of 10 failed\n"}
     server.on("GET /v1/jobs/17/bounces", lambda h: h.answer(200, answers[h.query["format"]]))
-    text = good(server.cli("job", "17", "bounces"))
-    assert text.startswith("job 17: 4 of 10 failed (3 bounced, 1 expired), 6 delivered, 0 queued\n")
-    assert "CATEGORY     COUNT\nbad-mailbox      3\n" in text
-    assert "y.example      4\nand 2 at other domains\n" in text
-    assert "What receivers said:\n  5.1.1 x@y.example: 550 no such user\n" in text
-    raw = subprocess.run([POSTRIDER, "-s", server.path, "job", "17", "bounces", "--csv"], capture_output=True,
-                         timeout=30)
-    assert raw.stdout == csv.encode() and raw.returncode == 0
-    assert json.loads(good(server.cli("job", "17", "bounces", "--json"))) == report
+    server.on("GET /v1/tenants/acme/bounces", lambda h: h.answer(200, answers[h.query["format"]]))
+    server.on("GET /v1/tenants/default/bounces", lambda h: h.answer(200, answers[h.query["format"]]))
+    for form, option in (("text", []), ("csv", ["--csv"]), ("html", ["--html"]), ("json", ["--json"])):
+        for command in (["job", "17", "bounces"], ["bounces", "--tenant", "acme"]):
+            ran = subprocess.run([POSTRIDER, "-s", server.path, *command, *option], capture_output=True,
+                                 timeout=30)
+            assert ran.stdout == answers[form].encode() and ran.returncode == 0
+    assert good(server.cli("bounces", "--since", "24h")) == answers["text"]
+    assert server.seen[-1] == ("GET", "/v1/tenants/default/bounces?format=text&since=24h")
 
 
 def test_sites(server):

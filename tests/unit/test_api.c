@@ -186,6 +186,8 @@ static void test_bounces(void **state)
     assert_string_equal(text_at(root, "domains.0.domain"), "a.example");
     assert_int_equal(int_at(root, "domains.0.failed"), 2);
     assert_int_equal(int_at(root, "other_domains"), 0);
+    assert_string_equal(text_at(root, "sites.0.site"), "site.example");
+    assert_int_equal(int_at(root, "sites.0.failed"), 3);
     json_decref(root);
 
     snprintf(url, sizeof url, "/v1/jobs/%s/bounces?format=csv", job);
@@ -203,6 +205,35 @@ static void test_bounces(void **state)
     assert_non_null(strstr(text, row));
     reply_free(&reply);
     json_decref(get_job(job, "/bounces?format=xml", 400));
+
+    snprintf(url, sizeof url, "/v1/jobs/%s/bounces?format=html", job);
+    text = api_rig_get(&rig, url, &reply);
+    assert_non_null(strstr(reply.header, "Content-Type: text/html; charset=utf-8"));
+    assert_non_null(strstr(text, "5.1.1 no such &quot;user&quot;, sorry"));
+    reply_free(&reply);
+}
+
+static void test_bounces_of_a_tenant(void **state)
+{
+    (void)state;
+    json_t *root = get("/v1/tenants/acme/bounces", 200);
+    assert_string_equal(text_at(root, "tenant"), "acme");
+    assert_true(json_is_null(at(root, "since")));
+    assert_int_equal(int_at(root, "jobs"), 1);
+    assert_int_equal(int_at(root, "failed"), 3);
+    json_decref(root);
+    root = get("/v1/tenants/acme/bounces?since=2999-01-01T00:00:00Z", 200);
+    assert_int_equal(int_at(root, "failed"), 0);
+    json_decref(root);
+    root = get("/v1/tenants/acme/bounces?since=1h", 200);
+    assert_int_equal(int_at(root, "failed"), 3);
+    json_decref(root);
+    root = get("/v1/tenants/nobody/bounces", 200);
+    assert_int_equal(int_at(root, "jobs"), 0);
+    assert_int_equal(int_at(root, "total"), 0);
+    json_decref(root);
+    json_decref(get("/v1/tenants/acme/bounces?since=soon", 400));
+    json_decref(get("/v1/tenants/acme/bounces?until=1h", 400));
 }
 
 static void test_queue(void **state)
@@ -594,6 +625,7 @@ int main(void)
         cmocka_unit_test(test_job),
         cmocka_unit_test(test_recipients),
         cmocka_unit_test(test_bounces),
+        cmocka_unit_test(test_bounces_of_a_tenant),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_sites),
         cmocka_unit_test(test_explain),

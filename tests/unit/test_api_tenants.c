@@ -63,6 +63,10 @@ static void test_bound(void **state)
     snprintf(url, sizeof url, "/v1/explain?rid=%s-0-0", other);
     json_decref(call(rig.socket, "GET", url, "", 404));
 
+    json_decref(call(rig.socket, "GET", "/v1/tenants/other/bounces", "", 404));
+    json_decref(call(rig.socket, "GET", "/v1/tenants/acme/bounces", "", 200));
+    json_decref(call(rig.control, "GET", "/v1/tenants/other/bounces", "", 200));
+
     struct http_reply reply;
     api_rig_wait(&rig, mine, "delivered", 1);
     const char *events = api_rig_get(&rig, "/v1/events", &reply);
