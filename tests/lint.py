@@ -23,7 +23,7 @@ BELOW = {
                      "engine/rules", "engine/smtp", "queue"},
     "engine/report": {"engine", "engine/base", "engine/tls", "engine/message", "engine/rules", "queue"},
     "engine/intake": {"engine", "engine/base", "engine/tls", "engine/message", "queue"},
-    "engine/inbound": {"engine/base", "engine/message", "engine/smtp", "queue"},
+    "engine/inbound": {"engine/base", "engine/message", "engine/smtp", "engine/report", "queue"},
     "engine/admin": {"engine", "engine/base", "engine/tls", "engine/message", "engine/rules", "engine/intake",
                      "engine/inbound", "engine/report", "queue"},
 }

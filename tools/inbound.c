@@ -104,6 +104,7 @@ static int hand_over(const struct cli *cli, const struct buf *message)
     path_start(&path, "/v1/inbound", NULL, "");
     path_add(&path, "rcpt", envelope_rcpt(cli));
     path_add(&path, "tenant", cli_value(cli, "tenant"));
+    path_add(&path, "trusted", cli_value(cli, "trusted") != NULL ? "1" : NULL);
     path_add(&path, "dry_run", cli_value(cli, "dry-run") != NULL ? "1" : NULL);
     struct http_call call = {.method = "POST", .path = path_done(&path), .content_type = "message/rfc822"};
     call.upload = fmemopen(message->data, message->len, "r");
@@ -141,6 +142,9 @@ static const struct cli_option inbound_options[] = {
     {"rcpt", "ADDRESS",
      "to whom it came (default: $ORIGINAL_RECIPIENT or $RECIPIENT, then what its header says)"},
     {"tenant", "TENANT", "look among this tenant's jobs only"},
+    {"trusted", NULL,
+     "only those know this address who may be believed: suppress also where the recipient's address is not "
+     "named"},
     {"dry-run", NULL, "say what would be done, and do nothing"},
 };
 

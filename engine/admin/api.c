@@ -39,7 +39,7 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/recipients/*/message", "", call_recipient_message, NULL, JOBS},
     {HTTP_GET, "/v1/explain", "rid to domain", call_explain, NULL, JOBS},
     {HTTP_GET, "/v1/events", "after follow limit job type", call_events, NULL, JOBS},
-    {HTTP_POST | HTTP_LARGE, "/v1/inbound", "rcpt tenant dry_run", call_inbound, NULL, JOBS},
+    {HTTP_POST | HTTP_LARGE, "/v1/inbound", "rcpt tenant trusted dry_run", call_inbound, NULL, JOBS},
     {HTTP_GET, "/v1/ops", "", call_ops, NULL, CONTROL},
     {HTTP_GET, "/v1/ops/*", "", call_op, NULL, JOBS},
     {HTTP_GET, "/v1/queue", "by all limit", call_queue, NULL, CONTROL},

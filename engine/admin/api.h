@@ -96,17 +96,10 @@
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", or a limit of a path as
  *   in blocked_by. Nothing known of what was asked: 404.
- * GET /v1/rules (site=)
- *   {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]}: the reply rules
- *   in the order of matching, with site those for this site or receiver; engine/rule_json.h has RULE.
- * GET /v1/rules/test (reply= a whole reply, or "closed"; site=, mx=, at=greeting|mail|rcpt|data)
- *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
- *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
- *   only their code, status or step keeps from it.
- * POST /v1/inbound (message/rfc822 of at most 256 KiB; rcpt, tenant, dry_run=1): see inbound/inbound.h
+ * POST /v1/inbound (message/rfc822, at most 256 KiB; rcpt, tenant, trusted=1, dry_run=1): inbound/inbound.h
  *   {"kind":"bounce","format":"dsn","feedback","envid","recipients":[{"action":"suppress","kind","address",
- *    "original","code","status","reply","mx","agreement":"exact","rid","to","tenant","state"}…]}; the last
- *   four are null where no recipient was found. "dry_run":true where that was asked for.
+ *    "original","code","status","reply","category","mx","agreement":"exact","rid","to","tenant",
+ *    "state"}…]}; the last four are null where no recipient was found. "dry_run":true where asked for.
  * GET /v1/recipients/RID
  *   RCPT and "metadata":{…},"vars":{…},"orcpt","notify":["failure",…]
  * GET /v1/recipients/RID/message
@@ -125,6 +118,13 @@
  *   "accepted","delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes",
  *   "full":bool,"stopping":bool}; queued is every recipient that has not ended; accepted to expired are
  *   totals since the state directory was made.
+ * GET /v1/rules (site=)
+ *   {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]}: the reply rules
+ *   in the order of matching, with site those for this site or receiver; engine/rule_json.h has RULE.
+ * GET /v1/rules/test (reply= a whole reply, or "closed"; site=, mx=, at=greeting|mail|rcpt|data)
+ *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
+ *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
+ *   only their code, status or step keeps from it.
  * GET /metrics, GET /healthz ("ok", 200; 503 with "stopping" or "full"). */
 #ifndef POSTRIDER_ADMIN_API_H
 #define POSTRIDER_ADMIN_API_H

@@ -8,6 +8,8 @@ static json_t *rcpt_finding_json(const struct notice_rcpt *rcpt, const struct in
 {
     char rid[RID_TEXT_MAX];
     json_t *root = json_object();
+    struct bounce bounce = {rcpt->status, rcpt->code, rcpt->reply, false, true};
+    enum bounce_category category = bounce_category(&bounce);
     bool ours = finding->agreement != AGREEMENT_NONE;
     js_set(root, "action", json_string(inbound_action_name(finding->action)));
     js_set(root, "kind", json_string(notice_kind_name(rcpt->kind)));
@@ -16,6 +18,8 @@ static json_t *rcpt_finding_json(const struct notice_rcpt *rcpt, const struct in
     js_set_int(root, "code", rcpt->code);
     js_set(root, "status", js_status(rcpt->status));
     js_set(root, "reply", js_text(rcpt->reply));
+    js_set(root, "category",
+           rcpt->kind == NOTICE_BOUNCE ? json_string(bounce_category_name(category)) : json_null());
     js_set(root, "mx", js_text(rcpt->mx));
     js_set(root, "agreement", json_string(inbound_agreement_name(finding->agreement)));
     js_set(root, "rid", ours ? json_stringn_nocheck(rid, rid_format(finding->rid, rid)) : json_null());
@@ -89,19 +93,28 @@ static bool take_tenant(const struct api *api, struct http_request *request, str
     return false;
 }
 
+/* A parameter that is 1, 0 or absent. False: answered. */
+static bool take_flag(struct http_request *request, const char *name, bool *flag)
+{
+    struct str text = http_parameter(request, name);
+    *flag = str_eq(text, STR("1"));
+    if (*flag || text.p == NULL || str_eq(text, STR("0")))
+        return true;
+    http_fail(request, 400, "bad_parameter", "%s must be 1 or 0", name);
+    return false;
+}
+
 void call_inbound(struct http_request *request, struct now now, void *user)
 {
     struct api *api = user;
+    struct inbound_input input = {.message = http_body(request),
+                                  .envelope_rcpt = http_parameter(request, "rcpt")};
     struct inbound_result result;
-    struct str tenant, dry = http_parameter(request, "dry_run");
-    bool dry_run = dry.p != NULL && !str_eq(dry, STR("0"));
-    if (dry_run && !str_eq(dry, STR("1"))) {
-        http_fail(request, 400, "bad_parameter", "dry_run must be 1 or 0");
+    bool dry_run;
+    if (!take_flag(request, "dry_run", &dry_run) || !take_flag(request, "trusted", &input.trusted) ||
+        !take_tenant(api, request, &input.tenant))
         return;
-    }
-    if (!take_tenant(api, request, &tenant))
-        return;
-    if (!inbound_read(api->inbound, http_body(request), http_parameter(request, "rcpt"), tenant, &result))
+    if (!inbound_read(api->inbound, &input, &result))
         http_fail(request, 500, "failed", "no memory to read the message");
     else if (dry_run || write_down(api, request, &result, now))
         answer_json(request, 200, result_json(&result, dry_run));

@@ -2,6 +2,7 @@
 #include "engine/inbound/inbound.h"
 
 #include "engine/inbound/match.h"
+#include "engine/report/wording.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -41,52 +42,65 @@ void inbound_destroy(struct inbound *inbound)
 
 /* ---- what is due ---- */
 
-/* There is no such mailbox, and it will not come back. */
-static bool is_hard(struct status status)
+static bool is_gone(enum bounce_category category)
+{
+    return category == BOUNCE_BAD_MAILBOX || category == BOUNCE_INACTIVE_MAILBOX;
+}
+
+/* There is no such mailbox, and it will not come back: by the status where the words do not say something
+ * else ("5.1.1 … blocked as spam"), or by words that leave no doubt where the status says nothing. */
+static bool is_hard(const struct notice_rcpt *rcpt)
 {
     static const struct status hard[] = {{5, 1, 1}, {5, 1, 3}, {5, 1, 6}, {5, 1, 10}, {5, 2, 1}};
+    enum bounce_category said = wording_of(rcpt->reply).certain;
+    if (rcpt->status.class_ != 5)
+        return false;
     for (size_t i = 0; i < sizeof hard / sizeof *hard; i++)
-        if (status_number(status) == status_number(hard[i]))
-            return true;
-    return false;
+        if (status_number(rcpt->status) == status_number(hard[i]))
+            return said == BOUNCE_CATEGORIES || is_gone(said) || said == BOUNCE_BAD_DOMAIN;
+    return is_gone(said);
 }
 
 static enum inbound_action bounce_action(const struct notice_rcpt *rcpt,
-                                         const struct inbound_finding *finding)
+                                         const struct inbound_finding *finding, bool sure)
 {
     if (finding->state == RCPT_READY || finding->state == RCPT_DEFERRED)
         return ACTION_QUEUED;
     if (finding->state != RCPT_DELIVERED)
         return ACTION_ENDED;
-    return finding->agreement == AGREEMENT_EXACT && is_hard(rcpt->status) ? ACTION_SUPPRESS : ACTION_EVENT;
+    return sure && is_hard(rcpt) ? ACTION_SUPPRESS : ACTION_EVENT;
 }
 
-static enum inbound_action action_of(const struct notice_rcpt *rcpt, const struct inbound_finding *finding)
+static enum inbound_action action_of(const struct notice_rcpt *rcpt, const struct inbound_finding *finding,
+                                     bool trusted)
 {
+    bool sure = trusted || finding->agreement == AGREEMENT_EXACT;
     if (rcpt->kind != NOTICE_BOUNCE && rcpt->kind != NOTICE_COMPLAINT)
         return ACTION_IGNORED;
     if (finding->agreement == AGREEMENT_NONE)
         return ACTION_UNMATCHED;
     if (finding->agreement == AGREEMENT_MISMATCH)
         return ACTION_MISMATCH;
-    return rcpt->kind == NOTICE_BOUNCE ? bounce_action(rcpt, finding) : ACTION_SUPPRESS;
+    if (rcpt->kind == NOTICE_BOUNCE)
+        return bounce_action(rcpt, finding, sure);
+    return sure ? ACTION_SUPPRESS : ACTION_EVENT;
 }
 
-bool inbound_read(struct inbound *inbound, struct str message, struct str envelope_rcpt, struct str tenant,
-                  struct inbound_result *result)
+bool inbound_read(struct inbound *inbound, const struct inbound_input *input, struct inbound_result *result)
 {
     struct candidates *candidates = malloc(sizeof *candidates);
     const struct notice *notice = &result->notice;
     result->findings = NULL;
-    bool done = notice_read(message, envelope_rcpt, &result->notice) && candidates != NULL;
+    bool done = notice_read(input->message, input->envelope_rcpt, &result->notice) && candidates != NULL;
     if (done && notice->rcpt_count > 0) {
         result->findings = calloc(notice->rcpt_count, sizeof *result->findings);
         done = result->findings != NULL;
         if (done)
-            match_candidates(inbound->store, notice, tenant, candidates);
+            match_candidates(inbound->store, notice, input->tenant, candidates);
         for (size_t i = 0; done && i < notice->rcpt_count; i++) {
-            match_rcpt(inbound->store, notice, &notice->rcpts[i], tenant, candidates, &result->findings[i]);
-            result->findings[i].action = action_of(&notice->rcpts[i], &result->findings[i]);
+            struct inbound_finding *finding = &result->findings[i];
+            match_rcpt(inbound->store, notice, &notice->rcpts[i], input->tenant, candidates, finding);
+            finding->action = action_of(&notice->rcpts[i], finding, input->trusted);
         }
     }
     free(candidates);

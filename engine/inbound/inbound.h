@@ -12,13 +12,14 @@
  *   exact    the notice names this address, as final or original recipient or as the returned message's To:
  *            all is done that is due
  *   domain   it names another address of the same domain (an alias behind it), or
- *   unnamed  none, or one made unreadable, and the rid was not just in some field: the event is written; an
- *            address is suppressed for a complaint only, since those who pass complaints on often hide it
+ *   unnamed  none, or one made unreadable, and the rid was not just in some field: the event is written, and
+ *            nothing suppressed, unless the input is trusted: those who pass complaints on often hide it
  *   mismatch it names somebody elsewhere: noted, and nothing is done
  *
  * What is due. A bounce of a recipient that was delivered is an event (bounced, late), and suppresses the
  * address for its tenant when the status says that there is no such mailbox any more (5.1.1, 5.1.3, 5.1.6,
- * 5.1.10, 5.2.1). A complaint is an event whatever the recipient's state, and suppresses. A recipient that is
+ * 5.1.10, 5.2.1) and the words nothing else, or when the words leave no doubt of it (report/wording.h). A
+ * complaint is an event whatever the recipient's state, and suppresses. A recipient that is
  * still queued is not ended by a bounce: what its own host answers will; one that has failed has had its
  * event. The same notice handed over twice gives two events. */
 #ifndef POSTRIDER_INBOUND_INBOUND_H
@@ -66,15 +67,20 @@ struct inbound_finding { /* goes with the notice's recipient of the same index *
     char to[ADDRESS_MAX + 1], tenant[NAME_MAX_BYTES + 1];
 };
 
+struct inbound_input {
+    struct str message;
+    struct str envelope_rcpt; /* to whom it came, or empty */
+    struct str tenant;        /* only jobs of this one are looked at; empty: all */
+    bool trusted;             /* it came to an address that only those know who may be believed */
+};
+
 struct inbound_result {
     struct notice notice;
     struct inbound_finding *findings; /* notice.rcpt_count of them */
 };
 
-/* tenant: only jobs of this one are looked at; empty: all. False: no memory. inbound_result_free in any case.
- */
-bool inbound_read(struct inbound *inbound, struct str message, struct str envelope_rcpt, struct str tenant,
-                  struct inbound_result *result);
+/* False: no memory. inbound_result_free in any case. */
+bool inbound_read(struct inbound *inbound, const struct inbound_input *input, struct inbound_result *result);
 void inbound_result_free(struct inbound_result *result);
 /* Writes what was decided, and counts it; `done` as in edit.h, also where there is nothing to write. False:
  * no memory, and `done` is not called. */

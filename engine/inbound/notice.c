@@ -206,7 +206,7 @@ static void add_trace(struct reading *reading, const struct mime_field *field)
         notice->traces[notice->trace_count++] = keep_value(reading, field);
 }
 
-/* All fields of one name, or with NULL all those that `first` did not name. */
+/* The fields of these names, in the order of the names. */
 static void add_traces(struct reading *reading, const struct mime_fields *fields, const char *const *first,
                        size_t count)
 {
@@ -329,6 +329,10 @@ static void classify(struct reading *reading)
     } else if (reading->status.n > 0) {
         notice->format = "dsn";
         read_delivery_status(reading);
+        for (size_t i = 0; i < notice->rcpt_count; i++)
+            if (notice->rcpts[i].kind == NOTICE_BOUNCE && notice->rcpts[i].code == 0 &&
+                notice->rcpts[i].status.subject == 0)
+                read_words_of(reading, &notice->rcpts[i]);
     } else if (reading->receipt) {
         notice->kind = NOTICE_RECEIPT;
     } else {
@@ -356,7 +360,8 @@ static struct str without_wrapping(struct str message)
 bool notice_read(struct str message, struct str envelope_rcpt, struct notice *notice)
 {
     static const char *const answered[] = {"In-Reply-To", "References"};
-    struct reading reading = {.notice = notice};
+    struct reading reading = {
+        .notice = notice, .text = STR(""), .status = STR(""), .feedback = STR(""), .returned = STR("")};
     if (message.n > NOTICE_MESSAGE_MAX)
         message.n = NOTICE_MESSAGE_MAX;
     *notice = (struct notice){.format = ""};

@@ -35,6 +35,9 @@ void read_feedback(struct reading *reading);
 /* A bounce in words: adds recipients from `text`, and sets `returned` where a copy of the message stands
  * behind them. False: these words name nobody who failed. notice_words.c */
 bool read_words(struct reading *reading);
+/* What `text` says of a recipient whose delivery status says no more than that it failed: OpenSMTPD keeps the
+ * reply for people. */
+void read_words_of(struct reading *reading, struct notice_rcpt *rcpt);
 
 /* What a machine sends of its own accord, told by header and subject. autoreply.c */
 bool is_autoreply(struct reading *reading);

@@ -270,11 +270,44 @@ static void take_line(struct blocks *blocks, struct str line)
     }
 }
 
+static struct str plain_text(struct reading *reading)
+{
+    if (reading->text_is_html)
+        reading->text = without_tags(reading, reading->text);
+    reading->text_is_html = false;
+    return reading->text;
+}
+
+void read_words_of(struct reading *reading, struct notice_rcpt *rcpt)
+{
+    struct lines lines = lines_of(plain_text(reading));
+    struct str line, address, behind;
+    struct buf words;
+    bool ended, found = false;
+    buf_init(&words, BLOCK_MAX);
+    for (unsigned i = 0; i < LINES_MAX && lines_next(&lines, &line, &ended); i++) {
+        if (found && str_trim(line).n == 0)
+            break;
+        if (!found && line_address(line, &address, &behind) && str_eq_nocase(address, rcpt->address)) {
+            found = true;
+            line = behind;
+        }
+        if (found && !(buf_add_str(&words, str_trim(line)) && buf_add_char(&words, ' ')))
+            break;
+    }
+    struct str said = buf_str(&words);
+    while (said.n > 0 && strchr(" :>", said.p[0]) != NULL)
+        said = str_make(said.p + 1, said.n - 1);
+    if (said.n > 0)
+        reading_set_reply(reading, rcpt, said);
+    buf_free(&words);
+}
+
 bool read_words(struct reading *reading)
 {
     struct notice *notice = reading->notice;
     struct blocks blocks = {.reading = reading};
-    struct str text = reading->text_is_html ? without_tags(reading, reading->text) : reading->text, line;
+    struct str text = plain_text(reading), line;
     bool ended, qmail = false;
     size_t before = notice->rcpt_count;
     struct lines lines = lines_of(text);

@@ -4,12 +4,23 @@ import email.message
 import email.policy
 import json
 import os
+import shutil
+import socket
 import subprocess
+import sys
+import tempfile
 
+import pytest
 from conftest import ONE_DOMAIN, ONE_HOST, host
-from daemon import BUILD, ROOT, Daemon, job, wait_for
+from daemon import BUILD, ROOT, Daemon, free_port, job, wait_for
+from test_peers import Aiosmtpd
 
-CORPUS = os.path.join(ROOT, "tests/corpus/inbound")
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+from peers import ENGINES  # noqa: E402
+from peers.adapter import Missing  # noqa: E402
+
+CORPUS = os.path.join(ROOT, "tests/fuzz/corpus/notice")
+PEERS = os.path.join(BUILD, "peers")  # where `make compare` keeps them, too
 VERP = "bounce-{{rid}}@sender.test"
 
 
@@ -32,7 +43,7 @@ def inbound(daemon, message, *args, code=0, env=None):
 
 def sample(name, rid, address="ada@a.test"):
     """A message of the corpus, made to be about a recipient of ours."""
-    with open(f"{CORPUS}/{name}.eml", "rb") as file:
+    with open(f"{CORPUS}/seed-{name}.eml", "rb") as file:
         text = file.read()
     for old, new in [(b"17-0-42", rid.encode()), (b"@news.example", b"@sender.test"),
                      (b"ada@example.org", address.encode())]:
@@ -90,11 +101,15 @@ def test_what_the_address_has_to_do_with_it(scene):
     assert actions(bare.replace(b"bounce-", b"else-")) == ["unmatched"]
     assert actions(bare.replace(b"bounce-", b"else-"), "--rcpt", f"bounce-{rid}@sender.test") == ["suppress"]
     assert actions(bare, "--tenant", "other") == ["unmatched"]
+    for words, action in [(b"550 5.1.1 Blocked as spam", "event"), (b"554 User unknown", "suppress"),
+                          (b"554 No", "event")]:
+        assert actions(bare.replace(b"Sorry, no mailbox here by that name. (#5.1.1)", words)) == [action]
     assert actions(sample("full-mailbox", rid)) == ["event"]
     assert actions(sample("postfix-delayed", rid)) == ["ignored"]
     assert actions(sample("vacation", rid)) == []
     # The complaint names nobody, but the message it returns has our Message-ID.
-    assert actions(sample("arf-redacted", rid)) == ["suppress"]
+    assert actions(sample("arf-redacted", rid)) == ["event"]
+    assert actions(sample("arf-redacted", rid), "--trusted") == ["suppress"]
     assert d.events() == [e for e in d.events() if e["type"] in ("accepted", "delivered")]
 
 
@@ -201,3 +216,84 @@ def test_the_daemon_alone_knows_no_recipient():
     with Daemon() as d:
         assert inbound(d, sample("postfix-failed", "1-0-0"))["recipients"][0]["action"] == "unmatched"
         assert metric(d, 'inbound_recipients_total{action="unmatched"}') == 1
+
+
+# ---- reports that others write ----
+
+class Bouncer:
+    """One of the engines of bouncer.py."""
+
+    def __init__(self, engine, next_port):
+        self.port = free_port()
+        self.directory = tempfile.mkdtemp(prefix="bouncer-", dir=os.environ.get("TMPDIR", "/var/tmp"))
+        os.chmod(self.directory, 0o755)
+        self.log = open(f"{self.directory}/told", "wb")
+        try:
+            ENGINES[engine].fetch(PEERS)
+        except Missing as why:
+            shutil.rmtree(self.directory)
+            pytest.skip(str(why))
+        self.process = subprocess.Popen(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable,
+             os.path.join(os.path.dirname(__file__), "bouncer.py"), engine, self.directory, PEERS,
+             str(self.port), str(next_port)], stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+
+    def greets(self):
+        assert self.process.poll() is None, self.told()
+        try:
+            with socket.create_connection(("127.0.7.2", self.port), 5) as peer:
+                peer.settimeout(10)
+                return peer.recv(3) == b"220"
+        except OSError:
+            return False
+
+    def told(self):
+        with open(f"{self.directory}/told", errors="replace") as file:
+            return file.read()
+
+    def __enter__(self):
+        try:
+            wait_for(self.greets, 30, "the engine to greet")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait(20)
+        self.log.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="engines want mounts of their own, and so root")
+@pytest.mark.parametrize("engine", ["postfix", "exim", "opensmtpd"])
+def test_a_report_of(engine):
+    """Accepted by that engine, refused by the next host: its report comes back to the return path."""
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address == "gone@a.test":
+            return "550 5.1.1 <gone@a.test>: no such mailbox here"
+        if address == "full@a.test":
+            return "552 5.2.2 the mailbox is over its quota"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 ok"
+    with Aiosmtpd(handle_RCPT=handle_RCPT) as peer, Bouncer(engine, peer.port) as bouncer:
+        with Daemon(f'routes:\n  - {{ domain: "*", host: 127.0.7.2, port: {bouncer.port} }}\n') as d:
+            _, rids = deliver(d, ["gone@a.test", "full@a.test", "fine@a.test"])
+
+            def reports():
+                return {e.rcpt_tos[0]: e for e in peer.envelopes if e.mail_from in ("", "<>", None)}
+            try:
+                wait_for(lambda: len(reports()) == 2, 60, "two reports")
+            except AssertionError as why:
+                raise AssertionError(f"{why}\n{bouncer.told()}\n{d.read_log()}") from None
+            for who, status, action in ("gone", "5.1.1", "suppress"), ("full", "5.2.2", "event"):
+                rid = rids[f"{who}@a.test"]
+                envelope = reports()[f"bounce-{rid}@sender.test"]
+                answer = inbound(d, envelope.content, "--rcpt", envelope.rcpt_tos[0])
+                assert answer["kind"] == "bounce", envelope.content
+                [rcpt] = answer["recipients"]
+                assert (rcpt["rid"], rcpt["to"], rcpt["agreement"]) == (rid, f"{who}@a.test", "exact")
+                assert (rcpt["status"], rcpt["action"]) == (status, action), envelope.content
+                assert rcpt["code"] in (550, 552)
+            assert sorted(e["to"] for e in late(d, "bounced")) == ["full@a.test", "gone@a.test"]

@@ -1,5 +1,5 @@
-/* Bounces and complaints that come back by mail: what is read from each kind in tests/corpus/inbound, from
- * those kinds damaged at random, and from messages made to hurt. */
+/* Bounces and complaints that come back by mail: what is read from each kind in tests/fuzz/corpus/notice,
+ * from those kinds damaged at random, and from messages made to hurt. */
 #include "engine/inbound/notice.h"
 
 #include "engine/base/buf.h"
@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#define CORPUS "tests/corpus/inbound/"
+#define CORPUS "tests/fuzz/corpus/notice/seed-"
 
 /* What a message says of its first recipient. */
 static const struct sample {
@@ -53,6 +53,7 @@ static const struct sample {
     {"full-mailbox", NOTICE_BOUNCE, "words", "ada@example.org", {5, 2, 2}, 0, "mailbox is full"},
     {"several", NOTICE_BOUNCE, "dsn", "eve@example.org", {5, 1, 1}, 550, "User unknown"},
     {"broken", NOTICE_BOUNCE, "dsn", "ada@example.org", {5, 1, 1}, 0, "no such user"},
+    {"opensmtpd", NOTICE_BOUNCE, "dsn", "ada@example.org", {5, 1, 1}, 550, "no such mailbox"},
     {"arf-abuse", NOTICE_COMPLAINT, "arf", "ada@example.org", {0, 0, 0}, 0, "abuse"},
     {"arf-redacted", NOTICE_COMPLAINT, "arf", "", {0, 0, 0}, 0, "abuse"},
     {"arf-not-spam", NOTICE_FEEDBACK, "arf", "ada@example.org", {0, 0, 0}, 0, "not-spam"},
@@ -282,8 +283,8 @@ static void fill(struct buf *buf, const char *begin, const char *again)
         buf_add(buf, again, n);
 }
 
-/* The largest message of each shape that costs a careless reader most. All of them take 0.2 s together here,
- * 2 s under sanitizers. */
+/* The largest message of each shape that costs a careless reader most. None of them takes more than 3 ms
+ * here, 45 ms under sanitizers. */
 static void test_made_to_hurt(void **state)
 {
     static const char *const shapes[][2] = {
@@ -304,6 +305,10 @@ static void test_made_to_hurt(void **state)
         {"Content-Type: message/delivery-status\n\n", "a\n"},
         {"Content-Type: message/delivery-status\n\nFinal-Recipient: rfc822; ", "\\x{41}"},
         {"Content-Type: message/delivery-status\n\nDiagnostic-Code: smtp; ", "550 "},
+        {"Content-Type: multipart/report; boundary=a\n\n--a\nContent-Type: message/delivery-status\n\n"
+         "Final-Recipient: rfc822; a@b.c\nAction: failed\n\nFinal-Recipient: rfc822; b@b.c\nAction: failed\n"
+         "\n--a\nContent-Type: text/html\n\n",
+         "<b>b@c.d "},
         {"Content-Type: message/feedback-report\n\n", "Original-Rcpt-To: a@b.c\n"},
         {"Content-Type: message/rfc822\n\n", "X-A: 1-1-1\n"},
         {"From: mailer-daemon@a.b\n\n", "a@b.c 550 no\n"},
