@@ -51,7 +51,7 @@ struct config_dns {
 
 struct config_queue {
     uint64_t max_size, reserve; /* bytes */
-    int64_t lifetime_ms, retain_ms;
+    int64_t lifetime_ms, delay_warning_ms, retain_ms;
 };
 
 struct config_source {

@@ -64,6 +64,10 @@ static const struct option queue_options[] = {
      .help = "Disk space set aside, given up when the disk is full so that outcomes are still recorded."},
     {"lifetime", KIND_DURATION, AT(config_queue, lifetime_ms), .preset = "4d12h", BETWEEN(SECOND, 365 * DAY),
      .help = "How long a recipient is tried, where the job says nothing."},
+    {"delay_warning", KIND_DURATION, AT(config_queue, delay_warning_ms), .preset = "4h",
+     BETWEEN(0, 365 * DAY),
+     .help = "Who is still tried after so long is said to be delayed: an event, and a report to the sender "
+             "where the job asks for reports. 0: nobody is."},
     {"retain", KIND_DURATION, AT(config_queue, retain_ms), .preset = "7d", BETWEEN(0, 365 * DAY),
      .help = "How long ended jobs and their events can still be looked up."},
 };

@@ -100,6 +100,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .max_size = config->queue.max_size,
         .reserve = config->queue.reserve,
         .lifetime_ms = config->queue.lifetime_ms,
+        .delay_warning_ms = config->queue.delay_warning_ms,
         .retain_ms = config->queue.retain_ms,
         .hold_ms = FRESH_HOLD_MS,
         .give_max = GIVEN_MAX,

@@ -9,6 +9,7 @@
 #include "queue/close.h"
 #include "queue/content.h"
 #include "queue/settle.h"
+#include "queue/warn.h"
 
 size_t admit_rows(const struct admit *admit)
 {
@@ -194,13 +195,13 @@ static void finish(struct admit *admit, struct change *c)
 {
     const struct change_job *job = accept(admit, c);
     uint8_t key[KEY_JOB];
-    change_timer(c, job->row.expires_ms, TIMER_EXPIRY, admit->job, STR(""));
+    change_timer(c, warn_time_ms(c->store, &job->row), TIMER_EXPIRY, admit->job, STR(""));
     if (admit->trying.listed) {
         key_job(admit->job, key);
         change_del(c, T_UPLOADS, key, sizeof key);
     }
     if (admit->consumes.set)
-        change_dsn_consume(c, admit->consumes.job, admit->consumes.return_path, admit->consumes.count);
+        change_dsn_consume(c, &admit->consumes);
     if (job->row.not_before_ms > c->now.wall_ms)
         change_timer(c, job->row.not_before_ms, TIMER_NOT_BEFORE, admit->job, STR(""));
     else if (admit->at.begun)
@@ -246,10 +247,14 @@ bool admit_write(struct admit *admit, struct change *c)
 /* A report to the sender brings the message along. */
 static bool is_reported(const struct admit *admit, const struct taken *settled)
 {
-    bool failed = false;
-    for (; settled != NULL; settled = settled->next)
-        failed |= settled->outcome != OUTCOME_DELIVERED;
-    return failed && admit->row.bounces == BOUNCES_DSN && !admit->row.is_dsn;
+    for (; settled != NULL; settled = settled->next) {
+        bool failed = settled->outcome == OUTCOME_BOUNCED || settled->outcome == OUTCOME_EXPIRED;
+        bool relayed = settled->outcome == OUTCOME_DELIVERED && !settled->peer_reports;
+        if ((failed || relayed) &&
+            change_dsn_asked(&admit->row, settled->notify, failed ? DSN_FAILED : DSN_RELAYED))
+            return true;
+    }
+    return false;
 }
 
 void admit_write_ended(struct admit *admit, struct change *c, const struct taken *settled)

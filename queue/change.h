@@ -43,9 +43,10 @@ struct change_count {
     UT_hash_handle hh;
 };
 
-struct change_dsn { /* failures that joined a (job, return path) */
+struct change_dsn { /* recipients that joined a (job, return path, kind) */
     struct str key; /* as key_dsn */
     uint64_t job;
+    enum dsn_kind kind;
     struct str return_path;
     uint32_t added;
     UT_hash_handle hh;
@@ -127,11 +128,14 @@ void change_count(struct change *c, enum count_dimension dimension, uint64_t id,
                   int delta);
 /* Its strings must live until change_finish. */
 void change_event(struct change *c, const struct event_item *item);
-/* A bounced or expired recipient, to be reported to the envelope sender where the job asks for it. notify:
- * the recipient's, 0: the job's. */
-void change_dsn(struct change *c, struct change_job *job, struct rid rid, uint8_t notify);
-/* Deletes the first `count` failures of a report that is admitted in this change. */
-void change_dsn_consume(struct change *c, uint64_t job, struct str return_path, uint32_t count);
+/* A recipient to be reported to the envelope sender where the job asks for it. notify: the recipient's, 0:
+ * the job's. fate: what is told of one that did not fail; of those that did it is in T_ENDED. */
+void change_dsn(struct change *c, struct change_job *job, struct rid rid, uint8_t notify, enum dsn_kind kind,
+                const struct fate *fate);
+/* Whether it would be reported. */
+bool change_dsn_asked(const struct job_row *job, uint8_t notify, enum dsn_kind kind);
+/* Deletes the recipients of a report that is admitted in this change. */
+void change_dsn_consume(struct change *c, const struct admit_consumes *report);
 void change_dsn_finish(struct change *c); /* change_finish does: writes the windows */
 void change_timer(struct change *c, int64_t time_ms, enum timer_kind kind, uint64_t id, struct str value);
 

@@ -3,12 +3,6 @@
 
 #include "queue/content.h"
 
-struct layout { /* who is in a batch */
-    unsigned groups;
-    struct batch_group group[BATCH_SLOTS_MAX];
-    uint8_t notify[BATCH_SLOTS_MAX];
-};
-
 /* The notify byte begins each record; that of slot 0 is in part 0 even of a batch in parts. */
 static void notify_read(const struct batch *batch, struct layout *layout)
 {
@@ -20,7 +14,7 @@ static void notify_read(const struct batch *batch, struct layout *layout)
     }
 }
 
-static bool layout_load(struct change *c, uint64_t job, uint32_t number, struct layout *layout)
+bool layout_load(struct change *c, uint64_t job, uint32_t number, struct layout *layout)
 {
     uint8_t key[KEY_BATCH];
     struct str row;
@@ -317,15 +311,15 @@ static bool dsns_delete(struct change *c, uint64_t job)
         size_t size = KEY_JOB;
         struct str row;
         struct dsn_row dsn;
+        enum dsn_kind kind;
         if (change_spent(c))
             return false;
         key_job(job, key);
         if (!change_seek(c, T_DSN, key, &size, &row) || get_be64(key) != job)
             return c->rc == 0;
-        if (row.n > 0 && dsn_row_decode(row, &dsn)) {
-            size_t n = key_dsn_due(dsn.due_ms, job, str_make((const char *)key + 8, size - 9), due);
-            change_del(c, T_DSN_DUE, due, n);
-        }
+        struct str path = key_dsn_path(str_make((const char *)key, size), KEY_JOB, &kind);
+        if (KEY_JOB + path.n + 1 == size && dsn_row_decode(row, &dsn))
+            change_del(c, T_DSN_DUE, due, key_dsn_due(dsn.due_ms, job, path, kind, due));
         change_del(c, T_DSN, key, size);
     }
 }

@@ -11,6 +11,13 @@
 #define SMALL_JOB_BATCHES 4     /* jobs up to this size are ended, or deleted, at one go by a timer */
 #define CLOSE_AGAIN_MS    60000 /* when to look again at a closed job of which workers held some */
 
+struct layout { /* who is in a batch */
+    unsigned groups;
+    struct batch_group group[BATCH_SLOTS_MAX];
+    uint8_t notify[BATCH_SLOTS_MAX];
+};
+bool layout_load(struct change *c, uint64_t job, uint32_t batch, struct layout *layout);
+
 struct close_counts {
     uint64_t matched, changed, in_flight;
 };

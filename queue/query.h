@@ -143,12 +143,14 @@ uint64_t query_events(struct store *store, uint64_t after, event_visit *visit, v
 /* ---- reports that are due (RFC 3464) ---- */
 struct dsn_due {
     uint64_t job;
+    enum dsn_kind kind;                 /* never mixed: many who read reports tell by the first recipient */
     char return_path[ADDRESS_MAX + 64]; /* never empty */
-    uint32_t count;                     /* failures to report now, <= 500 */
+    uint32_t count;                     /* recipients to report now, <= 500 */
 };
 /* The first report that is due at `now`; false when none is, *next_ms then says when to ask again. */
 bool query_dsn_due(struct store *store, struct now now, struct dsn_due *due, int64_t *next_ms);
-/* Its failures, in the order of rid, `count` of them. */
+/* Its recipients, in the order of rid, `count` of them: what they failed with, or what was said as they were
+ * delayed or delivered, whatever became of them since. */
 void query_dsn_rcpts(struct store *store, const struct dsn_due *due, rcpt_visit *visit, void *user);
 
 /* ---- operations ---- */

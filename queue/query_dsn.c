@@ -1,5 +1,5 @@
-/* query_dsn.c - failures that wait to be reported together. When a window is due was decided as its failures
- * came (dsn_due rows); here only the first row is looked at. */
+/* query_dsn.c - recipients that wait to be reported together. When a window is due was decided as they came
+ * (dsn_due rows); here only the first row is looked at. */
 #include "queue/query.h"
 #include "queue/read.h"
 
@@ -18,16 +18,18 @@ bool query_dsn_due(struct store *store, struct now now, struct dsn_due *due, int
     for (; more && !found; more = read_move(&read, cursor, MDB_NEXT, &key, &value)) {
         struct dsn_row window;
         uint8_t window_key[KEY_MAX];
-        if (key.n <= 16 || key.n - 16 >= sizeof due->return_path)
+        if (key.n <= 16)
             continue;
         int64_t time_ms = (int64_t)get_be64((const uint8_t *)key.p);
         if (time_ms > now.wall_ms) {
             *next_ms = time_ms;
             break;
         }
-        struct str path = str_make(key.p + 16, key.n - 16);
+        struct str path = key_dsn_path(key, 16, &due->kind);
+        if (path.n == 0 || path.n >= sizeof due->return_path)
+            continue;
         due->job = get_be64((const uint8_t *)key.p + 8);
-        size_t n = key_dsn(due->job, path, window_key);
+        size_t n = key_dsn(due->job, path, due->kind, window_key);
         if (!read_get(&read, T_DSN, window_key, n, &row) || !dsn_row_decode(row, &window) || !window.count)
             continue;
         read_text(due->return_path, sizeof due->return_path, path);
@@ -49,7 +51,7 @@ void query_dsn_rcpts(struct store *store, const struct dsn_due *due, rcpt_visit 
         return;
     rcpt_info_init(&info);
     struct rid first = {due->job, 0, 0};
-    size_t n = key_dsn_rcpt(first, str_of(due->return_path), from);
+    size_t n = key_dsn_rcpt(first, str_of(due->return_path), due->kind, from);
     bool more = read_cursor(&read, T_DSN, &cursor) && read_seek(&read, cursor, from, n, &key, &value);
     for (uint32_t i = 0; more && i < due->count;
          more = read_move(&read, cursor, MDB_NEXT, &key, &value), i++) {
@@ -57,7 +59,11 @@ void query_dsn_rcpts(struct store *store, const struct dsn_due *due, rcpt_visit 
             break;
         const uint8_t *suffix = (const uint8_t *)key.p + n - KEY_DSN_SUFFIX;
         struct rid rid = {due->job, get_be32(suffix), get_be16(suffix + 4)};
-        if (read_info(&read, rid, &info) && !visit(&info, user))
+        struct fate fate;
+        bool found = due->kind == DSN_FAILED
+                         ? read_info(&read, rid, &info)
+                         : fate_decode(value, &fate) && read_told(&read, rid, &fate, &info);
+        if (found && !visit(&info, user))
             break;
     }
     rcpt_info_free(&info);

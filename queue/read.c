@@ -296,7 +296,8 @@ static struct str keep(struct buf *memory, struct str s)
     return kept;
 }
 
-bool read_info_of(struct read *read, struct rid rid, enum rcpt_state state, struct rcpt_info *info)
+static bool fill_info(struct read *read, struct rid rid, enum rcpt_state state, const struct fate *told,
+                      struct rcpt_info *info)
 {
     struct read_batch *batch = read_batch(read, rid.job, rid.batch);
     struct rcpt_record record;
@@ -304,7 +305,9 @@ bool read_info_of(struct read *read, struct rid rid, enum rcpt_state state, stru
     if (!batch || !read_rcpt(batch, rid.slot, &record, &group))
         return false;
     struct fate fate = {0};
-    if (!read_fate(read, rid, state, &fate))
+    if (told != NULL)
+        fate = *told;
+    else if (!read_fate(read, rid, state, &fate))
         fate = (struct fate){0};
     const struct lane_row *lane = read_lane(read, group.lane);
     struct str domain = lane ? lane->domain : STR("");
@@ -338,9 +341,24 @@ bool read_info_of(struct read *read, struct rid rid, enum rcpt_state state, stru
     return true;
 }
 
-bool read_info(struct read *read, struct rid rid, struct rcpt_info *info)
+bool read_info_of(struct read *read, struct rid rid, enum rcpt_state state, struct rcpt_info *info)
+{
+    return fill_info(read, rid, state, NULL, info);
+}
+
+static bool find_info(struct read *read, struct rid rid, const struct fate *told, struct rcpt_info *info)
 {
     enum rcpt_state state;
     return read_job(read, rid.job) && read_state(read_slots(read, rid.job, rid.batch), rid.slot, &state) &&
-           read_info_of(read, rid, state, info);
+           fill_info(read, rid, state, told, info);
+}
+
+bool read_info(struct read *read, struct rid rid, struct rcpt_info *info)
+{
+    return find_info(read, rid, NULL, info);
+}
+
+bool read_told(struct read *read, struct rid rid, const struct fate *fate, struct rcpt_info *info)
+{
+    return find_info(read, rid, fate, info);
 }

@@ -88,7 +88,9 @@ void read_text(char *text, size_t size, struct str s);
 
 /* Fills info from all this. False when the recipient is not there. */
 bool read_info(struct read *read, struct rid rid, struct rcpt_info *info);
-/* The same when slots and state are at hand. */
+/* The same with what was told of it once, instead of what was last heard. */
+bool read_told(struct read *read, struct rid rid, const struct fate *fate, struct rcpt_info *info);
+/* The same as read_info when slots and state are at hand. */
 bool read_info_of(struct read *read, struct rid rid, enum rcpt_state state, struct rcpt_info *info);
 
 #endif

@@ -143,13 +143,22 @@ bool meta_decode(struct str row, struct meta *meta)
     return row_end(&r);
 }
 
-enum { JOB_EXPIRED = 1, JOB_UPLOADED = 2, JOB_SAME = 4, JOB_TLS = 8, JOB_DSN = 16, JOB_OWN = 32 };
+enum {
+    JOB_EXPIRED = 1,
+    JOB_UPLOADED = 2,
+    JOB_SAME = 4,
+    JOB_TLS = 8,
+    JOB_DSN = 16,
+    JOB_OWN = 32,
+    JOB_WARNED = 64 /* the row goes on with `warned` */
+};
 
 bool job_row_encode(const struct job_row *job, struct buf *out)
 {
     unsigned flags = (job->expired ? JOB_EXPIRED : 0U) | (job->uploaded ? JOB_UPLOADED : 0U) |
                      (job->same_for_all ? JOB_SAME : 0U) | (job->require_tls ? JOB_TLS : 0U) |
-                     (job->is_dsn ? JOB_DSN : 0U) | (job->own_content ? JOB_OWN : 0U);
+                     (job->is_dsn ? JOB_DSN : 0U) | (job->own_content ? JOB_OWN : 0U) |
+                     (job->warned > 0 ? JOB_WARNED : 0U);
     add_u8(out, ROW_VERSION);
     add_u8(out, job->state);
     add_u8(out, flags);
@@ -175,6 +184,8 @@ bool job_row_encode(const struct job_row *job, struct buf *out)
     buf_add_field(out, job->from);
     buf_add_field(out, job->envid);
     buf_add_field(out, job->metadata);
+    if (job->warned > 0)
+        add_be32(out, job->warned);
     return !out->failed;
 }
 
@@ -213,6 +224,7 @@ bool job_row_decode(struct str row, struct job_row *job)
     job->from = read_field(&r);
     job->envid = read_field(&r);
     job->metadata = read_field(&r);
+    job->warned = flags & JOB_WARNED ? read_be32(&r) : 0;
     return row_end(&r);
 }
 

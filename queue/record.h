@@ -35,6 +35,7 @@ struct job_row {
     bool same_for_all, require_tls, is_dsn;
     bool own_content; /* its message is this job's alone: see job_content_key */
     uint32_t batches; /* numbered from 0 */
+    uint32_t warned;  /* so many of them, from the first, have been gone through for who is delayed */
     int64_t created_ms, not_before_ms, expires_ms, ended_ms; /* ended_ms 0: not ended */
     uint64_t message_size, content_size;
     uint64_t total, by_state[RCPT_STATES];

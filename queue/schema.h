@@ -14,6 +14,7 @@
 #include "engine/base/codec.h"
 #include "queue/rid.h"
 #include "queue/status.h"
+#include "queue/store.h"
 
 /* 1: without meta.fresh_seq and lane deltas; up to 2: a row a deferred recipient, see migrate.h; up to 3:
  * without policy and suppressions */
@@ -39,10 +40,11 @@ enum table {
     T_OPS,       /* operation -> struct op_row */
     T_EVENTS,    /* first sequence number -> event items (record.h) */
     T_CURSORS,   /* consumer -> sequence number (be64) it has read */
-    T_DSN,     /* job, return path, 0 -> struct dsn_row; and with batch, slot appended -> empty, a failure */
-    T_DSN_DUE, /* time ms, job, return path -> empty */
-    T_KEYS,    /* hash of the idempotency key, part -> struct key_row; from 1 on the answer continued */
-    T_POLICY,  /* enum policy_kind u8, name -> its owner's */
+    T_DSN, /* job, return path, kind -> struct dsn_row; and with batch, slot appended -> struct fate of one
+                  that is to be reported; empty for a failure, whose fate is in T_ENDED */
+    T_DSN_DUE,      /* time ms, job, return path, kind unless it is failed -> empty */
+    T_KEYS,         /* hash of the idempotency key, part -> struct key_row; from 1 on the answer continued */
+    T_POLICY,       /* enum policy_kind u8, name -> its owner's */
     T_SUPPRESSIONS, /* tenant, 0, address -> edit.c */
     T_COUNTS,       /* dimension, id, status number -> be64; rows that reach 0 are deleted */
     TABLES
@@ -175,30 +177,45 @@ static inline void key_counts(enum count_dimension dimension, uint64_t id, uint3
     put_be32(key + 9, status);
 }
 
-/* The window row of (job, return path); its failures have batch and slot appended. Returns the length; return
- * paths are at most ADDRESS_MAX + 64 bytes and hold no NUL. */
-static inline size_t key_dsn(uint64_t job, struct str return_path, uint8_t key[KEY_MAX])
+/* The window row of (job, return path, kind); its recipients have batch and slot appended. Returns the
+ * length; return paths are at most ADDRESS_MAX + 64 bytes and hold no control characters, so that the kind's
+ * byte ends them. */
+static inline size_t key_dsn(uint64_t job, struct str return_path, enum dsn_kind kind, uint8_t key[KEY_MAX])
 {
     put_be64(key, job);
     memcpy(key + 8, return_path.p, return_path.n);
-    key[8 + return_path.n] = 0;
+    key[8 + return_path.n] = (uint8_t)kind;
     return 9 + return_path.n;
 }
 
-static inline size_t key_dsn_rcpt(struct rid rid, struct str return_path, uint8_t key[KEY_MAX])
+static inline size_t key_dsn_rcpt(struct rid rid, struct str return_path, enum dsn_kind kind,
+                                  uint8_t key[KEY_MAX])
 {
-    size_t n = key_dsn(rid.job, return_path, key);
+    size_t n = key_dsn(rid.job, return_path, kind, key);
     put_be32(key + n, rid.batch);
     put_be16(key + n + 4, rid.slot);
     return n + KEY_DSN_SUFFIX;
 }
 
-static inline size_t key_dsn_due(int64_t time_ms, uint64_t job, struct str return_path, uint8_t key[KEY_MAX])
+static inline size_t key_dsn_due(int64_t time_ms, uint64_t job, struct str return_path, enum dsn_kind kind,
+                                 uint8_t key[KEY_MAX])
 {
     put_be64(key, (uint64_t)time_ms);
     put_be64(key + 8, job);
     memcpy(key + 16, return_path.p, return_path.n);
-    return 16 + return_path.n;
+    key[16 + return_path.n] = (uint8_t)kind;
+    return 16 + return_path.n + (kind != DSN_FAILED);
+}
+
+/* What follows the first `head` bytes of such keys: the path up to the kind's byte, and the kind. Where the
+ * key has no such byte, all of the rest is the path, and it is DSN_FAILED. */
+static inline struct str key_dsn_path(struct str key, size_t head, enum dsn_kind *kind)
+{
+    size_t end = head;
+    while (end < key.n && (uint8_t)key.p[end] >= DSN_KINDS)
+        end++;
+    *kind = end < key.n ? (enum dsn_kind)key.p[end] : DSN_FAILED;
+    return str_make(key.p + head, end - head);
 }
 
 #endif

@@ -92,7 +92,7 @@ void rcpt_end(struct change *c, struct change_job *job, struct slots *slots, uin
         end.next_ms = 0;
         ended_put(c, rid, &end);
         change_count(c, COUNT_JOB, rid.job, end.status, 1);
-        change_dsn(c, job, rid, notify);
+        change_dsn(c, job, rid, notify, DSN_FAILED, NULL);
     }
 }
 
@@ -221,6 +221,8 @@ void settle_one(struct change *c, struct change_job *job, struct slots *slots, c
         rcpt_defer(c, job, slots, taken->rid, was, &fate);
     else
         rcpt_end(c, job, slots, taken->rid.slot, taken->lane, taken->notify, to, was, &fate);
+    if (to == RCPT_DELIVERED && !taken->peer_reports)
+        change_dsn(c, job, taken->rid, taken->notify, DSN_RELAYED, &fate);
     if (to == RCPT_SUPPRESSED) /* what was heard before is not why it ends */
         fate = (struct fate){.lane = taken->lane, .attempts = fate.attempts};
     struct event_item item = event_of_fate(event_type_of(to), taken->rid, taken->at_ms, &fate);

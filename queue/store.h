@@ -32,11 +32,12 @@
 struct store;
 
 struct store_settings {
-    const char *directory; /* must exist or be creatable; locked by a lock file of ours */
-    uint64_t max_size;     /* bytes of map */
-    uint64_t reserve;      /* bytes given up when the disk is full, so that settling goes on */
-    int64_t lifetime_ms;   /* of a job that names none */
-    int64_t retain_ms;     /* how long an ended job and its events stay */
+    const char *directory;    /* must exist or be creatable; locked by a lock file of ours */
+    uint64_t max_size;        /* bytes of map */
+    uint64_t reserve;         /* bytes given up when the disk is full, so that settling goes on */
+    int64_t lifetime_ms;      /* of a job that names none */
+    int64_t delay_warning_ms; /* who is open so long after the job's start is said to be delayed; 0: nobody */
+    int64_t retain_ms;        /* how long an ended job and its events stay */
     int64_t hold_ms;   /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
     unsigned give_max; /* recipients that a worker may hold without having asked (GIVEN_MAX); 0: none */
     unsigned workers;  /* lanes are shared out by hash of the domain */
@@ -61,6 +62,8 @@ enum job_state { JOB_UPLOADING, JOB_ACTIVE, JOB_PAUSED, JOB_CANCELLED, JOB_ENDED
 enum job_bounces { BOUNCES_REPORT, BOUNCES_DSN, BOUNCES_NONE };
 enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 }; /* 0: not given */
 enum dsn_ret { RET_UNSET, RET_HDRS, RET_FULL };
+/* What is said to the sender: it failed (or expired), it is still tried, it went to a host that won't say. */
+enum dsn_kind { DSN_FAILED, DSN_DELAYED, DSN_RELAYED, DSN_KINDS };
 
 /* What a job says, for all its recipients. Strings are views; the store copies them. */
 struct job_spec {
@@ -127,9 +130,10 @@ struct admit_key {
     int64_t ttl_ms;
     struct str answer;
 };
-/* Deletes pending rows of the dsn table in the same commit: see dsn_pending in query.h. */
+/* Deletes pending rows of the dsn table in the same commit: see query_dsn_due. */
 struct admit_consumes {
     bool set;
+    enum dsn_kind kind;
     uint64_t job;
     struct str return_path; /* expanded envelope sender the report goes to */
     uint32_t count;         /* the first so many rows */
@@ -196,6 +200,7 @@ struct taken {
     uint16_t code; /* SMTP reply code; 0: local */
     struct status status;
     bool attempt_free;          /* deferred without using up an attempt (policy, rate) */
+    bool peer_reports;          /* delivered to a host with DSN: it answers for success, where asked */
     int64_t next_ms;            /* DEFERRED: wall */
     int64_t at_ms;              /* when it was decided, wall */
     int32_t delay_ms;           /* from the start of this attempt */

@@ -10,6 +10,7 @@
 #include "queue/close.h"
 #include "queue/content.h"
 #include "queue/ops.h"
+#include "queue/warn.h"
 
 #define SWEEP_EVERY_MS 60000
 
@@ -42,7 +43,15 @@ static void fire_purge(struct change *c, struct change_job *job)
     }
 }
 
-/* The job's time has passed; or it was closed while workers held some of it. */
+/* It is time to tell of who is delayed, and of the end after that. */
+static void fire_warning(struct change *c, struct change_job *job)
+{
+    bool whole = warn_walk(c, job);
+    int64_t next_ms = whole ? warn_time_ms(c->store, &job->row) : c->now.wall_ms;
+    change_timer(c, next_ms, TIMER_EXPIRY, job->id, STR(""));
+}
+
+/* The job's time has passed; or it was closed while workers held some of it; or it is delayed. */
 static void fire_expiry(struct change *c, struct change_job *job)
 {
     struct close_counts counts = {0};
@@ -52,8 +61,10 @@ static void fire_expiry(struct change *c, struct change_job *job)
         return;
     }
     enum rcpt_state to = job->row.state == JOB_CANCELLED ? RCPT_CANCELLED : RCPT_EXPIRED;
-    if (to == RCPT_EXPIRED && !job->row.expired && job->row.expires_ms > c->now.wall_ms)
+    if (to == RCPT_EXPIRED && !job->row.expired && job->row.expires_ms > c->now.wall_ms) {
+        fire_warning(c, job);
         return;
+    }
     int64_t again_ms = c->now.wall_ms + CLOSE_AGAIN_MS;
     if (job->row.batches > SMALL_JOB_BATCHES) {
         change_id(&c->after.closes, job->id);

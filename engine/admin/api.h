@@ -109,10 +109,11 @@
  * GET /v1/events (after=SEQ, follow=1, limit=N, job=J, type=a,b)
  *   NDJSON of {"seq","time","type","rid","job","tenant","campaign","id","to","domain","site","source","mx",
  *   "attempt","code","status","reply","tls","delay_ms","next","category"}; type is accepted, delivered,
- *   deferred, bounced, expired, cancelled, suppressed, delayed or complained. "next" is set for deferred
- *   ones, "category" for bounced and expired ones, both null otherwise. Without follow it ends with what is
- *   there; with it, it stays and sends each event within 100 ms of its commit. Without after: all that is
- *   kept.
+ *   deferred, bounced, expired, cancelled, suppressed, delayed or complained. `delayed` comes once of who is
+ *   still tried after queue.delay_warning, with what was last heard (attempt 0: not tried yet). "next" is set
+ *   for deferred and delayed ones, "category" for bounced and expired ones, both null otherwise. Without
+ *   follow it ends with what is there; with it, it stays and sends each event within 100 ms of its commit.
+ *   Without after: all that is kept.
  * GET /v1/status
  *   {"version","uptime_s","queued","ready","in_flight","deferred","held","sessions","sites","jobs",
  *   "accepted","delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes",

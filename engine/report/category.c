@@ -158,12 +158,14 @@ struct naming {
 };
 
 static const struct naming namings[BOUNCE_CATEGORIES] = {
-    [BOUNCE_BAD_MAILBOX] = {"bad-mailbox", "The address does not exist. Take it off your list."},
+    [BOUNCE_BAD_MAILBOX] = {"bad-mailbox", "The address does not exist. Check how it is written; if it "
+                                           "is on a mailing list, take it off."},
     [BOUNCE_BAD_DOMAIN] = {"bad-domain",
-                           "The domain does not exist or takes no mail. Check its spelling, or take the "
-                           "address off your list."},
+                           "The domain does not exist or takes no mail. Check how it is written; if the "
+                           "address is on a mailing list, take it off."},
     [BOUNCE_INACTIVE_MAILBOX] = {"inactive-mailbox",
-                                 "The mailbox was closed or is not in use. Take the address off your list."},
+                                 "The mailbox was closed or is not in use any more. If the address "
+                                 "is on a mailing list, take it off."},
     [BOUNCE_QUOTA_ISSUES] = {"quota-issues",
                              "The mailbox, or the server, has no room for more mail. Try again in some days, "
                              "or reach the person in another way."},

@@ -1,53 +1,36 @@
 /* dsn.c - see dsn.h. Three parts: words for people, fields for machines, and what was sent. */
 #include "engine/report/dsn.h"
 
+#include "engine/base/utf8_addr.h"
 #include "engine/message/encode.h"
-#include "engine/report/registry.h"
+#include "engine/report/dsn_words.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
 
 #define FOLD_AT      76
-#define DATE_MAX     40
 #define BOUNDARY_MAX 100
+
+/* Where it is written, and how. */
+struct page {
+    struct buf *out;
+    bool global;
+};
 
 /* ---- pieces ---- */
 
-/* RFC 5322 3.3. */
-static const char *date_text(int64_t wall_ms, char text[DATE_MAX])
+/* "Name: value", folded at blanks; what is not printable becomes a question mark, and what is not ASCII too,
+ * where only that will do. */
+static void add_field(const struct page *page, const char *name, const char *prefix, struct str value)
 {
-    time_t seconds = (time_t)(wall_ms / 1000);
-    struct tm tm;
-    gmtime_r(&seconds, &tm);
-    strftime(text, DATE_MAX, "%a, %d %b %Y %H:%M:%S +0000", &tm);
-    return text;
-}
-
-static bool is_ascii(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] & '\x80')
-            return false;
-    }
-    return true;
-}
-
-static char printable(char c)
-{
-    return c == '\t' || c == '\r' || c == '\n' ? ' ' : ((unsigned char)c < ' ' || c == 0x7f) ? '?' : c;
-}
-
-/* "Name: value", folded at blanks; what is not printable ASCII becomes a question mark. */
-static void add_field(struct buf *out, const char *name, const char *prefix, struct str value)
-{
+    struct buf *out = page->out;
     size_t column = strlen(name) + 2 + strlen(prefix);
     buf_printf(out, "%s: %s", name, prefix);
     while (value.n > 0) {
         size_t blanks = 0, n;
-        while (blanks < value.n && printable(value.p[blanks]) == ' ')
+        while (blanks < value.n && dsn_printable(value.p[blanks]) == ' ')
             blanks++;
-        for (n = blanks; n < value.n && printable(value.p[n]) != ' ';)
+        for (n = blanks; n < value.n && dsn_printable(value.p[n]) != ' ';)
             n++;
         if (n == blanks)
             break; /* only blanks are left */
@@ -57,153 +40,99 @@ static void add_field(struct buf *out, const char *name, const char *prefix, str
             column = fold ? 1 : column + 1;
         }
         for (size_t i = blanks; i < n; i++)
-            buf_add_char(out, value.p[i] & '\x80' ? '?' : printable(value.p[i]));
+            buf_add_char(out, (value.p[i] & '\x80') && !page->global ? '?' : dsn_printable(value.p[i]));
         column += n - blanks;
         value = str_make(value.p + n, value.n - n);
     }
     buf_add_z(out, "\r\n");
 }
 
-/* The code point of the UTF-8 character at p; malformed bytes stand for themselves. */
-static unsigned code_point(const char *p, size_t n, size_t *length)
-{
-    const unsigned char *u = (const unsigned char *)p;
-    size_t want = u[0] >= 0xf0 ? 4 : u[0] >= 0xe0 ? 3 : u[0] >= 0xc2 ? 2 : 1;
-    unsigned value = want == 1 ? u[0] : u[0] & (0x7fu >> want);
-    if (want > n)
-        want = 1;
-    for (size_t i = 1; i < want; i++)
-        value = value << 6 | (u[i] & 0x3f);
-    *length = want;
-    return want == 1 ? u[0] : value;
-}
-
-/* An address for machines; one that is not ASCII as RFC 6533 3 writes it in 7 bits. */
-static void add_address(struct buf *out, const char *name, struct str address)
+/* An address for machines; one that is not ASCII as RFC 6533 3 has it, in 7 bits unless there are 8. */
+static void add_address(const struct page *page, const char *name, const char *prefix, struct str address)
 {
     struct buf text;
-    if (is_ascii(address)) {
-        add_field(out, name, "rfc822; ", address);
+    if (str_is_ascii(address)) {
+        add_field(page, name, prefix, address);
         return;
     }
     buf_init(&text, ADDRESS_MAX * 12);
-    for (size_t i = 0; i < address.n;) {
-        size_t length;
-        unsigned c = code_point(address.p + i, address.n - i, &length);
-        if (c < 0x80 && c != '\\' && c != '+' && c != '=')
-            buf_add_char(&text, address.p[i]);
-        else
-            buf_printf(&text, "\\x{%X}", c);
-        i += length;
-    }
-    add_field(out, name, "utf-8; ", buf_str(&text));
+    buf_add_utf8_addr(&text, address, page->global);
+    add_field(page, name, "utf-8; ", buf_str(&text));
     buf_free(&text);
 }
 
-/* ---- words for people ---- */
-
-static void add_reply_words(struct buf *out, const struct dsn_rcpt *rcpt)
+/* As the client gave it: "rfc822;ada@example.com". */
+static void add_orcpt(const struct page *page, struct str orcpt)
 {
-    if (rcpt->code != 0 && rcpt->mx.n > 0)
-        buf_printf(out, "    The receiving server %.*s answered:\n", STR_ARG(rcpt->mx));
-    else if (rcpt->code != 0)
-        buf_add_z(out, "    The receiving server answered:\n");
-    else if (rcpt->mx.n > 0)
-        buf_printf(out, "    This went wrong with the server %.*s:\n", STR_ARG(rcpt->mx));
+    size_t semicolon = str_find(orcpt, ';', 0);
+    if (str_is_ascii(orcpt) || semicolon == SIZE_MAX)
+        add_field(page, "Original-Recipient", "", orcpt);
     else
-        buf_add_z(out, "    This went wrong:\n");
-    buf_add_z(out, "        ");
-    if (rcpt->code != 0)
-        buf_printf(out, "%u ", rcpt->code);
-    for (size_t i = 0; i < rcpt->reply.n; i++)
-        buf_add_char(out, printable(rcpt->reply.p[i]));
-    buf_add_char(out, '\n');
-}
-
-static void add_rcpt_words(struct buf *out, const struct dsn_rcpt *rcpt)
-{
-    char status[STATUS_TEXT_MAX], date[DATE_MAX];
-    const char *phrase = registry_phrase(rcpt->status);
-    buf_printf(out, "\n<%.*s>\n", STR_ARG(rcpt->to));
-    if (rcpt->expired && rcpt->attempts == 0)
-        buf_add_z(out, "    It could not be delivered in the time the message had; no attempt was made.\n");
-    else if (rcpt->expired)
-        buf_printf(
-            out,
-            "    It could not be delivered in the time the message had. Attempts: %u,\n    the last on %s.\n",
-            rcpt->attempts, date_text(rcpt->last_ms, date));
-    if (rcpt->reply.n > 0)
-        add_reply_words(out, rcpt);
-    if (rcpt->status.class_ != 0 && phrase[0] != '\0') {
-        status_format(rcpt->status, status);
-        buf_printf(out, "    Status %s stands for: %s.\n", status, phrase);
-    }
-}
-
-static void add_words(struct buf *out, const struct dsn_report *report)
-{
-    char date[DATE_MAX];
-    buf_printf(out, "This is the mail system at %.*s.\n\n", STR_ARG(report->hostname));
-    if (report->count == 1)
-        buf_add_z(out, "Your message could not be delivered to the recipient below");
-    else
-        buf_printf(out, "Your message could not be delivered to the %zu recipients below", report->count);
-    buf_add_z(out, ". This is\nfinal: no further attempt will be made.\n\n");
-    buf_printf(out, "It was accepted here on %s as job %.*s.\n", date_text(report->arrival_ms, date),
-               STR_ARG(report->job));
-    for (size_t i = 0; i < report->count; i++)
-        add_rcpt_words(out, &report->rcpts[i]);
+        add_address(page, "Original-Recipient", "",
+                    str_trim(str_make(orcpt.p + semicolon + 1, orcpt.n - semicolon - 1)));
 }
 
 /* ---- fields for machines ---- */
 
-static void add_rcpt_fields(struct buf *out, const struct dsn_rcpt *rcpt)
+/* Where nothing was said of it, or something that does not fit the action, what RFC 3464 2.3.4 asks for. */
+static struct status status_of(const struct dsn_rcpt *rcpt, enum dsn_kind kind)
 {
-    char text[STATUS_TEXT_MAX], date[DATE_MAX], code[16];
-    struct status status = rcpt->status;
-    if (status.class_ == 0)
-        status = rcpt->expired ? STATUS(4, 4, 7) : STATUS(5, 0, 0);
-    buf_add_z(out, "\r\n");
+    if (kind == DSN_RELAYED)
+        return rcpt->status.class_ == 2 ? rcpt->status : STATUS(2, 0, 0);
+    if (kind == DSN_DELAYED)
+        return rcpt->status.class_ == 4 ? rcpt->status : STATUS(4, 0, 0);
+    return rcpt->status.class_ != 0 ? rcpt->status : rcpt->expired ? STATUS(4, 4, 7) : STATUS(5, 0, 0);
+}
+
+static void add_rcpt_fields(const struct page *page, const struct dsn_report *report,
+                            const struct dsn_rcpt *rcpt)
+{
+    static const struct str actions[DSN_KINDS] = {
+        [DSN_FAILED] = {"failed", 6}, [DSN_DELAYED] = {"delayed", 7}, [DSN_RELAYED] = {"relayed", 7}};
+    char text[STATUS_TEXT_MAX], date[DSN_DATE_MAX], code[16];
+    buf_add_z(page->out, "\r\n");
     if (rcpt->orcpt.n > 0)
-        add_field(out, "Original-Recipient", "", rcpt->orcpt);
-    add_address(out, "Final-Recipient", rcpt->to);
-    add_field(out, "Action", "", STR("failed"));
-    status_format(status, text);
-    add_field(out, "Status", "", str_of(text));
+        add_orcpt(page, rcpt->orcpt);
+    add_address(page, "Final-Recipient", "rfc822; ", rcpt->to);
+    add_field(page, "Action", "", actions[report->kind]);
+    status_format(status_of(rcpt, report->kind), text);
+    add_field(page, "Status", "", str_of(text));
     if (rcpt->mx.n > 0)
-        add_field(out, "Remote-MTA", "dns; ", rcpt->mx);
+        add_field(page, "Remote-MTA", "dns; ", rcpt->mx);
     if (rcpt->reply.n > 0) {
         if (rcpt->code != 0)
             snprintf(code, sizeof code, "smtp; %u ", rcpt->code);
         else
             snprintf(code, sizeof code, "X-Postrider; ");
-        add_field(out, "Diagnostic-Code", code, rcpt->reply);
+        add_field(page, "Diagnostic-Code", code, rcpt->reply);
     }
     if (rcpt->last_ms != 0)
-        add_field(out, "Last-Attempt-Date", "", str_of(date_text(rcpt->last_ms, date)));
+        add_field(page, "Last-Attempt-Date", "", str_of(dsn_date(rcpt->last_ms, date)));
+    if (report->kind == DSN_DELAYED)
+        add_field(page, "Will-Retry-Until", "", str_of(dsn_date(report->until_ms, date)));
 }
 
-static void add_fields(struct buf *out, const struct dsn_report *report)
+static void add_fields(const struct page *page, const struct dsn_report *report)
 {
-    char date[DATE_MAX];
-    add_field(out, "Reporting-MTA", "dns; ", report->hostname);
+    char date[DSN_DATE_MAX];
+    add_field(page, "Reporting-MTA", "dns; ", report->hostname);
     if (report->envid.n > 0)
-        add_field(out, "Original-Envelope-Id", "", report->envid);
-    add_field(out, "Arrival-Date", "", str_of(date_text(report->arrival_ms, date)));
-    add_field(out, "X-Postrider-Job", "", report->job);
+        add_field(page, "Original-Envelope-Id", "", report->envid);
+    add_field(page, "Arrival-Date", "", str_of(dsn_date(report->arrival_ms, date)));
+    add_field(page, "X-Postrider-Job", "", report->job);
     for (size_t i = 0; i < report->count; i++)
-        add_rcpt_fields(out, &report->rcpts[i]);
+        add_rcpt_fields(page, report, &report->rcpts[i]);
 }
 
 /* ---- the parts together ---- */
 
-/* Can it stand in a 7-bit message as it is? */
-static bool is_plain(struct str text)
+/* Can it stand in a message of 7 bits, or of 8, as it is? */
+static bool is_plain(struct str text, bool eight_bit)
 {
     size_t line = 0;
     for (size_t i = 0; i < text.n; i++) {
         line = text.p[i] == '\n' ? 0 : line + 1;
-        if ((text.p[i] & '\x80') || text.p[i] == '\0' || line > TEXT_LINE_MAX + 1)
+        if (((text.p[i] & '\x80') && !eight_bit) || text.p[i] == '\0' || line > TEXT_LINE_MAX + 1)
             return false;
     }
     return true;
@@ -227,7 +156,7 @@ static void add_text(struct buf *out, struct str text, bool plain)
 {
     unsigned column = 0;
     if (plain) {
-        buf_add_z(out, "Content-Transfer-Encoding: 7bit\r\n\r\n");
+        buf_printf(out, "Content-Transfer-Encoding: %s\r\n\r\n", str_is_ascii(text) ? "7bit" : "8bit");
         buf_add_str(out, text);
     } else {
         buf_add_z(out, "Content-Transfer-Encoding: quoted-printable\r\n\r\n");
@@ -235,36 +164,38 @@ static void add_text(struct buf *out, struct str text, bool plain)
     }
 }
 
-static void add_words_part(struct buf *out, const struct dsn_report *report, const char *boundary)
+static void add_words_part(const struct page *page, const struct dsn_report *report, const char *boundary)
 {
-    struct buf words, crlf;
+    struct buf words, crlf, *out = page->out;
     buf_init(&words, out->max);
     buf_init(&crlf, out->max);
-    add_words(&words, report);
+    dsn_words(report, &words);
     for (size_t i = 0; i < words.len; i++) {
         if (words.data[i] == '\n')
             buf_add_char(&crlf, '\r');
         buf_add_char(&crlf, words.data[i]);
     }
-    bool plain = is_plain(buf_str(&crlf));
     begin_part(out, boundary, "Notification",
-               plain ? "text/plain; charset=us-ascii" : "text/plain; charset=utf-8");
-    add_text(out, buf_str(&crlf), plain);
+               str_is_ascii(buf_str(&crlf)) ? "text/plain; charset=us-ascii" : "text/plain; charset=utf-8");
+    add_text(out, buf_str(&crlf), is_plain(buf_str(&crlf), page->global));
     out->failed |= words.failed || crlf.failed;
     buf_free(&words);
     buf_free(&crlf);
 }
 
 /* message/rfc822 may not be encoded (RFC 2046 5.2.1): a message that would have to be comes as its header. */
-static void add_original_part(struct buf *out, const struct dsn_report *report, const char *boundary)
+static void add_original_part(const struct page *page, const struct dsn_report *report, const char *boundary)
 {
     struct str header = header_of(report->original);
-    if (report->full && report->original.n <= DSN_ORIGINAL_MAX && is_plain(report->original)) {
-        begin_part(out, boundary, "Undelivered message", "message/rfc822");
-        add_text(out, report->original, true);
+    if (report->full && report->kind == DSN_FAILED && report->original.n <= DSN_ORIGINAL_MAX &&
+        is_plain(report->original, page->global)) {
+        begin_part(page->out, boundary, "Undelivered message",
+                   page->global ? "message/global" : "message/rfc822");
+        add_text(page->out, report->original, true);
     } else {
-        begin_part(out, boundary, "Header of the undelivered message", "text/rfc822-headers");
-        add_text(out, header, is_plain(header));
+        begin_part(page->out, boundary, "Header of the message",
+                   page->global ? "message/global-headers" : "text/rfc822-headers");
+        add_text(page->out, header, is_plain(header, page->global));
     }
 }
 
@@ -280,40 +211,48 @@ static void choose_boundary(const struct dsn_report *report, char boundary[BOUND
     }
 }
 
-static void add_header(struct buf *out, const struct dsn_report *report, const char *boundary)
+static void add_header(const struct page *page, const struct dsn_report *report, const char *boundary)
 {
-    char date[DATE_MAX], subject[64];
+    static const char *const subjects[DSN_KINDS] = {[DSN_FAILED] = "Undelivered mail: ",
+                                                    [DSN_DELAYED] = "Delayed mail: ",
+                                                    [DSN_RELAYED] = "Relayed mail: "};
+    char date[DSN_DATE_MAX], subject[64];
+    struct buf *out = page->out;
     struct str first = report->rcpts[0].to;
     buf_printf(out, "From: Mail Delivery System <MAILER-DAEMON@%.*s>\r\n", STR_ARG(report->hostname));
-    if (is_ascii(report->return_path))
-        add_field(out, "To", "", report->return_path);
-    else
-        buf_add_z(out, "To: undisclosed-recipients:;\r\n");
-    snprintf(subject, sizeof subject, "%zu recipients", report->count);
-    add_field(out, "Subject", "Undelivered mail: ",
-              report->count > 1 ? str_of(subject)
-              : is_ascii(first) ? first
-                                : STR("1 recipient"));
-    buf_printf(out, "Date: %s\r\nMessage-ID: <%.*s@%.*s>\r\n", date_text(report->now_ms, date),
+    add_field(page, "To", "", report->return_path);
+    snprintf(subject, sizeof subject, "%zu recipient%s", report->count, report->count > 1 ? "s" : "");
+    add_field(page, "Subject", subjects[report->kind],
+              report->count > 1 || (!str_is_ascii(first) && !page->global) ? str_of(subject) : first);
+    buf_printf(out, "Date: %s\r\nMessage-ID: <%.*s@%.*s>\r\n", dsn_date(report->now_ms, date),
                STR_ARG(report->unique), STR_ARG(report->hostname));
     buf_printf(out,
                "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
-               "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"%s\"\r\n",
-               boundary);
-    buf_add_z(out, "Content-Transfer-Encoding: 7bit\r\n\r\nThis is a MIME-encapsulated message.\r\n");
+               "Content-Type: multipart/report; report-type=%s;\r\n boundary=\"%s\"\r\n",
+               page->global ? "global-delivery-status" : "delivery-status", boundary);
+    buf_printf(out, "Content-Transfer-Encoding: %s\r\n\r\nThis is a MIME-encapsulated message.\r\n",
+               page->global ? "8bit" : "7bit");
+}
+
+bool dsn_is_global(struct str return_path)
+{
+    return !str_is_ascii(return_path);
 }
 
 bool dsn_compose(const struct dsn_report *report, struct buf *out, struct err *err)
 {
     char boundary[BOUNDARY_MAX];
+    struct page page = {out, dsn_is_global(report->return_path)};
     choose_boundary(report, boundary);
-    add_header(out, report, boundary);
-    add_words_part(out, report, boundary);
-    begin_part(out, boundary, "Delivery report", "message/delivery-status");
+    add_header(&page, report, boundary);
+    add_words_part(&page, report, boundary);
+    begin_part(out, boundary, "Delivery report",
+               page.global ? "message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit"
+                           : "message/delivery-status");
     buf_add_z(out, "\r\n");
-    add_fields(out, report);
+    add_fields(&page, report);
     if (report->original.n > 0)
-        add_original_part(out, report, boundary);
+        add_original_part(&page, report, boundary);
     buf_printf(out, "\r\n--%s--\r\n", boundary);
     return !out->failed || err_set(err, ENOMEM, "the delivery report is larger than %zu bytes", out->max);
 }

@@ -116,8 +116,9 @@ static void downgrade(struct buf *message, const struct render_args *args)
     buf_free(&content);
 }
 
-/* The first recipient's rendition stands for all; what can't be had leaves `out` empty. */
-static void original_of(struct reporter *reporter, const struct job_info *job, struct rid rid,
+/* The first recipient's rendition stands for all; what can't be had leaves `out` empty. whole: all of it is
+ * returned, in 7 bits. */
+static void original_of(struct reporter *reporter, const struct job_info *job, struct rid rid, bool whole,
                         struct buf *out)
 {
     struct rcpt_info info;
@@ -132,7 +133,7 @@ static void original_of(struct reporter *reporter, const struct job_info *job, s
         args.job = str_make(job_text, (size_t)snprintf(job_text, sizeof job_text, "%" PRIu64, job->id));
         if (!render(content, size, &args, out, &eight_bit))
             buf_clear(out);
-        else if (eight_bit && job->ret == RET_FULL && out->len <= DSN_ORIGINAL_MAX)
+        else if (eight_bit && whole && out->len <= DSN_ORIGINAL_MAX)
             downgrade(out, &args);
     }
     rcpt_info_free(&info);
@@ -169,11 +170,13 @@ static bool compose(struct reporter *reporter, const struct dsn_due *due, const 
         reporter->rcpts[0] = (struct dsn_rcpt){.to = STR("unknown")};
         reporter->count = 1;
     }
+    bool whole = job->ret == RET_FULL && due->kind == DSN_FAILED && !dsn_is_global(str_of(due->return_path));
     if (first.known)
-        original_of(reporter, job, first.rid, &original);
+        original_of(reporter, job, first.rid, whole, &original);
     int n = snprintf(unique, sizeof unique, "%" PRIu64 ".%" PRIx64 ".%" PRIx64, due->job,
                      (uint64_t)now.wall_ms, prng_seed());
     struct dsn_report report = {
+        .kind = due->kind,
         .hostname = str_of(reporter->hostname),
         .return_path = str_of(due->return_path),
         .envid = str_of(job->envid),
@@ -181,6 +184,7 @@ static bool compose(struct reporter *reporter, const struct dsn_due *due, const 
         .unique = str_make(unique, (size_t)n),
         .arrival_ms = job->created_ms,
         .now_ms = now.wall_ms,
+        .until_ms = job->expires_ms,
         .full = job->ret == RET_FULL,
         .original = buf_str(&original),
         .rcpts = reporter->rcpts,
@@ -244,7 +248,7 @@ static bool admit_report(struct reporter *reporter, const struct dsn_due *due, c
         reporter->admit = NULL;
         return false;
     }
-    struct admit_consumes consumes = {true, due->job, str_of(due->return_path), due->count};
+    struct admit_consumes consumes = {true, due->kind, due->job, str_of(due->return_path), due->count};
     atomic_store(&reporter->result, -1);
     admit_commit(reporter->admit, NULL, &consumes, on_done, reporter);
     return true;

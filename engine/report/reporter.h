@@ -1,8 +1,10 @@
-/* reporter.h - sends what query_dsn_due says is due: a job's failures to its envelope sender, as one message.
+/* reporter.h - sends what query_dsn_due says is due: who failed, is delayed or was relayed, of one job to its
+ * envelope sender, as one message.
  *
- * A report is a new transactional job with the null sender, admitted in the same commit that takes the
- * failures from the list of those to be reported: none is reported twice, none is forgotten. A return path
- * that is no address (which intake refuses) gets its report sent to postmaster at this host. */
+ * A report is a new transactional job with the null sender, admitted in the same commit that takes its
+ * recipients from the list of those to be reported: none is reported twice, none is forgotten. Of a report,
+ * or to the null sender, nothing is ever reported (change_dsn_asked), so that no loop can come of it. A
+ * return path that is no address (which intake refuses) gets its report sent to postmaster at this host. */
 #ifndef POSTRIDER_REPORT_REPORTER_H
 #define POSTRIDER_REPORT_REPORTER_H
 

@@ -117,6 +117,7 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
     taken->status = why->status;
     taken->delay_ms = where->delay_ms;
     taken->attempt_free = false;
+    taken->peer_reports = where->peer_dsn;
     taken->next_ms = 0;
     settle_words(router, taken, why, where);
     if (why->outcome == VERDICT_DELIVERED)

@@ -12,6 +12,7 @@ struct settle_where {
     struct path *path;
     struct str mx, tls;
     int32_t delay_ms; /* since the start of the attempt */
+    bool peer_dsn;    /* the host reports deliveries itself */
     /* settle.c's, zero to begin: what it has copied, from which verdict, in which slab. */
     const struct slab *noted;
     const struct verdict *why;

@@ -262,6 +262,7 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
         .delay_ms = transaction->started_ns
                         ? (int32_t)((router->now.mono_ns - transaction->started_ns) / NS_PER_MS)
                         : 0,
+        .peer_dsn = transaction->peer_dsn,
     };
     pool_arrived(pool, shipment->lane, (unsigned)transaction->rcpt_count);
     for (size_t i = 0; i < transaction->rcpt_count; i++) {

@@ -1,6 +1,7 @@
 /* command.c - see command.h. */
 #include "engine/smtp/command.h"
 
+#include "engine/base/utf8_addr.h"
 #include "queue/store.h"
 
 #define ENVID_MAX 100 /* RFC 3461 4.4, encoded */
@@ -99,11 +100,25 @@ static size_t orcpt_type(struct str orcpt)
     return 0;
 }
 
+/* RFC 6533 3: of type utf-8 and in 7 bits, which any host with DSN and SMTPUTF8 takes. */
+static bool add_utf8_orcpt(struct buf *out, struct str address)
+{
+    struct buf text;
+    struct str lead = STR(" ORCPT=utf-8;");
+    buf_init(&text, ORCPT_MAX);
+    if (buf_add_utf8_addr(&text, address, false)) { /* else it would be too long */
+        buf_add_str(out, lead);
+        buf_add_str(out, buf_str(&text));
+    }
+    buf_free(&text);
+    return !out->failed;
+}
+
 static bool add_orcpt(struct buf *out, struct str orcpt)
 {
-    if (!str_is_ascii(orcpt)) /* would need RFC 6533's other encoding; the parameter may be left out */
-        return true;
     size_t n = orcpt_type(orcpt);
+    if (!str_is_ascii(orcpt))
+        return add_utf8_orcpt(out, str_make(orcpt.p + n, orcpt.n - n));
     struct str type = n ? str_make(orcpt.p, n) : STR("rfc822;");
     return add_xtext(out, STR(" ORCPT="), type, str_make(orcpt.p + n, orcpt.n - n), ORCPT_MAX);
 }

@@ -350,6 +350,7 @@ static bool transfer_write(struct session *session)
         break;
     case STEP_MAIL:
         command_mail(out, t, &session->offers);
+        t->peer_dsn = session->offers.dsn;
         break;
     case STEP_RCPT:
         command_rcpt(out, &t->rcpts[session->send.rcpt], &session->offers);

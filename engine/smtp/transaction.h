@@ -41,6 +41,7 @@ struct session_transaction {
     struct str envid;   /* not xtext; empty: none */
     int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */
     bool body_sent;     /* filled by the session: some of the body was written */
+    bool peer_dsn;      /* filled by the session: MAIL was written for a server that offers DSN */
     void *owner;
     /* The session's: what the verdicts of its recipients point to. */
     bool verdict_used;

@@ -53,7 +53,7 @@ static void random_spec(struct world *world, struct job_spec *spec)
                               .from = str_of(PICK(rig, senders))};
     spec->class_ = act_below(rig, 4) ? CLASS_BULK : CLASS_TRANSACTIONAL;
     spec->bounces = (enum job_bounces)act_below(rig, 3);
-    spec->notify = act_below(rig, 3) ? 0 : (uint8_t)(1 + act_below(rig, 4));
+    spec->notify = act_below(rig, 3) ? 0 : (uint8_t)(1 + act_below(rig, 15));
     spec->envid = STR("env");
     spec->metadata = STR("{\"k\":\"v\"}");
     if (act_below(rig, 4) == 0)
@@ -86,7 +86,7 @@ static void add_rcpt(struct world *world, struct upload *up)
     memset(vars, model_vars_byte(up->job->id, (uint32_t)number), size);
     struct rcpt_spec spec = {.to = str_of(to), .domain = str_of(domain), .id = str_of(id)};
     spec.vars = str_make(vars, size);
-    spec.notify = act_below(rig, 5) ? 0 : (uint8_t)(1 + act_below(rig, 4));
+    spec.notify = act_below(rig, 5) ? 0 : (uint8_t)(1 + act_below(rig, 15));
     if (!admit_add(up->admit, &spec, &err))
         rig_fail(rig, "admit_add: %s", err.text);
     model_add_rcpt(up->job, &spec, (uint32_t)size);
@@ -292,6 +292,7 @@ struct model_settle *act_settle_some(struct rig *rig, size_t *count)
     for (size_t i = 0; i < n; i++) {
         struct taken *taken = rig_unhold(rig, (size_t)act_below(rig, rig->held_count));
         rig_decide(rig, taken, random_outcome(rig), &settles[i]);
+        taken->peer_reports = settles[i].peer_reports = act_below(rig, 2);
         taken->next = list;
         list = taken;
         if (act_below(rig, 50) == 0) {

@@ -19,9 +19,9 @@ void model_text(char text[MODEL_TEXT], struct str s)
     text[s.n] = '\0';
 }
 
-void model_init(struct model *model, int64_t retain_ms)
+void model_init(struct model *model, int64_t retain_ms, int64_t delay_warning_ms)
 {
-    *model = (struct model){.retain_ms = retain_ms};
+    *model = (struct model){.retain_ms = retain_ms, .delay_warning_ms = delay_warning_ms};
 }
 
 void model_job_free(struct model_job *job)

@@ -40,8 +40,13 @@ struct model_rcpt {
     char source[MODEL_TEXT], reply[MODEL_TEXT];
     struct model_event *events;
     size_t event_count, event_room;
-    bool dsn_pending;                     /* its failure waits for a report */
-    int64_t dsn_ms;                       /* since */
+    struct model_dsn { /* what waits to be reported of it, by kind */
+        bool pending;
+        int64_t since_ms;
+        uint32_t attempts; /* as it was then */
+        uint16_t code;
+        struct status status;
+    } dsn[DSN_KINDS];
     size_t seen, seen_events, seen_again; /* of whoever compares */
 };
 
@@ -55,6 +60,7 @@ struct model_job {
     char tenant[MODEL_TEXT], campaign[MODEL_TEXT], pool[MODEL_TEXT], from[MODEL_TEXT];
     int64_t created_ms, not_before_ms, expires_ms, ended_ms;
     bool started; /* not_before has passed */
+    bool warned;  /* who was open then has been said to be delayed */
     struct model_rcpt *rcpts;
     size_t count, room;
     size_t *by_rid; /* indexes of rcpts in order of rid, once all are named */
@@ -70,14 +76,14 @@ struct model_lane {
 struct model {
     struct model_job **jobs; /* visible ones, in order of id */
     size_t count, room;
-    int64_t retain_ms;
+    int64_t retain_ms, delay_warning_ms;
     struct model_lane *lanes;
     size_t lane_count, lane_room;
     /* Since the directory was made; a purged job stays counted. */
     uint64_t accepted, ended[RCPT_STATES];
 };
 
-void model_init(struct model *model, int64_t retain_ms);
+void model_init(struct model *model, int64_t retain_ms, int64_t delay_warning_ms);
 void model_free(struct model *model);
 struct model *model_copy(const struct model *model);
 void model_destroy(struct model *copy);
@@ -97,7 +103,7 @@ struct model_settle {
     enum outcome outcome;
     uint16_t code;
     struct status status;
-    bool attempt_free;
+    bool attempt_free, peer_reports;
     int64_t next_ms, at_ms;
     const char *source, *reply;
 };
@@ -118,8 +124,8 @@ void model_time(struct model *model, int64_t now_ms);
 void model_crash(struct model *model, int64_t now_ms);
 /* One in limbo has ended in the store. */
 void model_adopt(struct model *model, struct rid rid, int64_t now_ms);
-/* The first `count` pending failures with this return path are reported. */
-void model_consume_dsn(struct model *model, uint64_t job, const char *return_path, size_t count);
+/* The first recipients that wait for this report are reported. */
+void model_consume_dsn(struct model *model, const struct dsn_due *due);
 
 /* ---- what is ---- */
 

@@ -7,11 +7,21 @@
 
 /* ---- ends ---- */
 
-static bool wants_report(const struct model_job *job, const struct model_rcpt *rcpt)
+static bool wants_report(const struct model_job *job, const struct model_rcpt *rcpt, enum dsn_kind kind)
 {
+    static const uint8_t bits[DSN_KINDS] = {
+        [DSN_FAILED] = NOTIFY_FAILURE, [DSN_DELAYED] = NOTIFY_DELAY, [DSN_RELAYED] = NOTIFY_SUCCESS};
     uint8_t notify = rcpt->notify ? rcpt->notify : job->notify;
-    return job->bounces == BOUNCES_DSN && !job->is_dsn && job->from[0] &&
-           (notify == 0 || (notify & NOTIFY_FAILURE));
+    if (notify == 0)
+        notify = NOTIFY_FAILURE | NOTIFY_DELAY;
+    return job->bounces == BOUNCES_DSN && !job->is_dsn && job->from[0] && !(notify & NOTIFY_NEVER) &&
+           (notify & bits[kind]);
+}
+
+static void report(const struct model_job *job, struct model_rcpt *rcpt, enum dsn_kind kind, int64_t now_ms)
+{
+    if (wants_report(job, rcpt, kind))
+        rcpt->dsn[kind] = (struct model_dsn){true, now_ms, rcpt->attempts, rcpt->code, rcpt->status};
 }
 
 static void job_close(struct model_job *job, int64_t now_ms)
@@ -40,10 +50,8 @@ static void rcpt_end(struct model *model, struct model_job *job, struct model_rc
     model->ended[state]++;
     model_lane(model, job, rcpt)->ended[state]++;
     model_event_add(rcpt, types[state]);
-    if ((state == RCPT_BOUNCED || state == RCPT_EXPIRED) && wants_report(job, rcpt)) {
-        rcpt->dsn_pending = true;
-        rcpt->dsn_ms = at_ms;
-    }
+    if (state == RCPT_BOUNCED || state == RCPT_EXPIRED)
+        report(job, rcpt, DSN_FAILED, at_ms);
     job_close(job, at_ms);
 }
 
@@ -88,6 +96,8 @@ void model_settle(struct model *model, const struct model_settle *settle)
     case OUTCOME_DELIVERED:
         note_attempt(rcpt, settle);
         rcpt_end(model, job, rcpt, RCPT_DELIVERED, settle->at_ms);
+        if (!settle->peer_reports)
+            report(job, rcpt, DSN_RELAYED, settle->at_ms);
         return;
     case OUTCOME_BOUNCED:
         note_attempt(rcpt, settle);
@@ -221,11 +231,29 @@ void model_bounce(struct model *model, struct rid rid, int64_t now_ms)
     bounce_one(model, model_job(model, rid.job), model_rcpt(model, rid), now_ms);
 }
 
+/* Once, unless the job has less time than that. */
+static void warn(const struct model *model, struct model_job *job, int64_t now_ms)
+{
+    int64_t start_ms = job->not_before_ms > job->created_ms ? job->not_before_ms : job->created_ms;
+    int64_t due_ms = start_ms + model->delay_warning_ms;
+    if (job->warned || job->ended_ms || job->state == JOB_CANCELLED || due_ms > now_ms ||
+        due_ms >= job->expires_ms || job->expires_ms <= now_ms)
+        return;
+    job->warned = true;
+    for (size_t i = 0; i < job->count; i++) {
+        if (model_ended(job->rcpts[i].state))
+            continue;
+        model_event_add(&job->rcpts[i], EVENT_DELAYED);
+        report(job, &job->rcpts[i], DSN_DELAYED, now_ms);
+    }
+}
+
 void model_time(struct model *model, int64_t now_ms)
 {
     for (size_t i = 0; i < model->count; i++) {
         struct model_job *job = model->jobs[i];
         job->started = job->started || job->not_before_ms <= now_ms;
+        warn(model, job, now_ms);
         if (!job->ended_ms && job->expires_ms <= now_ms)
             for (size_t k = 0; k < job->count; k++)
                 if (!model_ended(job->rcpts[k].state) && !job->rcpts[k].claimed && !job->rcpts[k].limbo)
@@ -269,22 +297,23 @@ void model_adopt(struct model *model, struct rid rid, int64_t now_ms)
         rcpt_expire(model, job, rcpt, now_ms);
 }
 
-void model_consume_dsn(struct model *model, uint64_t id, const char *return_path, size_t count)
+void model_consume_dsn(struct model *model, const struct dsn_due *due)
 {
-    struct model_job *job = model_job(model, id);
+    struct model_job *job = model_job(model, due->job);
+    size_t count = due->count;
     for (size_t i = 0; job && i < job->count; i++) {
         struct model_rcpt *rcpt = &job->rcpts[job->by_rid[i]];
         char path[MODEL_TEXT];
-        if (!rcpt->dsn_pending)
+        if (!rcpt->dsn[due->kind].pending)
             continue;
         model_return_path(job, rcpt, path);
-        if (strcmp(path, return_path) != 0)
+        if (strcmp(path, due->return_path) != 0)
             continue;
         if (count) {
-            rcpt->dsn_pending = false;
+            rcpt->dsn[due->kind].pending = false;
             count--;
         } else {
-            rcpt->dsn_ms = 0; /* what is left over goes at once */
+            rcpt->dsn[due->kind].since_ms = 0; /* what is left over goes at once */
         }
     }
 }

@@ -1,5 +1,5 @@
-/* store_reports.c - the act of reporting failures to their senders: when, which, and that each is reported
- * once; see store_acts.h. */
+/* store_reports.c - the act of reporting to senders: when, of whom, and that each is reported once; see
+ * store_acts.h. */
 #include "tests/unit/store_acts.h"
 
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 
 struct window {
     uint64_t job;
+    enum dsn_kind kind;
     char path[MODEL_TEXT];
     size_t count;
     bool ended;        /* its job; it may go at once then */
@@ -23,7 +24,7 @@ static int by_time(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* When the failures at these times are due: what is due stays so, whatever follows it. */
+/* When what came at these times is due: what is due stays so, whatever follows it. */
 static int64_t due_of(const int64_t *times, size_t n, int64_t slack_ms)
 {
     int64_t due_ms = 0;
@@ -36,20 +37,20 @@ static int64_t due_of(const int64_t *times, size_t n, int64_t slack_ms)
     return due_ms;
 }
 
-/* The failures that wait with the same return path as this one. */
-static struct window window_of(const struct model_job *job, const struct model_rcpt *of)
+/* Those that wait for the same report as this one. */
+static struct window window_of(const struct model_job *job, const struct model_rcpt *of, enum dsn_kind kind)
 {
     static int64_t times[2000];
-    struct window window = {.job = job->id, .ended = job->ended_ms != 0};
+    struct window window = {.job = job->id, .kind = kind, .ended = job->ended_ms != 0};
     model_return_path(job, of, window.path);
     for (size_t i = 0; i < job->count; i++) {
         const struct model_rcpt *rcpt = &job->rcpts[i];
         char path[MODEL_TEXT];
-        if (!rcpt->dsn_pending || (job->verp && rcpt != of))
+        if (!rcpt->dsn[kind].pending || (job->verp && rcpt != of))
             continue; /* each its own, or all the same */
         model_return_path(job, rcpt, path);
         if (strcmp(path, window.path) == 0)
-            times[window.count++] = rcpt->dsn_ms;
+            times[window.count++] = rcpt->dsn[kind].since_ms;
     }
     qsort(times, window.count, sizeof *times, by_time);
     window.due_ms[0] = due_of(times, window.count, MS_PER_S);
@@ -72,7 +73,8 @@ static bool report_rcpt(const struct rcpt_info *info, void *user)
     char text[RID_TEXT_MAX], path[MODEL_TEXT];
     rid_format(info->rid, text);
     const struct model_rcpt *rcpt = model_rcpt(&rig->model, info->rid);
-    if (!rcpt || !rcpt->dsn_pending)
+    enum dsn_kind kind = report->due->kind;
+    if (!rcpt || !rcpt->dsn[kind].pending)
         rig_fail(rig, "%s is to be reported and should not be", text);
     model_return_path(report->job, rcpt, path);
     if (strcmp(path, report->due->return_path) != 0)
@@ -81,7 +83,13 @@ static bool report_rcpt(const struct rcpt_info *info, void *user)
                            (report->last.batch == info->rid.batch && report->last.slot >= info->rid.slot)))
         rig_fail(rig, "%s is reported out of order", text);
     report->last = info->rid;
-    act_must(rig, compare_rcpt(rig, report->job, rcpt, info));
+    if (kind == DSN_FAILED)
+        act_must(rig, compare_rcpt(rig, report->job, rcpt, info));
+    const struct model_dsn *told = &rcpt->dsn[kind];
+    if (info->attempts != told->attempts || info->code != told->code ||
+        status_number(info->status) != status_number(told->status))
+        rig_fail(rig, "%s is reported with %u attempts and code %u, not %u and %u", text, info->attempts,
+                 info->code, told->attempts, told->code);
     return true;
 }
 
@@ -102,7 +110,7 @@ static void admit_report(struct world *world, const struct dsn_due *due)
     if (!admit_add(up.admit, &rcpt, &err))
         rig_fail(rig, "admit_add: %s", err.text);
     model_add_rcpt(up.job, &rcpt, 0);
-    struct admit_consumes consumes = {true, due->job, str_of(due->return_path), due->count};
+    struct admit_consumes consumes = {true, due->kind, due->job, str_of(due->return_path), due->count};
     admit_commit(up.admit, NULL, &consumes, act_on_post, &post);
     rig_settle_down(rig);
     if (post.done != 1 || post.result != ADMIT_OK)
@@ -110,7 +118,7 @@ static void admit_report(struct world *world, const struct dsn_due *due)
     admit_free(up.admit);
     model_admit(&rig->model, up.job);
     act_must(rig, compare_names(rig));
-    model_consume_dsn(&rig->model, due->job, due->return_path, due->count);
+    model_consume_dsn(&rig->model, due);
     model_time(&rig->model, rig->second_ms);
 }
 
@@ -129,13 +137,13 @@ static bool report_one(struct world *world)
     for (size_t i = 0; job && i < job->count && !first; i++) {
         char path[MODEL_TEXT];
         model_return_path(job, &job->rcpts[i], path);
-        if (job->rcpts[i].dsn_pending && strcmp(path, due.return_path) == 0)
+        if (job->rcpts[i].dsn[due.kind].pending && strcmp(path, due.return_path) == 0)
             first = &job->rcpts[i];
     }
     if (!first)
         rig_fail(rig, "a report of job %llu to %s is due and should not be", (unsigned long long)due.job,
                  due.return_path);
-    struct window window = window_of(job, first);
+    struct window window = window_of(job, first, due.kind);
     size_t want = window.count < DSN_RCPTS_MAX ? window.count : DSN_RCPTS_MAX;
     if (due.count != want || (!window.ended && window.due_ms[0] > rig->second_ms))
         rig_fail(rig, "a report of %u failures of job %llu to %s is due, should be of %zu at %lld", due.count,
@@ -150,22 +158,26 @@ static bool report_one(struct world *world)
     return true;
 }
 
+static void check_none_due_of(struct rig *rig, const struct model_job *job, enum dsn_kind kind)
+{
+    for (size_t i = 0; i < job->count; i++) {
+        if (!job->rcpts[i].dsn[kind].pending)
+            continue;
+        struct window window = window_of(job, &job->rcpts[i], kind);
+        if (window.due_ms[1] <= rig->second_ms)
+            rig_fail(rig, "a report of job %llu to %s should be due", (unsigned long long)job->id,
+                     window.path);
+        if (!job->verp)
+            break;
+    }
+}
+
 /* After what was due has been reported: nothing else is due for sure. */
 static void check_none_due(struct rig *rig)
 {
-    for (size_t i = 0; i < rig->model.count; i++) {
-        const struct model_job *job = rig->model.jobs[i];
-        for (size_t k = 0; k < job->count; k++) {
-            if (!job->rcpts[k].dsn_pending)
-                continue;
-            struct window window = window_of(job, &job->rcpts[k]);
-            if (window.due_ms[1] <= rig->second_ms)
-                rig_fail(rig, "a report of job %llu to %s should be due", (unsigned long long)job->id,
-                         window.path);
-            if (!job->verp)
-                break;
-        }
-    }
+    for (size_t i = 0; i < rig->model.count; i++)
+        for (unsigned kind = 0; kind < DSN_KINDS; kind++)
+            check_none_due_of(rig, rig->model.jobs[i], (enum dsn_kind)kind);
 }
 
 void act_report(struct world *world)

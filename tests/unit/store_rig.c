@@ -269,6 +269,7 @@ void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms)
         .max_size = 256u << 20,
         .reserve = 1u << 20,
         .lifetime_ms = 3600 * MS_PER_S,
+        .delay_warning_ms = 150 * MS_PER_S,
         .retain_ms = retain_ms,
         .hold_ms = holds_ms[seed % 3],
         .give_max = seed / 3 % 4,
@@ -276,7 +277,7 @@ void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms)
     };
     rig->second_ms = INT64_C(1700000000) * MS_PER_S;
     rig->now = (struct now){.mono_ns = 1000 * NS_PER_S, .wall_ms = rig->second_ms};
-    model_init(&rig->model, retain_ms);
+    model_init(&rig->model, retain_ms, rig->settings.delay_warning_ms);
     for (unsigned w = 0; w < RIG_WORKERS; w++)
         if (!(rig->inboxes[w] = inbox_create(&err)))
             rig_fail(rig, "%s", err.text);

@@ -73,8 +73,11 @@ static void test_rcpt(void **state)
     expect_rcpt(rcpt, &all,
                 "RCPT TO:<ada@example.com> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;;x@example.com\r\n");
     rcpt.notify = 0;
-    rcpt.orcpt = STR("j\xc3\xb6rg@example.com");
-    expect_rcpt(rcpt, &all, "RCPT TO:<ada@example.com>\r\n");
+    rcpt.orcpt = STR("utf-8;j\xc3\xb6rg+x@\xf0\x9f\x93\xae.example");
+    expect_rcpt(rcpt, &all,
+                "RCPT TO:<ada@example.com> ORCPT=utf-8;j\\x{F6}rg\\x{2B}x@\\x{1F4EE}.example\r\n");
+    rcpt.orcpt = STR("rfc822;\xff b@example.com"); /* its type can't be that; the byte stands for itself */
+    expect_rcpt(rcpt, &all, "RCPT TO:<ada@example.com> ORCPT=utf-8;\\x{FF}\\x{20}b@example.com\r\n");
 }
 
 /* Too long for RFC 3461: left out, the command stays whole and bounded. */
@@ -86,6 +89,9 @@ static void test_long_parameters(void **state)
     struct session_transaction t = {.from = STR("a@b"), .envid = {text, 34}};
     expect_mail(t, &all, "MAIL FROM:<a@b> SIZE=0\r\n");
     struct session_rcpt rcpt = {.to = STR("a@b"), .orcpt = {text, 165}};
+    expect_rcpt(rcpt, &all, "RCPT TO:<a@b>\r\n");
+    memset(text, '\xff', sizeof text);
+    rcpt.orcpt.n = 90;
     expect_rcpt(rcpt, &all, "RCPT TO:<a@b>\r\n");
     memset(text, 'a', sizeof text);
     struct session_rcpt longest = {.to = {text, ADDRESS_MAX},

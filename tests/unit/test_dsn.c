@@ -43,7 +43,7 @@ static struct dsn_report report_of(const struct dsn_rcpt *rcpts, size_t count)
 }
 
 /* Composes, checks what holds for every report, and gives the text. */
-static const char *compose(const struct dsn_report *report)
+static const char *compose_any(const struct dsn_report *report)
 {
     static struct buf out;
     struct err err;
@@ -53,7 +53,7 @@ static const char *compose(const struct dsn_report *report)
     assert_true(dsn_compose(report, &out, &err));
     for (size_t i = 0; i < out.len; i++) {
         char c = out.data[i];
-        assert_true(c == '\r' || c == '\n' || c == '\t' || (c >= ' ' && c < 0x7f));
+        assert_true(c == '\r' || c == '\n' || c == '\t' || ((unsigned char)c >= ' ' && c != 0x7f));
         assert_true(c != '\n' || (i > 0 && out.data[i - 1] == '\r'));
         assert_true(c != '\r' || (i + 1 < out.len && out.data[i + 1] == '\n'));
         line = c == '\n' ? 0 : line + 1;
@@ -63,6 +63,13 @@ static const char *compose(const struct dsn_report *report)
     assert_true(buf_add_char(&out, '\0'));
     assert_non_null(out.data);
     return out.data;
+}
+
+static const char *compose(const struct dsn_report *report)
+{
+    const char *text = compose_any(report);
+    assert_true(str_is_ascii(str_of(text)));
+    return text;
 }
 
 static void expect(const char *message, const char *part)
@@ -90,7 +97,9 @@ static void test_one(void **state)
            "\r\nDate: Tue, 14 Nov 2023 22:13:30 +0000\r\nMessage-ID: <17.18bd.abc@mta1.example.com>\r\n");
     expect(text, "\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
     expect(text, "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=");
-    expect(text, "\r\n<ada@example.net>\r\n    The receiving server mx1.example.net answered:\r\n"
+    expect(text, "\r\n<ada@example.net>\r\n    The address does not exist. Check how it is written; if it is "
+                 "on a\r\n    "
+                 "mailing list, take it off.\r\n    The receiving server mx1.example.net answered:\r\n"
                  "        550 5.1.1 <ada@example.net>: Recipient address rejected: ");
     expect(text, "    Status 5.1.1 stands for: Bad destination mailbox address.\r\n");
     expect(text, "Reporting-MTA: dns; mta1.example.com\r\nOriginal-Envelope-Id: QQ314159\r\n"
@@ -131,7 +140,8 @@ static void test_several(void **state)
                  "Diagnostic-Code: X-Postrider; no such domain\r\n\r\n"
                  "Final-Recipient: rfc822; ada@example.net\r\nAction: failed\r\nStatus: 4.4.7\r\n\r\n--");
     expect(text, "    This went wrong:\r\n        no such domain\r\n");
-    expect(text, "in the time the message had; no attempt was made.");
+    expect(text,
+           "    It could not be delivered in the time the message had. No attempt was\r\n    made.\r\n");
 }
 
 static void test_full(void **state)
@@ -161,9 +171,11 @@ static void test_eight_bit(void **state)
     struct dsn_report report = report_of(&rcpt, 1);
     set_text(&report.original, "Subject: Gr\xc3\xbc\xc3\x9f"
                                "e\r\n\r\nx\r\n");
-    set_text(&report.return_path, "r\xc3\xbc@example.com");
+    set_text(&rcpt.orcpt, "utf-8;j\xc3\xb6+rg@b\xc3\xbc"
+                          "cher.example");
     const char *text = compose(&report);
-    expect(text, "To: undisclosed-recipients:;\r\nSubject: Undelivered mail: 1 recipient\r\n");
+    expect(text, "To: bounces@example.com\r\nSubject: Undelivered mail: 1 recipient\r\n");
+    expect(text, "Original-Recipient: utf-8; j\\x{F6}\\x{2B}rg@b\\x{FC}cher.example\r\n");
     expect(text, "text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n");
     expect(text, "<j=C3=B6rg@xn--bcher-kva.example>");
     expect(text, "        550 5.1.1 Empf=C3=A4nger  unbekannt =FF? {{name}}\r\n");
@@ -171,6 +183,92 @@ static void test_eight_bit(void **state)
     expect(text, "Diagnostic-Code: smtp; 550 5.1.1 Empf??nger unbekannt ?? {{name}}\r\n");
     expect(text, "text/rfc822-headers\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
                  "Subject: Gr=C3=BC=C3=9Fe\r\n");
+}
+
+/* To an address that is not ASCII itself: in UTF-8, and everything as it is. */
+static void test_global(void **state)
+{
+    (void)state;
+    struct dsn_rcpt rcpt = unknown;
+    set_text(&rcpt.to, "j\xc3\xb6rg+x@b\xc3\xbc"
+                       "cher.example");
+    set_text(&rcpt.orcpt, "utf-8;J\xc3\xb6rg@b\xc3\xbc"
+                          "cher.example");
+    set_text(&rcpt.reply, "5.1.1 Empf\xc3\xa4nger unbekannt");
+    struct dsn_report report = report_of(&rcpt, 1);
+    set_text(&report.original, "Subject: Gr\xc3\xbc\xc3\x9f"
+                               "e\r\n\r\nx\r\n");
+    set_text(&report.return_path, "r\xc3\xbc@example.com");
+    const char *text = compose_any(&report);
+    expect(text, "To: r\xc3\xbc@example.com\r\nSubject: Undelivered mail: j\xc3\xb6rg+x@b\xc3\xbc");
+    expect(text, "report-type=global-delivery-status;");
+    expect(
+        text,
+        "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\nReporting");
+    expect(text, "Original-Recipient: utf-8; J\xc3\xb6rg@b\xc3\xbc"
+                 "cher.example\r\n"
+                 "Final-Recipient: utf-8; j\xc3\xb6rg+x@b\xc3\xbc"
+                 "cher.example\r\n");
+    expect(text, "Diagnostic-Code: smtp; 550 5.1.1 Empf\xc3\xa4nger unbekannt\r\n");
+    expect(text,
+           "Content-Type: message/global-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: Gr\xc3");
+    report.full = true;
+    expect(compose_any(&report),
+           "Content-Type: message/global\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject");
+}
+
+static void test_delayed(void **state)
+{
+    (void)state;
+    struct dsn_rcpt rcpts[2] = {unknown, unknown};
+    set_text(&rcpts[0].reply, "4.2.2 Mailbox full");
+    rcpts[0].status = STATUS(4, 2, 2);
+    rcpts[0].code = 452;
+    rcpts[0].attempts = 5;
+    rcpts[1].reply.n = rcpts[1].mx.n = rcpts[1].code = 0; /* never tried */
+    rcpts[1].status = STATUS(0, 0, 0);
+    rcpts[1].attempts = 0;
+    rcpts[1].last_ms = 0;
+    struct dsn_report report = report_of(rcpts, 2);
+    report.kind = DSN_DELAYED;
+    report.until_ms = ARRIVAL + 400000000;
+    report.full = true; /* of failures alone is the message returned */
+    const char *text = compose(&report);
+    expect(text, "\r\nSubject: Delayed mail: 2 recipients\r\n");
+    expect(
+        text,
+        "Your message has not reached the 2 recipients below yet. You need to do\r\nnothing, and should not "
+        "send it again: it is kept here and tried until Sun,\r\n19 Nov 2023 13:20:00 +0000.\r\n");
+    expect(text, "    Attempts: 5, the last on Tue, 14 Nov 2023 22:13:22 +0000.\r\n");
+    expect(text, "        452 4.2.2 Mailbox full\r\n    Status 4.2.2 stands for: Mailbox full.\r\n");
+    expect(text, "    No attempt was made yet.\r\n");
+    expect(text, "Action: delayed\r\nStatus: 4.2.2\r\n");
+    expect(text, "Will-Retry-Until: Sun, 19 Nov 2023 13:20:00 +0000\r\n\r\nOriginal-Recipient");
+    expect(text, "Action: delayed\r\nStatus: 4.0.0\r\nWill-Retry-Until: ");
+    expect(text, "text/rfc822-headers");
+    expect_not(text, "Hello Ada");
+    expect_not(text, "final");
+}
+
+static void test_relayed(void **state)
+{
+    (void)state;
+    struct dsn_rcpt rcpt = unknown;
+    set_text(&rcpt.reply, "2.0.0 Ok: queued as 4711");
+    rcpt.status = STATUS(2, 0, 0);
+    rcpt.code = 250;
+    struct dsn_report report = report_of(&rcpt, 1);
+    report.kind = DSN_RELAYED;
+    report.full = true;
+    const char *text = compose(&report);
+    expect(text, "\r\nSubject: Relayed mail: ada@example.net\r\n");
+    expect(text, "Your message was handed over to the mail server of the recipient below.");
+    expect(text, "Action: relayed\r\nStatus: 2.0.0\r\nRemote-MTA: dns; mx1.example.net\r\n"
+                 "Diagnostic-Code: smtp; 250 2.0.0 Ok: queued as 4711\r\n");
+    expect_not(text, "Hello Ada");
+    expect_not(text, "Will-Retry-Until");
+    rcpt.status = STATUS(0, 0, 0);
+    expect(compose(&report), "Action: relayed\r\nStatus: 2.0.0\r\n");
 }
 
 /* A boundary that occurs in the message is not taken; words without blanks stay within a line. */
@@ -219,6 +317,34 @@ static int write_sample(const char *directory, const char *name, const struct ds
     return fclose(file) == 0 && good ? 0 : 1;
 }
 
+static int write_delayed(const char *directory)
+{
+    struct dsn_rcpt rcpts[2] = {unknown, unknown};
+    struct dsn_report report = report_of(rcpts, 2);
+    report.kind = DSN_DELAYED;
+    report.until_ms = ARRIVAL + 400000000;
+    rcpts[0].code = 452;
+    rcpts[0].status = STATUS(4, 2, 2);
+    set_text(&rcpts[0].reply, "4.2.2 The recipient's inbox is out of storage space");
+    set_text(&rcpts[1].to, "bob@example.org");
+    rcpts[1].orcpt.n = rcpts[1].mx.n = rcpts[1].reply.n = rcpts[1].code = 0;
+    rcpts[1].status = STATUS(0, 0, 0);
+    rcpts[1].attempts = 0;
+    rcpts[1].last_ms = 0;
+    return write_sample(directory, "delayed.eml", &report);
+}
+
+static int write_relayed(const char *directory)
+{
+    struct dsn_rcpt rcpt = unknown;
+    struct dsn_report report = report_of(&rcpt, 1);
+    report.kind = DSN_RELAYED;
+    rcpt.code = 250;
+    rcpt.status = STATUS(2, 0, 0);
+    set_text(&rcpt.reply, "2.0.0 Ok: queued as 4711");
+    return write_sample(directory, "relayed.eml", &report);
+}
+
 static int write_samples(const char *directory)
 {
     struct dsn_rcpt rcpts[3] = {unknown, unknown, unknown};
@@ -238,7 +364,10 @@ static int write_samples(const char *directory)
     rcpts[2].expired = true;
     rcpts[2].attempts = 7;
     several.full = true;
-    return write_sample(directory, "one.eml", &one) + write_sample(directory, "several.eml", &several);
+    int failed = write_sample(directory, "one.eml", &one) + write_sample(directory, "several.eml", &several);
+    set_text(&several.return_path, "r\xc3\xbc@example.com");
+    failed += write_sample(directory, "global.eml", &several);
+    return failed + write_delayed(directory) + write_relayed(directory);
 }
 
 int main(int argc, char **argv)
@@ -246,6 +375,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one),       cmocka_unit_test(test_several), cmocka_unit_test(test_full),
         cmocka_unit_test(test_eight_bit), cmocka_unit_test(test_hostile), cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_global),    cmocka_unit_test(test_delayed), cmocka_unit_test(test_relayed),
     };
     if (argc > 1)
         return write_samples(argv[1]);

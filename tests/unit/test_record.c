@@ -198,6 +198,11 @@ static void rows(void **state)
                 job2.own_content && job2.batches == 9 && job2.expires_ms == -1 && job2.by_state[6] == 7 &&
                 str_eq(job2.from, job.from) && str_eq(job2.metadata, job.metadata));
     assert_int_equal(job_row_open(&job2), 1 + 7);
+    assert_int_equal(job2.warned, 0);
+    finish(decode_job, &row);
+    job.warned = 8;
+    assert_true(job_row_encode(&job, &row) && job_row_decode(buf_str(&row), &job2));
+    assert_int_equal(job2.warned, 8);
     finish(decode_job, &row);
 
     struct lane_row lane = {.wake_ms = 5,
