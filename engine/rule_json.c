@@ -182,8 +182,7 @@ struct heard {
 
 static void forget(struct heard *heard)
 {
-    buf_free(&heard->reply.partial);
-    buf_free(&heard->reply.joined);
+    reply_free(&heard->reply);
     buf_free(&heard->bytes);
 }
 
