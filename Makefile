@@ -6,7 +6,7 @@ comma := ,
 SANITIZER ?=
 B := build$(if $(SANITIZER),-$(subst $(comma),-,$(SANITIZER)))$(if $(filter clang%,$(CC)),-clang)
 VERSION := 0.1.0
-PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash libpcre2-8 libxml-2.0
+PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash libpcre2-8 libxml-2.0 libcurl zlib
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-sanitize-recover=undefined -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
 OPT ?= -O2 -g
@@ -14,8 +14,7 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(HARDEN) \
 	$(PKG_CFLAGS) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(if $(SANITIZER),-fsanitize=$(SANITIZER),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) -pthread $(LDFLAGS)
-LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
-TOOL_LIBS := $(shell pkg-config --libs libcurl 2>/dev/null)
+LIBS := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
 PY := /usr/bin/python3
 PREFIX ?= /usr/local
 
@@ -32,7 +31,7 @@ PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers lint bench compare install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash lint bench compare install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -44,6 +43,7 @@ help:
 #: make test-all     the same, and under ASan+UBSan, and under TSan
 #: make fuzz         looks for input that breaks a parser, SECONDS=60 each; fuzz-short: 10
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
+#: make crash        ROUNDS=1000: kill -9 at random moments, and what must hold after it
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)
@@ -62,7 +62,7 @@ $B/libpostrider.a: $(call obj,$(ENGINE))
 $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/postrider: $(call obj,$(TOOLS)) $B/libpostrider.a
-	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(TOOL_LIBS) $(LIBS)
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
@@ -74,6 +74,8 @@ $B/load: $(call obj,$(filter-out $(LOAD_PARTS),$(LOAD))) $B/libload.a $B/libpost
 $B/raw: $(call obj,$(RAW)) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/message_bench: $(call obj,bench/message_bench.c) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/libunit.a: $(call obj,$(UNIT_PARTS))
 	@rm -f $@ && ar rcs $@ $^
@@ -114,6 +116,9 @@ fuzz: deps-fuzz
 	@tests/fuzz/run build-fuzzer-no-link-address-undefined-clang $(or $(SECONDS),60)
 fuzz-short:
 	@$(MAKE) --no-print-directory fuzz SECONDS=10
+crash: deps-test
+	@$(MAKE) --no-print-directory -j2 programs
+	BUILD=$B $(PY) tests/crash/crash.py --rounds $(or $(ROUNDS),1000)
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench

@@ -12,6 +12,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/units.h"
 #include "engine/rules/rules.h"
+#include "queue/query.h"
 #include "queue/retry.h"
 
 #include <sys/socket.h>
@@ -51,6 +52,7 @@ struct config_dns {
 
 struct config_queue {
     uint64_t max_size, reserve; /* bytes */
+    uint64_t events_max;        /* bytes of the event log */
     int64_t lifetime_ms, delay_warning_ms, retain_ms;
 };
 
@@ -96,6 +98,7 @@ struct config_site {
     int64_t dead_host_delay_ms,
         dead_host_delay_max_ms;     /* a host that cannot be reached: first, doubled up to */
     int64_t pause_ms, pause_max_ms; /* a path whose receiver says 4.7: first, doubled up to */
+    int64_t recovery_ms;            /* in which the rate of a path that was slowed doubles again */
 };
 
 /* Mail for a domain goes to this host instead of its MX. */
@@ -111,12 +114,46 @@ struct config_receiver {
     struct config_strings mx; /* patterns for str_glob_nocase */
 };
 
+/* A key that signs for a domain (DKIM); several may sign for one. */
+struct config_dkim {
+    const char *domain;   /* of the From field */
+    const char *selector; /* the public key is at selector._domainkey.domain */
+    const char *key;      /* path of the PEM file */
+};
+
 struct config_tenant {
     const char *name;
     unsigned weight;
     const char *pool;
     unsigned pool_index;  /* in config.pools */
     struct rate max_rate; /* messages; count 0: no limit */
+};
+
+/* What the body of a webhook looks like: ours, or one that platforms know already (report/shape.h). */
+enum config_shape { CONFIG_SHAPE_NATIVE, CONFIG_SHAPE_LISTMONK, CONFIG_SHAPE_MAILGUN, CONFIG_SHAPE_SES };
+enum config_start { CONFIG_START_NOW, CONFIG_START_OLDEST };
+enum config_on_full { CONFIG_ON_FULL_STOP, CONFIG_ON_FULL_DROP };
+
+/* Who reads the event log, with a durable cursor. Either webhook or file is set. */
+struct config_consumer {
+    const char *name;
+    const char *webhook, *file;
+    enum config_shape shape;
+    unsigned events;               /* a bit a type of event, 0: all */
+    struct config_strings tenants; /* none: all */
+    enum config_start start;       /* where one begins that is new */
+    enum config_on_full on_full;
+    unsigned batch;
+    int64_t linger_ms;
+    bool gzip;
+    const char *secret_file;          /* "": nothing is signed */
+    const char *user, *password_file; /* HTTP Basic; "": none */
+    const char *ca_file;              /* "": the system's */
+    int64_t timeout_ms, retry_ms, retry_max_ms;
+    const char *dead_letters; /* "": NAME.dead.ndjson in the state directory */
+    uint64_t rotate_size;     /* 0: never */
+    int64_t rotate_age_ms;    /* 0: never */
+    unsigned keep;            /* rotated files */
 };
 
 struct config {
@@ -138,6 +175,8 @@ struct config {
     struct config_site site_default; /* for every host that no site matches */
     struct config_route *routes;
     size_t route_count;
+    struct config_dkim *dkim;
+    size_t dkim_count;
     struct retry_rule *retry; /* the operator's, for retry_table_create */
     size_t retry_count;
     bool default_replies;              /* the built-in rules count too */
@@ -149,6 +188,8 @@ struct config {
     struct rules *rules;     /* made of all of them; never NULL */
     struct config_tenant *tenants; /* "default" among them */
     size_t tenant_count;
+    struct config_consumer *consumers;
+    size_t consumer_count;
     struct config_block *blocks; /* the memory of all of it */
 };
 
@@ -170,6 +211,8 @@ const struct config_site *config_site_of_host(const struct config *config, struc
 const struct config_route *config_route_of(const struct config *config, struct str domain);
 /* By name; an unknown tenant has the limits of "default". Never NULL. */
 const struct config_tenant *config_tenant_of(const struct config *config, struct str name);
+/* "native", …; static. */
+const char *config_shape_name(enum config_shape shape);
 /* By name; NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 

@@ -204,6 +204,24 @@ static void check_tenants(struct config_reading *reading)
     tenant->pool_index = (unsigned)(config_pool_of(config, STR("default")) - config->pools);
 }
 
+/* ---- dkim ---- */
+
+static void check_dkim(struct config_reading *reading)
+{
+    const struct config_dkim *dkim = reading->config->dkim;
+    const struct config_list *list = config_list_of(reading, "dkim");
+    for (size_t i = 1; i < reading->config->dkim_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcasecmp(dkim[i].domain, dkim[j].domain) == 0 &&
+                strcasecmp(dkim[i].selector, dkim[j].selector) == 0) {
+                yaml_report(reading->yaml, config_item_node(&list->items[i], "selector"),
+                            "selector '%s' of %s stands twice in dkim, first in %s:%d", dkim[i].selector,
+                            dkim[i].domain, list->items[j].file,
+                            yaml_line(config_item_node(&list->items[j], "selector")));
+                break;
+            }
+}
+
 /* ---- sites ---- */
 
 static void inherit(struct config_site *site, uint32_t set, const struct config_site *from)
@@ -261,16 +279,79 @@ static void check_sites(struct config_reading *reading)
     config->site_count = kept;
 }
 
+/* ---- consumers ---- */
+
+/* Only what differs from the default is wrong of a file: `config show` shows everything. */
+static void check_file(struct config_reading *reading, const struct config_consumer *consumer,
+                       const struct config_item *item)
+{
+    const struct {
+        const char *option;
+        bool given;
+    } for_webhooks[] = {
+        {"shape", consumer->shape != CONFIG_SHAPE_NATIVE},
+        {"gzip", consumer->gzip},
+        {"secret_file", consumer->secret_file[0] != '\0'},
+        {"user", consumer->user[0] != '\0'},
+        {"ca_file", consumer->ca_file[0] != '\0'},
+        {"dead_letters", consumer->dead_letters[0] != '\0'},
+    };
+    for (size_t i = 0; i < sizeof for_webhooks / sizeof *for_webhooks; i++)
+        if (for_webhooks[i].given)
+            yaml_report(reading->yaml, config_item_node(item, for_webhooks[i].option), "%s is for a webhook",
+                        for_webhooks[i].option);
+}
+
+static void check_webhook(struct config_reading *reading, const struct config_consumer *consumer,
+                          const struct config_item *item)
+{
+    if (consumer->shape == CONFIG_SHAPE_MAILGUN && consumer->secret_file[0] == '\0')
+        yaml_report(reading->yaml, config_item_node(item, "shape"),
+                    "the shape mailgun is signed: it needs secret_file");
+    if ((consumer->user[0] == '\0') != (consumer->password_file[0] == '\0'))
+        yaml_report(reading->yaml, config_item_node(item, consumer->user[0] ? "user" : "password_file"),
+                    "user and password_file go together");
+}
+
+static void check_consumers(struct config_reading *reading)
+{
+    struct config *config = reading->config;
+    const struct config_list *list = config_list_of(reading, "consumers");
+    if (config->consumer_count > CONSUMERS_MAX)
+        yaml_report(reading->yaml, list->items[CONSUMERS_MAX].node, "there may be %d consumers at most",
+                    CONSUMERS_MAX);
+    for (size_t i = 0; i < config->consumer_count; i++) {
+        const struct config_consumer *consumer = &config->consumers[i];
+        const struct config_item *item = &list->items[i];
+        if ((config_item_node(item, "webhook") == item->node) ==
+            (config_item_node(item, "file") == item->node))
+            yaml_report(reading->yaml, item->node, "the consumer '%s' needs either webhook or file",
+                        consumer->name);
+        if (consumer->retry_ms > consumer->retry_max_ms)
+            yaml_report(reading->yaml, config_item_node(item, "retry"), "retry is longer than retry_max");
+        for (size_t j = 0; consumer->file[0] != '\0' && j < i; j++)
+            if (strcmp(consumer->file, config->consumers[j].file) == 0)
+                yaml_report(reading->yaml, config_item_node(item, "file"),
+                            "the consumer '%s' writes this file already", config->consumers[j].name);
+        if (consumer->webhook[0] != '\0')
+            check_webhook(reading, consumer, item);
+        else
+            check_file(reading, consumer, item);
+    }
+}
+
 void config_check(struct config_reading *reading)
 {
     for (size_t i = 0; i < config_top.count; i++)
-        if (config_top.options[i].kind == KIND_LIST)
+        if (config_top.options[i].kind == KIND_LIST && config_top.options[i].section->key != NULL)
             check_names(reading, &config_top.options[i], &reading->lists[i]);
     check_single(reading);
     join_servers(reading);
     check_sources(reading);
     check_pools(reading);
     check_sites(reading);
+    check_dkim(reading);
+    check_consumers(reading);
     if (!reading->out_of_memory)
         check_tenants(reading);
 }

@@ -81,7 +81,9 @@ static void read_strings(struct config_reading *reading, const struct option *op
     for (struct fy_node *node; strings.list && (node = config_next_scalar(pair->value, &at)) != NULL;) {
         struct value_error error;
         struct str text = yaml_text(node);
-        if (!(option->kind == KIND_SERVERS ? value_server(text, &error) : value_pattern(text, true, &error)))
+        if (!(option->kind == KIND_SERVERS ? value_server(text, &error)
+              : option->kind == KIND_NAMES ? value_name(text, &error)
+                                           : value_pattern(text, true, &error)))
             config_expected(reading, pair, node, error.expected);
         else if ((strings.list[strings.count] = config_copy(reading->config, text)) != NULL)
             strings.count++;
@@ -89,6 +91,27 @@ static void read_strings(struct config_reading *reading, const struct option *op
             reading->out_of_memory = true;
     }
     memcpy(base + option->offset, &strings, sizeof strings);
+}
+
+static void read_events(struct config_reading *reading, const struct option *option,
+                        const struct yaml_pair *pair, char *base)
+{
+    size_t count;
+    unsigned bits = 0;
+    if (!config_is_scalars(reading, option, pair, &count))
+        return;
+    void *at = NULL;
+    for (struct fy_node *node; (node = config_next_scalar(pair->value, &at)) != NULL;) {
+        struct near_name near = near_name_of(yaml_text(node));
+        char hint[NEAR_TEXT_MAX];
+        if (value_event(yaml_text(node), &bits))
+            continue;
+        for (unsigned i = 0; i < EVENT_TYPES; i++)
+            near_name_try(&near, event_type_name((enum event_type)i));
+        yaml_report(reading->yaml, node, "unknown type of event '%.*s'%s", STR_ARG(yaml_text(node)),
+                    near_name_text(&near, hint));
+    }
+    memcpy(base + option->offset, &bits, sizeof bits);
 }
 
 static void read_schedule(struct config_reading *reading, const struct option *option,
@@ -236,6 +259,9 @@ void config_read_several(struct config_reading *reading, const struct option *op
         break;
     case KIND_WEIGHTS:
         read_weights(reading, option, pair, base);
+        break;
+    case KIND_EVENTS:
+        read_events(reading, option, pair, base);
         break;
     case KIND_UIDS:
         read_uids(reading, option, pair, base);

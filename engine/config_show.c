@@ -35,6 +35,20 @@ static void show_strings(struct buf *out, const struct config_strings *strings)
     buf_add_char(out, ']');
 }
 
+static void show_events(struct buf *out, unsigned bits)
+{
+    const char *before = "[";
+    for (unsigned i = 0; i < EVENT_TYPES; i++) {
+        unsigned same = 0;
+        value_event(str_of(event_type_name((enum event_type)i)), &same);
+        if (!(bits & 1u << i) || (same & ((1u << i) - 1)) != 0)
+            continue; /* or named before */
+        buf_printf(out, "%s%s", before, event_type_name((enum event_type)i));
+        before = ", ";
+    }
+    buf_add_char(out, ']');
+}
+
 static void show_schedule(struct buf *out, const struct retry_rule *rule)
 {
     for (unsigned i = 0; i < rule->count; i++) {
@@ -108,13 +122,19 @@ static void show_value(struct buf *out, const struct option *option, const char 
     case KIND_HOST:
     case KIND_TARGET:
     case KIND_ADDRESS:
+    case KIND_URL:
     case KIND_EXPRESSION:
     case KIND_PATTERN:
         if ((*(const char *const *)(const void *)from)[0] != '\0')
             show_text(out, *(const char *const *)(const void *)from);
         break;
+    case KIND_EVENTS:
+        if (*(const unsigned *)(const void *)from != 0)
+            show_events(out, *(const unsigned *)(const void *)from);
+        break;
     case KIND_PATTERNS:
     case KIND_SERVERS:
+    case KIND_NAMES:
         if (((const struct config_strings *)(const void *)from)->count > 0)
             show_strings(out, (const struct config_strings *)(const void *)from);
         break;

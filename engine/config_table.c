@@ -69,7 +69,11 @@ static const struct option queue_options[] = {
      .help = "Who is still tried after so long is said to be delayed: an event, and a report to the sender "
              "where the job asks for reports. 0: nobody is."},
     {"retain", KIND_DURATION, AT(config_queue, retain_ms), .preset = "7d", BETWEEN(0, 365 * DAY),
-     .help = "How long ended jobs and their events can still be looked up."},
+     .help = "How long ended jobs and their events can still be looked up; longer where a consumer has not "
+             "read them."},
+    {"events_max", KIND_SIZE, AT(config_queue, events_max), .preset = "10G", BETWEEN(MIB, 64 * TIB),
+     .help = "How large the event log may grow. Beyond it the oldest events go that every consumer has read; "
+             "while there are none, intake stops."},
 };
 static const struct section queue_section = SECTION("queue", config_queue, queue_options);
 
@@ -136,6 +140,9 @@ static const struct option site_options[] = {
      .help = "How long sending stops after a reply about policy or rate (4.7), doubled each time."},
     {"pause_max", KIND_DURATION, AT(config_site, pause_max_ms), .preset = "1h", BETWEEN(100, 7 * DAY),
      .help = "Up to this."},
+    {"recovery", KIND_DURATION, AT(config_site, recovery_ms), .preset = "10m", BETWEEN(100, 7 * DAY),
+     .help =
+         "How long it takes until the rate of a path that was slowed, and its connections, double again."},
 };
 const struct section config_site_section = KEYED("sites", config_site, site_options);
 
@@ -147,6 +154,17 @@ static const struct option route_options[] = {
     {"port", KIND_PORT, AT(config_route, port), .preset = "25", BETWEEN(1, 65535), .help = "Its port."},
 };
 static const struct section route_section = KEYED("routes", config_route, route_options);
+
+static const struct option dkim_options[] = {
+    {"domain", KIND_NAME, AT(config_dkim, domain), .required = true,
+     .help = "The domain that signs: mail with an address of it in From gets a signature of each of its "
+             "keys. Subdomains need keys of their own."},
+    {"selector", KIND_NAME, AT(config_dkim, selector), .required = true,
+     .help = "The public key stands in DNS as TXT of SELECTOR._domainkey.DOMAIN."},
+    {"key", KIND_PATH, AT(config_dkim, key), .required = true, BETWEEN(1, 3000),
+     .help = "The private key: a PEM file without passphrase, RSA (2048 bits; at least 1024) or Ed25519."},
+};
+static const struct section dkim_section = SECTION("dkim", config_dkim, dkim_options);
 
 static const struct option retry_options[] = {
     {"status", KIND_STATUS, AT(retry_rule, status), .required = true,
@@ -197,6 +215,61 @@ static const struct option tenant_options[] = {
 };
 static const struct section tenant_section = KEYED("tenants", config_tenant, tenant_options);
 
+static const struct option consumer_options[] = {
+    {"name", KIND_NAME, AT(config_consumer, name), .required = true,
+     .help =
+         "Its name. How far it has read is kept under it; one that is no longer listed is forgotten at the "
+         "next start."},
+    {"webhook", KIND_URL, AT(config_consumer, webhook),
+     .help = "Events are sent there by POST, in order; TLS is verified. Either this or file."},
+    {"file", KIND_PATH, AT(config_consumer, file), BETWEEN(1, 3000),
+     .help = "Events are appended to it, one a line, synced before they count as read. It may be moved away "
+             "at any time."},
+    {"shape", KIND_SHAPE, AT(config_consumer, shape), .preset = "native",
+     .help = "What a webhook sends: batches of events as in postrider-api(7), or one event a request as "
+             "listmonk's bounce webhook, Mailgun's webhooks, or Amazon SES by way of SNS."},
+    {"events", KIND_EVENTS, AT(config_consumer, events),
+     .help = "The types it gets; unset, all that its shape can say."},
+    {"tenants", KIND_NAMES, AT(config_consumer, tenants),
+     .help = "The tenants whose events it gets; unset, all."},
+    {"start", KIND_START, AT(config_consumer, start), .preset = "now",
+     .help = "Where a new one begins: with what happens from now on, or with the oldest event that is kept."},
+    {"on_full", KIND_ON_FULL, AT(config_consumer, on_full), .preset = "stop",
+     .help = "When the event log is full (events_max) and it has not read the oldest: \"stop\": intake waits "
+             "for it; \"drop\": it misses events, which are counted."},
+    {"batch", KIND_NUMBER, AT(config_consumer, batch), .preset = "500", BETWEEN(1, CONSUMER_BATCH_MAX),
+     .help = "Events sent at once, at most."},
+    {"linger", KIND_DURATION, AT(config_consumer, linger_ms), .preset = "1s", BETWEEN(0, HOUR),
+     .help = "How long the first event of a batch may wait for others."},
+    {"gzip", KIND_SWITCH, AT(config_consumer, gzip), .preset = "no",
+     .help = "Compress what is sent (Content-Encoding: gzip)."},
+    {"secret_file", KIND_PATH, AT(config_consumer, secret_file), BETWEEN(1, 3000),
+     .help = "A file with the secret that requests are signed with (HMAC-SHA256); unset, they are not."},
+    {"user", KIND_NAME, AT(config_consumer, user), .help = "The user to log in as (HTTP Basic)."},
+    {"password_file", KIND_PATH, AT(config_consumer, password_file), BETWEEN(1, 3000),
+     .help = "A file with that user's password."},
+    {"ca_file", KIND_PATH, AT(config_consumer, ca_file), BETWEEN(1, 3000),
+     .help = "Certificates (PEM) to trust in place of the system's."},
+    {"timeout", KIND_DURATION, AT(config_consumer, timeout_ms), .preset = "30s", BETWEEN(100, HOUR),
+     .help = "How long a request may take."},
+    {"retry", KIND_DURATION, AT(config_consumer, retry_ms), .preset = "1s", BETWEEN(10, HOUR),
+     .help =
+         "How long it waits after a failure, doubled each time, and give or take a quarter; a Retry-After is "
+         "honoured."},
+    {"retry_max", KIND_DURATION, AT(config_consumer, retry_max_ms), .preset = "5m", BETWEEN(10, DAY),
+     .help = "Up to this."},
+    {"dead_letters", KIND_PATH, AT(config_consumer, dead_letters), BETWEEN(1, 3000),
+     .help = "A file for the events that a webhook refuses for good (4xx but 408, 425 and 429); unset, "
+             "NAME.dead.ndjson in the state directory."},
+    {"rotate_size", KIND_SIZE, AT(config_consumer, rotate_size), .preset = "100M", BETWEEN(0, TIB),
+     .help = "A file of this size is put aside as FILE.1, those before it move up; 0: never."},
+    {"rotate_age", KIND_DURATION, AT(config_consumer, rotate_age_ms), .preset = "1d", BETWEEN(0, 365 * DAY),
+     .help = "The same for one this old; 0: never."},
+    {"keep", KIND_NUMBER, AT(config_consumer, keep), .preset = "10", BETWEEN(1, 10000),
+     .help = "How many files put aside are kept."},
+};
+static const struct section consumer_section = KEYED("consumers", config_consumer, consumer_options);
+
 #define LIST(label, field, field_count, of, text)                                                            \
     {                                                                                                        \
         label, KIND_LIST, AT(config, field), .count_offset = offsetof(struct config, field_count),           \
@@ -230,6 +303,7 @@ static const struct option top_options[] = {
          "matches belongs to a site named by its registrable domain. All limits hold for each source."),
     LIST("routes", routes, route_count, route_section,
          "Domains that go to a host of their own instead of the MX."),
+    LIST("dkim", dkim, dkim_count, dkim_section, "Keys that sign mail (RFC 6376)."),
     LIST("retry", retry, retry_count, retry_section,
          "When deferred recipients are tried again. The most specific entry that matches is taken, and any "
          "entry "
@@ -243,6 +317,8 @@ static const struct option top_options[] = {
          "What is done about replies. The first entry that matches is taken, and any entry before every "
          "built-in one; what none matches is decided by code and enhanced status."),
     LIST("tenants", tenants, tenant_count, tenant_section, "Who shares this server, and with which limits."),
+    LIST("consumers", consumers, consumer_count, consumer_section,
+         "Who is told of every event, in order, at least once."),
     {"include", KIND_GLOBS,
      .help = "Further files, relative to the one that names them; their lists are joined. In the main file "
              "only."},

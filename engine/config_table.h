@@ -17,10 +17,13 @@ enum option_kind {
     KIND_HOST,       /* const char *: a host name or address literal for EHLO */
     KIND_TARGET,     /* const char *: a host name or an address to connect to */
     KIND_ADDRESS,    /* const char *: an IP address */
+    KIND_URL,        /* const char *: http:// or https:// */
     KIND_EXPRESSION, /* const char *: a regular expression */
     KIND_PATTERN,    /* const char *: a domain, with * and ? */
     KIND_PATTERNS,   /* struct config_strings of them */
     KIND_SERVERS,    /* struct config_strings of address[:port] */
+    KIND_NAMES,      /* struct config_strings of names */
+    KIND_EVENTS,     /* unsigned: a bit a type of event (queue/query.h), 0: all */
     KIND_GLOBS,      /* file names with * and ?; stored nowhere: read_includes */
     KIND_NUMBER,     /* unsigned */
     KIND_PORT,       /* uint16_t */
@@ -31,6 +34,9 @@ enum option_kind {
     KIND_RATE,       /* struct rate */
     KIND_TLS,        /* enum config_tls */
     KIND_LENDING,    /* enum config_lending */
+    KIND_SHAPE,      /* enum config_shape */
+    KIND_START,      /* enum config_start */
+    KIND_ON_FULL,    /* enum config_on_full */
     KIND_STATUS,     /* struct status_pattern */
     KIND_SCHEDULE,   /* count and delays_ms of struct retry_rule; the offset is that of count */
     KIND_WEIGHTS,    /* struct config_pool's sources: name to weight */
@@ -60,7 +66,7 @@ struct option {
 struct section {
     const char *name;
     size_t size;              /* of its struct */
-    const struct option *key; /* what names an element of a list: no two are equal */
+    const struct option *key; /* what names an element of a list: no two are equal; NULL: they may be */
     const struct option *options;
     size_t count;
 };
@@ -91,6 +97,8 @@ bool value_server(struct str text, struct value_error *error);
 bool value_name(struct str text, struct value_error *error);
 /* What a kind takes, for people: "a duration such as 30s, 5m or 4d12h". */
 const char *value_kind_text(enum option_kind kind);
+/* One type of event by its name, into the bits of KIND_EVENTS. */
+bool value_event(struct str text, unsigned *bits);
 /* How large the stored value is. */
 size_t value_size(enum option_kind kind);
 /* The value as an operator would write it; "" where it is unset. Scalars and schedules only. */

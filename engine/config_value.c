@@ -24,10 +24,13 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_HOST] = "a host name such as mta1.example.com, or an address in brackets",
         [KIND_TARGET] = "a host name or an IP address",
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
+        [KIND_URL] = "an address such as https://crm.example.com/events",
         [KIND_EXPRESSION] = "a regular expression such as 'unusual rate|too many'",
         [KIND_PATTERN] = "a domain such as example.com, *.example.com or *",
         [KIND_PATTERNS] = "a list of host name patterns such as [\"*.example.com\"]",
         [KIND_SERVERS] = "a list of addresses such as [127.0.0.1:5353, \"[::1]:53\"]",
+        [KIND_NAMES] = "a list of names such as [acme, umbrella]",
+        [KIND_EVENTS] = "a list of types of events such as [bounced, complained]",
         [KIND_GLOBS] = "a list of files such as [conf.d/*.yaml]",
         [KIND_NUMBER] = "a number",
         [KIND_PORT] = "a port",
@@ -38,6 +41,9 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_RATE] = "a rate such as 5/s, 100/min or 1000/h, or none",
         [KIND_TLS] = "none or may",
         [KIND_LENDING] = "auto, always or never",
+        [KIND_SHAPE] = "native, listmonk, mailgun or ses",
+        [KIND_START] = "now or oldest",
+        [KIND_ON_FULL] = "stop or drop",
         [KIND_STATUS] = "an enhanced status of class 4 such as 4.2.2, 4.2.* or 4",
         [KIND_SCHEDULE] = "a list of durations such as [30m, 2h, 6h]",
         [KIND_WEIGHTS] = "a map of sources and weights such as {a: 3, b: 1}",
@@ -57,8 +63,10 @@ size_t value_size(enum option_kind kind)
     switch (kind) {
     case KIND_PATTERNS:
     case KIND_SERVERS:
+    case KIND_NAMES:
         return sizeof(struct config_strings);
     case KIND_NUMBER:
+    case KIND_EVENTS:
     case KIND_MODE:
         return sizeof(unsigned);
     case KIND_PORT:
@@ -74,6 +82,12 @@ size_t value_size(enum option_kind kind)
         return sizeof(enum config_tls);
     case KIND_LENDING:
         return sizeof(enum config_lending);
+    case KIND_SHAPE:
+        return sizeof(enum config_shape);
+    case KIND_START:
+        return sizeof(enum config_start);
+    case KIND_ON_FULL:
+        return sizeof(enum config_on_full);
     default:
         return sizeof(const char *);
     }
@@ -269,17 +283,49 @@ static bool parse_mode(struct str text, unsigned *mode, struct value_error *erro
     return (good && *mode <= 0777) || wrong(error, "%s", value_kind_text(KIND_MODE));
 }
 
-static const char *const lending_words[] = {
-    [CONFIG_LENDING_AUTO] = "auto", [CONFIG_LENDING_ALWAYS] = "always", [CONFIG_LENDING_NEVER] = "never"};
-
-static bool parse_lending(struct str text, enum config_lending *lending, struct value_error *error)
+/* The words of a kind that takes one of several, in the order of its enum. */
+static const char *const *words_of(enum option_kind kind)
 {
-    for (unsigned i = 0; i < sizeof lending_words / sizeof *lending_words; i++)
-        if (str_eq(text, str_of(lending_words[i]))) {
-            *lending = (enum config_lending)i;
+    static const char *const lending[] = {[CONFIG_LENDING_AUTO] = "auto",
+                                          [CONFIG_LENDING_ALWAYS] = "always",
+                                          [CONFIG_LENDING_NEVER] = "never",
+                                          NULL};
+    static const char *const shapes[] = {[CONFIG_SHAPE_NATIVE] = "native",
+                                         [CONFIG_SHAPE_LISTMONK] = "listmonk",
+                                         [CONFIG_SHAPE_MAILGUN] = "mailgun",
+                                         [CONFIG_SHAPE_SES] = "ses",
+                                         NULL};
+    static const char *const starts[] = {[CONFIG_START_NOW] = "now", [CONFIG_START_OLDEST] = "oldest", NULL};
+    static const char *const on_full[] = {
+        [CONFIG_ON_FULL_STOP] = "stop", [CONFIG_ON_FULL_DROP] = "drop", NULL};
+    return kind == KIND_SHAPE     ? shapes
+           : kind == KIND_START   ? starts
+           : kind == KIND_ON_FULL ? on_full
+                                  : lending;
+}
+
+static bool parse_word(enum option_kind kind, struct str text, unsigned *chosen, struct value_error *error)
+{
+    const char *const *words = words_of(kind);
+    for (*chosen = 0; words[*chosen] != NULL; ++*chosen)
+        if (str_eq(text, str_of(words[*chosen])))
             return true;
-        }
-    return wrong(error, "%s", value_kind_text(KIND_LENDING));
+    return wrong(error, "%s", value_kind_text(kind));
+}
+
+const char *config_shape_name(enum config_shape shape)
+{
+    return words_of(KIND_SHAPE)[shape];
+}
+
+bool value_event(struct str text, unsigned *bits)
+{
+    unsigned found = 0;
+    for (unsigned i = 0; i < EVENT_TYPES; i++) /* two of them may share a name */
+        if (str_eq(text, str_of(event_type_name((enum event_type)i))))
+            found |= 1u << i;
+    *bits |= found;
+    return found != 0;
 }
 
 static bool parse_tls(struct str text, enum config_tls *tls, struct value_error *error)
@@ -333,6 +379,18 @@ static bool parse_size(const struct option *option, struct str text, uint64_t *b
     return true;
 }
 
+/* Enough to find a slip early; libcurl reads the rest. */
+static bool parse_url(struct str text)
+{
+    size_t scheme = str_starts_nocase(text, STR("https://"))  ? 8
+                    : str_starts_nocase(text, STR("http://")) ? 7
+                                                              : 0;
+    bool good = scheme > 0 && text.n > scheme && text.p[scheme] != '/' && text.n <= URL_MAX;
+    for (size_t i = 0; i < text.n; i++)
+        good = good && text.p[i] > ' ' && text.p[i] < 0x7f;
+    return good;
+}
+
 /* Kinds that are kept as text: whether it is right. */
 static bool check_text(const struct option *option, struct str text, struct value_error *error)
 {
@@ -349,6 +407,8 @@ static bool check_text(const struct option *option, struct str text, struct valu
         return parse_expression(text, error);
     case KIND_TARGET:
         return is_address(text) || is_domain(text, "") || wrong(error, "%s", value_kind_text(KIND_TARGET));
+    case KIND_URL:
+        return parse_url(text) || wrong(error, "%s", value_kind_text(KIND_URL));
     default:
         return is_address(text) || wrong(error, "%s", value_kind_text(KIND_ADDRESS));
     }
@@ -358,6 +418,7 @@ bool value_parse(struct config *config, const struct option *option, struct str 
                  struct value_error *error)
 {
     uint64_t number = 0;
+    unsigned word;
     switch (option->kind) {
     case KIND_NUMBER:
         if (!parse_number(option, text, &number, error))
@@ -382,7 +443,13 @@ bool value_parse(struct config *config, const struct option *option, struct str 
     case KIND_TLS:
         return parse_tls(text, to, error);
     case KIND_LENDING:
-        return parse_lending(text, to, error);
+    case KIND_SHAPE:
+    case KIND_START:
+    case KIND_ON_FULL:
+        if (!parse_word(option->kind, text, &word, error))
+            return false;
+        memcpy(to, &word, value_size(option->kind)); /* an enum of a few */
+        return true;
     case KIND_STATUS:
         return parse_status(text, to, error);
     case KIND_ACTION:
@@ -435,7 +502,10 @@ void value_format(const struct option *option, const void *from, struct buf *out
         rate_format(*(const struct rate *)from, text);
         break;
     case KIND_LENDING:
-        buf_add_z(out, lending_words[*(const enum config_lending *)from]);
+    case KIND_SHAPE:
+    case KIND_START:
+    case KIND_ON_FULL:
+        buf_add_z(out, words_of(option->kind)[*(const unsigned *)from]);
         return;
     case KIND_TLS:
         buf_add_z(out, *(const enum config_tls *)from == CONFIG_TLS_MAY ? "may" : "none");

@@ -2,10 +2,12 @@
 #include "engine/fleet.h"
 
 #include "engine/base/log.h"
+#include "engine/route/evidence.h"
 #include "engine/route/handover.h"
+#include "engine/route/hold.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
-#include "engine/route/shipment.h"
+#include "engine/route/signers.h"
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -30,8 +32,12 @@ struct member {
 struct fleet {
     struct store *store;
     const struct config *config;
+    const struct dkim *dkim;
+    struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
+    struct holds *holds;
+    struct evidence evidence;
     unsigned count, sessions_max;
     _Atomic unsigned sessions_all;
     struct lend_word *lend_words;
@@ -63,6 +69,10 @@ static void *member_run(void *arg)
         .config = fleet->config,
         .retry = fleet->retry,
         .tenant_limits = fleet->tenant_limits,
+        .holds = fleet->holds,
+        .evidence = &fleet->evidence,
+        .dkim = fleet->dkim,
+        .signers = fleet->signers,
         .index = member->index,
         .worker_count = fleet->count,
         .inboxes = fleet->inboxes,
@@ -104,7 +114,8 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
     return true;
 }
 
-struct fleet *fleet_start(struct store *store, const struct config *config, unsigned workers, struct err *err)
+struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
+                          unsigned workers, struct err *err)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
@@ -118,12 +129,13 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
     }
     fleet->store = store;
     fleet->config = config;
+    fleet->dkim = dkim;
     fleet->count = workers;
     for (size_t i = 0; i < config->tenant_count; i++)
         limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
                   config->tenants[i].max_rate.per_ms);
     fleet->sessions_max = fleet_sessions_max();
-    store_set_job_closer(store, shipment_close_template);
+    store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);
         if (fleet->inboxes[i] == NULL) {
@@ -131,6 +143,17 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
             return NULL;
         }
         store_attach_worker(store, i, fleet->inboxes[i]);
+    }
+    if ((fleet->holds = holds_create(store, fleet->inboxes, workers)) == NULL ||
+        !evidence_init(&fleet->evidence, store)) {
+        err_set(err, ENOMEM, "no memory for what was learnt of receivers");
+        fleet_destroy(fleet);
+        return NULL;
+    }
+    if (dkim_identity(dkim, 0) != NULL &&
+        (fleet->signers = signers_start(dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) == NULL) {
+        fleet_destroy(fleet);
+        return NULL;
     }
     for (unsigned i = 0; i < workers; i++)
         if (!member_start(fleet, i, err)) {
@@ -143,6 +166,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, unsi
 
 void fleet_stop(struct fleet *fleet)
 {
+    signers_hurry(fleet->signers);
     for (unsigned i = 0; i < fleet->count; i++) {
         struct inbox_node *node = calloc(1, sizeof *node);
         if (node == NULL || fleet->members[i].worker == NULL) {
@@ -161,6 +185,7 @@ void fleet_destroy(struct fleet *fleet)
 {
     if (fleet == NULL)
         return;
+    signers_stop(fleet->signers);
     for (unsigned i = 0; i < fleet->count; i++) {
         worker_destroy(fleet->members[i].worker);
         if (fleet->inboxes[i] == NULL)
@@ -171,6 +196,8 @@ void fleet_destroy(struct fleet *fleet)
                 dns_mx_unref(((struct lane_handover *)(void *)node)->mx);
                 store_taken_free(((struct lane_handover *)(void *)node)->given);
             }
+            if (node->kind == HANDOVER_SIGNED)
+                store_taken_free(((struct sign_request *)(void *)node)->taken);
             if (node->kind == STORE_GIVEN)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
             if (node->kind == HANDOVER_LOOK)
@@ -182,12 +209,24 @@ void fleet_destroy(struct fleet *fleet)
         }
         inbox_destroy(fleet->inboxes[i]);
     }
+    holds_destroy(fleet->holds);
+    evidence_free(&fleet->evidence);
     retry_table_destroy(fleet->retry);
     free(fleet->tenant_limits);
     free(fleet->lend_words);
     free(fleet->inboxes);
     free(fleet->members);
     free(fleet);
+}
+
+struct holds *fleet_holds(const struct fleet *fleet)
+{
+    return fleet->holds;
+}
+
+struct store *fleet_store(const struct fleet *fleet)
+{
+    return fleet->store;
 }
 
 unsigned fleet_size(const struct fleet *fleet)

@@ -10,14 +10,20 @@
 #include "queue/store.h"
 
 /* workers: how many (lanes were shared out for so many). Attaches their inboxes to the store and starts their
- * threads; returns when each is up, or NULL with the first error. Borrows store and config. */
-struct fleet *fleet_start(struct store *store, const struct config *config, unsigned workers,
-                          struct err *err);
+ * threads, and as many signers where a domain has keys; returns when each is up, or NULL with the first
+ * error. Borrows store, config and dkim. */
+struct dkim;
+struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
+                          unsigned workers, struct err *err);
 /* No new transactions; waits until what is under way has ended, at most stop_timeout, and everything is
  * settled. */
 void fleet_stop(struct fleet *fleet);
 void fleet_destroy(struct fleet *fleet);
 
+/* What is held: hold.h. */
+struct holds;
+struct holds *fleet_holds(const struct fleet *fleet);
+struct store *fleet_store(const struct fleet *fleet);
 /* For inspect.c. */
 unsigned fleet_size(const struct fleet *fleet);
 struct inbox *fleet_inbox(const struct fleet *fleet, unsigned worker);

@@ -4,6 +4,7 @@
 
 #include "engine/fleet.h"
 #include "engine/route/lane.h"
+#include "engine/route/lane_held.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
@@ -72,6 +73,15 @@ static void paths_fill(const struct path *path, struct path_info *info)
         .deferred = path->figures.deferred,
         .failed = path->figures.failed,
         .rate_1m = path_rate_1m(path),
+        .cap = atomic_load_explicit(&path->ledger->cap, memory_order_relaxed),
+        .slowed_ns = atomic_load_explicit(&path->ledger->slowed.interval_ns, memory_order_relaxed),
+        .recipients_max = atomic_load_explicit(&path->ledger->rcpts_max, memory_order_relaxed),
+        .messages_max = atomic_load_explicit(&path->ledger->messages_max, memory_order_relaxed),
+        .tls_only = path_is_tls_only(path),
+        .stopped_ms = path->learnt.stopped_ms,
+        .learnt_ms = path->learnt.since_ms,
+        .code = path->learnt.code,
+        .status = path->learnt.status,
     };
     snprintf(info->site, sizeof info->site, "%s", path_site(path));
     snprintf(info->source, sizeof info->source, "%s", path->source->name);
@@ -201,7 +211,7 @@ static void lane_run(struct look *look, struct router *router)
     struct lane *lane;
     HASH_FIND(hh, router->lanes, &question->lane, sizeof question->lane, lane);
     lane_run_borrowed(router, question->lane, why);
-    if (lane == NULL || lane->resting)
+    if (lane == NULL || (lane->resting && !lane->held_back))
         return;
     why->known = true;
     why->buffered += lane->buffered;
@@ -245,6 +255,110 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     }
     why->buffered = buffered;
     why->in_flight = in_flight;
+}
+
+/* ---- lanes of which something is held ---- */
+
+struct held_look {
+    struct look look;
+    struct held_lane *list;
+    size_t count;
+    struct held_site *sites;
+    bool failed;
+};
+
+static const char *held_site(struct held_look *held, const struct lane *lane)
+{
+    if (lane->state != LANE_ROUTED || lane->strand_count == 0)
+        return "";
+    const char *name = path_site(lane->strands[0].pool->path);
+    if (held->sites != NULL && strcmp(held->sites->name, name) == 0)
+        return held->sites->name; /* neighbours are mostly of one */
+    struct held_site *site = calloc(1, sizeof *site);
+    if (site == NULL) {
+        held->failed = true;
+        return "";
+    }
+    snprintf(site->name, sizeof site->name, "%s", name);
+    site->next = held->sites;
+    held->sites = site;
+    return site->name;
+}
+
+static void held_run(struct look *look, struct router *router)
+{
+    struct held_look *held = (struct held_look *)(void *)look;
+    held->list = calloc(HASH_COUNT(router->lanes) + 1, sizeof *held->list);
+    held->failed = held->list == NULL;
+    for (const struct lane *lane = router->lanes; lane != NULL && !held->failed; lane = lane->hh.next) {
+        bool stopped = lane_is_stopped(lane);
+        if (stopped || lane->except != NULL)
+            held->list[held->count++] = (struct held_lane){lane->id, stopped, held_site(held, lane)};
+    }
+}
+
+static void held_sites_free(struct held_site *sites)
+{
+    while (sites != NULL) {
+        struct held_site *next = sites->next;
+        free(sites);
+        sites = next;
+    }
+}
+
+static void held_drop(struct look *look)
+{
+    struct held_look *held = (struct held_look *)(void *)look;
+    free(held->list);
+    held_sites_free(held->sites);
+}
+
+static bool held_merge(struct held_lanes *out, struct held_look *held)
+{
+    struct held_lane *list = reallocarray(out->list, out->count + held->count + 1, sizeof *list);
+    if (list == NULL || held->failed)
+        return false;
+    if (held->count > 0)
+        memcpy(list + out->count, held->list, held->count * sizeof *list);
+    out->list = list;
+    out->count += held->count;
+    struct held_site **end = &held->sites;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = out->sites;
+    out->sites = held->sites;
+    held->sites = NULL;
+    return true;
+}
+
+static int by_lane(const void *a, const void *b)
+{
+    uint32_t x = ((const struct held_lane *)a)->lane, y = ((const struct held_lane *)b)->lane;
+    return (x > y) - (x < y);
+}
+
+void inspect_held_lanes(struct fleet *fleet, struct held_lanes *out)
+{
+    *out = (struct held_lanes){.complete = true};
+    for (unsigned i = 0; i < fleet_size(fleet); i++) {
+        struct held_look *held = (struct held_look *)(void *)look_create(sizeof *held, held_run, held_drop);
+        if (held == NULL) {
+            out->complete = false;
+            continue;
+        }
+        look_post(&held->look, fleet_inbox(fleet, i));
+        out->complete &= look_wait(&held->look, INSPECT_WAIT_MS) && held_merge(out, held);
+        look_let_go(&held->look);
+    }
+    if (out->count > 0)
+        qsort(out->list, out->count, sizeof *out->list, by_lane);
+}
+
+void inspect_held_lanes_free(struct held_lanes *lanes)
+{
+    free(lanes->list);
+    held_sites_free(lanes->sites);
+    *lanes = (struct held_lanes){0};
 }
 
 /* ---- figures ---- */

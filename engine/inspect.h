@@ -25,9 +25,16 @@ struct path_info {
     unsigned lanes, buffered, in_flight;    /* recipients in memory; of them in a transaction */
     uint64_t delivered, deferred, failed;   /* since the start */
     uint64_t rate_1m;                       /* delivered in the last minute */
-    int64_t blocked_until_ms;               /* wall; 0: not held */
-    char blocked_by[32];                    /* "backoff", "max_rate", "max_connections", … empty: nothing */
-    char reason[256];                       /* the cause: the reply or error that led to it */
+    unsigned cap;                           /* connections, by what replies taught; 0: none */
+    int64_t slowed_ns;                      /* from message to message, by the same; 0: not slowed */
+    unsigned recipients_max, messages_max;  /* a transaction, a connection; 0: as configured */
+    bool tls_only;
+    int64_t stopped_ms, learnt_ms; /* wall: stopped since; when a reply taught something last */
+    uint16_t code;                 /* of that reply */
+    struct status status;
+    int64_t blocked_until_ms; /* wall; 0: not held */
+    char blocked_by[32];      /* "backoff", "max_rate", "max_connections", … empty: nothing */
+    char reason[256];         /* the cause: the reply or error that led to it */
 };
 
 struct path_list {
@@ -37,6 +44,24 @@ struct path_list {
 };
 /* All paths, or those of one site (by name) when it is not NULL. The caller frees list. */
 void inspect_paths(struct fleet *fleet, const char *site, struct path_list *out);
+
+/* A lane of which something is held (route/hold.h), or that is stopped. */
+struct held_lane {
+    uint32_t lane;
+    bool stopped;     /* all its sources are */
+    const char *site; /* as the worker knows it; "" */
+};
+struct held_lanes {
+    struct held_lane *list; /* malloc'ed, by lane; and the sites: */
+    size_t count;
+    struct held_site {
+        struct held_site *next;
+        char name[DOMAIN_MAX + 1];
+    } * sites;
+    bool complete;
+};
+void inspect_held_lanes(struct fleet *fleet, struct held_lanes *out);
+void inspect_held_lanes_free(struct held_lanes *lanes);
 
 /* Why does what is in this lane wait? */
 struct lane_why {

@@ -16,10 +16,10 @@
 #define ADMIT_WINDOW_MAX    (4 * 1024 * 1024) /* bytes of recipients sorted and admitted together */
 #define ADMIT_WINDOW_RCPTS  20000
 #define ADMIT_IN_FLIGHT_MAX 4096        /* windows waiting for the writer over all uploads */
-#define FRESH_HOLD_MS       100         /* how long a new small job may wait in memory for its end */
+#define FRESH_HOLD_MS       400         /* how long a new small job may wait in memory for its end */
 #define FRESH_SETTLE_MS     20          /* and what came back of it, for the rest */
 #define FRESH_CHANGE_JOBS   400         /* that have ended, and are then written without waiting for more */
-#define FRESH_CHANGE_ROWS   2500        /* rows for those that have not, besides a change's own */
+#define FRESH_CHANGE_ROWS   8000        /* rows for those that have not, besides a change's own */
 #define GIVEN_MAX           512         /* recipients a worker may hold that were given to it unasked, */
 #define GIVEN_UNFREED_MAX   4096        /* and of all workers, those that are not durable yet included */
 #define GIVEN_CONTENT_MAX   (16 * 1024) /* of a message; a larger one is taken as all others are */
@@ -39,6 +39,7 @@
 #define POLICY_NAME_MAX        400
 #define POLICY_VALUE_MAX       3500
 #define SUPPRESSION_REASON_MAX 512
+#define STRIKE_MS              (INT64_C(90) * 24 * 3600 * 1000) /* replies about an address count so long */
 
 /* Intake. */
 #define JOB_LINE_MAX        (64 * 1024 * 1024) /* a job line holds the message; base64 of about 45 MB */
@@ -62,6 +63,7 @@
 #define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
 #define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
 #define INTAKE_FLYING_MAX   2048              /* of all uploads; beyond it each has one */
+#define INTAKE_REPEATS      4096              /* messages remembered, to see that they come again */
 #define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
 #define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
@@ -71,6 +73,9 @@
 #define HTTP_MEMORY_MAX      (16 * 1024)  /* a connection's buffers: header and a piece of the body */
 #define HTTP_BODY_MAX        (64 * 1024)  /* of a handler's request; uploads have no limit */
 #define HTTP_LARGE_MAX       (256 * 1024) /* of one that says so */
+#define HTTP_PLAIN_HEAD_MAX  2048         /* of an upload's request that needs no library, */
+#define HTTP_PLAIN_BODY_MAX  (128 * 1024) /* and its body */
+#define HTTP_PLAIN_FIELDS    24           /* lines of that head */
 #define HTTP_SEGMENTS_MAX    8            /* of a path */
 #define HTTP_PARAMETERS_MAX  16           /* of a query */
 #define HTTP_IDLE_S          60           /* a client that neither sends nor takes anything */
@@ -100,6 +105,12 @@
 #define INBOUND_CANDIDATES_MAX 16   /* recipients of ours that one may mean */
 #define INBOUND_JOBS_MAX       1024 /* newest jobs among which an envelope id is looked for, */
 #define INBOUND_PAGES_MAX      100  /* and pages of READ_ROWS_MAX of its recipients */
+
+/* DKIM. */
+#define DKIM_RSA_BITS_MIN  1024 /* RFC 8301 3.2 */
+#define DKIM_RSA_BITS_GOOD 2048
+#define DKIM_SIGNATURE_MAX 2048 /* bytes: RSA of 16,384 bits */
+#define SIGNERS_MAX        64   /* threads */
 
 /* SMTP. */
 #define REPLY_LINE_MAX     2048 /* RFC 5321 says 512; servers send more */
@@ -136,6 +147,14 @@
 #define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
 #define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
 #define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
+
+/* Consumers of the event log. */
+#define CONSUMERS_MAX       64
+#define CONSUMER_BATCH_MAX  10000             /* events sent at once */
+#define CONSUMER_BYTES_MAX  (8 * 1024 * 1024) /* of them, gathered; a batch ends there */
+#define CONSUMER_ANSWER_MAX 4096              /* kept of what a webhook answers, for the last error */
+#define CONSUMER_STOP_MS    2000              /* what is under way may take when the daemon stops */
+#define URL_MAX             2000
 
 /* Network, a worker. */
 #define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */
@@ -195,7 +214,23 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WINDOW_START           8       /* connections that a new path may open before it knows more */
 #define WINDOW_CEILING_MS      5000L /* how long a receiver's own limit of connections is believed at first */
 #define WINDOW_CEILING_DOUBLED 6     /* and how often that doubles */
-#define POOL_LINGER_MS         60000 /* how long what is known of a pool's hosts is used */
+#define SLOW_LEAST_MS          60000 /* between messages of a path, however often it is slowed */
+#define SLOW_UNKNOWN_MS        10000 /* the same, where it is not known how fast it was */
+#define SLOW_OVER              4     /* times what it was: then a slowed path is at full rate again */
+#define SPLIT_MS               3600000  /* how long fewer recipients share a transaction, */
+#define MESSAGES_MS            86400000 /* fewer messages a connection, */
+#define TLS_ONLY_MS            86400000 /* and TLS is a must, after a reply that asked for it */
+#define RECONNECT_MS           60000    /* the first back-off of a path whose connections end unused */
+#define HOLDS_MAX              10000    /* of mail: fix, job, suspensions */
+#define LANES_HELD_MAX         20000    /* of a worker's, kept in memory to be seen while they are held */
+#define PARK_MS                60000    /* a pause that lasts longer has its lanes forgotten meanwhile */
+#define JOB_HOLD_REPLIES       5        /* about its content at one site, and at least */
+#define JOB_HOLD_SHARE         4        /* one in so many of its last */
+#define JOB_HOLD_WINDOW        200      /* replies there: then a job is held */
+#define EVIDENCE_MAX           4096     /* jobs at sites with such replies, */
+#define EVIDENCE_MS            86400000 /* forgotten that long after the last */
+#define LEARNT_WRITE_MS        1000     /* how often what a path has learnt is written at most */
+#define POOL_LINGER_MS         60000    /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 #define LANES_KEPT_MAX         4096  /* of a worker's, with nothing to do, kept with their hosts and pools, */
 #define LANE_KEPT_MS           10000 /* so long */

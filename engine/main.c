@@ -1,12 +1,14 @@
 /* main.c - postriderd: reads the configuration, starts the parts, waits for a signal, stops them in order.
  *
- * Up: store (opened, recovered), workers, reporter, store's threads, API. Down: the API refuses new work,
- * workers finish what is under way, the reporter ends, the API lets go of its clients, the store commits what
- * is left. */
+ * Up: store (opened, recovered), workers, store's threads, reporter, consumers of the event log, API. Down:
+ * the API refuses new work, the reporter ends, workers finish what is under way, consumers are told of it,
+ * the API lets go of its clients, the store commits what is left. */
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
+#include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
+#include "engine/report/consumers.h"
 #include "engine/report/reporter.h"
 #include "queue/store.h"
 
@@ -25,9 +27,12 @@ struct options {
 
 struct daemon {
     struct config *config;
+    struct dkim *dkim;
     struct store *store;
     struct fleet *fleet;
     struct reporter *reporter;
+    struct consumers *consumers;
+    const char *droppers[CONSUMERS_MAX]; /* their names */
     struct api *api;
 };
 
@@ -95,6 +100,10 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     struct now now = clock_now();
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned workers = config->workers ? config->workers : cores > 0 ? (unsigned)cores : 1;
+    size_t droppers = 0;
+    for (size_t i = 0; i < config->consumer_count; i++)
+        if (config->consumers[i].on_full == CONFIG_ON_FULL_DROP)
+            daemon->droppers[droppers++] = config->consumers[i].name;
     const struct store_settings store = {
         .directory = config->state_directory,
         .max_size = config->queue.max_size,
@@ -105,20 +114,28 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .hold_ms = FRESH_HOLD_MS,
         .give_max = GIVEN_MAX,
         .workers = workers,
+        .events_max = config->queue.events_max,
+        .droppers = daemon->droppers,
+        .dropper_count = droppers,
     };
     daemon->store = store_open(&store, now, err);
     if (daemon->store == NULL)
         return false;
-    daemon->fleet = fleet_start(daemon->store, config, workers, err);
+    daemon->fleet = fleet_start(daemon->store, config, daemon->dkim, workers, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);
     if (daemon->reporter == NULL)
         return false;
+    daemon->consumers = consumers_start(daemon->store, config, err);
+    if (daemon->consumers == NULL)
+        return false;
     const struct api_context api = {
         .store = daemon->store,
         .fleet = daemon->fleet,
+        .consumers = daemon->consumers,
         .config = config,
+        .dkim = daemon->dkim,
         .version = POSTRIDER_VERSION,
         .started = now,
     };
@@ -134,6 +151,8 @@ static void daemon_stop(struct daemon *daemon)
         reporter_stop(daemon->reporter);
     if (daemon->fleet)
         fleet_stop(daemon->fleet);
+    if (daemon->consumers)
+        consumers_stop(daemon->consumers);
     if (daemon->api)
         api_destroy(daemon->api);
     if (daemon->store)
@@ -141,6 +160,7 @@ static void daemon_stop(struct daemon *daemon)
     fleet_destroy(daemon->fleet);
     if (daemon->store)
         store_close(daemon->store);
+    dkim_destroy(daemon->dkim);
     config_free(daemon->config);
 }
 
@@ -160,10 +180,14 @@ int main(int argc, char **argv)
         return 1;
     }
     buf_free(&errors);
-    if (options.check_only) {
-        printf("postriderd: %s is good\n", options.config_path);
+    daemon.dkim = dkim_create(daemon.config, &err);
+    code = daemon.dkim == NULL ? fail(&err) : 0;
+    if (options.check_only || code != 0) {
+        if (code == 0)
+            printf("postriderd: %s is good\n", options.config_path);
+        dkim_destroy(daemon.dkim);
         config_free(daemon.config);
-        return 0;
+        return code;
     }
 
     /* Blocked before any thread starts, so that only sigwait below gets them. */

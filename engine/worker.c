@@ -2,15 +2,21 @@
 #include "engine/worker.h"
 
 #include "engine/base/log.h"
+#include "engine/dkim/dkim.h"
 #include "engine/route/carrier.h"
+#include "engine/route/evidence.h"
 #include "engine/route/handover.h"
+#include "engine/route/hold.h"
 #include "engine/route/host.h"
 #include "engine/route/lane.h"
+#include "engine/route/lane_held.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
+#include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
 #include "engine/route/recall.h"
+#include "engine/route/remember.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
 
@@ -27,7 +33,7 @@ struct worker {
     struct inbox *inbox;
     int64_t stop_at_ns; /* when stopping: sessions are closed hard then; 0: not stopping */
     bool stopped_hard;
-    struct wheel_timer sweep;
+    struct wheel_timer sweep, tick;
     int64_t rate_at_ns; /* when rate_1m is worked out next */
     _Atomic unsigned sessions, sites;
     _Atomic uint64_t in_flight, buffered, delivered, deferred, failed, rate_1m;
@@ -38,6 +44,27 @@ static void worker_sweep(struct wheel_timer *timer, struct now now)
     struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, sweep));
     path_sweep(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + SWEEP_NS, worker_sweep);
+}
+
+/* The first worker looks after what all share. */
+static void worker_tend_shared(struct router *router)
+{
+    struct edits *edits = remember_edits(router);
+    int64_t next_ms;
+    if (router->index != 0 || edits == NULL)
+        return;
+    evidence_save(router->evidence, edits, router->now.wall_ms);
+    if (router->held->count > 0 && holds_expire(router->holds, router->now.wall_ms, edits, &next_ms) > 0)
+        store_look_again(router->store);
+}
+
+/* What was learnt fades, and is written down. */
+static void worker_tick(struct wheel_timer *timer, struct now now)
+{
+    struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, tick));
+    path_learn_tick(&worker->router);
+    worker_tend_shared(&worker->router);
+    wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
 
 struct worker *worker_create(const struct worker_settings *settings, struct now now, struct err *err)
@@ -52,7 +79,13 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->store = settings->store;
     router->config = settings->config;
     router->retry = settings->retry;
+    router->holds = settings->holds;
+    router->held = holds_get(settings->holds);
+    router->held_walked = router->held->generation;
+    router->evidence = settings->evidence;
     router->tenant_limits = settings->tenant_limits;
+    router->dkim = settings->dkim;
+    router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
     router->inboxes = settings->inboxes;
@@ -66,6 +99,8 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->line_tail = &router->line;
     TAILQ_INIT(&router->idlers);
     TAILQ_INIT(&router->resting);
+    TAILQ_INIT(&router->held_lanes);
+    LIST_INIT(&router->learners);
     wheel_init(&router->wheel, now);
     const struct dns_settings dns = {
         .servers = settings->config->dns.servers_joined,
@@ -85,6 +120,8 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->session_context = (struct session_context){
         .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
+    path_learn_load(router);
+    worker_tick(&worker->tick, now);
     return worker;
 }
 
@@ -141,9 +178,15 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case HANDOVER_LANE:
         lane_handed_over(router, (struct lane_handover *)(void *)node);
         break;
+    case HANDOVER_SIGNED:
+        lane_signed(router, (struct sign_request *)(void *)node);
+        break;
     case HANDOVER_LOOK:
         look_answer((struct look *)(void *)node, router);
         return; /* freed by whoever lets go of it last */
+    case HANDOVER_HOLDS:
+        lane_hear_holds(router);
+        break;
     case HANDOVER_STOP:
         worker_stop(worker);
         break;
@@ -152,6 +195,7 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case HANDOVER_LOAN_BATCH:
     case HANDOVER_LOAN_BACK:
     case HANDOVER_LOAN_NEWS:
+    case HANDOVER_LOAN_LESSON:
     case HANDOVER_LOAN_DROP:
         loan_hear(router, node);
         break;
@@ -191,10 +235,13 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
     loan_look(router);
     pool_run_touched(router);
     settle_flush(router);
+    remember_flush(router);
     lane_feed_starved(router);
     lane_reap(router);
     if (worker->stop_at_ns != 0) {
         if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router)) {
+            path_learn_tick(router);
+            remember_flush(router);
             atomic_store(&router->lend_words[router->index].gone, true);
             return false;
         }
@@ -237,7 +284,10 @@ void worker_destroy(struct worker *worker)
         path_free(path);
     }
     shipment_free_spares(router);
+    dkim_signer_destroy(router->signer);
     host_forget_all(router);
+    edits_free(router->edits);
+    hold_set_unref(router->held);
     if (router->dns)
         dns_destroy(router->dns);
     if (router->tls)

@@ -32,7 +32,8 @@ static void begin(struct admit *admit, struct change *c)
     uint32_t batches = admit->row.batches;
     admit->row.batches = 0; /* counted as they are written */
     bool small = admit->final && (admit->fresh.landed || admit_rows(admit) <= SMALL_ADMIT_ROWS);
-    admit->row.own_content = small && !content_is_shared(c, admit->row.content_hash);
+    if (!admit->alone)
+        admit->row.own_content = small && !content_is_shared(c, admit->row.content_hash);
     change_job_new(c, admit->job, &admit->row);
     admit->row.batches = batches;
     admit->trying.content_done =

@@ -67,6 +67,7 @@ struct admit {
     struct job_row row; /* strings and content are copies */
     struct arena strings;
     void *content;
+    bool alone; /* nothing is known by which its message could be shared */
     int64_t lifetime_ms;
     uint64_t count;      /* recipients in all windows */
     uint64_t suppressed; /* of them, as far as they are looked up */

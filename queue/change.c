@@ -353,6 +353,8 @@ bool change_finish(struct change *c)
     for (struct change_count *count = c->counts; count != NULL; count = count->hh.next)
         count_flush(c, count);
     event_flush(c);
+    if (c->rc == 0)
+        c->log_bytes = env_table_bytes(c->env, c->txn, T_EVENTS);
     meta_encode(&c->meta, &c->scratch);
     change_put_scratch(c, T_META, "state", 5);
     if (c->rc != 0) {

@@ -84,6 +84,7 @@ struct change {
     struct buf event;        /* the value being filled */
     struct event_strings strings;
     uint64_t event_first; /* its key */
+    uint64_t log_bytes;   /* of the event log, after change_finish */
     struct buf scratch;   /* for encoding one row */
     struct {
         struct change_rids unclaim; /* claimed by operations and timers for this commit */

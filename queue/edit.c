@@ -16,7 +16,7 @@ _Static_assert(1 + POLICY_NAME_MAX <= KEY_MAX, "a policy's key");
 _Static_assert(POLICY_VALUE_MAX <= VALUE_MAX, "a policy's value");
 _Static_assert(SUPPRESSION_REASON_MAX + NAME_MAX_BYTES + 3 * VARINT_MAX < VALUE_MAX, "a suppression's value");
 
-enum edit_act { EDIT_PUT, EDIT_DELETE, EDIT_EVENT };
+enum edit_act { EDIT_PUT, EDIT_DELETE, EDIT_EVENT, EDIT_STRIKE };
 
 struct edit_field {
     size_t at, n; /* in bytes */
@@ -26,7 +26,11 @@ struct edit {
     enum edit_act act;
     enum table table;
     struct edit_field key, value; /* of a row */
-    struct event_item event;      /* its strings are set when it is written, from these: */
+    struct edit_field strikes;    /* STRIKE: the key of the count */
+    unsigned at;                  /* and what it must come to; the row is put then: */
+    bool put;
+    int64_t time_ms;
+    struct event_item event; /* its strings are set when it is written, from these: */
     struct edit_field site, source, mx, tls, reply;
 };
 
@@ -155,6 +159,26 @@ bool edits_suppress(struct edits *edits, const struct suppression *suppression)
     return added;
 }
 
+_Static_assert(1 + NAME_MAX_BYTES + 1 + ADDRESS_MAX + 8 <= KEY_MAX, "the key of a count of strikes");
+
+bool edits_strike(struct edits *edits, struct str why, unsigned at, const struct suppression *suppression)
+{
+    char key[KEY_MAX] = {POLICY_STRIKE};
+    size_t before = edits->bytes.len;
+    if (!edits_suppress(edits, suppression))
+        return false;
+    struct edit *edit = &edits->list[edits->count - 1];
+    size_t n = edit->key.n;
+    memcpy(key + 1, edits->bytes.data + edit->key.at, n);
+    put_be64((uint8_t *)key + 1 + n, str_hash(why));
+    edit->act = EDIT_STRIKE;
+    edit->at = at;
+    edit->time_ms = suppression->added_ms;
+    edit->strikes = field_add(edits, str_make(key, 1 + n + 8));
+    edits->count--;
+    return edit_add(edits, before);
+}
+
 bool edits_unsuppress(struct edits *edits, struct str scope, struct str address)
 {
     char key[KEY_MAX];
@@ -245,18 +269,59 @@ static void event_write(struct edits *edits, struct edit *edit, struct change *c
     c->rows++;
 }
 
+/* Of rows that no reply adds to any more, the one behind this: each strike takes one away, so that they do not
+ * become ever more. */
+static void strike_sweep(struct str from, int64_t now_ms, struct change *c)
+{
+    uint8_t key[KEY_MAX];
+    size_t size = from.n;
+    struct str row;
+    memcpy(key, from.p, from.n);
+    key[size++] = 0;
+    if (!change_seek(c, T_POLICY, key, &size, &row) || key[0] != POLICY_STRIKE)
+        return;
+    struct reader r = reader_of(row.p, row.n);
+    read_varint(&r);
+    if ((int64_t)read_varint(&r) + STRIKE_MS < now_ms)
+        change_del(c, T_POLICY, key, size);
+}
+
+/* Counts; true: it is enough, and the count is over. */
+static bool strike_write(struct edits *edits, const struct edit *edit, struct change *c)
+{
+    struct str key = field_of(edits, edit->strikes), row;
+    uint8_t value[2 * VARINT_MAX];
+    uint64_t count = 1;
+    if (change_get(c, T_POLICY, key.p, key.n, &row)) {
+        struct reader r = reader_of(row.p, row.n);
+        uint64_t before = read_varint(&r);
+        if ((int64_t)read_varint(&r) + STRIKE_MS >= edit->time_ms)
+            count += before;
+    }
+    if (count >= edit->at) {
+        change_del(c, T_POLICY, key.p, key.n);
+        return true;
+    }
+    size_t n = put_varint(value, count);
+    n += put_varint(value + n, (uint64_t)edit->time_ms);
+    change_put(c, T_POLICY, key.p, key.n, value, n);
+    strike_sweep(key, edit->time_ms, c);
+    return false;
+}
+
 static void edits_put(struct edits *edits, struct change *c)
 {
     edits->changed = 0;
     for (unsigned n = 0; n < edits->count; n++) {
         struct edit *edit = &edits->list[n];
         struct str key = field_of(edits, edit->key), value = field_of(edits, edit->value), old;
+        edit->put = edit->act == EDIT_PUT || (edit->act == EDIT_STRIKE && strike_write(edits, edit, c));
         if (edit->act == EDIT_EVENT) {
             event_write(edits, edit, c);
             edits->changed++;
         } else if (edit->act == EDIT_DELETE) {
             edits->changed += change_del(c, edit->table, key.p, key.n);
-        } else if (!change_get(c, edit->table, key.p, key.n, &old) || !str_eq(old, value)) {
+        } else if (edit->put && (!change_get(c, edit->table, key.p, key.n, &old) || !str_eq(old, value))) {
             change_put(c, edit->table, key.p, key.n, value.p, value.n);
             edits->changed++;
         }
@@ -281,7 +346,7 @@ void edits_write(struct writer *writer, struct change *c)
 
 static bool is_suppression(const struct edit *edit)
 {
-    return edit->act == EDIT_PUT && edit->table == T_SUPPRESSIONS;
+    return edit->put && edit->table == T_SUPPRESSIONS;
 }
 
 /* What was committed, for those who read without a transaction; and word to the workers of whom they shall

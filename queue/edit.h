@@ -40,6 +40,7 @@ enum policy_kind {
     POLICY_SUSPENSION, /* an operator's, by filter */
     POLICY_EVIDENCE,   /* what has been seen and is not yet enough */
     POLICY_CONSUMER,   /* of a consumer of the event log, beside its cursor */
+    POLICY_STRIKE,     /* the store's own: see edits_strike */
 };
 /* name: 1 to POLICY_NAME_MAX bytes; value: up to POLICY_VALUE_MAX, empty deletes. */
 bool edits_policy(struct edits *edits, enum policy_kind kind, struct str name, struct str value);
@@ -69,6 +70,9 @@ struct suppression {
 };
 /* Replaces what is there. */
 bool edits_suppress(struct edits *edits, const struct suppression *suppression);
+/* One more reply of a kind (named by `why`) about this address: with the at-th within STRIKE_MS it is
+ * suppressed, before that only counted. */
+bool edits_strike(struct edits *edits, struct str why, unsigned at, const struct suppression *suppression);
 bool edits_unsuppress(struct edits *edits, struct str scope, struct str address);
 /* The form in which addresses are compared: ASCII letters in lower case, local part and domain alike.
  * Returns its length, 0: too long (ADDRESS_MAX). */
@@ -82,6 +86,8 @@ bool query_suppressed(struct store *store, struct str tenant, struct str address
 typedef bool suppression_visit(const struct suppression *suppression, void *user);
 bool query_suppressions(struct store *store, struct str after_scope, struct str after_address,
                         suppression_visit *visit, void *user);
+/* The same of one address in every scope: a look-up each, all at once. */
+void query_suppressions_of(struct store *store, struct str address, suppression_visit *visit, void *user);
 uint64_t query_suppression_count(struct store *store);
 
 /* ---- events that no settle writes ---- */

@@ -342,13 +342,24 @@ bool env_check_full(struct env *env)
     return map_full || disk_full;
 }
 
-uint64_t env_entries(const struct env *env, MDB_txn *txn, enum table table)
+static MDB_stat table_stat(const struct env *env, MDB_txn *txn, enum table table)
 {
     MDB_stat stat;
     int rc = mdb_stat(txn, env->dbi[table], &stat);
     if (rc != 0)
         env_die("a table cannot be counted", rc);
-    return stat.ms_entries;
+    return stat;
+}
+
+uint64_t env_entries(const struct env *env, MDB_txn *txn, enum table table)
+{
+    return table_stat(env, txn, table).ms_entries;
+}
+
+uint64_t env_table_bytes(const struct env *env, MDB_txn *txn, enum table table)
+{
+    MDB_stat stat = table_stat(env, txn, table);
+    return (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * stat.ms_psize;
 }
 
 bool env_get(const struct env *env, MDB_txn *txn, enum table table, const void *key, size_t key_size,

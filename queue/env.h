@@ -50,6 +50,9 @@ uint64_t env_bytes(struct env *env);
 
 /* How many rows a table has, as the transaction sees it. */
 uint64_t env_entries(const struct env *env, MDB_txn *txn, enum table table);
+/* Bytes of the pages that a table takes. */
+uint64_t env_table_bytes(const struct env *env, MDB_txn *txn, enum table table);
+
 /* A row, or false. The view is valid until the transaction ends (in a write transaction: until its next
  * write). */
 bool env_get(const struct env *env, MDB_txn *txn, enum table table, const void *key, size_t key_size,

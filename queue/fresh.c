@@ -241,7 +241,7 @@ int64_t fresh_step(struct store *store, struct now now)
     collect(fresh);
     if (fresh->waiting == NULL)
         return now.mono_ns + GIVE_WAY;
-    bool full = atomic_load(&store->full) || atomic_load(&store->undone);
+    bool full = atomic_load(&store->full) || atomic_load(&store->log_full) || atomic_load(&store->undone);
     if (full || atomic_load(&store->stopping)) {
         struct admit *list = fresh->waiting;
         fresh->waiting = NULL;

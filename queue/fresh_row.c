@@ -141,6 +141,7 @@ struct admit *fresh_row_decode(struct store *store, struct str row)
         return NULL;
     }
     admit->job = get_be64((const uint8_t *)job.p);
+    admit->alone = admit->row.own_content;
     strings_copy(admit);
     admit->count = admit->window.batches[0].slots;
     admit->suppressed = admit->window.batches[0].suppressed_n;

@@ -101,6 +101,14 @@ void lanes_restart(struct store *store)
     store->shared.wake_ms = 0;
 }
 
+void store_look_again(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    lanes_restart(store);
+    taker_rouse(store);
+    pthread_mutex_unlock(&store->lock);
+}
+
 /* Something may be taken that was not there before. */
 static void gained(struct store *store, const struct change_lane *lane)
 {

@@ -143,7 +143,9 @@ static struct live_content *content_from_table(struct store *store, uint64_t job
 static struct live_content *content_from_memory(struct store *store, const struct admit *admit)
 {
     size_t size = (size_t)admit->row.content_size;
-    struct live_content *content = content_get(store, admit->row.content_hash, size);
+    uint8_t name[32]; /* the writer may be settling whether it is shared */
+    content_key(admit->row.content_hash, admit->alone, admit->job, name);
+    struct live_content *content = content_get(store, name, size);
     if (content != NULL && content->jobs == 0) {
         if (size > 0)
             memcpy(content->data, admit->content, size);

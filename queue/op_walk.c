@@ -9,6 +9,8 @@
  */
 #include "queue/op_walk.h"
 
+#include "queue/retention.h"
+
 #include <stdlib.h>
 
 #define SLICE_ROWS 1000 /* of a change's rows, for one operation */
@@ -332,7 +334,16 @@ static void job_remove(struct slice *s, const struct change_job *job)
 {
     bool sweep = s->op->kind == OP_SWEEP;
     bool may = sweep ? !job->row.uploaded : job->row.ended_ms != 0;
-    if (may) {
+    /* An operator's purge waits for consumers as the store's own ones do: the timer sees to it. */
+    bool unread = !sweep && !s->op->unlisted && retention_read(s->c) < s->c->meta.last_seq;
+    if (may && unread) {
+        uint8_t value[8];
+        put_be64(value, s->c->meta.last_seq);
+        change_timer(s->c, s->c->now.wall_ms, TIMER_PURGE, job->id,
+                     str_make((const char *)value, sizeof value));
+        s->at->counts.matched = job->row.total;
+        s->at->ended = true;
+    } else if (may) {
         s->at->counts.matched = s->at->counts.changed = job->row.total;
         s->at->ended = job_delete(s->c, job->id);
     } else {

@@ -8,14 +8,20 @@
 /* The domain's entry in the window, made at its first recipient. NULL: no memory. */
 static struct window_domain *domain_of(struct window *window, struct str name)
 {
-    struct window_domain *domain;
+    struct window_domain *domain = window->domain_n == 1 ? window->list[0] : NULL;
+    if (domain != NULL && str_eq(domain->name, name))
+        return domain;
     HASH_FIND(hh, window->domains, name.p, name.n, domain);
     if (domain != NULL)
         return domain;
     domain = arena_alloc(&window->names, sizeof *domain);
     *domain = (struct window_domain){.name = arena_copy(&window->names, name),
                                      .number = (uint32_t)window->domain_n};
-    HASH_ADD_KEYPTR(hh, window->domains, domain->name.p, domain->name.n, domain);
+    if (window->domain_n == 1) /* a table is made for two, so that a job of one recipient has none */
+        HASH_ADD_KEYPTR(hh, window->domains, window->list[0]->name.p, window->list[0]->name.n,
+                        window->list[0]);
+    if (window->domain_n > 0)
+        HASH_ADD_KEYPTR(hh, window->domains, domain->name.p, domain->name.n, domain);
     window->list =
         mem_grow(window->list, &window->domain_cap, window->domain_n + 1, sizeof(struct window_domain *));
     window->list[window->domain_n++] = domain;

@@ -101,6 +101,13 @@ typedef bool lane_visit(const struct lane_info *lane, void *user);
 /* In order of lane ids, from *after on; false at the end. */
 bool query_lanes(struct store *store, uint32_t *after, lane_visit *visit, void *user);
 bool query_lane(struct store *store, uint32_t lane, struct lane_info *info);
+/* How many of a lane are held, by the first of the list that matches: counts has one for each. Walks the
+ * lane's rows of T_READY and T_DUE. */
+struct held_count {
+    uint64_t ready, deferred;
+};
+void query_lane_held(struct store *store, uint32_t lane, const struct store_except *except,
+                     struct held_count *counts);
 size_t query_domain_lanes(struct store *store, struct str domain, uint32_t *list, size_t n);
 /* Deferred now, by enhanced status, over the whole queue. */
 size_t query_queue_statuses(struct store *store, struct status_count *list, size_t n);
@@ -127,9 +134,12 @@ const char *event_type_name(enum event_type type);
 struct event {
     uint64_t seq;
     int64_t time_ms, next_ms;
+    int64_t created_ms; /* of its job */
     enum event_type type;
     struct rid rid;
-    struct str tenant, campaign, id, to, domain, site, source, mx, reply, tls; /* valid during the visit */
+    /* Valid during the visit. from: the job's envelope sender; metadata: JSON, the recipient's, or else the
+     * job's. */
+    struct str tenant, campaign, from, id, to, domain, metadata, site, source, mx, reply, tls;
     uint32_t attempt;
     uint16_t code;
     struct status status;

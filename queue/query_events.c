@@ -58,6 +58,9 @@ static void log_visit(struct log_reader *log, const struct event_item *item, str
     if (job) {
         event.tenant = job->tenant;
         event.campaign = job->campaign;
+        event.created_ms = job->created_ms;
+        event.from = job->from;
+        event.metadata = job->metadata;
     } else if (item->type == EVENT_ALERT) {
         event.tenant = item->tls;
         event.tls = STR("");
@@ -66,6 +69,8 @@ static void log_visit(struct log_reader *log, const struct event_item *item, str
         const struct lane_row *lane = read_lane(&log->read, group.lane);
         event.id = record.id;
         event.to = record.to;
+        if (record.metadata.n > 0)
+            event.metadata = record.metadata;
         event.domain = lane ? lane->domain : STR("");
     }
     log->visited++;

@@ -230,8 +230,13 @@ bool job_row_decode(struct str row, struct job_row *job)
 
 void job_content_key(const struct job_row *job, uint64_t id, uint8_t name[32])
 {
-    memcpy(name, job->content_hash, 32);
-    if (job->own_content) { /* no digest begins with 24 zero bytes */
+    content_key(job->content_hash, job->own_content, id, name);
+}
+
+void content_key(const uint8_t hash[32], bool own, uint64_t id, uint8_t name[32])
+{
+    memcpy(name, hash, 32);
+    if (own) { /* no digest begins with 24 zero bytes */
         memset(name, 0, 24);
         put_be64(name + 24, id);
     }

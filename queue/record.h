@@ -62,6 +62,7 @@ struct content_row {
 #define CONTENT_PART_SIZE VALUE_MAX
 /* What stands for the hash in the keys of T_CONTENT. */
 void job_content_key(const struct job_row *job, uint64_t id, uint8_t name[32]);
+void content_key(const uint8_t hash[32], bool own, uint64_t id, uint8_t name[32]);
 bool content_row_encode(const struct content_row *content, struct buf *out);
 bool content_row_decode(struct str row, struct content_row *content);
 

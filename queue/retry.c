@@ -134,10 +134,22 @@ bool retry_is_greylisting(struct str reply)
     return false;
 }
 
+bool retry_is_operators(const struct retry_table *table, struct status status)
+{
+    return best_rule(table->rules, table->count, as_temporary(status)) != NULL;
+}
+
+struct status retry_slow_status(const struct retry_table *table, struct status status, bool is_greylisting)
+{
+    bool has_its_own = status.subject == 2 || is_greylisting || retry_is_operators(table, status);
+    return has_its_own && status.class_ != 0 ? status : STATUS(4, 2, 1);
+}
+
 bool retry_pauses_path(const struct retry_table *table, struct status status, bool is_greylisting)
 {
+    const struct retry_rule *rule = best_rule(table->rules, table->count, as_temporary(status));
     return status.subject == 7 && status.class_ != 0 && !is_greylisting &&
-           best_rule(table->rules, table->count, as_temporary(status)) == NULL;
+           (rule == NULL || rule->status.subject < 0);
 }
 
 int64_t retry_pause_ms(int64_t first_ms, int64_t max_ms, unsigned before, struct prng *prng)

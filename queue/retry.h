@@ -7,7 +7,8 @@
  *
  * Greylisting is told by the reply's text (retry_is_greylisting), whatever its status. A 4.7 reply that is
  * not greylisting is about the path, not the recipient: retry_pauses_path is true, the route pauses the path
- * (retry_pause_ms), its recipients wait with it, and their attempts are not counted.
+ * (retry_pause_ms), its recipients wait with it, and their attempts are not counted. An operator's rule for
+ * 4.7, or a status of it, makes such a reply the recipient's own again.
  *
  * A table is immutable after creation; any thread may read it. Times are wall milliseconds. */
 #ifndef POSTRIDER_QUEUE_RETRY_H
@@ -58,8 +59,15 @@ int64_t retry_round(int64_t next_ms, int64_t now_ms);
 /* A reply that speaks of greylisting ("Greylisted", "gray-listing in effect", …). */
 bool retry_is_greylisting(struct str reply);
 
-/* 4.7 without greylisting, and no rule of the operator's says otherwise: pause the path, count no attempt. */
+/* 4.7 without greylisting, and no rule of the operator's is about 4.7: pause the path, count no attempt. One
+ * for all of class 4 says when recipients are tried again, not what becomes of paths. */
 bool retry_pauses_path(const struct retry_table *table, struct status status, bool is_greylisting);
+
+/* The operator has a rule for this status. */
+bool retry_is_operators(const struct retry_table *table, struct status status);
+/* The status whose schedule is for a recipient that is to be tried again by itself, slowly: its own, where an
+ * operator's rule or a mailbox's (4.2) says how; else that of 4.2.1. */
+struct status retry_slow_status(const struct retry_table *table, struct status status, bool is_greylisting);
 
 /* How long a pause or a backoff lasts that follows `before` others in a row: first_ms doubled each time up to
  * max_ms, with jitter (never above max_ms plus the jitter). Also for dead hosts. */

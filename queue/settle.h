@@ -1,7 +1,7 @@
 /* settle.h - what becomes of recipients, written: the one place where a slot changes its state.
  *
  * Legal changes: READY -> DELIVERED BOUNCED EXPIRED CANCELLED SUPPRESSED DEFERRED, DEFERRED -> the same (a
- * new deferral stays DEFERRED). Nothing leaves an end. Who is found suppressed at admit begins there (admit.c).
+ * new deferral stays DEFERRED). Nothing leaves an end. Who is found suppressed at admit begins so (admit.c).
  * Writer's thread. */
 #ifndef POSTRIDER_QUEUE_SETTLE_H
 #define POSTRIDER_QUEUE_SETTLE_H

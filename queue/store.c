@@ -214,6 +214,11 @@ bool store_start(struct store *store, struct err *err)
     if (rc == 0)
         rc = pthread_create(&store->taker_thread, NULL, taker_main, store);
     store->started = rc == 0;
+    pthread_setname_np(store->writer_thread, "store writer"); /* as top and perf show them */
+    if (lands)
+        pthread_setname_np(store->fresh.thread, "fresh writer");
+    if (rc == 0)
+        pthread_setname_np(store->taker_thread, "store taker");
     if (rc != 0) {
         atomic_store(&store->stopping, true);
         if (lands) {
@@ -271,12 +276,24 @@ void store_figures(struct store *store, struct store_figures *figures)
         .commits = atomic_load(&store->figures.commits),
         .commit_rows = atomic_load(&store->figures.rows),
         .settle_backlog = atomic_load(&store->figures.settle_backlog),
-        .full = atomic_load(&store->full),
+        .log_bytes = atomic_load(&store->figures.log_bytes),
+        .full = atomic_load(&store->full) || atomic_load(&store->log_full),
     };
     ended =
         figures->delivered + figures->bounced + figures->expired + figures->cancelled + figures->suppressed;
     figures->accepted = atomic_load(&store->figures.accepted); /* after the ends: never fewer than they */
     figures->queued = figures->accepted > ended ? figures->accepted - ended : 0;
+}
+
+void store_full_words(struct store *store, struct err *err)
+{
+    err_set(err, 0,
+            "the queue is full (its disk, or queue.max_size): free space, or wait until mail has gone out");
+    if (atomic_load(&store->full) || !atomic_load(&store->log_full))
+        return;
+    pthread_mutex_lock(&store->lock);
+    *err = store->log_words;
+    pthread_mutex_unlock(&store->lock);
 }
 
 uint64_t store_event_seq(struct store *store)

@@ -38,9 +38,12 @@ struct store_settings {
     int64_t lifetime_ms;      /* of a job that names none */
     int64_t delay_warning_ms; /* who is open so long after the job's start is said to be delayed; 0: nobody */
     int64_t retain_ms;        /* how long an ended job and its events stay */
-    int64_t hold_ms;   /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
-    unsigned give_max; /* recipients that a worker may hold without having asked (GIVEN_MAX); 0: none */
-    unsigned workers;  /* lanes are shared out by hash of the domain */
+    int64_t hold_ms;     /* how long a small job waits in memory for its end (FRESH_HOLD_MS); 0: not at all */
+    unsigned give_max;   /* recipients that a worker may hold without having asked (GIVEN_MAX); 0: none */
+    unsigned workers;    /* lanes are shared out by hash of the domain */
+    uint64_t events_max; /* bytes of the event log; 0: no maximum. See edit.h on consumers' cursors */
+    const char *const *droppers; /* consumers that rather miss events than stop admits there; outlive it */
+    size_t dropper_count;
 };
 
 /* Opens, recovers, starts no thread. Errors: locked by another daemon, not writable, of a newer version, … */
@@ -81,7 +84,8 @@ struct job_spec {
     int64_t lifetime_ms;   /* 0: the setting's */
     const void *content;   /* the compiled message (message/template.h), opaque here */
     size_t content_size;
-    uint8_t content_hash[32]; /* equal hashes are one content: a collision-resistant digest */
+    uint8_t content_hash[32]; /* equal hashes are one content: a collision-resistant digest; all zero: it is
+                                 this job's alone, of FRESH_CONTENT_MAX at most */
     uint64_t message_size;    /* as rendered, about; for SIZE and for accounting */
 };
 
@@ -179,7 +183,7 @@ enum outcome {
     OUTCOME_DEFERRED, /* next_ms says when; attempt counted unless attempt_free */
     OUTCOME_BOUNCED,
     OUTCOME_EXPIRED,    /* the worker saw its time pass */
-    OUTCOME_SUPPRESSED, /* its address gets no mail: the store's own, as it looks before it hands out */
+    OUTCOME_SUPPRESSED, /* its address gets no mail: see STORE_SUPPRESSED */
 };
 
 /* One claimed recipient. The worker owns it from STORE_TAKEN until store_settle, which takes it back and
@@ -209,6 +213,7 @@ struct taken {
     struct slab *words;         /* where these three lie, a reference that the store lets go of; NULL:
                                          they live as long as the process */
     void *worker;               /* the worker's own */
+    void *signature;            /* likewise: malloc'ed or NULL, and freed with it */
 };
 
 /* Messages from the store to a worker's inbox (struct inbox_node first, kind as named). */
@@ -226,7 +231,8 @@ struct store_taken_msg { /* STORE_TAKEN: the answer to one store_take; freed wit
     uint32_t lane;
     unsigned count;
     struct taken *list;
-    bool idle; /* the lane has nothing more now: it will be announced again when it has */
+    bool idle;        /* the lane has nothing more now: it will be announced again when it has */
+    bool passed_over; /* but for what `except` names, or may have */
 };
 /* STORE_GIVEN: the only recipient of a job that has just been accepted, in a lane that has nothing else to
  * take: claimed, and the worker's like what it asked for, without announcement and request. No lane has work
@@ -242,9 +248,9 @@ struct store_drop_msg { /* STORE_DROP_JOB: release what is taken of this job but
     struct inbox_node node;
     uint64_t job;
 };
-/* STORE_SUPPRESSED: these addresses get no mail from now on (edit.h). Release what is taken of them but not
- * in flight: the store ends it. Something of them may still come, by a STORE_TAKEN that was under way. Freed
- * with free(), the keys with it. */
+/* STORE_SUPPRESSED: these addresses get no mail from now on (edit.h). What is taken of them and not in flight
+ * is settled as suppressed. Something of them may still come, by a STORE_TAKEN that was under way. Freed with
+ * free(), the keys with it. */
 struct store_suppressed_msg {
     struct inbox_node node;
     size_t count;
@@ -261,6 +267,32 @@ void store_attach_worker(struct store *store, unsigned worker, struct inbox *inb
  * One request a lane under way. Due retries come first, but leave half to what was never tried; jobs take
  * turns. Workers only. */
 void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to);
+
+/* What is held of a lane, so that it stays where it is: recipients of jobs that match any of these are passed
+ * over, and where nothing else is left the lane is idle. Immutable, reference counted, any thread. */
+struct store_except {
+    _Atomic unsigned refs;
+    bool all; /* everything: the answer is "idle", at once */
+    unsigned count;
+    struct store_held { /* empty fields match all */
+        uint64_t job;   /* 0: any */
+        struct str campaign;
+        struct str sender; /* domain of the envelope sender, "" for the null sender; p NULL: any */
+    } list[];
+};
+/* One reference, all zero but count; `bytes` lie behind the list for the strings. NULL: no memory. */
+struct store_except *store_except_create(unsigned count, size_t bytes);
+struct store_except *store_except_ref(struct store_except *except);
+void store_except_unref(struct store_except *except); /* NULL is fine */
+bool store_held_matches(const struct store_held *held, uint64_t job, struct str campaign, struct str from);
+bool store_except_matches(const struct store_except *except, uint64_t job, struct str campaign,
+                          struct str from);
+/* store_take, but for these (a reference of its own is taken; NULL: nothing). */
+void store_take_but(struct store *store, uint32_t lane, unsigned want, unsigned to,
+                    struct store_except *except);
+/* What was passed over may go now: lanes with work that no worker has are announced again, those that one has
+ * are looked through from the start. Costs a seek a lane, by the taker. Any thread. */
+void store_look_again(struct store *store);
 /* The worker has the lane in its hands: the store turns to it with the lane's work from now on, instead of
  * the one its domain hashes to. A hint: lanes may share one, so that any worker must know what to do with any
  * lane. Workers only. */
@@ -314,9 +346,12 @@ struct store_figures {
     uint64_t jobs;     /* not ended */
     uint64_t events;   /* the last sequence number */
     uint64_t db_bytes, commits, commit_rows, settle_backlog;
-    bool full; /* admits are refused */
+    uint64_t log_bytes; /* of the event log */
+    bool full;          /* admits are refused */
 };
 void store_figures(struct store *store, struct store_figures *figures);
+/* Why they are refused with ADMIT_FULL: a sentence. */
+void store_full_words(struct store *store, struct err *err);
 /* A counter that changes with every commit that wrote events, and a way to wait for it. */
 uint64_t store_event_seq(struct store *store);
 

@@ -97,7 +97,8 @@ struct writer {
     int64_t next_check_ns;                 /* of space */
     int64_t retry_ns;                      /* no change before this, for there was no space */
     int64_t next_timer_ms;                 /* the first row of T_TIMERS, or of the events to drop */
-    int64_t next_sweep_ms;
+    uint64_t events_read;                  /* by all consumers, as the timers last fired */
+    int64_t next_sweep_ms, swept_ms;       /* retention.h */
     bool full;
 };
 
@@ -153,15 +154,17 @@ struct store {
     pthread_t writer_thread, taker_thread;
     bool started;
     atomic_bool stopping, fresh_gone, writer_gone, full;
-    atomic_bool threads; /* its threads run, or did */
-    atomic_bool undone;  /* the last change found no space: nothing new is accepted */
+    atomic_bool threads;  /* its threads run, or did */
+    atomic_bool log_full; /* new jobs wait for a consumer (retention.h), */
+    struct err log_words; /* under the lock: for which, and why */
+    atomic_bool undone;   /* the last change found no space: nothing new is accepted */
     atomic_uint_fast64_t next_job;
     atomic_uint admits_in_flight;
     atomic_uint_fast64_t suppressions;     /* committed rows: at 0 nobody looks */
     atomic_uint_fast64_t suppressed_below; /* jobs below it may have come before one of them: suppress.h */
     struct {
         atomic_uint_fast64_t accepted, ended[RCPT_STATES], deferred, claimed, jobs, events, db_bytes, commits,
-            rows, settle_backlog;
+            rows, log_bytes, settle_backlog;
     } figures;
     pthread_mutex_t lock;
     struct shared shared;

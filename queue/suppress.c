@@ -137,6 +137,31 @@ bool query_suppressions(struct store *store, struct str after_scope, struct str 
     return more;
 }
 
+void query_suppressions_of(struct store *store, struct str address, suppression_visit *visit, void *user)
+{
+    struct read read;
+    MDB_cursor *cursor;
+    struct str key, value, row;
+    struct suppression one;
+    char wanted[KEY_MAX], scope[NAME_MAX_BYTES + 1];
+    if (!read_begin(&read, store))
+        return;
+    bool more = read_cursor(&read, T_SUPPRESSIONS, &cursor) &&
+                read_move(&read, cursor, MDB_FIRST, &key, &value) && suppression_decode(key, value, &one);
+    while (more) {
+        size_t n = suppression_row_key(one.scope, address, wanted);
+        struct str found = str_make(wanted, n);
+        memcpy(scope, one.scope.p, one.scope.n);
+        scope[one.scope.n] = 1; /* behind all of this scope, before the next one */
+        size_t scope_n = one.scope.n + 1;
+        more = n == 0 || !read_get(&read, T_SUPPRESSIONS, wanted, n, &row) ||
+               !suppression_decode(found, row, &one) || visit(&one, user);
+        more = more && read_seek(&read, cursor, scope, scope_n, &key, &value) &&
+               suppression_decode(key, value, &one);
+    }
+    read_end(&read);
+}
+
 uint64_t query_suppression_count(struct store *store)
 {
     return atomic_load_explicit(&store->suppressions, memory_order_relaxed);

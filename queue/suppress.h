@@ -7,7 +7,7 @@
  * next number is noted (suppressed_below): jobs from there on began later and so found them at admit. The
  * recipients of jobs below are looked up once more as the taker hands them out, for the first time or for a
  * retry. After a start that is all that was there before it. What workers have in their hands by then they
- * are told of (STORE_SUPPRESSED), and give it back. */
+ * are told of (STORE_SUPPRESSED), and settle it. */
 #ifndef POSTRIDER_QUEUE_SUPPRESS_H
 #define POSTRIDER_QUEUE_SUPPRESS_H
 

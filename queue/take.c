@@ -42,6 +42,14 @@ static void job_let_go(struct serve *s)
     s->job_id = 0;
 }
 
+/* Whether who asks holds it back. */
+static bool job_is_held(struct serve *s, uint64_t id, const struct job_row *row)
+{
+    bool held = store_except_matches(s->take->except, id, row->campaign, row->from);
+    s->take->passed_over |= held;
+    return held;
+}
+
 /* Whether the job's recipients may go out now. */
 static bool job_check(struct serve *s, uint64_t id)
 {
@@ -55,7 +63,8 @@ static bool job_check(struct serve *s, uint64_t id)
     s->job_id = id;
     s->job_ok = env_get(&s->store->env, s->store->taker.txn, T_JOBS, key, sizeof key, &row) &&
                 job_row_decode(row, &s->row) && s->row.state == JOB_ACTIVE && !s->row.expired &&
-                s->row.not_before_ms <= s->now_ms && s->row.expires_ms > s->now_ms;
+                s->row.not_before_ms <= s->now_ms && s->row.expires_ms > s->now_ms &&
+                !job_is_held(s, id, &s->row);
     return s->job_ok;
 }
 
@@ -91,13 +100,14 @@ static void pick_of_group(struct serve *s, struct fresh_group *group, unsigned l
     }
 }
 
-/* Fresh jobs, in the order they came. What has expired there is left to its application. */
+/* Fresh jobs, in the order they came. What has expired there, or is held, is left to its application. */
 static void pick_landed(struct serve *s, unsigned limit)
 {
     for (struct fresh_group *group = s->live->groups, *next; group != NULL && s->picked < limit;
          group = next) {
         next = group->next;
-        if (group->admit->row.expires_ms > s->now_ms) {
+        const struct job_row *row = &group->admit->row;
+        if (row->expires_ms > s->now_ms && !job_is_held(s, group->admit->job, row)) {
             job_let_go(s);
             s->job = live_get_fresh(s->store, group->admit);
             s->blocked |= s->job == NULL;
@@ -281,6 +291,13 @@ static bool look(struct serve *s)
     unsigned want = s->take->want;
     s->rows = 0;
     s->live = lane_adopt(store, s->take->lane);
+    if (s->take->except != NULL && s->take->except->all) {
+        while (s->live->groups != NULL)
+            fresh_group_out(s->live->groups);
+        s->take->passed_over = true;
+        lane_forget(store, s->live);
+        return true;
+    }
     if (s->live->fresh) { /* also what lies behind the round's start */
         s->live->fresh = false;
         s->take->round_begun = s->take->fresh_done = s->due_done = false;
@@ -431,7 +448,8 @@ static void answer(struct serve *s, bool idle)
     struct batch_reader reader = {0};
     struct taken *suppressed = NULL;
     struct store_taken_msg *msg = mem_must(sizeof *msg);
-    *msg = (struct store_taken_msg){.node.kind = STORE_TAKEN, .lane = s->take->lane, .idle = idle};
+    *msg = (struct store_taken_msg){
+        .node.kind = STORE_TAKEN, .lane = s->take->lane, .idle = idle, .passed_over = s->take->passed_over};
     struct taken **end = &msg->list;
     live_load(store, store->taker.txn);
     for (unsigned n = 0; n < s->picked; n++) {

@@ -52,6 +52,7 @@ struct taken *taken_of_node(struct inbox_node *node)
 
 void taken_free(struct taken *taken)
 {
+    free(taken->signature);
     slab_unref(taken->words);
     store_job_unref(taken->job);
     free(box_of(taken));

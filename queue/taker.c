@@ -27,17 +27,26 @@ bool taker_init(struct store *store, struct err *err)
     return true;
 }
 
+static void take_free(struct take *take)
+{
+    store_except_unref(take->except);
+    free(take);
+}
+
 void taker_free(struct store *store)
 {
     struct taker *taker = &store->taker;
     struct inbox_node *node = store->taker_inbox ? inbox_take(store->taker_inbox) : NULL;
     for (struct inbox_node *next; node != NULL; node = next) {
         next = node->next;
-        free(node);
+        if (node->kind == TAKER_TAKE)
+            take_free((struct take *)(void *)node);
+        else
+            free(node);
     }
     for (struct take *take = taker->takes, *next; take != NULL; take = next) {
         next = take->next;
-        free(take);
+        take_free(take);
     }
     for (struct walk *walk = taker->walks, *next; walk != NULL; walk = next) {
         next = walk->next;
@@ -103,13 +112,22 @@ bool taker_next(MDB_cursor *cursor, struct str *found, struct str *row)
     return cursor_get(cursor, &k, MDB_NEXT, found, row);
 }
 
-void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to)
+void store_take_but(struct store *store, uint32_t lane, unsigned want, unsigned to,
+                    struct store_except *except)
 {
     struct take *take = mem_must(sizeof *take);
     QUEUE_ASSERT(to < store->settings.workers && want > 0);
-    *take = (struct take){
-        .node.kind = TAKER_TAKE, .lane = lane, .want = want < LANE_TAKE_MAX ? want : LANE_TAKE_MAX, .to = to};
+    *take = (struct take){.node.kind = TAKER_TAKE,
+                          .lane = lane,
+                          .want = want < LANE_TAKE_MAX ? want : LANE_TAKE_MAX,
+                          .to = to,
+                          .except = except ? store_except_ref(except) : NULL};
     inbox_post(store->taker_inbox, &take->node);
+}
+
+void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to)
+{
+    store_take_but(store, lane, want, to, NULL);
 }
 
 void taker_walk(struct store *store, uint64_t job)
@@ -159,7 +177,7 @@ static void serve_all(struct store *store, struct now now)
         next = take->next;
         take->next = NULL;
         if (take_serve(store, take, now)) {
-            free(take);
+            take_free(take);
             continue;
         }
         *taker->takes_tail = take;

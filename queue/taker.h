@@ -13,6 +13,8 @@ struct take { /* TAKER_TAKE: one request */
     struct take *next;
     uint32_t lane;
     unsigned want, to;
+    struct store_except *except; /* held; NULL: nothing is */
+    bool passed_over;
     /* How far its round over the lane's jobs is, when it took several tries. */
     bool round_begun, wrapped, fresh_done;
     uint64_t round_job; /* where the round began */

@@ -2,17 +2,19 @@
  *
  * A timer's row is deleted in the commit that does its work. Work too large for one commit is handed to an
  * operation without a row; the timer is then set again for a little later, so that after a crash it starts
- * the work anew, and finds nothing to do otherwise. Events are looked at once a minute: whole values whose
- * first item is older than `retain` go. */
+ * the work anew, and finds nothing to do otherwise. A purge that is due but has to wait for consumers
+ * (retention.h) has the sequence number they must have read as its timer's value. */
 #include "queue/timers.h"
 
 #include "queue/admit.h"
 #include "queue/close.h"
 #include "queue/content.h"
 #include "queue/ops.h"
+#include "queue/retention.h"
 #include "queue/warn.h"
 
-#define SWEEP_EVERY_MS 60000
+#define READ_AGAIN_PART   8 /* of the time that a purge has waited for consumers: how long until */
+#define READ_AGAIN_MAX_MS (3600 * 1000) /* it is tried again, at least CLOSE_AGAIN_MS */
 
 bool timers_due(const struct store *store, struct now now)
 {
@@ -28,18 +30,37 @@ static bool may_come_again(const struct change *c, const struct change_job *job)
                                 (c->now.mono_ns - first->fresh.since_ns) / NS_PER_MS + COMMIT_LINGER_MS;
 }
 
-static void fire_purge(struct change *c, struct change_job *job)
+/* Purges are tried less and less often while a consumer stands still: it may hold millions of jobs. */
+static int64_t purge_again_ms(struct change *c, const struct change_job *job)
 {
+    int64_t wait_ms = (c->now.wall_ms - job->row.ended_ms - c->store->settings.retain_ms) / READ_AGAIN_PART;
+    return c->now.wall_ms + (wait_ms < CLOSE_AGAIN_MS      ? CLOSE_AGAIN_MS
+                             : wait_ms > READ_AGAIN_MAX_MS ? READ_AGAIN_MAX_MS
+                                                           : wait_ms);
+}
+
+/* until: what must have been read first; 0: not yet due. */
+static void fire_purge(struct change *c, struct change_job *job, uint64_t until)
+{
+    uint8_t value[8];
     int64_t purge_ms = job->row.ended_ms + c->store->settings.retain_ms;
     if (job->row.ended_ms == 0)
         return;
-    if (purge_ms <= c->now.wall_ms && may_come_again(c, job))
-        purge_ms = c->now.wall_ms + FRESH_HOLD_MS;
-    if (purge_ms > c->now.wall_ms) {
+    if (until == 0 && purge_ms > c->now.wall_ms) {
         change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
+        return;
+    }
+    if (until == 0)
+        until = c->meta.last_seq;
+    put_be64(value, until);
+    struct str read = str_make((const char *)value, sizeof value);
+    if (may_come_again(c, job)) {
+        change_timer(c, c->now.wall_ms + FRESH_HOLD_MS, TIMER_PURGE, job->id, read);
+    } else if (c->store->writer.events_read < until) {
+        change_timer(c, purge_again_ms(c, job), TIMER_PURGE, job->id, read);
     } else if (job->row.batches > SMALL_JOB_BATCHES || !job_delete(c, job->id)) {
         change_id(&c->after.purges, job->id);
-        change_timer(c, c->now.wall_ms + CLOSE_AGAIN_MS, TIMER_PURGE, job->id, STR(""));
+        change_timer(c, c->now.wall_ms + CLOSE_AGAIN_MS, TIMER_PURGE, job->id, read);
     }
 }
 
@@ -57,7 +78,7 @@ static void fire_expiry(struct change *c, struct change_job *job)
     struct close_counts counts = {0};
     uint32_t batch = 0;
     if (job->row.ended_ms != 0) {
-        fire_purge(c, job);
+        fire_purge(c, job, 0);
         return;
     }
     enum rcpt_state to = job->row.state == JOB_CANCELLED ? RCPT_CANCELLED : RCPT_EXPIRED;
@@ -101,7 +122,7 @@ static void fire_content(struct change *c, const uint8_t hash[32])
         change_timer(c, c->now.wall_ms, TIMER_CONTENT, get_be64(hash), str_make((const char *)hash, 32));
 }
 
-static void fire_job(struct change *c, enum timer_kind kind, uint64_t id)
+static void fire_job(struct change *c, enum timer_kind kind, uint64_t id, uint64_t value)
 {
     struct change_job *job = change_job(c, id);
     if (!job->found)
@@ -111,7 +132,7 @@ static void fire_job(struct change *c, enum timer_kind kind, uint64_t id)
     else if (kind == TIMER_EXPIRY)
         fire_expiry(c, job);
     else
-        fire_purge(c, job);
+        fire_purge(c, job, value);
 }
 
 /* Where it stops for this change it goes on in the next one. */
@@ -125,6 +146,7 @@ static void fire_suppressed(struct change *c, uint64_t job, struct str value)
     change_timer(c, c->now.wall_ms, TIMER_SUPPRESSED, job, str_make((const char *)cursor, sizeof cursor));
 }
 
+/* value: of the row; behind it are zeros up to 32 bytes. */
 static void fire(struct change *c, enum timer_kind kind, uint64_t id, struct str value)
 {
     const uint8_t *hash = (const uint8_t *)value.p;
@@ -132,7 +154,7 @@ static void fire(struct change *c, enum timer_kind kind, uint64_t id, struct str
     case TIMER_NOT_BEFORE:
     case TIMER_EXPIRY:
     case TIMER_PURGE:
-        fire_job(c, kind, id);
+        fire_job(c, kind, id, get_be64(hash));
         break;
     case TIMER_KEY:
         fire_key(c, hash);
@@ -151,6 +173,7 @@ static void fire(struct change *c, enum timer_kind kind, uint64_t id, struct str
 
 static void timers_fire(struct store *store, struct change *c)
 {
+    store->writer.events_read = retention_read(c);
     for (;;) {
         uint8_t key[KEY_MAX] = {0};
         char value[32] = {0};
@@ -176,34 +199,12 @@ static void timers_fire(struct store *store, struct change *c)
     }
 }
 
-/* The log's end that nobody may ask for any more. */
-static void events_sweep(struct store *store, struct change *c)
-{
-    int64_t until_ms = c->now.wall_ms - store->settings.retain_ms;
-    for (;;) {
-        uint8_t key[KEY_MAX] = {0};
-        size_t size = 8;
-        struct str row;
-        struct event_strings strings;
-        struct event_item item;
-        struct reader r;
-        if (change_spent(c))
-            return; /* goes on in the next change */
-        if (!change_seek(c, T_EVENTS, key, &size, &row) ||
-            (event_value_begin(row, &strings, &r) && event_item_next(&r, &strings, &item) &&
-             item.time_ms > until_ms))
-            break;
-        change_del(c, T_EVENTS, key, size);
-    }
-    store->writer.next_sweep_ms = c->now.wall_ms + SWEEP_EVERY_MS;
-}
-
 void timers_write(struct store *store, struct change *c)
 {
     if (store->writer.next_timer_ms <= c->now.wall_ms)
         timers_fire(store, c);
     if (store->writer.next_sweep_ms <= c->now.wall_ms)
-        events_sweep(store, c);
+        retention_sweep(store, c);
 }
 
 void timers_after(struct store *store, const struct change *c)

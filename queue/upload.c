@@ -65,6 +65,10 @@ static void row_fill(struct admit *admit, const struct job_spec *spec, struct no
         .envid = arena_copy(arena, spec->envid),
         .metadata = arena_copy(arena, spec->metadata),
     };
+    static const uint8_t none[sizeof spec->content_hash];
+    admit->alone =
+        memcmp(spec->content_hash, none, sizeof none) == 0 && spec->content_size <= FRESH_CONTENT_MAX;
+    admit->row.own_content = admit->alone;
     memcpy(admit->row.content_hash, spec->content_hash, sizeof admit->row.content_hash);
 }
 

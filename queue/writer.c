@@ -11,6 +11,7 @@
 #include "queue/admit.h"
 #include "queue/edits.h"
 #include "queue/ops.h"
+#include "queue/retention.h"
 #include "queue/settle.h"
 #include "queue/taken.h"
 #include "queue/timers.h"
@@ -186,7 +187,7 @@ static void space_check(struct store *store, struct now now)
         writer->full = full;
         atomic_store(&store->full, full);
     }
-    if (!writer->full)
+    if (!writer->full && !atomic_load(&store->log_full))
         return;
     struct admit *list = writer->admits;
     writer->admits = NULL;
@@ -244,6 +245,7 @@ static void after_commit(struct store *store, struct change *c)
     for (size_t n = 0; n < c->after.walks.n; n++)
         taker_walk(store, c->after.walks.list[n]);
     timers_after(store, c);
+    retention_after(store, c);
 }
 
 /* Nothing happened: claims of operations go, settles wait again. */

@@ -11,9 +11,13 @@ extern const struct command command_status, command_queue, command_sites;  /* qu
 extern const struct command command_explain;                               /* queue.c */
 extern const struct command command_mailq, command_recipient;              /* recipients.c */
 extern const struct command command_retry, command_bounce;                 /* steer.c */
+extern const struct command command_suspend, command_resume;               /* held.c */
+extern const struct command command_suspensions, command_site;             /* held.c */
 extern const struct command command_events;                                /* events.c */
 extern const struct command command_rule;                                  /* rule.c */
+extern const struct command command_consumers;                             /* consumers.c */
 extern const struct command command_inbound;                               /* inbound.c */
+extern const struct command command_suppress;                              /* suppress.c */
 extern const struct command command_resolve;                               /* resolve.c */
 extern const struct command command_config, command_version, command_help; /* local.c */
 

@@ -21,6 +21,8 @@ static bool on_event(void *user, struct str text)
                figure_time(time, member_text(event, "time")), member_text(event, "type"),
                member_text(event, "rid"));
         print_safe(stdout, member_text(event, "to"));
+        if (member_true(event, "late"))
+            fputs(" (by mail)", stdout);
         if (member_text(event, "status")[0])
             printf(" %s", member_text(event, "status"));
         if (member_number(event, "code") > 0)

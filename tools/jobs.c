@@ -149,8 +149,11 @@ static void print_steered(struct cli *cli, json_t *answer)
 {
     const char *what = cli->args[1];
     if (strcmp(what, "purge") == 0 && member_true(answer, "done")) {
-        printf("job %s is gone, with %lld recipients\n", member_text(answer, "job"),
-               member_number(answer, "changed"));
+        if (member_number(answer, "changed") < member_number(answer, "matched"))
+            printf("job %s goes when every consumer has read its events\n", member_text(answer, "job"));
+        else
+            printf("job %s is gone, with %lld recipients\n", member_text(answer, "job"),
+                   member_number(answer, "changed"));
         return;
     }
     printf("job %s is %s", member_text(answer, "job"), member_text(answer, "state"));

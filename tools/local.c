@@ -1,6 +1,7 @@
 /* local.c - commands that need no daemon: config, version, help. */
 #include "tools/local.h"
 
+#include "tools/check_dkim.h"
 #include "tools/commands.h"
 
 #include <string.h>
@@ -36,12 +37,17 @@ static int run_config(struct cli *cli)
         config_show(config, &out);
         fwrite(out.data, 1, out.len, stdout);
         buf_free(&out);
-    } else {
-        printf("%s is good\n", path);
     }
+    int code = show ? 0 : check_dkim(config, cli_value(cli, "dns") != NULL);
+    if (!show && code == 0)
+        printf("%s is good\n", path);
     config_free(config);
-    return 0;
+    return code;
 }
+
+static const struct cli_option config_options[] = {
+    {"dns", NULL, "also compare the DKIM keys with what DNS publishes of them"},
+};
 
 const struct command command_config = {
     .name = "config",
@@ -50,6 +56,8 @@ const struct command command_config = {
     .run = run_config,
     .min_args = 1,
     .max_args = 2,
+    .options = config_options,
+    .option_count = sizeof config_options / sizeof *config_options,
 };
 
 static int run_version(struct cli *cli)

@@ -76,6 +76,8 @@ static void queue_row(struct table *table, const json_t *row, const char *by, bo
         table_number(table, member_number(row, "ready"));
     }
     table_number(table, member_number(row, "deferred"));
+    if (!is_status && strcmp(by, "age") != 0)
+        table_number(table, member_number(row, "held"));
     if (ends) {
         table_number(table, member_number(row, "delivered"));
         table_number(table, member_number(row, "bounced"));
@@ -89,14 +91,14 @@ static void queue_row(struct table *table, const json_t *row, const char *by, bo
 
 static void print_queue(struct cli *cli, json_t *answer)
 {
-    static const char *const heads[] = {"-", "QUEUED", "READY", "DEFERRED", "-NEXT RETRY"};
-    static const char *const end_heads[] = {"-",         "QUEUED",  "READY",   "DEFERRED",
+    static const char *const heads[] = {"-", "QUEUED", "READY", "DEFERRED", "HELD", "-NEXT RETRY"};
+    static const char *const end_heads[] = {"-",         "QUEUED",  "READY",   "DEFERRED",   "HELD",
                                             "DELIVERED", "BOUNCED", "EXPIRED", "-NEXT RETRY"};
     static const char *const status_heads[] = {"-STATUS", "DEFERRED", "-MEANING"};
     const json_t *total = json_object_get(answer, "total"), *rows = json_object_get(answer, "rows"), *row;
     const char *by = member_text(answer, "by");
     char name[32] = "-";
-    const char *named[8];
+    const char *named[9];
     bool by_name = strcmp(by, "status") != 0 && strcmp(by, "age") != 0;
     bool ends = by_name && cli_value(cli, "all") != NULL;
     struct table table;
@@ -108,15 +110,15 @@ static void print_queue(struct cli *cli, json_t *answer)
     if (strcmp(by, "status") == 0)
         table_init(&table, 3, status_heads);
     else
-        table_init(&table, ends ? 8 : by_name ? 5 : 4, named);
+        table_init(&table, ends ? 9 : by_name ? 6 : 4, named);
     json_array_foreach(rows, i, row) queue_row(&table, row, by, ends);
     table_print(&table, stdout, true);
     table_free(&table);
     if (member_number(answer, "more") > 0)
         printf("and %lld more rows\n", member_number(answer, "more"));
-    printf("%s%lld queued: %lld ready, %lld deferred, %lld in flight\n", json_array_size(rows) ? "\n" : "",
-           member_number(total, "queued"), member_number(total, "ready"), member_number(total, "deferred"),
-           member_number(total, "in_flight"));
+    printf("%s%lld queued: %lld ready, %lld deferred, %lld held, %lld in flight\n",
+           json_array_size(rows) ? "\n" : "", member_number(total, "queued"), member_number(total, "ready"),
+           member_number(total, "deferred"), member_number(total, "held"), member_number(total, "in_flight"));
 }
 
 static int run_queue(struct cli *cli)
@@ -156,14 +158,14 @@ const struct command command_queue = {
 
 static void print_sites(struct cli *cli, json_t *answer)
 {
-    static const char *const heads[] = {"-SITE",    "CONN",   "MAX",    "IDLE",     "IN FLIGHT", "DELIVERED",
-                                        "DEFERRED", "FAILED", "RATE/S", "HELD FOR", "-BY"};
+    static const char *const heads[] = {"-SITE",    "CONN",   "MAX",    "IDLE", "IN FLIGHT", "DELIVERED",
+                                        "DEFERRED", "FAILED", "RATE/S", "HELD", "WAITS",     "-FOR"};
     const json_t *sites = json_object_get(answer, "sites"), *site;
     char text[FIGURE_MAX];
     struct table table;
     size_t i;
     (void)cli;
-    table_init(&table, 11, heads);
+    table_init(&table, 12, heads);
     json_array_foreach(sites, i, site)
     {
         const char *by = member_text(site, "blocked_by"), *reason = member_text(site, "reason");
@@ -176,6 +178,7 @@ static void print_sites(struct cli *cli, json_t *answer)
         table_number(&table, member_number(site, "deferred"));
         table_number(&table, member_number(site, "failed"));
         table_text(&table, rate_text(text, site, "rate_1m"));
+        table_number(&table, member_number(site, "held"));
         table_text(&table, figure_until(text, member_text(site, "blocked_until")));
         table_printf(&table, "%s%s%s", by, by[0] && reason[0] ? ": " : "", reason);
     }

@@ -40,10 +40,13 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/explain", "rid to domain", call_explain, NULL, JOBS},
     {HTTP_GET, "/v1/events", "after follow limit job type", call_events, NULL, JOBS},
     {HTTP_POST | HTTP_LARGE, "/v1/inbound", "rcpt tenant trusted dry_run", call_inbound, NULL, JOBS},
+    {HTTP_GET, "/v1/suppressions", "scope address format limit after_scope after", call_suppressions, NULL,
+     JOBS},
+    {HTTP_PUT | HTTP_POST, "/v1/suppressions", "scope reason source", NULL, &suppressions_upload, JOBS},
+    {HTTP_DELETE, "/v1/suppressions", "scope address", call_suppression_remove, NULL, JOBS},
+    {HTTP_GET, "/v1/consumers", "", call_consumers, NULL, CONTROL},
     {HTTP_GET, "/v1/ops", "", call_ops, NULL, CONTROL},
     {HTTP_GET, "/v1/ops/*", "", call_op, NULL, JOBS},
-    {HTTP_GET, "/v1/rules", "site", call_rules, NULL, CONTROL},
-    {HTTP_GET, "/v1/rules/test", "reply site mx at", call_rules_test, NULL, CONTROL},
     {HTTP_GET, "/v1/queue", "by all limit", call_queue, NULL, CONTROL},
     {HTTP_POST, "/v1/queue/retry", QUEUE_FILTER_PARAMETERS, call_queue_retry, NULL, CONTROL},
     {HTTP_POST, "/v1/queue/bounce", QUEUE_FILTER_PARAMETERS, call_queue_bounce, NULL, CONTROL},
@@ -51,6 +54,14 @@ static const struct http_route routes[] = {
      CONTROL},
     {HTTP_GET, "/v1/sites", "", call_sites, NULL, CONTROL},
     {HTTP_GET, "/v1/sites/*", "", call_site, NULL, CONTROL},
+    {HTTP_POST, "/v1/sites/*/backoff", "", call_site_backoff, NULL, CONTROL},
+    {HTTP_POST, "/v1/sites/*/normal", "", call_site_normal, NULL, CONTROL},
+    {HTTP_POST, "/v1/sites/*/reset", "", call_site_reset, NULL, CONTROL},
+    {HTTP_POST, "/v1/queue/suspend", HELD_FILTER_PARAMETERS, call_queue_suspend, NULL, CONTROL},
+    {HTTP_POST, "/v1/queue/resume", HELD_FILTER_PARAMETERS, call_queue_resume, NULL, CONTROL},
+    {HTTP_GET, "/v1/suspensions", "", call_suspensions, NULL, CONTROL},
+    {HTTP_GET, "/v1/rules", "site", call_rules, NULL, CONTROL},
+    {HTTP_GET, "/v1/rules/test", "reply site mx at", call_rules_test, NULL, CONTROL},
     {HTTP_GET, "/v1/status", "", call_status, NULL, CONTROL},
     {HTTP_GET, "/metrics", "", call_metrics, NULL, CONTROL},
     {HTTP_GET, "/healthz", "", call_healthz, NULL, JOBS},
@@ -98,6 +109,7 @@ static void free_api(struct api *api)
         inbound_destroy(api->inbound);
     if (api->rates != NULL)
         rates_destroy(api->rates);
+    steer_held_free(&api->held_mail);
     pthread_mutex_destroy(&api->held_lock);
     free(api->routes);
     free(api);
@@ -113,7 +125,7 @@ struct api *api_create(const struct api_context *context, struct err *err)
     json_object_seed(0); /* before threads race for it */
     pthread_mutex_init(&api->held_lock, NULL);
     api->context = *context;
-    api->intake = intake_create(context->store, context->config);
+    api->intake = intake_create(context->store, context->config, context->dkim);
     api->rates = rates_create();
     api->inbound = inbound_create(context->store);
     if (api->intake == NULL || api->inbound == NULL || api->rates == NULL)

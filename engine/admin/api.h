@@ -13,10 +13,10 @@
  *   widens what a call does.
  *
  * Errors: {"error":{"code":"not_found","reason":"there is no job 17"}} with a fitting HTTP status. Codes:
- *   400 bad_request bad_parameter bad_json bad_job, 403 forbidden, 404 not_found, 405 method_not_allowed,
- *   409 in_progress (this idempotency key's first request is under way) not_ended, 413 too_large,
- *   415 bad_type,
- *   422 key_reused (this idempotency key came with another body), 500 failed, 503 stopping busy, 507 full.
+ *   400 bad_request bad_parameter bad_json bad_job bad_list, 403 forbidden, 404 not_found,
+ *   405 method_not_allowed, 409 in_progress (this idempotency key's first request is under way) not_ended,
+ *   413 too_large, 415 bad_type, 422 key_reused (this idempotency key came with another body),
+ *   500 failed, 503 stopping busy, 507 full.
  *   Those of POST /v1/jobs also have "line" and "jobs".
  *
  * POST /v1/jobs, PUT too (parameter: dry_run=1)
@@ -67,8 +67,8 @@
  *   jobs that had not ended before it, as they are now.
  *
  * GET /v1/queue (by=domain|site|tenant|status|age, default domain; all=1; limit=1000)
- *   {"by":"domain","total":{"queued","ready","deferred","in_flight"},
- *    "rows":[{"domain":"example.com","queued","ready","deferred",
+ *   {"by":"domain","total":{"queued","ready","deferred","held","in_flight"},
+ *    "rows":[{"domain":"example.com","queued","ready","deferred","held",
  *    "delivered","bounced","expired","next":TIME|null}…],"more":0}
  *   by falling queued; with all=1 also what has nothing queued any more (its totals stay). `more` rows were
  *   left out. A row's key is named as `by`: "domain", "site" ("" where not known yet), "tenant", "status"
@@ -83,19 +83,55 @@
  * GET /v1/queue/recipients (the same filter; state=ready,deferred; limit=1000)
  *   NDJSON of RCPT: first the deferred ones by status, then the others; with status only the former.
  *
+ * GET /v1/suppressions (scope=TENANT, or empty: everybody's; address; format=ndjson|csv; limit=1000;
+ *     after_scope, after: the last line's)
+ *   NDJSON of {"address","scope":"" (everybody's)|"acme","reason","source","time"} in the order of scope and
+ *   address, or CSV with a header: `address,scope,reason,source,time`, CRLF, RFC 4180. An address is found in
+ *   any case.
+ * PUT /v1/suppressions, POST too (scope, reason, source: of what does not say)
+ *   NDJSON of such objects (address alone is enough), one object as application/json, or CSV: with a header
+ *   that names the columns in any order, or without one in the order above, such as a plain list of
+ *   addresses. A record is a line. 200 {"accepted","changed" (new or not as before),
+ *   "rejected":[{"line","text","error"}…],"rejected_count"}, the first 1,000 listed; 400 bad_list: nothing of
+ *   it could be taken. Durable once answered, EDITS_MAX at once as it goes.
+ * DELETE /v1/suppressions (scope, address)
+ *   {"removed":1}; 404: it is not on that list.
+ *   Of a user bound to a tenant the scope is that tenant. What is suppressed gets no mail from then on,
+ *   whatever the class; what was queued ends as suppressed at its turn, at once where it waits in memory.
+ *
  * GET /v1/sites
  *   {"complete":true,"sites":[SITE…]}; complete is false when a worker did not answer in time.
  *   SITE = {"site","connections","connecting","idle","window","max_connections","lanes","buffered",
- *   "in_flight","delivered","deferred","failed","rate_1m","blocked_until","blocked_by","reason"}: sums over
- *   its paths; blocked_… and reason of the path held longest, null and "" when none is.
+ *   "in_flight","delivered","deferred","failed","rate_1m","held","slowed_to":30.0|null (messages a minute),
+ *   "cap":4|null,"stopped":TIME|null,"blocked_until","blocked_by","reason"}: sums over its paths;
+ *   blocked_… and reason of the path held longest, null and "" when none is.
  * GET /v1/sites/S
- *   SITE and "paths":[{"source","worker", and the fields of SITE but "site"}…]. 404: no worker has it now.
+ *   SITE and "paths":[{"source","worker","recipients_max","messages_max","tls_only","learnt","code","status",
+ *   and the fields of SITE but "site" and "held"}…]. 404: no worker has it now.
+ * POST /v1/sites/S/backoff, normal, reset
+ *   200 {"paths":2}: slows it as a complaint would; ends that; forgets all that was learnt, with pauses and
+ *   stops. 404: no worker knows the site.
+ * GET /v1/suspensions
+ *   {"complete":true,"held":n,"suspensions":[{"kind","site","source","sender","job","tenant","campaign",
+ *   "domain","since","until","code","status","reply","rule","held":n,"resume":"postrider resume --site S"}…]}
+ *   kind: "stop" (a path), "fix", "sender" (a sender domain at a site), "job" (a job at a site), by a reply;
+ *   "suspension", by an operator. Fields that are not asked for are null. What two hold counts with the first.
+ * POST /v1/queue/suspend, resume (tenant, campaign, job, domain, site, sender; resume: or all=1)
+ *   200 {"suspended":1}, 0: it was already; {"released":n}: holds that say all that the filter says; with
+ *   nothing but a site, its stops too.
  * GET /v1/explain (rid= or to= or domain=)
  *   {"rid"|"to"|"domain":…,"answers":[{"rid","to","job","state","attempts","lane":"5","domain","tenant",
  *    "site","source","waits":true,"limit":"retry","until":TIME|null,"why":"one sentence"}…]}
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
- *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", or a limit of a path as
- *   in blocked_by. Nothing known of what was asked: 404.
+ *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", the kind of a suspension,
+ *   or a limit of a path as in blocked_by. Nothing known of what was asked: 404.
+ * GET /v1/rules (site=)
+ *   {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]}: the reply rules
+ *   in the order of matching, with site those for this site or receiver; engine/rule_json.h has RULE.
+ * GET /v1/rules/test (reply= a whole reply, or "closed"; site=, mx=, at=greeting|mail|rcpt|data)
+ *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
+ *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
+ *   only their code, status or step keeps from it.
  * POST /v1/inbound (message/rfc822, at most 256 KiB; rcpt, tenant, trusted=1, dry_run=1): inbound/inbound.h
  *   {"kind":"bounce","format":"dsn","feedback","envid","recipients":[{"action":"suppress","kind","address",
  *    "original","code","status","reply","category","mx","agreement":"exact","rid","to","tenant",
@@ -114,6 +150,12 @@
  *   for deferred and delayed ones, "category" for bounced and expired ones, both null otherwise. Without
  *   follow it ends with what is there; with it, it stays and sends each event within 100 ms of its commit.
  *   Without after: all that is kept.
+ * GET /v1/consumers
+ *   {"last":SEQ,"consumers":[{"consumer":NAME,"kind":"webhook"|"file","target":URL|PATH,"shape","on_full",
+ *   "cursor":SEQ (all up to it is safe there),"lag":events after it,"lag_ms":age of the first of them,"sent",
+ *   "dropped" (missed, for the log was full),"dead_lettered","failures" (in a row),"error":TEXT|null,
+ *   "error_time","next":TIME|null (when it is tried again)}…]}; sent, dropped and dead_lettered since it was
+ *   registered.
  * GET /v1/status
  *   {"version","uptime_s","queued","ready","in_flight","deferred","held","sessions","sites","jobs",
  *   "accepted","delivered","bounced","expired","rate_1m","db_bytes","disk_free","memory_bytes",
@@ -133,14 +175,18 @@
 #include "engine/config.h"
 #include "queue/query.h"
 
+struct consumers;
+struct dkim;
 struct fleet;
 struct api;
 
 /* All of it outlives the api. */
 struct api_context {
     struct store *store;
-    struct fleet *fleet; /* engine/inspect.h */
+    struct fleet *fleet;               /* engine/inspect.h */
+    const struct consumers *consumers; /* NULL: there are none */
     const struct config *config;
+    const struct dkim *dkim; /* NULL: nothing is signed */
     const char *version;
     struct now started;
 };

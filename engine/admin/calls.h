@@ -6,6 +6,7 @@
 #include "engine/admin/http.h"
 #include "engine/base/js.h"
 #include "engine/inspect.h"
+#include "engine/steer.h"
 
 #include <pthread.h>
 
@@ -25,6 +26,8 @@ struct api {
     pthread_mutex_t held_lock;
     uint64_t held;
     int64_t held_until_ns;
+    struct held_list held_mail; /* and by holds: the same */
+    int64_t held_mail_until_ns;
 };
 
 #define JOBS_LISTENER 0
@@ -86,15 +89,33 @@ struct queue_filter {
 bool queue_filter_take(struct api *api, struct http_request *request, struct now now,
                        struct queue_filter *filter);
 void queue_filter_free(struct queue_filter *filter);
+/* The texts of a filter with these names, as parameters or as a JSON object of strings; p NULL: not given. Views
+ * into the request or *root, which the caller lets go of in any case. False: answered 400. */
+bool filter_texts_take(struct http_request *request, const char *const *known, unsigned count, json_t **root,
+                       struct str *texts);
+
+/* ---- what is held: calls_held.c ---- */
+
+#define HELD_FILTER_PARAMETERS "tenant campaign job domain site sender all"
+/* As steer_held, but what took long is good for a while. The caller calls steer_held_free. */
+void held_take(struct api *api, struct now now, struct held_list *held);
+/* Of one lane; zero: nothing is. */
+struct held_count held_in_lane(const struct held_list *held, uint32_t lane);
 
 /* ---- the calls ---- */
 http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_cancel, call_job_retry,
     call_job_purge;
 http_handler call_job_recipients, call_job_bounces, call_tenant_bounces;
 http_handler call_queue, call_queue_retry, call_queue_bounce, call_queue_recipients, call_ops, call_op;
-http_handler call_sites, call_site, call_explain;
+http_handler call_sites, call_site, call_site_backoff, call_site_normal, call_site_reset, call_explain;
+http_handler call_queue_suspend, call_queue_resume, call_suspensions;
+http_handler call_suppressions, call_suppression_remove;
+extern const struct http_upload_ops suppressions_upload;
 http_handler call_recipient, call_recipient_message;
 http_handler call_rules, call_rules_test;
+http_handler call_consumers;
+/* Their figures for Prometheus; NULL: there are none. */
+void consumer_metrics(const struct consumers *consumers, struct now now, struct buf *out);
 http_handler call_inbound;
 http_handler call_events, call_status, call_metrics, call_healthz;
 

@@ -1,6 +1,6 @@
 /* calls_events.c - the durable event log as NDJSON, also as it grows. */
 #include "engine/admin/calls.h"
-#include "engine/report/status_json.h"
+#include "engine/report/event_json.h"
 
 #include <stdlib.h>
 
@@ -16,48 +16,13 @@ struct event_stream {
     struct buf *out;
 };
 
-static json_t *event_json(const struct event *event)
-{
-    char rid[RID_TEXT_MAX];
-    bool late = event->type == EVENT_BOUNCED_LATE, of_rcpt = event->rid.job != 0;
-    bool failure = event->type == EVENT_BOUNCED || event->type == EVENT_EXPIRED || late;
-    struct bounce bounce = {event->status, event->code, event->reply, event->type == EVENT_EXPIRED, late};
-    json_t *root = json_object();
-    size_t n = rid_format(event->rid, rid);
-    js_set_int(root, "seq", event->seq);
-    js_set(root, "time", js_time(event->time_ms));
-    js_set(root, "type", json_string(event_type_name(event->type)));
-    js_set(root, "rid", of_rcpt ? json_stringn_nocheck(rid, n) : json_null());
-    js_set(root, "job", of_rcpt ? js_id(event->rid.job) : json_null());
-    js_set(root, "tenant", js_text(event->tenant));
-    js_set(root, "campaign", js_text(event->campaign));
-    js_set(root, "id", js_text(event->id));
-    js_set(root, "to", js_text(event->to));
-    js_set(root, "domain", js_text(event->domain));
-    js_set(root, "site", js_text(event->site));
-    js_set(root, "source", js_text(event->source));
-    js_set(root, "mx", js_text(event->mx));
-    js_set_int(root, "attempt", event->attempt);
-    js_set_int(root, "code", event->code);
-    js_set(root, "status", js_status(event->status));
-    js_set(root, "reply", js_text(event->reply));
-    js_set(root, "tls", js_text(event->tls));
-    js_set(root, "delay_ms", json_integer(event->delay_ms));
-    js_set(root, "next", js_time(event->next_ms));
-    js_set(root, "category",
-           failure ? json_string(bounce_category_name(bounce_category(&bounce))) : json_null());
-    if (late)
-        js_set(root, "late", json_true());
-    return root;
-}
-
 static bool write_event(const struct event *event, void *user)
 {
     struct event_stream *stream = user;
     if ((stream->job == 0 || event->rid.job == stream->job) &&
         (stream->types == 0 || (stream->types & 1u << event->type)) &&
         (!stream->bound || str_eq(event->tenant, str_of(stream->tenant)))) {
-        js_write(stream->out, event_json(event));
+        event_json(event, stream->out);
         buf_add_char(stream->out, '\n');
         if (stream->limited && --stream->left == 0)
             return false;

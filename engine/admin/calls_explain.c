@@ -15,7 +15,7 @@ struct why {
     bool waits;
     const char *limit;
     int64_t until_ms; /* 0: not known */
-    char text[1024];
+    char text[2560];
     struct lane_why lane; /* known only where it was asked for */
 };
 
@@ -27,6 +27,22 @@ static const char *until_text(int64_t until_ms, char text[UNITS_TEXT_MAX + 8])
         time_format(until_ms, text + 7);
     }
     return text;
+}
+
+/* "fix": mail from such a sender is held since then, for this reply; and what releases it. */
+static void explain_hold(const struct held_info *hold, struct why *why)
+{
+    char since[UNITS_TEXT_MAX], until[UNITS_TEXT_MAX + 8];
+    time_format(hold->since_ms, since);
+    until_text(hold->until_ms, until);
+    why->waits = true;
+    why->limit = hold->kind;
+    why->until_ms = hold->until_ms;
+    bool by_reply = hold->reply[0] != '\0';
+    snprintf(why->text, sizeof why->text, "%s since %s%s%s%s%s%s%s%s; to release it: %s",
+             by_reply ? "it is held" : "it is suspended", since, until, hold->site[0] ? " at " : "",
+             hold->site, hold->has_sender ? ", as all mail from " : "", hold->sender,
+             by_reply ? ", by the reply: " : "", hold->reply, hold->remedy);
 }
 
 /* What the workers say of a lane with work that is due. */
@@ -43,6 +59,10 @@ static void explain_lane(struct api *api, uint32_t lane, const char *domain, str
                  domain);
     else if (asked->resolving)
         snprintf(why->text, sizeof why->text, "the MX hosts of %s are being looked up", domain);
+    else if (strcmp(asked->limit, "stop") == 0)
+        snprintf(why->text, sizeof why->text,
+                 "%s is stopped by the reply: %s; to release it: postrider resume --site %s", asked->site,
+                 asked->reason, asked->site);
     else if (asked->limit[0] != '\0')
         snprintf(why->text, sizeof why->text, "%s is held by %s%s%s%s", asked->site[0] ? asked->site : domain,
                  asked->limit, until_text(asked->until_ms, until), asked->reason[0] ? ": " : "",
@@ -75,6 +95,29 @@ static void explain_deferred(const struct rcpt_info *info, struct why *why)
              until_text(info->next_ms, until), info->attempts, STR_ARG(info->reply));
 }
 
+/* Whether a hold holds it; why->lane is then what the workers say. */
+static bool explain_held(struct api *api, const struct rcpt_info *info, const struct job_info *job,
+                         const char *domain, struct why *why)
+{
+    struct held_info hold;
+    inspect_lane(api->context.fleet, info->lane, domain, &why->lane);
+    const char *site = why->lane.site;
+    const struct steer_filter recipient = {
+        .job = job->id,
+        .tenant = str_of(job->tenant),
+        .campaign = str_of(job->campaign),
+        .domain = str_of(domain),
+        .site = site[0]            ? str_of(site)
+                : info->site.n > 0 ? info->site
+                                   : (struct str){0},
+        .sender = str_domain(str_of(job->from)),
+    };
+    if (info->claimed || !steer_held_find(api->context.fleet, &recipient, &hold))
+        return false;
+    explain_hold(&hold, why);
+    return true;
+}
+
 static void explain_rcpt(struct api *api, const struct rcpt_info *info, const struct job_info *job,
                          struct now now, struct why *why)
 {
@@ -94,7 +137,10 @@ static void explain_rcpt(struct api *api, const struct rcpt_info *info, const st
         why->until_ms = job->not_before_ms;
         snprintf(why->text, sizeof why->text, "job %" PRIu64 " is held back%s", job->id,
                  until_text(job->not_before_ms, until));
-    } else if (info->state == RCPT_DEFERRED && !info->claimed && info->next_ms > now.wall_ms) {
+    } else if (explain_held(api, info, job, domain, why)) {
+        return;
+    } else if (info->state == RCPT_DEFERRED && !info->claimed && info->next_ms > now.wall_ms &&
+               strcmp(why->lane.limit, "stop") != 0) {
         explain_deferred(info, why);
     } else {
         explain_lane(api, info->lane, domain, why);

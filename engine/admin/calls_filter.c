@@ -17,8 +17,35 @@ struct wish {
 enum { TENANT, CAMPAIGN, JOB, DOMAIN, SITE, STATUS, AGE };
 static const char *const names[FIELDS] = {"tenant", "campaign", "job", "domain", "site", "status", "age"};
 
-/* The texts of the wish are views into *root. */
-static bool read_body(struct http_request *request, json_t **root, struct wish *wish)
+static void bad_member(struct http_request *request, const char *const *known, unsigned count,
+                       const char *name)
+{
+    struct buf list;
+    buf_init(&list, 256);
+    for (unsigned i = 0; i < count; i++)
+        buf_printf(&list, "%s%s", i == 0 ? "" : i + 1 < count ? ", " : " and ", known[i]);
+    http_fail(request, 400, "bad_parameter", "\"%.100s\": the filter has %.*s, each a string, each once",
+              name, (int)list.len, list.data);
+    buf_free(&list);
+}
+
+/* A name that is empty, as of a variable that was not set, must not mean everybody. */
+static bool check_texts(struct http_request *request, const char *const *known, unsigned count,
+                        const struct str *texts)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (texts[i].p == NULL || (texts[i].n > 0 && texts[i].n <= DOMAIN_MAX))
+            continue;
+        http_fail(request, 400, "bad_parameter", texts[i].n == 0 ? "%s is empty" : "%s is too long",
+                  known[i]);
+        return false;
+    }
+    return true;
+}
+
+/* By index in the names; the texts are views into *root. */
+static bool read_body(struct http_request *request, const char *const *known, unsigned count, json_t **root,
+                      struct str *texts)
 {
     struct str body = str_trim(http_body(request));
     const char *name;
@@ -34,18 +61,24 @@ static bool read_body(struct http_request *request, json_t **root, struct wish *
     json_object_foreach(*root, name, value)
     {
         unsigned i = 0;
-        while (i < FIELDS && strcmp(name, names[i]) != 0)
+        while (i < count && strcmp(name, known[i]) != 0)
             i++;
-        if (i == FIELDS || !json_is_string(value) || wish->field[i].p != NULL) {
-            http_fail(request, 400, "bad_parameter",
-                      "\"%.100s\": the filter has tenant, campaign, job, domain, site, status and age, each "
-                      "a string, each once",
-                      name);
+        if (i == count || !json_is_string(value) || texts[i].p != NULL) {
+            bad_member(request, known, count, name);
             return false;
         }
-        wish->field[i] = str_make(json_string_value(value), json_string_length(value));
+        texts[i] = str_make(json_string_value(value), json_string_length(value));
     }
     return true;
+}
+
+bool filter_texts_take(struct http_request *request, const char *const *known, unsigned count, json_t **root,
+                       struct str *texts)
+{
+    *root = NULL;
+    for (unsigned i = 0; i < count; i++)
+        texts[i] = http_parameter(request, known[i]);
+    return read_body(request, known, count, root, texts) && check_texts(request, known, count, texts);
 }
 
 /* ">2h": accepted more than two hours ago, as "2h" alone; "<30m": not yet so long. */
@@ -65,19 +98,6 @@ static bool take_age(struct http_request *request, struct str text, int64_t now_
     }
     int64_t since_ms = now_ms > age_ms ? now_ms - age_ms : 1;
     *(younger ? &filter->accepted_after_ms : &filter->accepted_before_ms) = since_ms;
-    return true;
-}
-
-/* A name that is empty, as of a variable that was not set, must not mean everybody. */
-static bool check_wish(struct http_request *request, const struct wish *wish)
-{
-    for (unsigned i = 0; i < FIELDS; i++) {
-        if (wish->field[i].p == NULL || (wish->field[i].n > 0 && wish->field[i].n <= DOMAIN_MAX))
-            continue;
-        http_fail(request, 400, "bad_parameter", wish->field[i].n == 0 ? "%s is empty" : "%s is too long",
-                  names[i]);
-        return false;
-    }
     return true;
 }
 
@@ -165,9 +185,7 @@ bool queue_filter_take(struct api *api, struct http_request *request, struct now
     struct wish wish;
     json_t *root = NULL;
     *filter = (struct queue_filter){.narrow = str_eq(http_parameter(request, "all"), STR("1"))};
-    for (unsigned i = 0; i < FIELDS; i++)
-        wish.field[i] = http_parameter(request, names[i]);
-    bool good = read_body(request, &root, &wish) && check_wish(request, &wish) &&
+    bool good = filter_texts_take(request, names, FIELDS, &root, wish.field) &&
                 take_wish(request, &wish, now, filter) && take_site(api, request, wish.field[SITE], filter);
     for (unsigned i = 0; i < FIELDS; i++)
         filter->narrow |= wish.field[i].n > 0;

@@ -15,7 +15,7 @@
 /* ---- rows by name ---- */
 
 struct row {
-    uint64_t ready, deferred, delivered, bounced, expired;
+    uint64_t ready, deferred, held, delivered, bounced, expired;
     int64_t next_ms;
     UT_hash_handle hh;
     char name[];
@@ -23,6 +23,7 @@ struct row {
 
 struct rows {
     struct row *table;
+    const struct held_list *held; /* NULL: not asked for */
     bool by_tenant;
     bool all; /* also those of which nothing is queued any more */
     bool failed;
@@ -53,6 +54,7 @@ static void add_to_row(struct row *row, const struct row *more)
         return;
     row->ready += more->ready;
     row->deferred += more->deferred;
+    row->held += more->held;
     row->delivered += more->delivered;
     row->bounced += more->bounced;
     row->expired += more->expired;
@@ -63,15 +65,21 @@ static void add_to_row(struct row *row, const struct row *more)
 static bool count_lane(const struct lane_info *lane, void *user)
 {
     struct rows *rows = user;
+    struct held_count held = {0};
+    if (rows->held != NULL)
+        held = held_in_lane(rows->held, lane->lane);
+    held.ready = held.ready < lane->ready ? held.ready : lane->ready; /* counted some moments apart */
+    held.deferred = held.deferred < lane->deferred ? held.deferred : lane->deferred;
     const struct row counts = {
-        .ready = lane->ready,
-        .deferred = lane->deferred,
+        .ready = lane->ready - held.ready,
+        .deferred = lane->deferred - held.deferred,
+        .held = held.ready + held.deferred,
         .delivered = lane->delivered,
         .bounced = lane->bounced,
         .expired = lane->expired,
         .next_ms = lane->next_due_ms,
     };
-    if (rows->all || counts.ready + counts.deferred > 0)
+    if (rows->all || lane->ready + lane->deferred > 0)
         add_to_row(row_of(rows, rows->by_tenant ? lane->tenant : lane->domain), &counts);
     return !rows->failed;
 }
@@ -88,7 +96,7 @@ static void free_rows(struct rows *rows)
 
 static int by_queued(const struct row *a, const struct row *b)
 {
-    uint64_t x = a->ready + a->deferred, y = b->ready + b->deferred;
+    uint64_t x = a->ready + a->deferred + a->held, y = b->ready + b->deferred + b->held;
     if (x == y) {
         x = a->delivered + a->bounced + a->expired;
         y = b->delivered + b->bounced + b->expired;
@@ -159,9 +167,10 @@ static json_t *rows_json(struct rows *rows, const char *key, size_t limit, uint6
         }
         json_t *item = json_object();
         js_set(item, key, js_text(str_of(row->name)));
-        js_set_int(item, "queued", row->ready + row->deferred);
+        js_set_int(item, "queued", row->ready + row->deferred + row->held);
         js_set_int(item, "ready", row->ready);
         js_set_int(item, "deferred", row->deferred);
+        js_set_int(item, "held", row->held);
         js_set_int(item, "delivered", row->delivered);
         js_set_int(item, "bounced", row->bounced);
         js_set_int(item, "expired", row->expired);
@@ -172,9 +181,10 @@ static json_t *rows_json(struct rows *rows, const char *key, size_t limit, uint6
 }
 
 /* By domain, tenant or site; NULL: no memory. */
-static json_t *summary_by_name(struct api *api, const char *by, bool all, size_t limit, uint64_t *more)
+static json_t *summary_by_name(struct api *api, const char *by, bool all, const struct held_list *held,
+                               size_t limit, uint64_t *more)
 {
-    struct rows rows = {.by_tenant = strcmp(by, "tenant") == 0, .all = all}, sites = {0};
+    struct rows rows = {.held = held, .by_tenant = strcmp(by, "tenant") == 0, .all = all}, sites = {0};
     bool by_site = strcmp(by, "site") == 0;
     visit_lanes(api->context.store, count_lane, &rows);
     if (by_site)
@@ -253,7 +263,7 @@ static json_t *summary_by_age(struct store *store, struct now now)
     return list;
 }
 
-static json_t *total_json(struct api *api)
+static json_t *total_json(struct api *api, const struct held_list *held)
 {
     struct store_figures store;
     struct fleet_figures fleet;
@@ -261,10 +271,29 @@ static json_t *total_json(struct api *api)
     inspect_figures(api->context.fleet, &fleet);
     json_t *total = json_object();
     js_set_int(total, "queued", store.queued);
-    js_set_int(total, "ready", store.queued - store.deferred);
-    js_set_int(total, "deferred", store.deferred);
+    uint64_t ready = store.queued > store.deferred ? store.queued - store.deferred : 0;
+    uint64_t held_ready = held->total.ready < ready ? held->total.ready : ready;
+    uint64_t held_deferred = held->total.deferred < store.deferred ? held->total.deferred : store.deferred;
+    js_set_int(total, "ready", ready - held_ready);
+    js_set_int(total, "deferred", store.deferred - held_deferred);
+    js_set_int(total, "held", held_ready + held_deferred);
     js_set_int(total, "in_flight", fleet.in_flight);
     return total;
+}
+
+static void answer_summary(struct http_request *request, struct api *api, struct str by, json_t *list,
+                           const struct held_list *held, uint64_t more)
+{
+    if (list == NULL) {
+        http_fail(request, 500, "failed", "no memory for the summary");
+        return;
+    }
+    json_t *root = json_object();
+    js_set(root, "by", js_text(by));
+    js_set(root, "total", total_json(api, held));
+    js_set(root, "rows", list);
+    js_set_int(root, "more", more);
+    answer_json(request, 200, root);
 }
 
 void call_queue(struct http_request *request, struct now now, void *user)
@@ -272,6 +301,7 @@ void call_queue(struct http_request *request, struct now now, void *user)
     struct api *api = user;
     struct str by = http_parameter(request, "by");
     bool all = str_eq(http_parameter(request, "all"), STR("1"));
+    struct held_list held;
     size_t limit;
     uint64_t more = 0;
     json_t *list;
@@ -279,26 +309,20 @@ void call_queue(struct http_request *request, struct now now, void *user)
         return;
     if (by.p == NULL)
         by = STR("domain");
-    if (str_eq(by, STR("domain")) || str_eq(by, STR("site")) || str_eq(by, STR("tenant"))) {
-        list = summary_by_name(api, by.p, all, limit, &more);
-    } else if (str_eq(by, STR("status"))) {
-        list = summary_by_status(api->context.store, limit, &more);
-    } else if (str_eq(by, STR("age"))) {
-        list = summary_by_age(api->context.store, now);
-    } else {
+    bool by_name = str_eq(by, STR("domain")) || str_eq(by, STR("site")) || str_eq(by, STR("tenant"));
+    if (!by_name && !str_eq(by, STR("status")) && !str_eq(by, STR("age"))) {
         http_fail(request, 400, "bad_parameter", "by must be domain, site, tenant, status or age");
         return;
     }
-    if (list == NULL) {
-        http_fail(request, 500, "failed", "no memory for the summary");
-        return;
-    }
-    json_t *root = json_object();
-    js_set(root, "by", js_text(by));
-    js_set(root, "total", total_json(api));
-    js_set(root, "rows", list);
-    js_set_int(root, "more", more);
-    answer_json(request, 200, root);
+    held_take(api, now, &held);
+    if (by_name)
+        list = summary_by_name(api, by.p, all, &held, limit, &more);
+    else if (str_eq(by, STR("status")))
+        list = summary_by_status(api->context.store, limit, &more);
+    else
+        list = summary_by_age(api->context.store, now);
+    answer_summary(request, api, by, list, &held, more);
+    steer_held_free(&held);
 }
 
 /* ---- retry and bounce by filter ---- */

@@ -45,7 +45,7 @@ struct figures {
     struct fleet_figures fleet;
     struct intake_figures intake;
     struct http_figures http;
-    uint64_t ready, held, memory, disk_free;
+    uint64_t ready, held, deferred, memory, disk_free;
     int64_t uptime_s;
 };
 
@@ -64,8 +64,14 @@ static void collect_figures(struct api *api, const struct http_request *request,
     uint64_t rest = f->store.queued - at_most(f->store.deferred, f->store.queued);
     f->fleet.in_flight = at_most(f->fleet.in_flight, rest);
     rest -= f->fleet.in_flight;
-    f->held = rest > 0 ? at_most(held_by_jobs(api, now), rest) : 0;
-    f->ready = rest - f->held;
+    struct held_list held;
+    held_take(api, now, &held);
+    uint64_t held_ready = rest > 0 ? at_most(held_by_jobs(api, now) + held.total.ready, rest) : 0;
+    uint64_t held_deferred = at_most(held.total.deferred, f->store.deferred);
+    steer_held_free(&held);
+    f->ready = rest - held_ready;
+    f->deferred = f->store.deferred - held_deferred;
+    f->held = held_ready + held_deferred;
     f->memory = process_memory();
     f->disk_free = process_disk_free(api->context.config->state_directory);
     f->uptime_s = (now.mono_ns - api->context.started.mono_ns) / NS_PER_S;
@@ -84,7 +90,7 @@ void call_status(struct http_request *request, struct now now, void *user)
     js_set_int(root, "queued", f.store.queued);
     js_set_int(root, "ready", f.ready);
     js_set_int(root, "in_flight", f.fleet.in_flight);
-    js_set_int(root, "deferred", f.store.deferred);
+    js_set_int(root, "deferred", f.deferred);
     js_set_int(root, "held", f.held);
     js_set_int(root, "sessions", f.fleet.sessions);
     js_set_int(root, "sites", f.fleet.sites);
@@ -136,8 +142,9 @@ static void queue_metrics(struct buf *out, const struct figures *f)
     metric(out, "queued", "gauge", "Recipients that have not ended.", f->store.queued);
     metric(out, "ready", "gauge", "Of them, those that nothing but their turn holds.", f->ready);
     metric(out, "in_flight", "gauge", "Of them, those in a transaction.", f->fleet.in_flight);
-    metric(out, "deferred", "gauge", "Of them, those that wait for a retry.", f->store.deferred);
-    metric(out, "held", "gauge", "Of them, those of paused or later jobs.", f->held);
+    metric(out, "deferred", "gauge", "Of them, those that wait for a retry.", f->deferred);
+    metric(out, "held", "gauge",
+           "Of them, those that are held: stopped, suspended, or of paused or later jobs.", f->held);
     metric(out, "jobs", "gauge", "Jobs that have not ended.", f->store.jobs);
     metric(out, "events_seq", "counter", "The last sequence number of the event log.", f->store.events);
 }
@@ -155,6 +162,7 @@ static void engine_metrics(struct buf *out, const struct figures *f)
     metric(out, "store_rows_total", "counter", "Rows in them.", f->store.commit_rows);
     metric(out, "store_settle_backlog", "gauge", "Outcomes that wait for a commit.", f->store.settle_backlog);
     metric(out, "store_full", "gauge", "1 while new jobs are refused for lack of space.", f->store.full);
+    metric(out, "event_log_bytes", "gauge", "The event log on disk.", f->store.log_bytes);
     metric(out, "disk_free_bytes", "gauge", "Bytes free where the store is.", f->disk_free);
     metric(out, "memory_bytes", "gauge", "Memory of the process without the store's map.", f->memory);
     metric(out, "intake_jobs_total", "counter", "Jobs accepted over HTTP since the start.", f->intake.jobs);
@@ -234,6 +242,17 @@ static uint64_t path_failed(const struct path_info *path)
     return path->failed;
 }
 
+static uint64_t path_stopped(const struct path_info *path)
+{
+    return path->stopped_ms != 0;
+}
+
+/* Messages an hour that replies have left it; 0: not slowed. */
+static uint64_t path_slowed(const struct path_info *path)
+{
+    return path->slowed_ns > 0 ? (uint64_t)(3600 * NS_PER_S / path->slowed_ns) : 0;
+}
+
 static uint64_t path_blocked(const struct path_info *path)
 {
     return path->blocked_by[0] != '\0';
@@ -260,6 +279,9 @@ void call_metrics(struct http_request *request, struct now now, void *user)
     path_metric(&body, &paths, "deferred_total", "counter", path_deferred);
     path_metric(&body, &paths, "failed_total", "counter", path_failed);
     path_metric(&body, &paths, "blocked", "gauge", path_blocked);
+    path_metric(&body, &paths, "stopped", "gauge", path_stopped);
+    path_metric(&body, &paths, "slowed_per_hour", "gauge", path_slowed);
+    consumer_metrics(api->context.consumers, now, &body);
     free(paths.list);
     if (body.failed)
         http_fail(request, 500, "failed", "no memory for the metrics");

@@ -1,4 +1,5 @@
-/* http.c - see http.h. libmicrohttpd with a few epoll threads a listener.
+/* http.c - see http.h. libmicrohttpd with a few epoll threads a listener; its connections come from
+ * http_express.c, which accepts all and keeps those that bring plain uploads.
  *
  * libmicrohttpd calls on_request once when the header is read, then for each piece of the body, then a last
  * time; each call that leaves the connection suspended is repeated after its resumption. It never re-enters a
@@ -10,8 +11,8 @@
  * (`kept`), which is skipped when it comes again. */
 #include "engine/admin/http.h"
 
-#include "engine/admin/desk.h"
-#include "engine/admin/http_route.h"
+#include "engine/admin/http_express.h"
+#include "engine/admin/http_request.h"
 #include "engine/admin/http_socket.h"
 #include "engine/base/js.h"
 #include "engine/base/log.h"
@@ -31,7 +32,8 @@
 struct listener {
     struct http *http;
     const struct http_listener *settings;
-    _Atomic(struct MHD_Daemon *) daemon; /* its threads may serve before it is set */
+    struct MHD_Daemon *daemon;
+    _Atomic(struct express *) express; /* accepts connections; its threads may serve before it is set */
     struct http_socket socket;
     unsigned index;
 };
@@ -44,28 +46,6 @@ struct http {
     atomic_bool closed;   /* no callback of the library does anything any more */
     atomic_uint active;   /* callbacks that run and requests that are suspended */
     atomic_ullong requests;
-};
-
-struct http_request {
-    struct desk_item item; /* first: the desk hands it back */
-    struct http *http;
-    struct listener *listener;
-    struct MHD_Connection *connection;
-    struct http_match match;
-    void *upload;
-    struct {
-        const char *name, *value;
-    } parameters[HTTP_PARAMETERS_MAX];
-    unsigned parameter_count;
-    struct buf body; /* of a handler's request */
-    bool suspended, kept, answered;
-    /* The answer. */
-    unsigned status;
-    const char *type;
-    struct buf out;
-    size_t sent; /* of out, when a stream */
-    struct http_stream *stream;
-    bool stream_over, stream_broken;
 };
 
 /* ---- what handlers ask ---- */
@@ -96,11 +76,15 @@ struct str http_body(const struct http_request *request)
 
 const char *http_header(const struct http_request *request, const char *name)
 {
+    if (request->express != NULL)
+        return express_header(request->express, name);
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
 static int connection_fd(const struct http_request *request)
 {
+    if (request->express != NULL)
+        return express_fd(request->express);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return info != NULL ? info->connect_fd : -1;
@@ -126,18 +110,21 @@ void http_suspend(struct http_request *request)
 {
     request->suspended = true;
     atomic_fetch_add(&request->http->active, 1);
-    MHD_suspend_connection(request->connection);
+    if (request->express == NULL)
+        MHD_suspend_connection(request->connection);
 }
 
 void http_resume(struct http_request *request)
 {
     struct http *http = request->http;
-    MHD_resume_connection(request->connection); /* from here on the request may be gone */
+    if (request->express != NULL) /* from here on the request may be gone */
+        express_resume(request->express);
+    else
+        MHD_resume_connection(request->connection);
     atomic_fetch_sub(&http->active, 1);
 }
 
-/* Every callback of the library is between these two; false: the server is closed. */
-static bool enter(struct http *http)
+bool http_enter(struct http *http)
 {
     atomic_fetch_add(&http->active, 1);
     if (!atomic_load(&http->closed))
@@ -146,7 +133,7 @@ static bool enter(struct http *http)
     return false;
 }
 
-static void leave(struct http *http)
+void http_leave(struct http *http)
 {
     atomic_fetch_sub(&http->active, 1);
 }
@@ -238,7 +225,7 @@ static ssize_t stream_read(void *user, uint64_t position, char *out, size_t max)
     }
     if (request->stream_over)
         return MHD_CONTENT_READER_END_OF_STREAM;
-    if (!enter(http))
+    if (!http_enter(http))
         return MHD_CONTENT_READER_END_WITH_ERROR;
     request->item.run = stream_fill;
     request->item.ready = stream_ready;
@@ -246,7 +233,7 @@ static ssize_t stream_read(void *user, uint64_t position, char *out, size_t max)
     request->item.gone = false;
     http_suspend(request);
     desk_post(http->desk, &request->item);
-    leave(http);
+    http_leave(http);
     return 0;
 }
 
@@ -290,8 +277,10 @@ static enum MHD_Result note_parameter(void *user, enum MHD_ValueKind kind, const
 static bool check_parameters(struct http_request *request)
 {
     const struct http_route *route = request->match.route;
-    int count =
-        MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, note_parameter, request);
+    int count = 0;
+    if (request->express == NULL)
+        count =
+            MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, note_parameter, request);
     if (count > (int)request->parameter_count) {
         http_fail(request, 400, "bad_parameter", "too many parameters: at most %d", HTTP_PARAMETERS_MAX);
         return false;
@@ -328,8 +317,8 @@ static void find_route(struct http_request *request, const char *path, const cha
         http_fail(request, 403, "forbidden", "%.200s is served on the control socket only", path);
 }
 
-static struct http_request *request_begin(struct listener *listener, struct MHD_Connection *connection,
-                                          const char *path, const char *method)
+struct http_request *http_request_begin(struct listener *listener, struct MHD_Connection *connection,
+                                        struct express_conn *express, const char *path, const char *method)
 {
     struct http_request *request = calloc(1, sizeof *request);
     if (request == NULL)
@@ -338,6 +327,7 @@ static struct http_request *request_begin(struct listener *listener, struct MHD_
     request->http = listener->http;
     request->listener = listener;
     request->connection = connection;
+    request->express = express;
     buf_init(&request->body, HTTP_BODY_MAX);
     find_route(request, path, method);
     if (!request->answered && (request->match.route->methods & HTTP_LARGE))
@@ -411,16 +401,27 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     struct listener *listener = user;
     enum MHD_Result result;
     (void)version;
-    if (!enter(listener->http))
+    if (!http_enter(listener->http))
         return MHD_NO;
     if (*handle != NULL) {
         result = request_step(*handle, data, size);
     } else {
-        *handle = request_begin(listener, connection, path, method);
+        *handle = http_request_begin(listener, connection, NULL, path, method);
         result = *handle != NULL ? MHD_YES : MHD_NO;
     }
-    leave(listener->http);
+    http_leave(listener->http);
     return result;
+}
+
+void http_request_free(struct http_request *request)
+{
+    if (request->upload != NULL)
+        request->match.route->upload->release(request->upload);
+    if (request->stream != NULL)
+        request->stream->release(request->stream);
+    buf_free(&request->body);
+    buf_free(&request->out);
+    free(request);
 }
 
 static void on_completed(void *user, struct MHD_Connection *connection, void **handle,
@@ -430,16 +431,37 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **h
     (void)user;
     (void)connection;
     (void)how;
-    if (request == NULL)
-        return;
     *handle = NULL;
-    if (request->upload != NULL)
-        request->match.route->upload->release(request->upload);
-    if (request->stream != NULL)
-        request->stream->release(request->stream);
-    buf_free(&request->body);
-    buf_free(&request->out);
-    free(request);
+    if (request != NULL)
+        http_request_free(request);
+}
+
+/* ---- what express asks ---- */
+
+bool http_serves_upload(const struct listener *listener, const char *path, const char *method)
+{
+    const struct http_settings *settings = &listener->http->settings;
+    struct http_match match;
+    http_route_find(settings->routes, settings->route_count, path, method, &match);
+    return match.method && match.route->upload != NULL && (match.route->listeners & 1u << listener->index);
+}
+
+void http_hand_over(struct listener *listener, int fd)
+{
+    const struct sockaddr address = {.sa_family = AF_UNIX};
+    MHD_add_connection(listener->daemon, fd, &address, sizeof address); /* closes it when that fails */
+}
+
+unsigned http_library_connections(const struct listener *listener)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    return info != NULL ? info->num_connections : 0;
+}
+
+const char *http_reason(unsigned status)
+{
+    return MHD_get_reason_phrase_for(status);
 }
 
 /* ---- the server ---- */
@@ -452,14 +474,11 @@ static void ignore_library(void *user, const char *format, va_list args)
     (void)args;
 }
 
-static bool listener_start(struct listener *listener, struct err *err)
+static struct MHD_Daemon *library_start(struct listener *listener)
 {
     const struct http_listener *settings = listener->settings;
-    if (!http_socket_open(&listener->socket, settings, err))
-        return false;
     struct MHD_OptionItem options[] = {
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)ignore_library, NULL},
-        {MHD_OPTION_LISTEN_SOCKET, listener->socket.fd, NULL},
         {MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS_MAX, NULL},
         /* The library clears it all between two requests: 64 KiB cost 5 us more a job than 16. */
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_MEMORY_MAX, NULL},
@@ -469,15 +488,31 @@ static bool listener_start(struct listener *listener, struct err *err)
         {settings->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, settings->threads, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
-    struct MHD_Daemon *daemon =
-        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-                         NULL, NULL, on_request, listener, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
-    atomic_store(&listener->daemon, daemon);
-    if (daemon != NULL)
+    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                                MHD_USE_NO_LISTEN_SOCKET,
+                            0, NULL, NULL, on_request, listener, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+}
+
+static bool listener_start(struct listener *listener, struct err *err)
+{
+    const struct http_listener *settings = listener->settings;
+    if (!http_socket_open(&listener->socket, settings, err))
+        return false;
+    listener->daemon = library_start(listener);
+    if (listener->daemon == NULL)
+        err_set(err, errno, "cannot start the HTTP server on %s: %s", settings->path, strerror(errno));
+    struct express *express = NULL;
+    if (listener->daemon != NULL)
+        express = express_create(listener, listener->http, listener->socket.fd, settings->threads, err);
+    atomic_store(&listener->express, express);
+    if (express != NULL)
         return true;
+    if (listener->daemon != NULL)
+        MHD_stop_daemon(listener->daemon);
+    listener->daemon = NULL;
     http_socket_remove(&listener->socket, settings);
     close(listener->socket.fd);
-    return err_set(err, errno, "cannot start the HTTP server on %s: %s", settings->path, strerror(errno));
+    return false;
 }
 
 struct http *http_create(const struct http_settings *settings, struct err *err)
@@ -526,12 +561,14 @@ bool http_destroy(struct http *http)
     bool idle = wait_until_idle(http);
     for (size_t i = 0; i < LISTENERS_MAX; i++) {
         struct listener *listener = &http->listeners[i];
-        struct MHD_Daemon *daemon = atomic_load(&listener->daemon);
-        if (daemon == NULL)
+        if (listener->daemon == NULL)
             continue;
         http_socket_remove(&listener->socket, listener->settings);
-        if (idle)
-            MHD_stop_daemon(daemon);
+        if (idle) {
+            express_destroy(atomic_load(&listener->express));
+            MHD_stop_daemon(listener->daemon);
+            close(listener->socket.fd);
+        }
     }
     if (!idle) {
         /* The library must not be stopped while something is suspended; the process ends anyway. */
@@ -549,9 +586,9 @@ void http_figures(const struct http_request *request, struct http_figures *figur
     struct http *http = request->http;
     *figures = (struct http_figures){.requests = atomic_load(&http->requests)};
     for (size_t i = 0; i < http->settings.listener_count; i++) {
-        struct MHD_Daemon *daemon = atomic_load(&http->listeners[i].daemon);
-        const union MHD_DaemonInfo *info =
-            daemon != NULL ? MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS) : NULL;
-        figures->connections += info != NULL ? info->num_connections : 0;
+        const struct listener *listener = &http->listeners[i];
+        const struct express *express = atomic_load(&http->listeners[i].express);
+        if (express != NULL)
+            figures->connections += express_connections(express) + http_library_connections(listener);
     }
 }

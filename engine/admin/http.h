@@ -1,4 +1,5 @@
-/* http.h - HTTP/1.1 on Unix sockets, over libmicrohttpd: the only file that knows it is http.c.
+/* http.h - HTTP/1.1 on Unix sockets, over libmicrohttpd: the only file that knows it is http.c. Uploads that
+ * come in plain requests don't go that way, see http_express.h; nobody but these two can tell.
  *
  * A route is a method, a path pattern ("/v1/jobs/<star>/pause", a star for one segment) and one of two kinds
  * of handler. A *handler* is called when the request is whole (its body, at most HTTP_BODY_MAX, too), on a

@@ -13,19 +13,21 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-struct intake *intake_create(struct store *store, const struct config *config)
+struct intake *intake_create(struct store *store, const struct config *config, const struct dkim *dkim)
 {
     struct intake *intake = calloc(1, sizeof *intake);
     if (intake == NULL)
         return NULL;
     intake->store = store;
     intake->config = config;
+    intake->dkim = dkim;
     intake->keys = keys_create();
     if (intake->keys == NULL) {
         free(intake);
         return NULL;
     }
     gate_init(&intake->gate, INTAKE_LARGE_MAX);
+    repeats_init(&intake->repeats);
     return intake;
 }
 
@@ -427,7 +429,7 @@ void *upload_begin(struct intake *intake, struct http_request *request, struct s
     rcpt_reader_init(&upload->reader);
     upload->scope.store = intake->store;
     upload->scope.keys = intake->keys;
-    upload->scope.rules = (struct job_rules){intake->config, tenant};
+    upload->scope.rules = (struct job_rules){intake->config, intake->dkim, tenant, &intake->repeats};
     if (!take_dry_run(upload) || !take_content_type(upload) || !take_header_key(upload)) {
         upload_release(upload);
         return NULL;

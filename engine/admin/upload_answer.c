@@ -97,12 +97,7 @@ void upload_answer_done(struct upload *upload)
 void upload_note_result(struct upload *upload, enum admit_result result, uint64_t line)
 {
     static const struct upload_failure failures[] = {
-        [ADMIT_FULL] =
-            {507,
-             "full",
-             0,
-             {0, "the queue is full (its disk, or queue.max_size): free space, or wait until mail has "
-                 "gone out"}},
+        [ADMIT_FULL] = {507, "full", 0, {0, ""}},
         [ADMIT_STOPPING] = {503, "stopping", 0, {0, "postriderd is shutting down: send this again later"}},
         [ADMIT_KEY_TAKEN] = {409,
                              "in_progress",
@@ -111,4 +106,6 @@ void upload_note_result(struct upload *upload, enum admit_result result, uint64_
     };
     upload->failure = failures[result];
     upload->failure.line = line;
+    if (result == ADMIT_FULL)
+        store_full_words(upload->intake->store, &upload->failure.err);
 }

@@ -10,8 +10,10 @@
 struct intake {
     struct store *store;
     const struct config *config;
+    const struct dkim *dkim;
     struct keys *keys;
     struct gate gate;
+    struct repeats repeats;
     atomic_ullong jobs, recipients, rejected, failed;
     atomic_uint flying; /* jobs that are with the store or not landed yet, of all uploads */
 };

@@ -71,6 +71,12 @@ bool buf_add_char(struct buf *buf, char c)
     return buf_add(buf, &c, 1);
 }
 
+bool buf_add_u64(struct buf *buf, uint64_t n)
+{
+    char digits[STR_U64_MAX];
+    return buf_add(buf, digits, str_put_u64(digits, n));
+}
+
 bool buf_vprintf(struct buf *buf, const char *format, va_list args)
 {
     va_list again;

@@ -27,6 +27,7 @@ bool buf_add(struct buf *buf, const void *p, size_t n);
 bool buf_add_str(struct buf *buf, struct str s);
 bool buf_add_z(struct buf *buf, const char *z);
 bool buf_add_char(struct buf *buf, char c);
+bool buf_add_u64(struct buf *buf, uint64_t n); /* in decimal */
 bool buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool buf_vprintf(struct buf *buf, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 /* Removes n bytes at the front. */

@@ -31,6 +31,43 @@ json_t *js_text(struct str s)
     return text != NULL ? text : repaired_text(s);
 }
 
+/* How many bytes from the front stand for themselves in a JSON string. */
+static size_t plain_span(struct str s)
+{
+    size_t i = 0;
+    while (i < s.n && s.p[i] >= ' ' && s.p[i] < 0x7f && s.p[i] != '"' && s.p[i] != '\\')
+        i++;
+    return i;
+}
+
+static size_t add_special(struct buf *out, struct str s)
+{
+    unsigned char c = (unsigned char)s.p[0];
+    size_t length = utf8_length(s.p, s.n);
+    if (c == '"' || c == '\\')
+        buf_printf(out, "\\%c", c);
+    else if (c < ' ' || c == 0x7f)
+        buf_printf(out, "\\u%04x", c);
+    else if (length > 0)
+        buf_add(out, s.p, length);
+    else
+        buf_add_z(out, UTF8_REPLACEMENT);
+    return length ? length : 1;
+}
+
+bool js_add_text(struct buf *out, struct str s)
+{
+    buf_add_char(out, '"');
+    for (size_t i = 0; i < s.n;) {
+        size_t plain = plain_span(str_make(s.p + i, s.n - i));
+        buf_add(out, s.p + i, plain);
+        i += plain;
+        if (i < s.n)
+            i += add_special(out, str_make(s.p + i, s.n - i));
+    }
+    return buf_add_char(out, '"');
+}
+
 json_t *js_time(int64_t wall_ms)
 {
     char text[UNITS_TEXT_MAX];

@@ -11,6 +11,8 @@
 
 /* A string; each byte that is not part of valid UTF-8 becomes U+FFFD. */
 json_t *js_text(struct str s);
+/* The same written at once, with its quotes, for what is made too often for a tree. */
+bool js_add_text(struct buf *out, struct str s);
 /* RFC 3339, or null for 0. */
 json_t *js_time(int64_t wall_ms);
 /* A number as a string: ids. */

@@ -44,6 +44,14 @@ static bool is_space(char c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
+struct str str_domain(struct str address)
+{
+    size_t at = address.n;
+    while (at > 0 && address.p[at - 1] != '@')
+        at--;
+    return at > 0 ? str_make(address.p + at, address.n - at) : STR("");
+}
+
 struct str str_trim(struct str s)
 {
     while (s.n > 0 && is_space(s.p[0])) {

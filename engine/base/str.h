@@ -40,6 +40,8 @@ bool str_starts_nocase(struct str s, struct str prefix);
 bool str_ends_nocase(struct str s, struct str suffix);
 /* First position of c at or after `from`, or SIZE_MAX. */
 size_t str_find(struct str s, char c, size_t from);
+/* The domain of an address: behind its last @; empty (but not NULL) where there is none. */
+struct str str_domain(struct str address);
 /* Without the ASCII white space at both ends. */
 struct str str_trim(struct str s);
 /* Parses decimal digits only, no sign; false on anything else or above max. */

@@ -207,13 +207,19 @@ static void close_block(struct blocks *blocks)
     blocks->open = NULL;
 }
 
+/* To whom one may turn, as sentences of notices say. */
+static bool is_helper(struct str address)
+{
+    static const char *const names[] = {"mailer-daemon@", "postmaster@", "abuse@", "support@", "noreply@"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (str_starts_nocase(address, str_of(names[i])))
+            return true;
+    return false;
+}
+
 static bool is_known(struct blocks *blocks, struct str address)
 {
-    static const char *const mailers[] = {"mailer-daemon@", "postmaster@", "abuse@", "support@", "noreply@"};
     const struct notice *notice = blocks->reading->notice;
-    for (size_t i = 0; i < sizeof mailers / sizeof *mailers; i++)
-        if (str_starts_nocase(address, str_of(mailers[i])))
-            return true;
     for (size_t i = 0; i < notice->to_count; i++)
         if (str_eq_nocase(notice->to[i], address))
             return true;
@@ -262,7 +268,7 @@ static void take_line(struct blocks *blocks, struct str line)
         open_block(blocks, address);
         add_words(blocks, behind);
     } else if (blocks->reading->notice->rcpt_count == 0 && address_find(line, &at, &first) &&
-               !is_known(blocks, first)) {
+               !is_helper(first) && !is_known(blocks, first)) {
         open_block(blocks, first);
         add_words(blocks, line);
     } else {

@@ -236,8 +236,6 @@ static bool settle_fields(struct job_line *job, const struct job_rules *rules, s
     struct job_spec *spec = &job->spec;
     if (job->wants_tls)
         return err_set(err, 0, "\"require_tls\" is not available yet: the job would be sent without");
-    if (job->wants_dkim)
-        return err_set(err, 0, "\"require_dkim\" is not available yet: the job would be sent unsigned");
     if (rules->tenant.n > 0 && spec->tenant.n > 0 && !str_eq(rules->tenant, spec->tenant))
         return err_set(err, EACCES, "the tenant \"%.*s\" is not yours: this user is bound to \"%.*s\"",
                        STR_ARG(spec->tenant), STR_ARG(rules->tenant));
@@ -299,6 +297,39 @@ static void warn_of_message(struct job_line *job)
         warn(job, "the message has no From field: many receivers refuse it (RFC 5322 3.6)");
 }
 
+static bool compile_once(struct job_line *job, struct err *err)
+{
+    buf_clear(&job->content);
+    return (template_compile(&job->message, &job->content, err) &&
+            template_open(job->content.data, job->content.len, &job->template, err)) ||
+           err_prefix(err, "\"message\"");
+}
+
+/* Whether there is a key that will sign it. What is signed must not be changed on its way, so that nothing
+ * 8-bit is left for a host without 8BITMIME (RFC 6376 5.3); but a signature it came with must not break. */
+static bool prepare_signature(struct job_line *job, const struct job_rules *rules, struct err *err)
+{
+    char domain[DOMAIN_MAX + 1] = "";
+    enum template_from from = template_from_domain(&job->template, domain);
+    const struct template_info *info = &job->template.info;
+    bool has_key = from == TEMPLATE_FROM_FIXED && dkim_find(rules->dkim, str_of(domain)) != NULL;
+    if (job->wants_dkim && from == TEMPLATE_FROM_VARIES)
+        return err_set(err, 0,
+                       "\"require_dkim\": From holds a variable, so that its domain is not known yet");
+    if (job->wants_dkim && !has_key)
+        return err_set(err, 0,
+                       "\"require_dkim\": there is no key for \"%s\", the domain in From (see dkim "
+                       "in postrider.yaml(5))",
+                       domain);
+    if (has_key && info->has_8bit && !info->has_signature) {
+        job->message.seven_bit = true;
+        return compile_once(job, err);
+    }
+    if (!has_key && from == TEMPLATE_FROM_FIXED && rules->dkim != NULL && !info->has_signature)
+        warn(job, "it goes out unsigned: there is no DKIM key for %s", domain);
+    return true;
+}
+
 static bool compile(struct job_line *job, const struct job_rules *rules, struct now now, struct err *err)
 {
     struct job_spec *spec = &job->spec;
@@ -313,11 +344,9 @@ static bool compile(struct job_line *job, const struct job_rules *rules, struct 
     job->message.date_ms = now.wall_ms;
     job->message.id_domain = id_domain(spec->from, rules->config);
     buf_init(&job->content, CONTENT_MAX);
-    if (!template_compile(&job->message, &job->content, err) ||
-        !template_open(job->content.data, job->content.len, &job->template, err)) {
-        err_prefix(err, "\"message\"");
+    job->message.require_dkim = job->wants_dkim;
+    if (!compile_once(job, err) || !prepare_signature(job, rules, err))
         return false;
-    }
     warn_of_message(job);
     /* The record holds all of the message: its source may be large and is not needed any more. */
     json_object_del(job->root, "message");
@@ -325,7 +354,8 @@ static bool compile(struct job_line *job, const struct job_rules *rules, struct 
     message_storage_free(&job->storage);
     spec->content = job->content.data;
     spec->content_size = job->content.len;
-    digest_of(spec->content, spec->content_size, spec->content_hash);
+    if (spec->content_size > FRESH_CONTENT_MAX || repeats_note(rules->repeats, buf_str(&job->content)))
+        digest_of(spec->content, spec->content_size, spec->content_hash);
     spec->message_size = job->template.info.size;
     spec->same_for_all = job->template.info.same_for_all && !per_recipient;
     return true;

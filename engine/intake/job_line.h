@@ -1,19 +1,21 @@
 /* job_line.h - a job line, see postrider-api(7), to what the store wants: a spec and a compiled message.
  *
  * Zero it, call job_line_read, use spec and template, call job_line_free, whatever job_line_read returned.
- * Not built yet, and so refused with a sentence rather than ignored: require_tls and require_dkim. One
- * thread. */
+ * Not built yet, and so refused with a sentence rather than ignored: require_tls. One thread. */
 #ifndef POSTRIDER_INTAKE_JOB_LINE_H
 #define POSTRIDER_INTAKE_JOB_LINE_H
 
 #include "engine/base/js.h"
-#include "engine/config.h"
+#include "engine/dkim/dkim.h"
 #include "engine/intake/message_field.h"
+#include "engine/intake/repeats.h"
 #include "queue/store.h"
 
 struct job_rules {
     const struct config *config;
-    struct str tenant; /* who sends is bound to this tenant; empty: to none */
+    const struct dkim *dkim; /* NULL: nothing is signed */
+    struct str tenant;       /* who sends is bound to this tenant; empty: to none */
+    struct repeats *repeats; /* a message that comes again gets a digest */
 };
 
 struct job_line {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define FILE_NAME_MAX 1024
-#define URL_MAX       4096
+#define LIST_URL_MAX       4096
 
 /* The field of *out that a member fills, or NULL. */
 static struct str *member_of(struct message_spec *out, const char *name)
@@ -184,11 +184,11 @@ static bool read_list_entry(const char *name, const json_t *value, struct messag
     const char *key;
     json_t *member;
     if (!json_is_object(value))
-        return member_name(name, value, URL_MAX, &out->url, err);
+        return member_name(name, value, LIST_URL_MAX, &out->url, err);
     json_object_foreach((json_t *)(uintptr_t)value, key, member)
     {
-        bool good = strcmp(key, "url") == 0       ? member_name(key, member, URL_MAX, &out->url, err)
-                    : strcmp(key, "comment") == 0 ? member_name(key, member, URL_MAX, &out->comment, err)
+        bool good = strcmp(key, "url") == 0       ? member_name(key, member, LIST_URL_MAX, &out->url, err)
+                    : strcmp(key, "comment") == 0 ? member_name(key, member, LIST_URL_MAX, &out->comment, err)
                                                   : err_set(err, 0, "unknown field \"%.100s\"", key);
         if (!good)
             return err_prefix(err, "\"%s\"", name);
@@ -261,9 +261,9 @@ static bool read_unsubscribe(const json_t *value, struct message_spec *out, stru
     {
         bool good, one_click;
         if (strcmp(name, "url") == 0)
-            good = member_name(name, member, URL_MAX, &out->unsubscribe_url, err);
+            good = member_name(name, member, LIST_URL_MAX, &out->unsubscribe_url, err);
         else if (strcmp(name, "mailto") == 0)
-            good = member_name(name, member, URL_MAX, &out->unsubscribe_mailto, err);
+            good = member_name(name, member, LIST_URL_MAX, &out->unsubscribe_mailto, err);
         else if (strcmp(name, "one_click") != 0)
             good = err_set(err, 0, "unknown field \"%.100s\": there are url, mailto and one_click", name);
         else if ((good = member_bool(name, member, &one_click, err)))

@@ -199,10 +199,16 @@ static bool make_answer(struct upload_job *job)
     struct buf *out = &job->answer;
     buf_clear(out);
     buf_add_char(out, '{');
-    if (job->admit != NULL)
-        buf_printf(out, "\"job\":\"%" PRIu64 "\",", admit_job(job->admit));
-    buf_printf(out, "\"accepted\":%" PRIu64 ",\"suppressed\":%" PRIu64 ",\"rejected\":[", job->accepted,
-               job->admit != NULL ? admit_suppressed(job->admit) : 0);
+    if (job->admit != NULL) {
+        buf_add_z(out, "\"job\":\"");
+        buf_add_u64(out, admit_job(job->admit));
+        buf_add_z(out, "\",");
+    }
+    buf_add_z(out, "\"accepted\":");
+    buf_add_u64(out, job->accepted);
+    buf_add_z(out, ",\"suppressed\":");
+    buf_add_u64(out, job->admit != NULL ? admit_suppressed(job->admit) : 0);
+    buf_add_z(out, ",\"rejected\":[");
     buf_add_str(out, buf_str(&job->rejected_list));
     buf_add_char(out, ']');
     if (job->rejected > 0)

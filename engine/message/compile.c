@@ -167,6 +167,9 @@ static bool finish(struct compiler *c, struct buf *out)
         return false;
     if (!(c->seen & 1U << ID_FROM))
         c->flags |= RECORD_LACKS_FROM;
+    if (c->seen & 1U << ID_DKIM_SIGNATURE)
+        c->flags |= RECORD_HAS_SIGNATURE;
+    c->flags |= c->spec->require_dkim ? RECORD_REQUIRE_DKIM : 0;
     if (!c->body.line_start)
         emit_line_end(&c->body);
     return record_write(&c->head, &c->body, &c->names, c->flags, out, c->err);

@@ -1,5 +1,5 @@
-/* decode.h - transfer encodings and encoded words back to bytes, forgiving what is malformed. For message/
- * and inbound/. All return false only when out's maximum is passed or memory is out. */
+/* decode.h - transfer encodings and encoded words back to bytes, forgiving what is malformed. For message/,
+ * inbound/ and report/. All return false only when out's maximum is passed or memory is out. */
 #ifndef POSTRIDER_MESSAGE_DECODE_H
 #define POSTRIDER_MESSAGE_DECODE_H
 

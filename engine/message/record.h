@@ -26,6 +26,8 @@ enum record_flags {
     RECORD_REMOVED_RECEIVED = 16,
     RECORD_LACKS_FROM = 32,
     RECORD_RECODED = 64,
+    RECORD_REQUIRE_DKIM = 128,
+    RECORD_HAS_SIGNATURE = 256,
 };
 
 struct record {

@@ -199,6 +199,8 @@ bool template_render(const struct template *t, const struct render_args *args, s
         return false;
     out->has_8bit = t->info.has_8bit;
     out->needs_smtputf8 = t->info.needs_smtputf8;
+    if (!add_piece(&r, (uintptr_t)args->first.p, args->first.n, 0))
+        return false;
     if (!t->info.same_for_all)
         set_values(t, args, out->values);
     if (!add_ops(&r))

@@ -41,6 +41,7 @@ enum field_id {
     ID_BCC,
     ID_RETURN_PATH,
     ID_RECEIVED,
+    ID_DKIM_SIGNATURE,
 };
 
 struct field_type {

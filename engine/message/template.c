@@ -71,6 +71,7 @@ static bool check_ops(const struct record *record, struct template *t)
         if (op->kind == RECORD_LITERAL)
             t->info.size += op->n - (op->flags & OP_DOT ? 1U : 0U);
         t->info.same_for_all &= op->kind == RECORD_LITERAL;
+        t->info.same_body &= op->kind == RECORD_LITERAL || i < t->body_op;
     }
     if (in_field || t->body_op >= t->op_count)
         return false;
@@ -83,6 +84,9 @@ static struct template_info info_of(const struct record *record)
 {
     return (struct template_info){
         .same_for_all = true,
+        .same_body = true,
+        .has_signature = record->flags & RECORD_HAS_SIGNATURE,
+        .require_dkim = record->flags & RECORD_REQUIRE_DKIM,
         .has_8bit = record->flags & RECORD_HAS_8BIT,
         .needs_smtputf8 = record->flags & RECORD_NEEDS_SMTPUTF8,
         .removed_bcc = record->flags & RECORD_REMOVED_BCC,

@@ -88,6 +88,7 @@ struct message_spec {
     enum message_merge merge;
     bool seven_bit; /* leave nothing 8-bit. Rendering unstuffed, then compiling that as raw with seven_bit and
                      * MESSAGE_MERGE_NO, is the downgrade for a host without 8BITMIME */
+    bool require_dkim;    /* kept for whoever sends it */
     int64_t date_ms;      /* for an absent Date, milliseconds since 1970 */
     struct str job;       /* the job's id, for an absent Message-ID that is the same for all */
     struct str id_domain; /* right of the @ of that Message-ID: the sender's domain or this host's name */
@@ -100,12 +101,15 @@ bool template_compile(const struct message_spec *spec, struct buf *out, struct e
 /* What is known about a message before it is rendered. */
 struct template_info {
     bool same_for_all;   /* no variables at all: one rendition serves every recipient */
+    bool same_body;      /* none after the header */
     bool has_8bit;       /* body or header hold octets over 127: needs 8BITMIME */
     bool needs_smtputf8; /* address fields hold raw UTF-8; through a variable too: see the rendition */
     bool removed_bcc, removed_return_path, removed_received; /* what the job had set and is not sent */
     bool lacks_from; /* a raw message without From: receivers refuse it */
-    bool recoded;    /* a part has another transfer encoding than the job gave it */
-    size_t size;     /* octets as SIZE counts them (CRLFs, no stuffing), variables as nothing: exact when
+    bool require_dkim;
+    bool has_signature; /* a DKIM-Signature that the job brought */
+    bool recoded;       /* a part has another transfer encoding than the job gave it */
+    size_t size;        /* octets as SIZE counts them (CRLFs, no stuffing), variables as nothing: exact when
                       * same_for_all, a lower bound otherwise */
 };
 
@@ -132,8 +136,19 @@ bool template_open(const void *data, size_t n, struct template *template, struct
  * over vars with a hash lookup each. *name is valid as long as the record. */
 bool template_missing(const struct template *template, struct str vars, struct str *name);
 
+/* The domain of the author, lower case, A-labels: what DKIM signs for. */
+enum template_from {
+    TEMPLATE_FROM_NONE,  /* no From, or no address in it */
+    TEMPLATE_FROM_FIXED, /* in *domain */
+    TEMPLATE_FROM_VARIES /* From holds variables: known once a message is rendered */
+};
+enum template_from template_from_domain(const struct template *template, char domain[DOMAIN_MAX + 1]);
+struct rendition;
+enum template_from rendition_from_domain(const struct rendition *rendition, char domain[DOMAIN_MAX + 1]);
+
 struct render_args {
-    struct str vars; /* blob of vars.h */
+    struct str first; /* fields that go before all others, whole lines; empty: none */
+    struct str vars;  /* blob of vars.h */
     struct str to, rid, id, job;
     bool unstuffed; /* as the message is (BDAT, preview, DKIM), instead of dot-stuffed for DATA */
 };

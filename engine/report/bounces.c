@@ -1,6 +1,7 @@
 /* bounces.c - see bounces.h. The JSON of a report is its model: text and page are made from that. */
 #include "engine/report/bounces.h"
 
+#include "engine/base/csv.h"
 #include "engine/base/units.h"
 #include "engine/report/bounces_html.h"
 #include "engine/report/bounces_text.h"
@@ -46,43 +47,23 @@ const char *bounces_format_type(enum bounces_format format)
 
 /* ---- CSV ---- */
 
-/* Quoted where RFC 4180 asks: commas, quotes, line ends; blanks at the ends too, which readers drop. */
-static void csv_value(struct buf *out, struct str value, char end)
-{
-    bool quote = value.n > 0 && (value.p[0] == ' ' || value.p[value.n - 1] == ' ');
-    for (size_t i = 0; i < value.n && !quote; i++)
-        quote = value.p[i] == ',' || value.p[i] == '"' || value.p[i] == '\r' || value.p[i] == '\n';
-    if (!quote) {
-        buf_add_str(out, value);
-    } else {
-        buf_add_char(out, '"');
-        for (size_t i = 0; i < value.n; i++) {
-            if (value.p[i] == '"')
-                buf_add_char(out, '"');
-            buf_add_char(out, value.p[i]);
-        }
-        buf_add_char(out, '"');
-    }
-    buf_add_char(out, end);
-}
-
 /* A value that a spreadsheet would take for a formula is not changed: the file is for programs. */
 static void csv_row(const struct rcpt_info *info, const struct job_info *job, struct buf *out)
 {
     char time[UNITS_TEXT_MAX], status[STATUS_TEXT_MAX] = "";
-    csv_value(out, str_make(time, info->last_ms ? time_format(info->last_ms, time) : 0), ',');
-    csv_value(out, info->to, ',');
-    csv_value(out, info->domain, ',');
-    csv_value(out, info->site, ',');
-    csv_value(out, str_of(bounce_category_name(failure_category(info))), ',');
+    csv_add(out, str_make(time, info->last_ms ? time_format(info->last_ms, time) : 0), ',');
+    csv_add(out, info->to, ',');
+    csv_add(out, info->domain, ',');
+    csv_add(out, info->site, ',');
+    csv_add(out, str_of(bounce_category_name(failure_category(info))), ',');
     if (info->status.class_ != 0)
         status_format(info->status, status);
-    csv_value(out, str_of(status), ',');
+    csv_add(out, str_of(status), ',');
     buf_printf(out, "%u,", info->code);
-    csv_value(out, info->reply, ',');
+    csv_add(out, info->reply, ',');
     buf_printf(out, "%" PRIu32 ",%" PRIu64 ",", info->attempts, job->id);
-    csv_value(out, str_of(job->campaign), ',');
-    csv_value(out, info->id, '\r');
+    csv_add(out, str_of(job->campaign), ',');
+    csv_add(out, info->id, '\r');
     buf_add_char(out, '\n');
 }
 

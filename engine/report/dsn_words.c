@@ -41,21 +41,23 @@ static void add_prose(struct buf *out, unsigned indent, const char *text)
     buf_add_char(out, '\n');
 }
 
+/* Text of others, kept within its line. */
+static void add_words(struct buf *out, struct str words)
+{
+    for (size_t i = 0; i < words.n; i++)
+        buf_add_char(out, dsn_printable(words.p[i]));
+}
+
 static void add_reply(struct buf *out, const struct dsn_rcpt *rcpt)
 {
-    if (rcpt->code != 0 && rcpt->mx.n > 0)
-        buf_printf(out, "    The receiving server %.*s answered:\n", STR_ARG(rcpt->mx));
-    else if (rcpt->code != 0)
-        buf_add_z(out, "    The receiving server answered:\n");
-    else if (rcpt->mx.n > 0)
-        buf_printf(out, "    This went wrong with the server %.*s:\n", STR_ARG(rcpt->mx));
-    else
-        buf_add_z(out, "    This went wrong:\n");
-    buf_add_z(out, "        ");
+    buf_add_z(out, rcpt->code != 0 ? "    The receiving server" : "    This went wrong");
+    if (rcpt->mx.n > 0)
+        buf_add_z(out, rcpt->code != 0 ? " " : " with the server ");
+    add_words(out, rcpt->mx);
+    buf_add_z(out, rcpt->code != 0 ? " answered:\n        " : ":\n        ");
     if (rcpt->code != 0)
         buf_printf(out, "%u ", rcpt->code);
-    for (size_t i = 0; i < rcpt->reply.n; i++)
-        buf_add_char(out, dsn_printable(rcpt->reply.p[i]));
+    add_words(out, rcpt->reply);
     buf_add_char(out, '\n');
 }
 
@@ -86,7 +88,9 @@ static void add_rcpt(struct buf *out, const struct dsn_rcpt *rcpt, enum dsn_kind
 {
     char status[STATUS_TEXT_MAX];
     const char *phrase = registry_phrase(rcpt->status);
-    buf_printf(out, "\n<%.*s>\n", STR_ARG(rcpt->to));
+    buf_add_z(out, "\n<");
+    add_words(out, rcpt->to);
+    buf_add_z(out, ">\n");
     if (kind == DSN_FAILED)
         add_meaning(out, rcpt);
     else if (kind == DSN_DELAYED)

@@ -237,7 +237,8 @@ static bool admit_report(struct reporter *reporter, const struct dsn_due *due, c
         spec.content = content.data;
         spec.content_size = content.len;
         spec.message_size = message.n;
-        digest_of(content.data, content.len, spec.content_hash);
+        if (content.len > FRESH_CONTENT_MAX)
+            digest_of(content.data, content.len, spec.content_hash);
         reporter->admit = admit_begin(reporter->store, &spec, now, err);
     }
     buf_free(&content);

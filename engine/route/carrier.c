@@ -10,7 +10,9 @@
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
+#include "engine/route/react.h"
 #include "engine/route/shipment.h"
+#include "engine/rules/rules.h"
 
 #include <stdlib.h>
 
@@ -21,6 +23,8 @@ struct carrier {
     struct dns_mx *hosts; /* keeps the host's name */
     const char *host;
     struct sockaddr_storage address;
+    int64_t opened_ns;
+    unsigned pulled; /* messages */
     bool ready, worked, is_idle, try_tls, stopping, over;
 };
 
@@ -72,18 +76,34 @@ static bool carrier_should_yield(const struct carrier *carrier, bool idle)
            ((idle && carrier_may_go(carrier)) || session_carried(carrier->session) >= TURN_MESSAGES);
 }
 
+/* As many messages as its receiver was heard to take over one connection. */
+static bool carrier_is_spent(const struct carrier *carrier)
+{
+    unsigned most = atomic_load_explicit(&carrier->pool->path->ledger->messages_max, memory_order_relaxed);
+    return most > 0 && carrier->pulled >= most;
+}
+
+/* It can be used no more: has carried enough, or is in the clear where that is not wanted any more. */
+static bool carrier_is_over(const struct carrier *carrier)
+{
+    bool clear = session_tls_text(carrier->session)[0] == '\0';
+    return carrier_is_spent(carrier) || (clear && path_is_tls_only(carrier->pool->path));
+}
+
 static struct session_transaction *carrier_pull(struct session *session, struct now now)
 {
     struct carrier *carrier = session_owner(session);
     struct pool *pool = carrier->pool;
     (void)now; /* the router's, as fresh */
     struct session_transaction *transaction = NULL;
-    if (!carrier->stopping && carrier_should_yield(carrier, false))
+    if (!carrier->stopping && (carrier_should_yield(carrier, false) || carrier_is_over(carrier)))
         carrier_stop(carrier, false);
     if (!carrier->stopping)
-        transaction = shipment_next(pool, carrier->host, session_tls_text(session));
+        transaction =
+            shipment_next(pool, carrier->host, session_tls_text(session), session_offers(session)->eight_bit);
     if (transaction == NULL && !carrier->stopping && carrier_should_yield(carrier, true))
         carrier_stop(carrier, false);
+    carrier->pulled += transaction != NULL;
     carrier_set_idle(carrier, transaction == NULL && !carrier->stopping);
     return transaction;
 }
@@ -99,6 +119,20 @@ static void carrier_done(struct session *session, struct session_transaction *tr
             loan_tell_host(path, &carrier->address);
     }
     shipment_done(transaction, carrier->pool);
+}
+
+static void carrier_judge(struct session *session, const struct session_transaction *transaction,
+                          enum smtp_step step, struct verdict *verdict)
+{
+    const struct carrier *carrier = session_owner(session);
+    const struct react_where where = {
+        .path = carrier->pool->path,
+        .host = carrier->host,
+        .job = transaction ? shipment_job(transaction) : NULL,
+        .recipients = transaction ? (unsigned)transaction->rcpt_count : 0,
+        .started_ns = transaction ? transaction->started_ns : carrier->opened_ns,
+    };
+    react_judge(&where, step, verdict);
 }
 
 static void carrier_ready(struct session *session, struct now now)
@@ -139,11 +173,13 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     struct router *router = path->router;
     /* Ours, that is: a reply may say x.7.5 and mean something else. */
     bool tls_broken = why->local && why->status.subject == 7 && why->status.detail == 5;
-    if (carrier->try_tls && tls_broken && !carrier->ready) {
+    if (carrier->try_tls && tls_broken && !carrier->ready && !path_is_tls_only(path)) {
         host_set_plain(router, &carrier->address);
         loan_tell_host(path, &carrier->address);
         return PATH_END_FINE; /* the same address again, in the clear */
     }
+    if (why->rule != NULL && (why->rule->reaction.kind == REACTION_RECONNECT || why->scope == SCOPE_PATH))
+        return PATH_END_FINE; /* the path has heard, and holds back by itself */
     bool speaks = why->code != 0 && ledger_ready(path->ledger) > 0;
     if (!carrier->ready && (speaks || carrier_has_company(carrier))) {
         path_note(path, why);
@@ -188,6 +224,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
 static const struct session_handlers carrier_handlers = {
     .next = carrier_pull,
     .done = carrier_done,
+    .judge = carrier_judge,
     .ready = carrier_ready,
     .closed = carrier_closed,
 };
@@ -207,13 +244,15 @@ bool carrier_open(struct pool *pool, const struct target *target)
         return false;
     }
     carrier->pool = pool;
+    carrier->opened_ns = router->now.mono_ns;
     carrier->hosts = dns_mx_ref(pool->hosts);
     carrier->host = carrier->hosts->hosts[target->host].name;
     carrier->address = target->address;
     carrier->try_tls = !host_is_plain(router, &target->address);
     const struct config_source *source = path->source;
     carrier->session = session_create(
-        &router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,
+        &router->session_context, path_is_tls_only(path) ? &path->session_tls : &path->session,
+        &carrier_handlers, carrier, carrier->host,
         source->address_len ? (const struct sockaddr *)&source->address_value : NULL, source->address_len,
         (const struct sockaddr *)&carrier->address, target->len, carrier->try_tls, &err);
     if (carrier->session == NULL) {
@@ -244,6 +283,21 @@ void carrier_stop(struct carrier *carrier, bool hard)
     carrier->stopping = true;
     carrier_set_idle(carrier, false);
     session_stop(carrier->session, hard);
+}
+
+void carrier_trim(struct pool *pool, unsigned most)
+{
+    struct carrier *carrier, *next;
+    for (int idle = 1; idle >= 0; idle--)
+        for (carrier = TAILQ_FIRST(&pool->carriers); carrier != NULL; carrier = next) {
+            next = TAILQ_NEXT(carrier, all);
+            if (most == 0)
+                return;
+            if (carrier->is_idle == (idle == 1) && !carrier->stopping) {
+                carrier_stop(carrier, false);
+                most--;
+            }
+        }
 }
 
 void carrier_kick_idle(struct pool *pool)

@@ -12,6 +12,8 @@ bool carrier_open(struct pool *pool, const struct target *target);
 struct carrier *carrier_next(struct carrier *carrier); /* in the pool's list */
 /* soft: what is under way finishes, then QUIT. hard: closed now. */
 void carrier_stop(struct carrier *carrier, bool hard);
+/* Ends so many sessions of the pool, idle ones first. */
+void carrier_trim(struct pool *pool, unsigned most);
 /* Wakes the idle session that became idle last: it is the most likely to be still welcome. */
 void carrier_kick_idle(struct pool *pool);
 /* The longest idle session of this path, or of any (NULL), that is not of `but`; NULL: none. */

@@ -10,12 +10,15 @@ enum {
     HANDOVER_LANE = 200,
     HANDOVER_LOOK,
     HANDOVER_STOP,
-    HANDOVER_LOAN_OFFER, /* these six are loan.c's */
+    HANDOVER_LOAN_OFFER, /* these seven are loan.c's */
     HANDOVER_LOAN_WANT,
     HANDOVER_LOAN_BATCH,
     HANDOVER_LOAN_BACK,
     HANDOVER_LOAN_NEWS,
+    HANDOVER_LOAN_LESSON,
     HANDOVER_LOAN_DROP,
+    HANDOVER_HOLDS, /* the list of holds has changed (hold.h); nothing but the node */
+    HANDOVER_SIGNED, /* signers.h */
 };
 
 /* HANDOVER_LANE: a lane whose site the receiver owns, with its domain's hosts (the reference goes along). */

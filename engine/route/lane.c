@@ -1,13 +1,16 @@
 /* lane.c - see lane.h. Where a lane's mail goes is found in lane_route.c, which tells of its states. */
 #include "engine/route/lane.h"
 
+#include "engine/base/log.h"
 #include "engine/route/flow.h"
 #include "engine/route/handover.h"
+#include "engine/route/lane_held.h"
 #include "engine/route/lane_route.h"
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
+#include "engine/route/signers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,9 +36,16 @@ static void lane_wake(struct lane *lane)
 {
     if (!lane->resting)
         return;
+    struct router *router = lane->router;
     lane->resting = false;
-    lane->router->resting_count--;
-    TAILQ_REMOVE(&lane->router->resting, lane, rest);
+    if (lane->held_back) {
+        router->held_count--;
+        TAILQ_REMOVE(&router->held_lanes, lane, rest);
+        lane->held_back = false;
+    } else {
+        router->resting_count--;
+        TAILQ_REMOVE(&router->resting, lane, rest);
+    }
 }
 
 /* The lane of that name, made if need be: idle, then, until it is announced. NULL: no memory. */
@@ -64,6 +74,7 @@ static struct lane *lane_get(struct router *router, const struct lane_name *name
     memcpy(lane->pool_name, name->pool.p, name->pool.n);
     memcpy(lane->domain, name->domain.p, name->domain.n);
     HASH_ADD(hh, router->lanes, id, sizeof lane->id, lane);
+    lane_mark_held(lane);
     return lane;
 }
 
@@ -125,6 +136,7 @@ static void lane_free(struct lane *lane)
     lane_unroute(lane);
     dns_mx_unref(lane->handed);
     lane_wake(lane);
+    store_except_unref(lane->except);
     if (lane->loan != NULL)
         lane->loan->lane = NULL;
     else
@@ -158,6 +170,11 @@ static void lane_lay(struct lane *lane)
 {
     struct router *router = lane->router;
     lane->resting = true;
+    if (lane->held_back) { /* kept to be seen; the store tells when there is more to it */
+        TAILQ_INSERT_TAIL(&router->held_lanes, lane, rest);
+        router->held_count++;
+        return;
+    }
     lane->rest_until_ns = router->now.mono_ns + LANE_KEPT_MS * NS_PER_MS;
     TAILQ_INSERT_TAIL(&router->resting, lane, rest);
     router->resting_count++;
@@ -169,6 +186,8 @@ static void lane_end_rest(struct router *router)
     while ((lane = TAILQ_FIRST(&router->resting)) != NULL &&
            (router->resting_count > LANES_KEPT_MAX || lane->rest_until_ns <= router->now.mono_ns))
         lane_free(lane);
+    while (router->held_count > LANES_HELD_MAX)
+        lane_free(TAILQ_FIRST(&router->held_lanes));
 }
 
 void lane_reap(struct router *router)
@@ -252,7 +271,8 @@ static bool path_has_its_share(const struct path *path, const struct lane *lane)
 void lane_want(struct lane *lane)
 {
     struct router *router = lane->router;
-    if (lane->idle || lane->taking || lane->line != NULL || router->stopping || !lane_can_use_more(lane))
+    if (lane->idle || lane->taking || lane->line != NULL || router->stopping || lane_park(lane) ||
+        !lane_can_use_more(lane))
         return;
     lane_refresh(lane);
     struct path *path = lane->state == LANE_ROUTED ? lane_open_path(lane) : NULL;
@@ -277,7 +297,7 @@ void lane_want(struct lane *lane)
     if (lane->loan != NULL)
         loan_want(lane->loan, lane->asked);
     else
-        store_take(router->store, lane->id, lane->asked, router->index);
+        store_take_but(router->store, lane->id, lane->asked, router->index, lane->except);
 }
 
 void lane_feed_starved(struct router *router)
@@ -369,6 +389,10 @@ static struct strand *lane_choose(struct lane *lane, const struct taken *taken)
 static void lane_place(struct lane *lane, struct taken *taken, bool front)
 {
     struct router *router = lane->router;
+    if (lane_holds_back(lane, taken)) {
+        settle_release(router, taken);
+        return;
+    }
     if (lane->state == LANE_DOOMED || lane->state == LANE_HELD) {
         settle_verdict(router, taken, lane->doom, &(struct settle_where){.path = NULL});
         return;
@@ -376,18 +400,39 @@ static void lane_place(struct lane *lane, struct taken *taken, bool front)
     struct strand *strand = lane->state == LANE_ROUTED && !router->stopping ? lane_choose(lane, taken) : NULL;
     if (strand == NULL)
         settle_release(router, taken);
+    else if (signers_want(router, lane->id, taken))
+        lane->buffered++; /* until it comes back, signed */
     else
         strand_add(strand, taken, front);
 }
 
+void lane_signed(struct router *router, const struct sign_request *request)
+{
+    struct lane *lane = lane_find(router, request->lane); /* it is not over: this is buffered */
+    struct verdict why;
+    lane->buffered--;
+    if (router->stopping || request->drops != router->drops) {
+        settle_release(router, request->taken);
+    } else if (request->good) {
+        lane_place(lane, request->taken, false);
+    } else {
+        log_warn("job %llu: %s", (unsigned long long)request->taken->job->id, request->err.text);
+        verdict_local(&why, SCOPE_TRANSACTION, STATUS(4, 7, 0), "the message cannot be signed: %s",
+                      request->err.text);
+        settle_verdict(router, request->taken, &why, &(struct settle_where){.path = NULL});
+    }
+    lane_want(lane);
+    lane_check(lane);
+}
+
 /* An answer to what it asked for has come. */
-static void lane_fill(struct lane *lane, struct taken *list, unsigned count, bool idle)
+static void lane_fill(struct lane *lane, struct taken *list, unsigned count, bool idle, bool passed_over)
 {
     struct router *router = lane->router;
     struct path *path = lane->asked_path;
     router->taken += count;
     router->asked -= lane->asked;
-    if (count == lane->asked && lane->want < (lane->loan ? LOAN_TAKE_MAX : LANE_TAKE_MAX))
+    if (count == lane->asked && count > 0 && lane->want < (lane->loan ? LOAN_TAKE_MAX : LANE_TAKE_MAX))
         lane->want *= 2;
     if (path != NULL)
         path->asked -= lane->asked;
@@ -397,6 +442,7 @@ static void lane_fill(struct lane *lane, struct taken *list, unsigned count, boo
     /* Handed over meanwhile: it is another worker's now. */
     bool gone = lane->state == LANE_RESOLVING && !lane->asking;
     lane->idle = gone || (idle && !lane->renewed);
+    lane->held_back = lane->idle && passed_over && !gone;
     if (lane->state == LANE_HELD && count > 0)
         lane->sampled = true;
     while (list != NULL) {
@@ -414,12 +460,12 @@ void lane_filled(struct router *router, struct store_taken_msg *msg)
 {
     for (struct taken *taken = msg->list; taken != NULL; taken = taken->next)
         taken->worker = NULL;
-    lane_fill(lane_find(router, msg->lane), msg->list, msg->count, msg->idle);
+    lane_fill(lane_find(router, msg->lane), msg->list, msg->count, msg->idle, msg->passed_over);
 }
 
 void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over)
 {
-    lane_fill(lane, list, count, over || lane->loan->ending);
+    lane_fill(lane, list, count, over || lane->loan->ending, false);
 }
 
 void lane_arrived(struct lane *lane, unsigned n)
@@ -431,51 +477,6 @@ void lane_arrived(struct lane *lane, unsigned n)
 void lane_put_back(struct lane *lane, struct taken *taken)
 {
     lane_place(lane, taken, true);
-}
-
-static void strand_drop_job(struct strand *strand, uint64_t job)
-{
-    struct taken *list = lane_empty_strand(strand);
-    while (list != NULL) {
-        struct taken *taken = list;
-        list = taken->next;
-        if (taken->job->id == job)
-            settle_release(strand->lane->router, taken);
-        else
-            strand_add(strand, taken, false);
-    }
-}
-
-static void given_drop_job(struct lane *lane, uint64_t job)
-{
-    for (struct taken **at = &lane->given, *taken; (taken = *at) != NULL;) {
-        if (taken->job->id != job) {
-            at = &taken->next;
-            continue;
-        }
-        *at = taken->next;
-        settle_release(lane->router, taken);
-        lane_check(lane);
-    }
-}
-
-void lane_drop_job(struct router *router, uint64_t job)
-{
-    struct lane *lane, *next;
-    HASH_ITER(hh, router->lanes, lane, next)
-    {
-        for (unsigned i = 0; i < lane->strand_count; i++)
-            strand_drop_job(&lane->strands[i], job);
-        given_drop_job(lane, job);
-        lane_want(lane); /* other jobs' recipients have room now */
-    }
-    for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
-        if (loan->lane == NULL)
-            continue;
-        strand_drop_job(&loan->lane->strands[0], job);
-        lane_want(loan->lane);
-    }
-    loan_drop_job(router, job);
 }
 
 /* ---- coming and going ---- */

@@ -9,6 +9,7 @@
 
 #include "engine/route/handover.h"
 #include "engine/route/lane.h"
+#include "engine/route/lane_held.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
@@ -192,6 +193,7 @@ void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route 
     }
     dns_mx_unref(mx);
     lane->state = LANE_ROUTED;
+    lane_mark_held(lane);
     dns_mx_unref(lane->handed); /* it came back: the site's name has changed */
     lane->handed = NULL;
     store_lane_at(router->store, lane->id, router->index);

@@ -24,7 +24,9 @@ unsigned ledger_window(const struct ledger *ledger)
 unsigned ledger_allows(const struct ledger *ledger, unsigned max)
 {
     /* Rounded up: at a window of 1.5 a second connection may begin while one is open. */
-    unsigned window = (GET(&ledger->window) + LEDGER_ONE - 1) / LEDGER_ONE;
+    unsigned window = (GET(&ledger->window) + LEDGER_ONE - 1) / LEDGER_ONE, cap = GET(&ledger->cap);
+    if (cap > 0 && cap < max)
+        max = cap;
     return window < max ? window : max;
 }
 
@@ -127,6 +129,19 @@ int64_t ledger_pause(struct ledger *ledger, int64_t now_ns, int64_t until_ns, bo
     atomic_fetch_add_explicit(&ledger->pauses, 1, memory_order_relaxed);
     *fresh = true;
     return until_ns;
+}
+
+void ledger_set_pause(struct ledger *ledger, int64_t until_ns, unsigned pauses)
+{
+    SET(&ledger->pause_until_ns, until_ns);
+    SET(&ledger->pauses, pauses);
+}
+
+void ledger_reset(struct ledger *ledger)
+{
+    SET(&ledger->window, WINDOW_START * LEDGER_ONE);
+    SET(&ledger->ceiling_until_ns, 0);
+    SET(&ledger->refusals, 0);
 }
 
 void ledger_delivered(struct ledger *ledger)

@@ -19,14 +19,22 @@
 
 struct ledger {
     struct limit messages, connects;
+    struct limit slowed;                      /* messages, by what the receiver said */
     _Atomic unsigned connections, connecting; /* of all workers */
     _Atomic unsigned window;                  /* LEDGER_ONE-ths of connections that feedback allows */
     _Atomic unsigned ceiling;                 /* what it was when the receiver refused one more, */
     _Atomic int64_t ceiling_until_ns;         /* believed so long */
     _Atomic unsigned refusals;                /* in a row */
-    _Atomic int64_t pause_until_ns;           /* the receiver said 4.7; past or 0: not paused */
+    _Atomic int64_t pause_until_ns;           /* past or 0: not paused; LEDGER_STOPPED: for an operator */
     _Atomic unsigned pauses;                  /* in a row */
+    /* What the owner has learnt (learnt.h); 0: nothing. */
+    _Atomic unsigned cap;          /* connections, by what the receiver said */
+    _Atomic unsigned rcpts_max;    /* a transaction */
+    _Atomic unsigned messages_max; /* a connection */
+    _Atomic bool tls_only;
 };
+
+#define LEDGER_STOPPED INT64_MAX
 
 enum path_end {
     PATH_END_FINE,
@@ -35,7 +43,8 @@ enum path_end {
 };
 
 void ledger_init(struct ledger *ledger);
-/* Whole connections: what feedback allows; what it and max allow together; what is open or on its way. */
+/* Whole connections: what feedback allows; what it, the cap and max allow together; what is open or on its
+ * way. */
 unsigned ledger_window(const struct ledger *ledger);
 unsigned ledger_allows(const struct ledger *ledger, unsigned max);
 unsigned ledger_connections(const struct ledger *ledger);
@@ -55,6 +64,10 @@ int64_t ledger_pause_until_ns(const struct ledger *ledger);
 unsigned ledger_pauses(const struct ledger *ledger);
 /* Pauses, unless it is paused already; returns the end of the pause that holds, *fresh: it is this one. */
 int64_t ledger_pause(struct ledger *ledger, int64_t now_ns, int64_t until_ns, bool *fresh);
+/* Whatever holds now: paused until then (0: not any more), so many in a row. */
+void ledger_set_pause(struct ledger *ledger, int64_t until_ns, unsigned pauses);
+/* As it began, but for what is open: window and ceiling. */
+void ledger_reset(struct ledger *ledger);
 /* A message was delivered: the row of pauses is over. */
 void ledger_delivered(struct ledger *ledger);
 

@@ -3,8 +3,6 @@
 
 #include "engine/base/clock.h"
 
-#include <stdatomic.h>
-
 #define BURST_NS (10 * NS_PER_MS) /* more than timers are late by, so that the rate is reached */
 
 void limit_set(struct limit *limit, uint64_t count, int64_t per_ms)
@@ -13,10 +11,17 @@ void limit_set(struct limit *limit, uint64_t count, int64_t per_ms)
     limit->interval_ns = limit->burst_ns = 0;
     if (count == 0 || per_ms <= 0)
         return;
-    limit->interval_ns = per_ms * NS_PER_MS / (int64_t)count;
-    if (limit->interval_ns == 0)
-        limit->interval_ns = 1;
-    limit->burst_ns = limit->interval_ns < NS_PER_S ? BURST_NS : 0;
+    int64_t interval_ns = per_ms * NS_PER_MS / (int64_t)count;
+    limit->interval_ns = interval_ns > 0 ? interval_ns : 1;
+    limit->burst_ns = interval_ns < NS_PER_S ? BURST_NS : 0;
+}
+
+void limit_change(struct limit *limit, int64_t interval_ns, int64_t now_ns)
+{
+    atomic_store_explicit(&limit->interval_ns, interval_ns, memory_order_relaxed);
+    int64_t ready_ns = atomic_load_explicit(&limit->ready_ns, memory_order_relaxed);
+    if (ready_ns > now_ns + interval_ns)
+        atomic_compare_exchange_strong(&limit->ready_ns, &ready_ns, now_ns + interval_ns);
 }
 
 int64_t limit_when_ns(const struct limit *limit, int64_t now_ns)
@@ -28,7 +33,8 @@ int64_t limit_when_ns(const struct limit *limit, int64_t now_ns)
 
 static int64_t limit_next_ns(const struct limit *limit, int64_t ready_ns, int64_t now_ns)
 {
-    return (ready_ns > now_ns ? ready_ns : now_ns) + limit->interval_ns;
+    return (ready_ns > now_ns ? ready_ns : now_ns) +
+           atomic_load_explicit(&limit->interval_ns, memory_order_relaxed);
 }
 
 bool limit_try(struct limit *limit, int64_t now_ns)

@@ -6,17 +6,21 @@
 #ifndef POSTRIDER_ROUTE_LIMIT_H
 #define POSTRIDER_ROUTE_LIMIT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct limit {
-    int64_t interval_ns;      /* between two cells; 0: no limit */
-    int64_t burst_ns;         /* how far ahead of time cells may go */
-    _Atomic int64_t ready_ns; /* theoretical arrival time of the next cell, mono */
+    _Atomic int64_t interval_ns; /* between two cells; 0: no limit */
+    int64_t burst_ns;            /* how far ahead of time cells may go */
+    _Atomic int64_t ready_ns;    /* theoretical arrival time of the next cell, mono */
 };
 
 /* count cells in per_ms milliseconds; before other threads see it. */
 void limit_set(struct limit *limit, uint64_t count, int64_t per_ms);
+/* One cell in so many nanoseconds from now on, without a burst; 0: no limit. Any thread may be using it: what
+ * was used before counts for no more than one cell at the new rate. */
+void limit_change(struct limit *limit, int64_t interval_ns, int64_t now_ns);
 /* When one cell may go: a time at or before now_ns means at once. Another thread may be faster. */
 int64_t limit_when_ns(const struct limit *limit, int64_t now_ns);
 /* Uses one cell if it may go now; false: it may not, and nothing has changed. However many threads ask at
@@ -28,7 +32,7 @@ void limit_use(struct limit *limit, int64_t now_ns);
 
 static inline bool limit_is_set(const struct limit *limit)
 {
-    return limit->interval_ns > 0;
+    return atomic_load_explicit(&limit->interval_ns, memory_order_relaxed) > 0;
 }
 
 #endif

@@ -4,7 +4,9 @@
 #include "engine/route/handover.h"
 #include "engine/route/host.h"
 #include "engine/route/lane.h"
+#include "engine/route/lane_held.h"
 #include "engine/route/path.h"
+#include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
 
@@ -26,6 +28,7 @@ struct loan_msg {
     struct sockaddr_storage address;
     struct host_state host;
     char reason[256];
+    struct path_lesson lesson; /* LESSON */
 };
 
 static struct loan *loan_ref(struct loan *loan)
@@ -117,6 +120,22 @@ void loan_tell_host(struct path *path, const struct sockaddr_storage *address)
         news_spread(path, &news, path->router->index);
 }
 
+void loan_tell_lesson(struct path *path, const struct path_lesson *lesson)
+{
+    struct loan *loan = path->pools->loan;
+    struct loan_msg *msg = loan_msg(loan, HANDOVER_LOAN_LESSON, path->router->index);
+    if (msg == NULL)
+        return; /* the next reply says it again */
+    msg->lesson = *lesson;
+    inbox_post(path->router->inboxes[loan->owner], &msg->node);
+}
+
+static void lesson_hear(const struct loan_msg *msg)
+{
+    if (msg->loan->pool != NULL)
+        path_learn(msg->loan->pool->path, &msg->lesson);
+}
+
 static void news_hear(struct router *router, struct loan_msg *msg)
 {
     struct loan *loan = msg->loan;
@@ -128,8 +147,10 @@ static void news_hear(struct router *router, struct loan_msg *msg)
     struct path *path = pool->path;
     if (msg->paused) {
         memcpy(path->reason, msg->reason, sizeof path->reason);
-        if (ledger_pause_until_ns(path->ledger) > router->now.mono_ns)
+        if (ledger_pause_until_ns(path->ledger) > router->now.mono_ns) {
             path_hold(path);
+            path_learn_pause(path);
+        }
     }
     news_spread(path, msg, msg->from);
 }
@@ -139,10 +160,12 @@ static void news_hear(struct router *router, struct loan_msg *msg)
 /* How many recipients may be handed over at once: what the rate allows in a little while. */
 static unsigned loan_quantum(const struct path *path)
 {
-    const struct limit *rate = &path->ledger->messages;
-    if (!limit_is_set(rate))
+    const struct limit *rate = &path->ledger->messages, *slowed = &path->ledger->slowed;
+    if (!limit_is_set(rate) && !limit_is_set(slowed))
         return LOAN_TAKE_MAX;
-    int64_t n = LOAN_AHEAD_MS * NS_PER_MS / rate->interval_ns;
+    int64_t interval_ns = atomic_load_explicit(&rate->interval_ns, memory_order_relaxed);
+    int64_t slowed_ns = atomic_load_explicit(&slowed->interval_ns, memory_order_relaxed);
+    int64_t n = LOAN_AHEAD_MS * NS_PER_MS / (slowed_ns > interval_ns ? slowed_ns : interval_ns);
     return n < LOAN_TAKE_MAX ? (unsigned)n : LOAN_TAKE_MAX;
 }
 
@@ -477,6 +500,9 @@ void loan_hear(struct router *router, struct inbox_node *node)
         break;
     case HANDOVER_LOAN_DROP:
         lane_drop_job(router, msg->job);
+        break;
+    case HANDOVER_LOAN_LESSON:
+        lesson_hear(msg);
         break;
     default:
         news_hear(router, msg);

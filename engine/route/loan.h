@@ -68,8 +68,8 @@ struct loan {
     bool ending; /* it asks for no more */
 };
 
-/* HANDOVER_LOAN_OFFER, _WANT, _BATCH, _BACK, _NEWS, _DROP: takes the message's reference and what it holds;
- * the caller frees the node. */
+/* HANDOVER_LOAN_OFFER and those that follow it: takes the message's reference and what it holds; the caller
+ * frees the node. */
 void loan_hear(struct router *router, struct inbox_node *node);
 /* Frees what is in a message that nobody will hear. */
 void loan_drop_message(struct inbox_node *node);
@@ -90,6 +90,9 @@ void loan_end(struct loan *loan);
 
 /* The path was paused: whoever else has sessions of it must hear. */
 void loan_tell_pause(struct path *path);
+/* A reply to a borrowed session taught something: its owner hears. */
+struct path_lesson;
+void loan_tell_lesson(struct path *path, const struct path_lesson *lesson);
 /* Something was learnt of this address of a host. */
 void loan_tell_host(struct path *path, const struct sockaddr_storage *address);
 /* STORE_DROP_JOB: the borrowers must hear it after what was handed to them before. */

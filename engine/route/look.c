@@ -22,9 +22,21 @@ struct look *look_create(size_t size, void (*run)(struct look *, struct router *
     return look;
 }
 
-void look_post(struct look *look, struct inbox *inbox)
+void look_share(struct look *look)
 {
     atomic_fetch_add(&look->holders, 1);
+}
+
+void look_finish(struct look *look, int result)
+{
+    look->result = result;
+    sem_post(&look->done);
+    look_let_go(look);
+}
+
+void look_post(struct look *look, struct inbox *inbox)
+{
+    look_share(look);
     inbox_post(inbox, &look->node);
 }
 
@@ -52,6 +64,5 @@ void look_let_go(struct look *look)
 void look_answer(struct look *look, struct router *router)
 {
     look->run(look, router);
-    sem_post(&look->done);
-    look_let_go(look);
+    look_finish(look, 0);
 }

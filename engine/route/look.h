@@ -16,12 +16,16 @@ struct look {
     sem_t done;
     void (*run)(struct look *look, struct router *router); /* on the worker's thread */
     void (*drop)(struct look *look); /* frees what the look holds besides itself; may be NULL */
+    int result;                      /* of look_finish */
 };
 
 /* size: of the struct that begins with a look; zeroed. NULL: no memory. */
 struct look *look_create(size_t size, void (*run)(struct look *, struct router *),
                          void (*drop)(struct look *));
 void look_post(struct look *look, struct inbox *inbox);
+/* For an answer that another thread than a worker gives: it calls look_finish once. */
+void look_share(struct look *look);
+void look_finish(struct look *look, int result);
 /* True when the answer is there. The asker still holds the look. */
 bool look_wait(struct look *look, int64_t wait_ms);
 void look_let_go(struct look *look);

@@ -21,6 +21,7 @@
 #include "engine/config.h"
 #include "engine/dns/dns.h"
 #include "engine/message/template.h"
+#include "engine/route/learnt.h"
 #include "engine/route/ledger.h"
 #include "engine/smtp/session.h"
 #include "queue/retry.h"
@@ -36,6 +37,10 @@ struct lane;
 struct flow;
 struct loan;
 struct lend_word;
+struct hold_set;
+struct holds;
+struct evidence;
+struct edits;
 
 /* Recipients of a lane that will leave from one source. */
 struct strand {
@@ -68,12 +73,13 @@ struct lane {
     uint32_t id;
     enum job_class class_;
     enum lane_state state;
-    bool idle;    /* the store said that it has nothing more */
-    bool taking;  /* a store_take is under way */
-    bool renewed; /* announced again meanwhile: the store's "idle" in the answer to come is out of date */
-    bool asking;  /* a DNS question is under way */
-    bool sampled; /* held: one batch was taken and deferred */
-    bool reaping; /* in the router's list of lanes that may be over */
+    bool idle;      /* the store said that it has nothing more */
+    bool taking;    /* a store_take is under way */
+    bool renewed;   /* announced again meanwhile: the store's "idle" in the answer to come is out of date */
+    bool asking;    /* a DNS question is under way */
+    bool sampled;   /* held: one batch was taken and deferred */
+    bool reaping;   /* in the router's list of lanes that may be over */
+    bool held_back; /* the store has more of it, which is held; it rests with the held ones */
     unsigned buffered, in_flight;
     unsigned want, asked; /* how many it asks for; how many it has asked for */
     unsigned failures;    /* of DNS, in a row */
@@ -84,7 +90,8 @@ struct lane {
     struct dns_mx *mx;
     struct verdict *doom;
     struct wheel_timer timer;
-    struct taken *given; /* came unasked while it was being resolved */
+    struct taken *given;         /* came unasked while it was being resolved */
+    struct store_except *except; /* what is held of it; NULL: nothing */
     int64_t hold_until_ns;
     int64_t fresh_until_ns; /* the MX answer serves until then */
     struct lane_line *line; /* the list in which it waits for room in memory; NULL: in none */
@@ -128,6 +135,7 @@ struct carrier; /* a session and what the pool knows of it: carrier.c */
 TAILQ_HEAD(carrier_list, carrier);
 TAILQ_HEAD(lane_list, lane);
 LIST_HEAD(shipment_list, shipment);
+LIST_HEAD(path_list_head, path);
 
 struct pool {
     UT_hash_handle hh; /* by key, in its path */
@@ -184,6 +192,16 @@ struct path {
     bool borrowed;                          /* it is another worker's, which lent sessions to this one */
     unsigned buffered, asked; /* recipients in its strands; asked for by lanes of which it is the first */
     struct lane_line hungry;
+    struct session_settings session_tls; /* the same, but with TLS only */
+    /* What replies have taught: path_learn.h. */
+    struct learnt learnt;
+    bool dirty, learning; /* to be written down; in the router's list of learners */
+    bool parked;          /* lanes of it are held for the length of its pause */
+    int64_t cut_ns;       /* when it was slowed or capped last */
+    int64_t reconnect_ns;
+    unsigned reconnects; /* in a row, and how many were delivered before the last */
+    uint64_t reconnect_delivered;
+    LIST_ENTRY(path) learner;
     char reason[256];                    /* of the pause or of the last failure */
     struct pool *wait_head, **wait_tail; /* pools that want a connection */
     bool in_line;                        /* in the router's line of paths that wait for any session to end */
@@ -206,6 +224,10 @@ struct router {
     const struct config *config;
     const struct retry_table *retry;
     struct limit *tenant_limits; /* of config->tenants, shared by all workers */
+    const struct dkim *dkim;
+    struct signers *signers;    /* NULL: no domain has keys */
+    struct dkim_signer *signer; /* this worker's own, made when it is needed: shipment.c */
+    uint64_t drops;             /* of jobs, and recalls of recipients: see signers.h */
     unsigned index, worker_count;
     struct inbox *const *inboxes; /* of all workers */
     struct session_context session_context;
@@ -226,6 +248,14 @@ struct router {
     struct lane *reap;
     struct lane_list resting; /* the longest resting first */
     unsigned resting_count;
+    struct lane_list held_lanes; /* those that have nothing but what is held: the longest first */
+    unsigned held_count;
+    struct path_list_head learners;
+    struct holds *holds;       /* hold.h: shared by all workers; */
+    struct hold_set *held;     /* as last heard, */
+    uint64_t held_walked;      /* and what is in memory was looked at for that generation */
+    struct evidence *evidence; /* shared too */
+    struct edits *edits;       /* to be posted at the end of the step: remember.h */
     struct path *line, **line_tail;
     struct carrier_list idlers; /* of all pools, the longest idle first */
     struct shipment *free_shipments;

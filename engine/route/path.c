@@ -2,6 +2,7 @@
 #include "engine/route/path.h"
 
 #include "engine/route/loan.h"
+#include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
 
 #include <stdatomic.h>
@@ -77,6 +78,8 @@ static struct path *path_make(struct router *router, const char *site, const str
     path->key_size = n;
     memcpy(path->key, key, n);
     path_set_session(path, settings);
+    path->session_tls = path->session;
+    path->session_tls.tls = TLS_POLICY_ENCRYPT;
     HASH_ADD(hh, router->paths, key, n, path);
     return path;
 }
@@ -116,6 +119,7 @@ void path_free(struct path *path)
 {
     wheel_cancel(&path->router->wheel, &path->timer);
     path_leave_line(path);
+    path_learn_end(path);
     HASH_DEL(path->router->paths, path);
     if (!path->borrowed)
         path->router->site_count -= path_site_is_known(path->router, path_site(path)) ? 0 : 1;
@@ -127,8 +131,8 @@ static bool path_is_forgettable(const struct path *path)
 {
     int64_t now_ns = path->router->now.mono_ns;
     const struct ledger *ledger = path->ledger;
-    return path->pools == NULL && path->asked == 0 && path->loans == 0 && !path->borrowed &&
-           ledger_pause_until_ns(ledger) <= now_ns && ledger_pauses(ledger) == 0 &&
+    return path->pools == NULL && path->asked == 0 && !path->learning && path->loans == 0 &&
+           !path->borrowed && ledger_pause_until_ns(ledger) <= now_ns && ledger_pauses(ledger) == 0 &&
            limit_when_ns(&ledger->messages, now_ns) <= now_ns &&
            limit_when_ns(&ledger->connects, now_ns) <= now_ns && path_rate_1m(path) == 0;
 }
@@ -169,10 +173,13 @@ bool path_has_too_many(const struct path *path)
 
 struct path_answer path_check(const struct path *path, enum path_use use)
 {
-    int64_t now_ns = path->router->now.mono_ns;
-    if (ledger_pause_until_ns(path->ledger) > now_ns)
-        return path_no("pause", ledger_pause_until_ns(path->ledger));
-    int64_t when_ns = limit_when_ns(&path->ledger->messages, now_ns);
+    int64_t now_ns = path->router->now.mono_ns, until_ns = ledger_pause_until_ns(path->ledger);
+    if (until_ns > now_ns)
+        return path_no(until_ns == LEDGER_STOPPED ? "stop" : "pause", until_ns);
+    int64_t when_ns = limit_when_ns(&path->ledger->slowed, now_ns);
+    if (when_ns > now_ns)
+        return path_no("slow", when_ns);
+    when_ns = limit_when_ns(&path->ledger->messages, now_ns);
     if (when_ns > now_ns)
         return path_no("max_rate", when_ns);
     if (use == PATH_CONNECT) {
@@ -180,6 +187,8 @@ struct path_answer path_check(const struct path *path, enum path_use use)
             return path_no("max_connections", INT64_MAX);
         if (path_is_full(path))
             return path_no("backoff", INT64_MAX);
+        if (limit_is_set(&path->ledger->slowed) && path->connecting > 0)
+            return path_no("slow", INT64_MAX); /* one at a time: there is little to send */
         when_ns = limit_when_ns(&path->ledger->connects, now_ns);
         if (when_ns > now_ns)
             return path_no("max_connection_rate", when_ns);
@@ -226,7 +235,21 @@ void path_worked(struct path *path)
 
 bool path_send(struct path *path)
 {
-    return limit_try(&path->ledger->messages, path->router->now.mono_ns);
+    int64_t now_ns = path->router->now.mono_ns;
+    return limit_try(&path->ledger->slowed, now_ns) && limit_try(&path->ledger->messages, now_ns);
+}
+
+bool path_is_tls_only(const struct path *path)
+{
+    return path->settings->tls != CONFIG_TLS_NONE &&
+           atomic_load_explicit(&path->ledger->tls_only, memory_order_relaxed);
+}
+
+unsigned path_rcpts_max(const struct path *path)
+{
+    unsigned most = path->settings->max_recipients_per_transaction;
+    unsigned learnt = atomic_load_explicit(&path->ledger->rcpts_max, memory_order_relaxed);
+    return learnt > 0 && learnt < most ? learnt : most;
 }
 
 /* ---- figures ---- */
@@ -308,7 +331,7 @@ void path_hold(struct path *path)
 {
     for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
         pool_hold(pool);
-    path_wake_at(path, ledger_pause_until_ns(path->ledger));
+    path_wake_at(path, ledger_pause_until_ns(path->ledger)); /* a stop has no time */
 }
 
 int64_t path_pause(struct path *path, const struct verdict *why)
@@ -328,6 +351,7 @@ int64_t path_pause(struct path *path, const struct verdict *why)
         path_note(path, why);
         path_hold(path);
         loan_tell_pause(path);
+        path_learn_pause(path);
     }
     return until_ns;
 }
@@ -418,6 +442,10 @@ static void path_fire(struct wheel_timer *timer, struct now now)
 {
     (void)now; /* the router's now is as fresh */
     struct path *path = (struct path *)((char *)timer - offsetof(struct path, timer));
+    if (path->parked && ledger_pause_until_ns(path->ledger) <= path->router->now.mono_ns) {
+        path->parked = false;
+        store_look_again(path->router->store);
+    }
     if (ledger_pause_until_ns(path->ledger) > path->router->now.mono_ns)
         path_wake_at(path, ledger_pause_until_ns(path->ledger)); /* it fired for a limit that ended sooner */
     for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)

@@ -11,8 +11,8 @@ enum path_use { PATH_SEND, PATH_CONNECT };
 
 struct path_answer {
     bool yes;
-    const char *limit; /* which says no: "pause", "max_rate", "max_connection_rate", "max_connections",
-                          "backoff", "sessions"; "" when yes */
+    const char *limit; /* which says no: "stop", "pause", "slow", "max_rate", "max_connection_rate",
+                          "max_connections", "backoff", "sessions"; "" when yes */
     int64_t until_ns;  /* mono; INT64_MAX: when something ends, not at a time */
 };
 
@@ -34,6 +34,11 @@ struct path_answer path_check(const struct path *path, enum path_use use);
 bool path_is_full(const struct path *path);
 /* This worker has more than are its own, since some were lent. */
 bool path_has_too_many(const struct path *path);
+
+/* Its receiver was heard to ask for TLS. */
+bool path_is_tls_only(const struct path *path);
+/* Recipients that may share a transaction. */
+unsigned path_rcpts_max(const struct path *path);
 
 /* Accounting: a connection begins (false: another worker has just taken the last one), is through to EHLO,
  * ends. */

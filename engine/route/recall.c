@@ -36,7 +36,7 @@ static void recall_strand(struct strand *strand, const struct keys *keys)
     for (struct taken *next; list != NULL; list = next) {
         next = list->next;
         if (is_recalled(keys, list))
-            settle_release(strand->lane->router, list);
+            settle_suppressed(strand->lane->router, list);
         else
             strand_add(strand, list, false);
     }
@@ -50,7 +50,7 @@ static void recall_given(struct lane *lane, const struct keys *keys)
             continue;
         }
         *at = taken->next;
-        settle_release(lane->router, taken);
+        settle_suppressed(lane->router, taken);
         lane_check(lane);
     }
 }
@@ -58,6 +58,7 @@ static void recall_given(struct lane *lane, const struct keys *keys)
 static void recall_lanes(struct router *router, const struct keys *keys)
 {
     struct lane *lane, *next;
+    router->drops++; /* what is with the signers comes back later */
     HASH_ITER(hh, router->lanes, lane, next)
     {
         for (unsigned i = 0; i < lane->strand_count; i++)

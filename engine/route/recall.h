@@ -1,7 +1,7 @@
 /* recall.h - addresses that were suppressed while their recipients wait in a worker's memory, maybe for long:
- * those are given back to the store, which ends them. Looked for together, RECALL_MS after the first word of
- * one: by then what was on its way from the store has come, and a bulk job whose bounces suppress does not
- * make a worker look at all it holds for each of them. */
+ * those end, and are given back to the store as suppressed. Looked for together, RECALL_MS after the first
+ * word of one: by then what was on its way from the store has come, and a bulk job whose bounces suppress
+ * does not make a worker look at all it holds for each of them. */
 #ifndef POSTRIDER_ROUTE_RECALL_H
 #define POSTRIDER_ROUTE_RECALL_H
 

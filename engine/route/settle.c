@@ -1,7 +1,10 @@
 /* settle.c - see settle.h. */
 #include "engine/route/settle.h"
 
+#include "engine/route/evidence.h"
 #include "engine/route/path.h"
+#include "engine/route/react.h"
+#include "engine/rules/rules.h"
 
 #define WORDS_SLAB_MIN 512   /* bytes of replies and names in one block: of the first recipients of a step, */
 #define WORDS_SLAB_MAX 16384 /* of the others */
@@ -89,9 +92,14 @@ static void settle_deferred(struct router *router, struct taken *taken, const st
     int64_t wall_ms = router->now.wall_ms;
     struct prng dice = retry_dice(taken->rid, taken->lane, taken->attempts);
     taken->outcome = OUTCOME_DEFERRED;
-    if (why->scope == SCOPE_PATH && where->path != NULL) {
+    if (why->rule != NULL && where->path != NULL) {
+        react_defer(where->path, taken, why, &dice);
+    } else if (why->scope == SCOPE_PATH && where->path != NULL &&
+               retry_pauses_path(router->retry, why->status, why->greylisted)) {
         /* It waits with its path; the next seconds are shared out so that not all come at once. */
         int64_t until_ns = path_pause(where->path, why);
+        if (until_ns == LEDGER_STOPPED) /* held in the store; looked at again when it is released */
+            until_ns = router->now.mono_ns + where->path->settings->pause_ms * NS_PER_MS;
         taken->attempt_free = true;
         taken->next_ms =
             wall_ms + (until_ns - router->now.mono_ns) / NS_PER_MS + (int64_t)prng_below(&dice, 5 * MS_PER_S);
@@ -126,6 +134,11 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
         taken->outcome = OUTCOME_BOUNCED;
     else
         settle_deferred(router, taken, why, where);
+    if (why->rule != NULL && taken->outcome == OUTCOME_BOUNCED && where->path != NULL)
+        react_fail(where->path, taken, why);
+    if (evidence_is_any(router->evidence) && where->path != NULL &&
+        (why->rule == NULL || why->rule->reaction.kind != REACTION_JOB))
+        evidence_good(router->evidence, str_of(path_site(where->path)), taken->job->id);
     if (where->path != NULL) /* a deferral that gives up is a failure */
         path_count(where->path, taken->outcome == OUTCOME_BOUNCED ? VERDICT_FAILED : why->outcome);
     settle_add(router, taken);
@@ -134,6 +147,12 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
 void settle_release(struct router *router, struct taken *taken)
 {
     taken->outcome = OUTCOME_RELEASED;
+    settle_add(router, taken);
+}
+
+void settle_suppressed(struct router *router, struct taken *taken)
+{
+    taken->outcome = OUTCOME_SUPPRESSED;
     settle_add(router, taken);
 }
 

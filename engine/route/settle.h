@@ -24,6 +24,8 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
                     struct settle_where *where);
 /* It was not tried after all. */
 void settle_release(struct router *router, struct taken *taken);
+/* Its address gets no mail any more. */
+void settle_suppressed(struct router *router, struct taken *taken);
 /* Its time is over. */
 void settle_expired(struct router *router, struct taken *taken);
 /* Hands the list to the store. */

@@ -1,10 +1,12 @@
 /* shipment.c - see shipment.h. Shipments and their buffers are kept for reuse, so that a message costs no
- * allocation here; templates are opened once a job, by whichever worker comes first. */
+ * allocation here. */
 #include "engine/route/shipment.h"
 
 #include "engine/base/log.h"
 #include "engine/message/envelope.h"
+#include "engine/route/downgrade.h"
 #include "engine/route/lane.h"
+#include "engine/route/opened.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
@@ -21,41 +23,13 @@ struct shipment {
     struct lane *lane;
     struct taken *list;
     struct rendition rendition;
+    struct downgrade downgrade; /* of use only for a host without 8BITMIME */
     struct session_rcpt *rcpts;
     size_t rcpts_room;
     const char *host, *tls;
     char from[ADDRESS_MAX];
     char rid[RID_TEXT_MAX]; /* begins with the job's id */
 };
-
-void shipment_close_template(void *opened)
-{
-    free(opened);
-}
-
-/* The job's template, opened once; NULL: the record is damaged. */
-static const struct template *shipment_template(struct store_job *job, struct err *err)
-{
-    struct template *template = __atomic_load_n((struct template **)&job->opened, __ATOMIC_ACQUIRE);
-    if (template != NULL)
-        return template;
-    template = malloc(sizeof *template);
-    if (template == NULL) {
-        err_set(err, ENOMEM, "no memory to open the message");
-        return NULL;
-    }
-    if (!template_open(job->content, job->content_size, template, err)) {
-        free(template);
-        return NULL;
-    }
-    void *none = NULL;
-    if (!__atomic_compare_exchange_n(&job->opened, &none, (void *)template, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_ACQUIRE)) {
-        free(template); /* another worker was first */
-        template = none;
-    }
-    return template;
-}
 
 static struct shipment *shipment_new(struct router *router, size_t rcpts)
 {
@@ -86,6 +60,7 @@ static void shipment_release(struct router *router, struct shipment *shipment)
         shipment->rcpts = NULL;
         shipment->rcpts_room = 0;
     }
+    downgrade_free(&shipment->downgrade);
     shipment->list = NULL;
     shipment->next = router->free_shipments;
     router->free_shipments = shipment;
@@ -102,23 +77,24 @@ void shipment_free_spares(struct router *router)
     }
 }
 
-static bool shipment_render(struct shipment *shipment, struct err *err)
+static bool shipment_render(struct router *router, struct shipment *shipment, bool eight_bit, struct err *err)
 {
     struct taken *taken = shipment->list;
     struct store_job *job = taken->job;
     struct session_transaction *transaction = &shipment->transaction;
-    const struct template *template = shipment_template(job, err);
-    if (template == NULL)
+    struct opened *opened = opened_get(job, router->dkim, err);
+    if (opened == NULL)
         return false;
-    struct str rid = str_make(shipment->rid, rid_format(taken->rid, shipment->rid));
-    struct render_args args = {.vars = taken->vars,
-                               .to = taken->to,
-                               .rid = rid,
-                               .id = taken->id,
-                               .job = str_make(rid.p, str_find(rid, '-', 0))};
-    if (!template_render(template, &args, &shipment->rendition, err))
+    struct render_args args = opened_args(taken, shipment->rid);
+    args.first = opened_signature(opened, taken);
+    if (opened->wants_signature && args.first.p == NULL)
+        return err_set(err, ENOMEM, "no memory to have it signed");
+    if (!template_render(&opened->template, &args, &shipment->rendition, err))
         return false;
-    size_t from = envelope_expand(job->from, rid, shipment->from);
+    if (shipment->rendition.has_8bit && !eight_bit &&
+        !downgrade_render(router, &shipment->downgrade, opened, &args, &shipment->rendition, err))
+        return false;
+    size_t from = envelope_expand(job->from, args.rid, shipment->from);
     if (from == SIZE_MAX)
         return err_set(err, 0, "the envelope sender is too long once {{rid}} is replaced");
     transaction->from = str_make(shipment->from, from);
@@ -182,15 +158,15 @@ static void shipment_broken(struct pool *pool, struct lane *lane, struct taken *
     }
 }
 
-struct session_transaction *shipment_next(struct pool *pool, const char *host, const char *tls)
+struct session_transaction *shipment_next(struct pool *pool, const char *host, const char *tls,
+                                          bool eight_bit)
 {
     struct router *router = pool->path->router;
     struct err err;
     for (;;) {
         struct strand *strand;
         unsigned count;
-        struct taken *list =
-            pool_pull(pool, pool->path->settings->max_recipients_per_transaction, &strand, &count);
+        struct taken *list = pool_pull(pool, path_rcpts_max(pool->path), &strand, &count);
         if (list == NULL)
             return NULL;
         struct lane *lane = strand->lane;
@@ -206,7 +182,7 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
         shipment->list = list;
         shipment->host = host;
         shipment->tls = tls;
-        if (!shipment_render(shipment, &err)) {
+        if (!shipment_render(router, shipment, eight_bit, &err)) {
             shipment_release(router, shipment);
             shipment_broken(pool, lane, list, &err);
             continue;
@@ -215,6 +191,12 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
         LIST_INSERT_HEAD(&pool->on_way, shipment, on_way);
         return &shipment->transaction;
     }
+}
+
+const struct store_job *shipment_job(const struct session_transaction *transaction)
+{
+    const struct shipment *shipment = transaction->owner;
+    return shipment->list->job;
 }
 
 unsigned shipment_count_lane(const struct pool *pool, uint32_t lane)
@@ -237,8 +219,9 @@ static bool shipment_again(const struct session_transaction *transaction, struct
     if (why->outcome != VERDICT_DEFERRED)
         return false;
     if (why->again_now)
-        return others_passed;
-    if (why->scope != SCOPE_SESSION || transaction->body_sent)
+        return others_passed || (why->rule != NULL && transaction->rcpt_count > 1);
+    bool refused = why->rule != NULL && why->code != 0; /* in words: it was not taken */
+    if (why->scope != SCOPE_SESSION || (transaction->body_sent && !refused))
         return false;
     uintptr_t losses = (uintptr_t)taken->worker;
     if (transaction->started_ns != 0)

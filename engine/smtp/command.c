@@ -143,12 +143,6 @@ static bool add_notify(struct buf *out, uint8_t notify)
     return !out->failed;
 }
 
-static bool add_number(struct buf *out, uint64_t number)
-{
-    char digits[STR_U64_MAX];
-    return buf_add(out, digits, str_put_u64(digits, number));
-}
-
 bool command_mail(struct buf *out, const struct session_transaction *transaction,
                   const struct session_offers *offers)
 {
@@ -157,7 +151,7 @@ bool command_mail(struct buf *out, const struct session_transaction *transaction
     buf_add_str(out, STR(">"));
     if (offers->size) {
         buf_add_str(out, STR(" SIZE="));
-        add_number(out, transaction->size);
+        buf_add_u64(out, transaction->size);
     }
     if (offers->eight_bit && transaction->eight_bit)
         buf_add_str(out, STR(" BODY=8BITMIME"));

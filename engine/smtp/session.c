@@ -173,6 +173,7 @@ static void on_received(struct io_conn *conn, const void *data, ssize_t n)
     session_enter(session);
     if (session->send.transaction != NULL)
         __builtin_prefetch(session->send.transaction->body);
+    session->closed_by_peer |= n == 0;
     if (n > 0)
         wire_received(session, str_make(data, (size_t)n));
     else
@@ -294,10 +295,22 @@ void session_fail(struct session *session, const struct verdict *why)
     session_close(session);
 }
 
+void session_judge(struct session *session, enum smtp_step step, struct verdict *verdict)
+{
+    if (session->handlers->judge != NULL && (verdict->code == 0 || verdict->code >= 400))
+        session->handlers->judge(session, session->receive.transaction, step, verdict);
+}
+
 void session_fail_reply(struct session *session)
 {
     struct verdict why;
     verdict_of_reply(&why, session_step(session), session->reply.code, session->reply.text);
+    session_judge(session, session_step(session), &why);
+    if (session->state == SESSION_OPEN && why.scope < SCOPE_SESSION) {
+        transfer_answer(session, &why);
+        verdict_local(&why, SCOPE_SESSION, STATUS(4, 3, 2),
+                      "%s ended the connection with a reply about another", session->host);
+    }
     session_fail(session, &why);
 }
 
@@ -355,6 +368,8 @@ void session_lost(struct session *session, const char *how)
         status = STATUS(4, 7, 5);
     describe(session, doing, sizeof doing);
     verdict_local(&why, session_scope(session), status, "connection lost (%s) while %s", how, doing);
+    if (session->closed_by_peer)
+        session_judge(session, session_step(session), &why);
     session_fail(session, &why);
 }
 

@@ -33,6 +33,11 @@ struct session;
 struct session_handlers {
     /* Another transaction, or NULL: nothing now. */
     struct session_transaction *(*next)(struct session *session, struct now now);
+    /* A reply of 400 or above was read, or (code 0) the peer hung up where its reply was awaited: the owner
+     * may decide otherwise than verdict.c's table. transaction: whose reply it is; NULL: none's. May be NULL.
+     */
+    void (*judge)(struct session *session, const struct session_transaction *transaction, enum smtp_step step,
+                  struct verdict *verdict);
     /* Each recipient has its verdict. The owner takes the transaction back. */
     void (*done)(struct session *session, struct session_transaction *transaction, struct now now);
     /* The greeting and EHLO (and TLS) are through: the session counts as connected. Once at most. */
@@ -50,7 +55,7 @@ struct session_timeouts { /* milliseconds; the defaults of RFC 5321 stand in con
 
 struct session_settings { /* shared by many sessions, must outlive them */
     const char *ehlo;     /* our name */
-    enum tls_policy tls;  /* none, may */
+    enum tls_policy tls;  /* none, may, encrypt */
     struct session_timeouts timeouts;
     unsigned messages_max; /* transactions on this connection; 0: no limit */
     unsigned rcpts_max;    /* RCPTs a transaction that the owner will not pass anyway */

@@ -4,8 +4,9 @@
  *                 5xx -> HELO -> open
  *
  * Entering a state writes its command; the reply in it decides where to go. STARTTLS is tried where the
- * policy and the owner allow it and the server offers it; refused, the session goes on in the clear. After
- * the handshake everything known from before is forgotten (RFC 3207 4.2). */
+ * policy and the owner allow it and the server offers it; refused, the session goes on in the clear, but not
+ * where the policy is to encrypt. After the handshake everything known from before is forgotten (RFC 3207
+ * 4.2). */
 #include "engine/smtp/session_parts.h"
 
 void open_enter_greeting(struct session *session)
@@ -67,16 +68,30 @@ void open_reply_greeting(struct session *session)
         session_fail_reply(session);
 }
 
+/* On to transactions, if it may be in the clear. */
+static void open_up(struct session *session)
+{
+    if (session->tls != NULL || session->settings->tls != TLS_POLICY_ENCRYPT) {
+        session_go(session, SESSION_OPEN);
+        return;
+    }
+    struct verdict why;
+    verdict_local(&why, SCOPE_HOST, STATUS(4, 7, 4), "%s offers no TLS, and nothing goes there without",
+                  session->host);
+    session_fail(session, &why);
+}
+
 void open_reply_ehlo(struct session *session)
 {
+    bool wants_tls = session->settings->tls == TLS_POLICY_ENCRYPT ||
+                     (session->settings->tls == TLS_POLICY_MAY && session->try_tls);
     switch (session->reply.code / 100) {
     case 2:
         session->offers.esmtp = true;
-        if (session->tls == NULL && session->try_tls && session->settings->tls == TLS_POLICY_MAY &&
-            session->offers.starttls)
+        if (session->tls == NULL && wants_tls && session->offers.starttls)
             session_go(session, SESSION_STARTTLS);
         else
-            session_go(session, SESSION_OPEN);
+            open_up(session);
         return;
     case 5:
         session_go(session, SESSION_HELO);
@@ -89,7 +104,7 @@ void open_reply_ehlo(struct session *session)
 void open_reply_helo(struct session *session)
 {
     if (session->reply.code / 100 == 2)
-        session_go(session, SESSION_OPEN);
+        open_up(session);
     else
         session_fail_reply(session);
 }
@@ -102,7 +117,7 @@ void open_reply_starttls(struct session *session)
         return;
     case 4:
     case 5:
-        session_go(session, SESSION_OPEN);
+        open_up(session);
         return;
     default:
         session_fail_reply(session);

@@ -54,8 +54,9 @@ struct session {
     bool progress; /* something moved: the time-out begins anew */
     bool stop_soft, stop_hard;
     bool try_tls;
-    bool ready;     /* `ready` was called */
-    bool early;     /* the reply being read began when none was awaited */
+    bool ready; /* `ready` was called */
+    bool early; /* the reply being read began when none was awaited */
+    bool closed_by_peer;
     int send_error; /* a send failed: what the peer still says counts, then comes the end */
 
     /* Transactions: at most two, the one whose replies come and the one being written ahead. */
@@ -103,6 +104,8 @@ void session_fail_reply(struct session *session); /* by the reply just read */
 void session_fail_protocol(struct session *session, const char *what);
 void session_fail_tls(struct session *session, const char *what);
 void session_lost(struct session *session, const char *how); /* the connection, where it was still needed */
+/* Lets the owner have its say in a verdict on what was read, or not, in this step. */
+void session_judge(struct session *session, enum smtp_step step, struct verdict *verdict);
 /* A whole reply is in session->reply. */
 void session_reply(struct session *session);
 
@@ -132,6 +135,8 @@ void transfer_sent(struct session *session);
 void transfer_timer(struct session *session);
 /* Gives every recipient without a verdict this one; the transactions stay the session's. */
 void transfer_condemn(struct session *session, const struct verdict *why);
+/* Gives those that the reply at the receive cursor is about this one. */
+void transfer_answer(struct session *session, const struct verdict *verdict);
 /* Gives all transactions back. */
 void transfer_give_back(struct session *session);
 const char *transfer_doing(const struct session *session);

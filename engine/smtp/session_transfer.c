@@ -80,6 +80,7 @@ static const struct verdict *verdict_from_reply(struct session *session, struct 
     if (verdict == NULL)
         return &verdict_unsaid;
     verdict_of_reply(verdict, step, session->reply.code, session->reply.text);
+    session_judge(session, step, verdict);
     return verdict;
 }
 
@@ -130,6 +131,18 @@ void transfer_condemn(struct session *session, const struct verdict *why)
     for (struct session_transaction *t = session->receive.transaction; t != NULL; t = t->link)
         if (has_pending(t))
             verdict_for_pending(t, verdict_kept(t, why));
+}
+
+void transfer_answer(struct session *session, const struct verdict *verdict)
+{
+    struct session_transaction *t = session->receive.transaction;
+    if (t == NULL || !has_pending(t))
+        return;
+    const struct verdict *kept = verdict_kept(t, verdict);
+    if (session->receive.step == STEP_RCPT && verdict->scope == SCOPE_RECIPIENT)
+        t->rcpts[session->receive.rcpt].verdict = kept;
+    else
+        verdict_for_pending(t, kept);
 }
 
 static void give_back(struct session *session, struct session_transaction *t)
@@ -438,8 +451,9 @@ static void reply_rcpt(struct session *session)
     } else {
         struct verdict verdict;
         verdict_of_reply(&verdict, STEP_RCPT, session->reply.code, session->reply.text);
+        session_judge(session, STEP_RCPT, &verdict);
         heed(session, &verdict);
-        if (session->accepted == 0)
+        if (session->accepted == 0 && verdict.rule == NULL)
             verdict.again_now = false; /* it was too many by itself: once more would end the same */
         rcpt->verdict = verdict_kept(session->receive.transaction, &verdict);
     }

@@ -22,7 +22,7 @@
  *   any               other 5xx                          failed     narrow
  *
  * narrow: recipient for RCPT, else transaction. session*: host before the session is ready. RFC 5321
- * 4.5.3.1.10 has 552 for too many recipients taken as 452. Any 4xx may name a time to wait. No reply at all,
+ * 4.5.3.1.10 has 552 for too many recipients taken as 452. Any may name a time to wait. No reply at all,
  * time-outs and what is refused without asking: verdict_local, by the session. */
 #include "engine/smtp/verdict.h"
 
@@ -240,8 +240,7 @@ void verdict_of_reply(struct verdict *verdict, enum smtp_step step, unsigned cod
         return;
     }
     decide_bad(verdict, step, about);
-    if (code < 500)
-        verdict->wait_s = words_wait_s(text);
+    verdict->wait_s = words_wait_s(text); /* of a 5xx too: a rule may put it off */
 }
 
 void verdict_local(struct verdict *verdict, enum verdict_scope scope, struct status status,

@@ -8,6 +8,8 @@
 #include "engine/limits.h"
 #include "queue/status.h"
 
+struct rule; /* engine/rules/rules.h */
+
 enum verdict_outcome { VERDICT_NONE, VERDICT_DELIVERED, VERDICT_DEFERRED, VERDICT_FAILED };
 
 /* How far it hurts, narrow to wide. */
@@ -29,6 +31,7 @@ struct verdict {
     struct status
         status;      /* given, else derived from code, step and words; its class is that of the outcome */
     uint32_t wait_s; /* a time the reply names ("try again in 300 seconds"), 0: none */
+    const struct rule *rule; /* the owner's, which decided (session_handlers.judge); NULL: the table did */
     uint16_t text_size;
     char text[STORED_REPLY_MAX]; /* the reply's lines joined with a blank, printable UTF-8, with the enhanced
                                     status as received, not NUL-terminated; or our words */

@@ -14,7 +14,7 @@
 
 #include <sys/uio.h>
 
-enum tls_policy { TLS_POLICY_NONE, TLS_POLICY_MAY };
+enum tls_policy { TLS_POLICY_NONE, TLS_POLICY_MAY, TLS_POLICY_ENCRYPT /* not in the clear; not verified */ };
 
 struct tls;
 struct tls_conn;

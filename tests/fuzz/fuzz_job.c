@@ -6,6 +6,7 @@
 #include "tests/fuzz/fuzz.h"
 
 static struct config *config;
+static struct repeats repeats;
 
 static void no_controls(struct str text)
 {
@@ -17,7 +18,7 @@ static void job_read(struct str line)
 {
     static const struct now now = {1000, INT64_C(1700000000000)};
     struct job_line job = {0};
-    struct job_rules rules = {config, STR("")};
+    struct job_rules rules = {config, NULL, STR(""), &repeats};
     struct err err = {0};
     json_error_t error;
     json_t *root = js_load(line, &error);
@@ -76,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         buf_init(&errors, CONFIG_ERRORS_MAX);
         CLAIM(config_load(NULL, &config, &errors));
         buf_free(&errors);
+        repeats_init(&repeats);
     }
     char *copy = fuzz_copy(fuzz_rest(data, size));
     job_read(str_make(copy, size));

@@ -1,6 +1,6 @@
 """Postfix, Exim or OpenSMTPD that accepts everything and hands it on to one host: what that refuses, it
 bounces. usage: unshare --mount --pid --fork --kill-child --mount-proc bouncer.py ENGINE DIRECTORY CACHE PORT
-NEXT_PORT
+NEXT_PORT [COMMAND], the last for Postfix: mail for bounces+ANYTHING@sender.test is piped to it, as nobody
 
 Listens on 127.0.7.2; the next host, also for the bounces, is 127.0.7.1. Runs as root in mounts of its own,
 where the engine is seen as if it were installed: in Debian these conflict with one another. Programs come
@@ -47,11 +47,13 @@ data_directory = {directory}/data
 mail_owner = postfix
 setgid_group = postdrop
 myhostname = {hostname}
-mydestination =
+mydestination = {local}
+recipient_delimiter = +
+default_privs = nobody
 mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-alias_maps =
+alias_maps = texthash:{directory}/etc/aliases
 local_recipient_maps =
 relayhost = [127.0.7.1]:{next}
 smtp_tls_security_level = none
@@ -73,6 +75,7 @@ def prepare(engine, directory, values):
         write(f"{directory}/etc/main.cf", POSTFIX.format(**values))
         write(f"{directory}/etc/master.cf",
               postfix.MASTER.replace("127.0.0.1:2525", f"127.0.7.2:{values['port']}"))
+        write(f"{directory}/etc/aliases", f'bounces "|{values["command"]}"\n')
         for name in "queue", "data":
             os.makedirs(f"{directory}/{name}")
         space.call("chown", "postfix", f"{directory}/data")
@@ -88,8 +91,9 @@ def prepare(engine, directory, values):
 
 
 def main():
-    engine, directory, cache, port, following = sys.argv[1:]
-    values = {"hostname": HOSTNAME, "directory": directory, "port": port, "next": following}
+    engine, directory, cache, port, following, *command = sys.argv[1:]
+    values = {"hostname": HOSTNAME, "directory": directory, "port": port, "next": following,
+              "local": "sender.test" if command else "", "command": "".join(command)}
     layers = ENGINES[engine].fetch(cache)
     space.call("mount", "--make-rprivate", "/")
     for name, text in space.with_users(ENGINES[engine].users).items():

@@ -1,8 +1,10 @@
 /* render_main.c - compiles and renders messages for test_message.py and test_compose.py.
  *
  * Reads one JSON object a line: "message" as in a job, or its fields (raw_base64, or from, to, subject …,
- * "headers" as pairs), "merge", "seven_bit" and "recipients", each with to, rid, id, job, vars and unstuffed.
- * Answers one line: an error, or for each recipient the message (base64) and what is known about it. */
+ * "headers" as pairs), "merge", "seven_bit", "dkim" (domain, selector, key: as in the configuration) and
+ * "recipients", each with to, rid, id, job, vars and unstuffed. Answers one line: an error, or for each
+ * recipient the message (base64), signed if there are keys, and what is known about it. */
+#include "engine/dkim/dkim.h"
 #include "engine/intake/message_field.h"
 #include "engine/message/decode.h"
 #include "engine/message/encode.h"
@@ -33,8 +35,56 @@ static json_t *base64_of(const struct rendition *r)
     return text;
 }
 
+/* What signs, or nothing. */
+struct pen {
+    struct dkim *dkim;
+    struct dkim_signer *signer;
+    struct buf fields;
+};
+
+static bool pen_open(struct pen *pen, const json_t *list, struct err *err)
+{
+    struct config_dkim keys[8] = {0};
+    struct config config = {.dkim = keys};
+    json_t *one;
+    size_t i;
+    json_array_foreach(list, i, one) keys[config.dkim_count++] = (struct config_dkim){
+        json_string_value(json_object_get(one, "domain")),
+        json_string_value(json_object_get(one, "selector")), json_string_value(json_object_get(one, "key"))};
+    pen->dkim = dkim_create(&config, err);
+    pen->signer = pen->dkim ? dkim_signer_create(pen->dkim) : NULL;
+    buf_init(&pen->fields, CONTENT_MAX);
+    return pen->signer != NULL;
+}
+
+static void pen_close(struct pen *pen)
+{
+    dkim_signer_destroy(pen->signer);
+    dkim_destroy(pen->dkim);
+    buf_free(&pen->fields);
+}
+
+static bool sign(struct pen *pen, const struct template *t, struct render_args *args, struct rendition *r,
+                 struct err *err)
+{
+    struct render_args plain = *args;
+    char domain[DOMAIN_MAX + 1];
+    uint8_t hash[DIGEST_SIZE];
+    plain.unstuffed = true;
+    buf_clear(&pen->fields);
+    if (!template_render(t, &plain, r, err))
+        return false;
+    const struct dkim_domain *keys =
+        rendition_from_domain(r, domain) == TEMPLATE_FROM_FIXED ? dkim_find(pen->dkim, str_of(domain)) : NULL;
+    if (keys != NULL && !(dkim_body_hash(r, hash, err) &&
+                          dkim_sign(pen->signer, keys, r, hash, INT64_C(1700000000000), &pen->fields, err)))
+        return false;
+    args->first = buf_str(&pen->fields);
+    return true;
+}
+
 static json_t *render(const struct template *t, const json_t *recipient, struct vars_builder *vars,
-                      struct rendition *r)
+                      struct pen *pen, struct rendition *r)
 {
     struct err err;
     struct str missing;
@@ -53,21 +103,22 @@ static json_t *render(const struct template *t, const json_t *recipient, struct 
                                .unstuffed = json_is_true(json_object_get(recipient, "unstuffed"))};
     if (template_missing(t, args.vars, &missing))
         return json_pack("{ss%}", "missing", missing.p, missing.n);
-    if (!template_render(t, &args, r, &err))
+    if (!sign(pen, t, &args, r, &err) || !template_render(t, &args, r, &err))
         return json_pack("{ss}", "error", err.text);
     return json_pack("{so,sI,sI,sb,sb}", "message", base64_of(r), "size", (json_int_t)r->size, "message_size",
                      (json_int_t)r->message_size, "has_8bit", r->has_8bit, "needs_smtputf8",
                      r->needs_smtputf8);
 }
 
-static json_t *render_all(const struct template *t, const json_t *recipients)
+static json_t *render_all(const struct template *t, const json_t *recipients, struct pen *pen)
 {
     static struct vars_builder vars;
     struct rendition r = {0};
     json_t *list = json_array(), *recipient;
     size_t i;
     vars_builder_init(&vars);
-    json_array_foreach(recipients, i, recipient) json_array_append_new(list, render(t, recipient, &vars, &r));
+    json_array_foreach(recipients, i, recipient)
+        json_array_append_new(list, render(t, recipient, &vars, pen, &r));
     vars_builder_free(&vars);
     rendition_free(&r);
     return json_pack("{so,sb,sb,sb,sI}", "renditions", list, "same_for_all", t->info.same_for_all, "has_8bit",
@@ -111,6 +162,7 @@ static json_t *run(const json_t *job)
                                 .id_domain = STR("mta.example"),
                                 .headers = headers};
     struct message_storage storage;
+    struct pen pen;
     struct buf record, raw;
     struct err err;
     struct template t;
@@ -124,11 +176,13 @@ static json_t *run(const json_t *job)
         spec.raw = str_make(raw.data, raw.len);
     }
     const json_t *message = json_object_get(job, "message");
-    if ((message == NULL || message_field_read(message, &spec, &storage, &err)) &&
+    if (pen_open(&pen, json_object_get(job, "dkim"), &err) &&
+        (message == NULL || message_field_read(message, &spec, &storage, &err)) &&
         template_compile(&spec, &record, &err) && template_open(record.data, record.len, &t, &err))
-        answer = render_all(&t, json_object_get(job, "recipients"));
+        answer = render_all(&t, json_object_get(job, "recipients"), &pen);
     else
         answer = json_pack("{ss}", "error", err.text);
+    pen_close(&pen);
     message_storage_free(&storage);
     buf_free(&record);
     buf_free(&raw);

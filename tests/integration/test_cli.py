@@ -137,6 +137,10 @@ def bad(result, code, text):
     (["bounce"], "bounce: say which, such as --domain example.com"),
     (["mailq", "--limit", "0"], "mailq: --limit takes a number, not '0'"),
     (["recipient"], "usage: postrider recipient RID"),
+    (["suppress"], "usage: postrider suppress add|remove ADDRESS... |"),
+    (["suppress", "hide", "a@b.example"], "suppress: unknown action 'hide'"),
+    (["suppress", "add"], "usage: postrider suppress"),
+    (["suppress", "list", "--tenant", "a", "--everybody"], "--everybody and --tenant exclude each other"),
     (["recipient", "17-0-1", "--message", "--json"], "--message and --json exclude each other"),
     (["config", "chek"], "config: unknown action 'chek'"),
     (["resolve", "a..b"], "resolve: 'a..b' is no domain"),
@@ -236,17 +240,17 @@ def test_queue(server):
     def answer(handler):
         by = handler.query.get("by", "domain")
         row = {by: "example.com", "queued": 12, "ready": 2, "deferred": 10,
-               "next": "2000-01-01T00:00:00.000Z"}
+               "held": 0, "next": "2000-01-01T00:00:00.000Z"}
         if by == "status":
             row = {"status": "4.2.2", "phrase": "Mailbox full", "deferred": 10}
-        total = {"queued": 12, "ready": 2, "deferred": 10, "in_flight": 1}
+        total = {"queued": 17, "ready": 2, "deferred": 10, "held": 5, "in_flight": 1}
         handler.answer(200, {"by": by, "total": total, "rows": [row], "more": 3})
 
     server.on("GET /v1/queue", answer)
-    assert good(server.cli("queue")) == ("DOMAIN       QUEUED  READY  DEFERRED  NEXT RETRY\n"
-                                         "example.com      12      2        10  now\n"
+    assert good(server.cli("queue")) == ("DOMAIN       QUEUED  READY  DEFERRED  HELD  NEXT RETRY\n"
+                                         "example.com      12      2        10     0  now\n"
                                          "and 3 more rows\n"
-                                         "\n12 queued: 2 ready, 10 deferred, 1 in flight\n")
+                                         "\n17 queued: 2 ready, 10 deferred, 5 held, 1 in flight\n")
     by_status = good(server.cli("queue", "--by", "status"))
     assert by_status.startswith("STATUS  DEFERRED  MEANING\n4.2.2         10  Mailbox full\n")
     by_age = good(server.cli("queue", "--by=age", "--limit=5"))
@@ -336,14 +340,33 @@ def test_bounces(server):
     assert server.seen[-1] == ("GET", "/v1/tenants/default/bounces?format=text&since=24h")
 
 
+def test_held(server):
+    server.on("POST /v1/queue/suspend", {"suspended": 1})
+    server.on("POST /v1/queue/resume", {"released": 2})
+    server.on("POST /v1/sites/gmail/backoff", {"paths": 2})
+    assert good(server.cli("suspend", "--tenant", "acme", "--site", "gmail")).startswith("suspended;")
+    assert server.seen[-1] == ("POST", "/v1/queue/suspend?tenant=acme&site=gmail")
+    assert good(server.cli("resume", "--all")) == "2 released\n"
+    assert server.seen[-1] == ("POST", "/v1/queue/resume?all=1")
+    assert good(server.cli("site", "gmail", "backoff")) == "backoff: done on 2 paths\n"
+    one = {"kind": "fix", "site": "gmail", "sender": "acme.test", "job": None, "held": 1200, "code": 550,
+           "since": "2026-01-02T03:04:05.000Z", "reply": "5.7.26 \x1b[31mred",
+           "resume": "postrider resume --site gmail"}
+    server.on("GET /v1/suspensions", {"complete": True, "held": 1200, "suspensions": [one]})
+    listed = good(server.cli("suspensions"))
+    assert "site gmail, sender acme.test" in listed and "1200" in listed and "\x1b" not in listed
+    server.on("GET /v1/suspensions", {"complete": True, "held": 0, "suspensions": []})
+    assert good(server.cli("suspensions")) == "Nothing is held.\n"
+
+
 def test_sites(server):
     site = {"site": "gmail", "connections": 20, "connecting": 1, "idle": 2, "window": 20,
             "max_connections": 20, "lanes": 3, "buffered": 9, "in_flight": 18, "delivered": 1000,
             "deferred": 7, "failed": 3, "rate_1m": 9.87, "blocked_until": "2000-01-01T00:00:00.000Z",
-            "blocked_by": "rate", "reason": "600/min"}
+            "blocked_by": "rate", "reason": "600/min", "held": 4}
     server.on("GET /v1/sites", {"complete": False, "sites": [site]})
     lines = good(server.cli("sites")).splitlines()
-    assert lines[1].split() == "gmail 20 20 2 18 1000 7 3 9.9 now rate: 600/min".split()
+    assert lines[1].split() == "gmail 20 20 2 18 1000 7 3 9.9 4 now rate: 600/min".split()
     assert lines[2].startswith("A worker did not answer in time")
 
 
@@ -389,8 +412,8 @@ def test_bounce(server):
 RECIPIENT = {"rid": "17-0-42", "job": "17", "to": "a@b.example", "domain": "b.example", "id": "42",
              "state": "deferred", "in_flight": False, "attempts": 2, "first": "2024-05-06T07:08:09.123Z",
              "last": None, "next": "2000-01-01T00:00:00.000Z", "code": 452, "status": "4.2.2",
-             "reply": "mailbox full", "mx": "mx.b.example", "source": "a", "site": "b.example", "metadata": {},
-             "vars": {"name": "Ada"}, "orcpt": "", "notify": []}
+             "reply": "mailbox full", "mx": "mx.b.example", "source": "a", "site": "b.example",
+             "metadata": {}, "vars": {"name": "Ada"}, "orcpt": "", "notify": []}
 
 
 def test_mailq(server):

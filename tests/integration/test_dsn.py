@@ -238,3 +238,33 @@ def test_a_host_with_dsn_is_asked_for_what_was_given():
         assert said["bounce3@a.test"][1] == "utf-8;jörg@ä.test", "it reads what RFC 6533 has for 7 bits"
         assert set(said) == {"ok@a.test", "bounce1@a.test", "bounce3@a.test"}, "the others asked for nothing"
         assert told(reports(d)) == [("refused@a.test", "failed", "5.1.1")], "we report only what it refused"
+
+
+def test_addresses_that_are_not_ascii():
+    """To a sender that is not ASCII the report is in UTF-8, to another one in 7 bits."""
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("nö"):
+            return "550 5.1.1 keine solche Person"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 ok"
+    records = ["--local=/test/", "--mx-host=a.test,mx.a.test,10", "--host-record=mx.a.test,127.0.7.1"]
+    with Dnsmasq(*records) as dns, Aiosmtpd(handle_RCPT=handle_RCPT) as peer, \
+            Daemon(f'dns: {{ servers: ["{dns.server}"], timeout: 2s }}\nsites:\n'
+                   f'  - {{ name: default, port: {peer.port}, idle_timeout: 1s }}\n') as d:
+        for sender in ("rü@a.test", "plain@a.test"):
+            fields = {"from": sender, "message": {"raw": "From: a@a.test\nSubject: Grüße\n\nGrüße\n"},
+                      "dsn": {"ret": "full"}}
+            d.submit(job(**fields), [{"to": "nö@a.test", "orcpt": "utf-8;Nö@a.test"}])
+        kept = wait_for(lambda: len(peer.envelopes) == 2 and {e.rcpt_tos[0]: e for e in peer.envelopes}, 60,
+                        "two reports")
+        there = email.message_from_bytes(kept["rü@a.test"].content, policy=email.policy.SMTPUTF8)
+        assert [part.get_content_type() for part in there.iter_parts()] == [
+            "text/plain", "message/global-delivery-status", "message/global"]
+        fields = kept["rü@a.test"].content.decode()
+        assert "Original-Recipient: utf-8; Nö@a.test\r\nFinal-Recipient: utf-8; nö@a.test\r\n" in fields
+        assert "SMTPUTF8" in kept["rü@a.test"].mail_options
+        assert list(there.iter_parts())[2].get_payload()[0]["Subject"] == "Grüße"
+        here = kept["plain@a.test"]
+        assert here.content.isascii() and "SMTPUTF8" not in here.mail_options
+        assert told([email.message_from_bytes(here.content, policy=email.policy.SMTP)]) == [
+            ("n\\x{F6}@a.test", "failed", "5.1.1")]

@@ -5,6 +5,7 @@ import email.policy
 import json
 import os
 import shutil
+import smtplib
 import socket
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def test_a_bounce_and_a_complaint(scene):
     answer = inbound(d, sample("postfix-failed", rids["ada@a.test"]))
     assert answer["kind"] == "bounce" and answer["format"] == "dsn"
     assert [r["action"] for r in answer["recipients"]] == ["suppress"]
+    assert "ada@a.test (by mail) 5.1.1 550" in d.cli("events").stdout
     [event] = late(d, "bounced")
     assert (event["rid"], event["to"], event["id"]) == (rids["ada@a.test"], "ada@a.test", "42")
     assert (event["status"], event["code"], event["category"]) == ("5.1.1", 550, "bad-mailbox")
@@ -83,6 +85,11 @@ def test_a_bounce_and_a_complaint(scene):
     assert d.job(ident)["counts"]["delivered"] == 2 and d.status()["delivered"] == before["delivered"]
     assert metric(d, 'inbound_total{kind="bounce"}') == 1 == metric(d, 'inbound_total{kind="complaint"}')
     assert metric(d, 'inbound_recipients_total{action="suppress"}') == 2
+    # The next job goes to neither; another tenant's does.
+    for tenant, suppressed in ("acme", 2), ("other", 0):
+        [next_job] = d.submit(job(tenant=tenant), ["ada@a.test", "eve@a.test", "bob@a.test"]).json["jobs"]
+        assert next_job["suppressed"] == suppressed
+        d.wait_counts(next_job["job"], delivered=3 - suppressed, suppressed=suppressed)
 
 
 def test_what_the_address_has_to_do_with_it(scene):
@@ -223,7 +230,7 @@ def test_the_daemon_alone_knows_no_recipient():
 class Bouncer:
     """One of the engines of bouncer.py."""
 
-    def __init__(self, engine, next_port):
+    def __init__(self, engine, next_port, *command):
         self.port = free_port()
         self.directory = tempfile.mkdtemp(prefix="bouncer-", dir=os.environ.get("TMPDIR", "/var/tmp"))
         os.chmod(self.directory, 0o755)
@@ -236,7 +243,8 @@ class Bouncer:
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable,
              os.path.join(os.path.dirname(__file__), "bouncer.py"), engine, self.directory, PEERS,
-             str(self.port), str(next_port)], stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+             str(self.port), str(next_port), *command],
+            stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
 
     def greets(self):
         assert self.process.poll() is None, self.told()
@@ -266,7 +274,10 @@ class Bouncer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="engines want mounts of their own, and so root")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="engines want mounts of their own, and so root")
+
+
+@needs_root
 @pytest.mark.parametrize("engine", ["postfix", "exim", "opensmtpd"])
 def test_a_report_of(engine):
     """Accepted by that engine, refused by the next host: its report comes back to the return path."""
@@ -297,3 +308,22 @@ def test_a_report_of(engine):
                 assert (rcpt["status"], rcpt["action"]) == (status, action), envelope.content
                 assert rcpt["code"] in (550, 552)
             assert sorted(e["to"] for e in late(d, "bounced")) == ["full@a.test", "gone@a.test"]
+
+
+@needs_root
+def test_from_an_alias_of_postfix(scene):
+    """As postrider(1) shows it: which recipient is meant stands in what Postfix tells the command alone."""
+    d = scene(ONE_HOST, ONE_DOMAIN).daemon
+    _, rids = deliver(d, ["ada@a.test"], **{"from": "bounces+{{rid}}@sender.test"})
+    os.chmod(d.directory, 0o755)  # the command runs as nobody
+    os.chmod(d.socket, 0o666)
+    program = shutil.copy(os.path.join(BUILD, "postrider"), d.directory)
+    bare = b"From: mailer-daemon@a.test\r\n\r\n<ada@a.test>:\r\nSorry, no mailbox here. (#5.1.1)\r\n"
+    with Bouncer("postfix", 1, f"{program} -s {d.socket} inbound") as bouncer:
+        with smtplib.SMTP("127.0.7.2", bouncer.port, timeout=30) as client:
+            client.sendmail("", [f"bounces+{rids['ada@a.test']}@sender.test"], bare)
+        try:
+            [event] = wait_for(lambda: late(d, "bounced"), 30, "the event")
+        except AssertionError as why:
+            raise AssertionError(f"{why}\n{bouncer.told()}") from None
+    assert event["rid"] == rids["ada@a.test"] and event["status"] == "5.1.1"

@@ -2,6 +2,7 @@
 #include "tests/unit/api_rig.h"
 
 #include "engine/inspect.h"
+#include "engine/steer.h"
 
 #include <ftw.h>
 #include <poll.h>
@@ -63,6 +64,57 @@ void inspect_domain_sites(struct fleet *fleet, const char *const *domains, char 
     (void)fleet;
     for (size_t i = 0; i < n; i++)
         snprintf(sites[i], DOMAIN_MAX + 1, "%s", strcmp(domains[i], "b.example") == 0 ? "" : "site.example");
+}
+
+/* One suspension, of a tenant that nobody has; and one stop. */
+void steer_held(struct fleet *fleet, struct held_list *out)
+{
+    (void)fleet;
+    *out = (struct held_list){.complete = true, .count = 2};
+    out->list = calloc(2, sizeof *out->list);
+    assert_non_null(out->list);
+    out->list[0] = (struct held_info){.kind = "suspension", .since_ms = 1, .tenant = "nobody"};
+    out->list[1] = (struct held_info){.kind = "stop", .since_ms = 1, .site = "site.example", .code = 550};
+}
+
+void steer_held_free(struct held_list *held)
+{
+    free(held->list);
+    free(held->lanes);
+    *held = (struct held_list){0};
+}
+
+bool steer_held_find(struct fleet *fleet, const struct steer_filter *recipient, struct held_info *info)
+{
+    (void)fleet;
+    if (!str_eq(recipient->campaign, STR("held")))
+        return false;
+    *info =
+        (struct held_info){.kind = "suspension", .since_ms = 1, .remedy = "postrider resume --campaign held"};
+    return true;
+}
+
+enum steer_result steer_suspend(struct fleet *fleet, const struct steer_filter *filter, struct now now,
+                                unsigned *changed)
+{
+    (void)fleet;
+    (void)now;
+    *changed = str_eq(filter->domain, STR("xn--bcher-kva.example"));
+    return filter->job == 507 ? STEER_FULL : STEER_OK;
+}
+
+enum steer_result steer_resume(struct fleet *fleet, const struct steer_filter *filter, unsigned *changed)
+{
+    (void)fleet;
+    *changed = filter->all ? 17 : 1;
+    return STEER_OK;
+}
+
+enum steer_result steer_site(struct fleet *fleet, const char *site, enum steer_site how, unsigned *changed)
+{
+    (void)fleet;
+    *changed = strcmp(site, "site.example") == 0 ? 2 + (unsigned)how : 0;
+    return STEER_OK;
 }
 
 /* ---- the worker ---- */
@@ -227,7 +279,7 @@ json_t *api_rig_call(struct api_rig *rig, const char *method, const char *url, c
         fail_msg("%s %s: %u, expected %u: %s", method, url, reply.status, status, reply.body.data);
     if (strstr(reply.header, "application/json") != NULL)
         root = reply_json(&reply);
-    reply_free(&reply);
+    http_reply_free(&reply);
     return root;
 }
 

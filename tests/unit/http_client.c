@@ -157,6 +157,11 @@ bool client_read_line(struct http_client *client, struct buf *line, int wait_ms)
     }
 }
 
+void http_reply_free(struct http_reply *reply)
+{
+    buf_free(&reply->body);
+}
+
 json_t *reply_json(const struct http_reply *reply)
 {
     json_error_t error;

@@ -31,11 +31,7 @@ void client_read(struct http_client *client, struct http_reply *reply);
 void client_read_header(struct http_client *client, struct http_reply *reply);
 /* The next line of a chunked NDJSON body that goes on; false: nothing within wait_ms, or the end. */
 bool client_read_line(struct http_client *client, struct buf *line, int wait_ms);
-/* Of this file: the engine has another one, for SMTP. */
-static inline void reply_free(struct http_reply *reply)
-{
-    buf_free(&reply->body);
-}
+void http_reply_free(struct http_reply *reply);
 /* The body as JSON; fails the test when it is none. The caller drops it. */
 json_t *reply_json(const struct http_reply *reply);
 

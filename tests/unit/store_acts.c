@@ -1,6 +1,9 @@
 /* store_acts.c - see store_acts.h. */
 #include "tests/unit/store_acts.h"
 
+#include "queue/edit.h"
+
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -61,7 +64,7 @@ static void random_spec(struct world *world, struct job_spec *spec)
     spec->lifetime_ms = act_below(rig, 3) ? (int64_t)(60 + act_below(rig, 1200)) * MS_PER_S : 0;
 }
 
-/* Few contents, so that jobs share some. */
+/* Few contents, so that jobs share some; one of them has no digest. */
 void act_random_content(struct world *world, struct upload *up)
 {
     uint64_t n = act_below(&world->rig, 5);
@@ -70,7 +73,7 @@ void act_random_content(struct world *world, struct upload *up)
     up->spec.content = up->content;
     up->spec.content_size = size;
     up->spec.message_size = size;
-    memset(up->spec.content_hash, (int)n + 1, sizeof up->spec.content_hash);
+    memset(up->spec.content_hash, (int)n, sizeof up->spec.content_hash);
 }
 
 static void add_rcpt(struct world *world, struct upload *up)
@@ -183,6 +186,12 @@ void act_admit(struct world *world)
     if (world->key_count < ACT_KEYS_MAX && act_below(rig, 3) == 0)
         new_key(world, &key);
     unsigned before = rig_syncs();
+    uint64_t suppressed = admit_suppressed(up.admit), want = 0;
+    for (size_t i = 0; i < up.job->count; i++)
+        want += model_suppressed(&rig->model, up.job->tenant, up.job->rcpts[i].to);
+    if (suppressed != want)
+        rig_fail(rig, "%llu of a job are suppressed, not %llu", (unsigned long long)suppressed,
+                 (unsigned long long)want);
     admit_commit(up.admit, &key, NULL, act_on_post, &post);
     rig_settle_down(rig);
     if (post.done != 1 || post.result != ADMIT_OK)
@@ -252,6 +261,69 @@ void act_check_keys(struct world *world)
             rig_fail(rig, "key %zu gives another answer", n);
         buf_free(&answer);
     }
+}
+
+/* ---- suppressions ---- */
+
+static void on_edit(enum edit_result result, unsigned changed, void *user)
+{
+    unsigned *got = user;
+    got[0] += result == EDIT_OK;
+    got[1] = changed;
+}
+
+static void random_address(struct rig *rig, char to[MODEL_TEXT])
+{
+    (void)snprintf(to, MODEL_TEXT, "u%u@%s", (unsigned)act_below(rig, 400), PICK(rig, domains));
+}
+
+/* Of somebody who is queued, or of anybody. */
+static void pick_address(struct rig *rig, char to[MODEL_TEXT])
+{
+    random_address(rig, to);
+    if (rig->model.count == 0 || act_below(rig, 4) == 0)
+        return;
+    const struct model_job *job = rig->model.jobs[act_below(rig, rig->model.count)];
+    if (job->count > 0)
+        (void)snprintf(to, MODEL_TEXT, "%s", job->rcpts[act_below(rig, job->count)].to);
+}
+
+void act_suppress(struct world *world)
+{
+    struct rig *rig = &world->rig;
+    struct edits *edits = edits_create();
+    unsigned got[2] = {0}, want = 0, n = (unsigned)(1 + act_below(rig, 12));
+    if (!edits)
+        abort();
+    for (unsigned i = 0; i < n; i++) {
+        struct model *model = &rig->model;
+        char to[MODEL_TEXT];
+        const char *scope = act_below(rig, 2) ? "" : PICK(rig, tenants);
+        if (model->suppressed_count > 0 && act_below(rig, 3) == 0) {
+            size_t at = (size_t)act_below(rig, model->suppressed_count);
+            (void)snprintf(to, sizeof to, "%s", model->suppressed[at].address);
+            if (!edits_unsuppress(edits, str_of(scope), str_of(to)))
+                abort();
+            want += model_unsuppress(model, scope, to);
+            continue;
+        }
+        pick_address(rig, to);
+        if (!model_suppress(model, scope, to))
+            continue;
+        want++;
+        to[0] = (char)toupper((unsigned char)to[0]); /* in any case */
+        struct suppression one = {.scope = str_of(scope), .address = str_of(to), .added_ms = rig->second_ms};
+        if (!edits_suppress(edits, &one))
+            abort();
+    }
+    rig_note(rig, "%u suppressions come or go", want);
+    store_edit(rig->store, edits, on_edit, got);
+    rig_settle_down(rig);
+    if (got[0] != 1 || got[1] != want)
+        rig_fail(rig, "edits were answered %u times, %u changed, not %u", got[0], got[1], want);
+    if (query_suppression_count(rig->store) != rig->model.suppressed_count)
+        rig_fail(rig, "%llu are suppressed, not %zu", (unsigned long long)query_suppression_count(rig->store),
+                 rig->model.suppressed_count);
 }
 
 /* ---- take and settle ---- */

@@ -54,6 +54,8 @@ void act_admit_again(struct world *world);
 void act_give_up(struct world *world);
 void act_check_keys(struct world *world);
 
+/* Some addresses come onto the suppression list, or go. */
+void act_suppress(struct world *world);
 void act_take(struct world *world);
 /* Posts a random part of what is held; returns what the model is to be told (free it). */
 struct model_settle *act_settle_some(struct rig *rig, size_t *count);

@@ -173,6 +173,44 @@ void model_admit(struct model *model, struct model_job *job)
         if (!model_lane(model, job, &job->rcpts[i]))
             lane_add(model, job, &job->rcpts[i]);
     }
+    for (size_t i = 0; i < job->count; i++)
+        if (model_suppressed(model, job->tenant, job->rcpts[i].to))
+            model_end(model, job, &job->rcpts[i], RCPT_SUPPRESSED, job->created_ms);
+}
+
+static size_t suppression_at(const struct model *model, const char *scope, const char *address)
+{
+    size_t i = 0;
+    while (i < model->suppressed_count && (strcmp(model->suppressed[i].scope, scope) != 0 ||
+                                           strcmp(model->suppressed[i].address, address) != 0))
+        i++;
+    return i;
+}
+
+bool model_suppress(struct model *model, const char *scope, const char *address)
+{
+    size_t i = suppression_at(model, scope, address);
+    if (i < model->suppressed_count || i == MODEL_SUPPRESSED_MAX)
+        return false;
+    model->suppressed_count++;
+    model_text(model->suppressed[i].scope, str_of(scope));
+    model_text(model->suppressed[i].address, str_of(address));
+    return true;
+}
+
+bool model_unsuppress(struct model *model, const char *scope, const char *address)
+{
+    size_t i = suppression_at(model, scope, address);
+    if (i == model->suppressed_count)
+        return false;
+    model->suppressed[i] = model->suppressed[--model->suppressed_count];
+    return true;
+}
+
+bool model_suppressed(const struct model *model, const char *tenant, const char *address)
+{
+    return suppression_at(model, "", address) < model->suppressed_count ||
+           suppression_at(model, tenant, address) < model->suppressed_count;
 }
 
 struct model_job *model_job(const struct model *model, uint64_t id)

@@ -9,8 +9,9 @@
 
 #include "queue/query.h"
 
-#define MODEL_TEXT     96
-#define MODEL_LIMBO_MS (61 * MS_PER_S)
+#define MODEL_TEXT           96
+#define MODEL_LIMBO_MS       (61 * MS_PER_S)
+#define MODEL_SUPPRESSED_MAX 64
 
 /* One event of a recipient's life, in order. */
 struct model_event {
@@ -81,6 +82,10 @@ struct model {
     size_t lane_count, lane_room;
     /* Since the directory was made; a purged job stays counted. */
     uint64_t accepted, ended[RCPT_STATES];
+    struct {
+        char scope[MODEL_TEXT], address[MODEL_TEXT]; /* in lower case */
+    } suppressed[MODEL_SUPPRESSED_MAX];
+    size_t suppressed_count;
 };
 
 void model_init(struct model *model, int64_t retain_ms, int64_t delay_warning_ms);
@@ -96,6 +101,12 @@ struct model_job *model_job_new(uint64_t id, const struct job_spec *spec, int64_
 void model_job_free(struct model_job *job);
 void model_add_rcpt(struct model_job *job, const struct rcpt_spec *rcpt, uint32_t vars_size);
 void model_admit(struct model *model, struct model_job *job);
+
+/* Whoever is in a job that comes later begins as suppressed; of who is queued already, the store says when
+ * it has found out: model_settle. True: it was not there before; false too where there is no more room. */
+bool model_suppress(struct model *model, const char *scope, const char *address);
+bool model_unsuppress(struct model *model, const char *scope, const char *address);
+bool model_suppressed(const struct model *model, const char *tenant, const char *address);
 
 /* What became of a claimed recipient, as given to store_settle. */
 struct model_settle {
@@ -122,6 +133,9 @@ void model_bounce(struct model *model, struct rid rid, int64_t now_ms);
 void model_time(struct model *model, int64_t now_ms);
 /* The claims are lost. */
 void model_crash(struct model *model, int64_t now_ms);
+/* It ends so, with its event. */
+void model_end(struct model *model, struct model_job *job, struct model_rcpt *rcpt, enum rcpt_state state,
+               int64_t at_ms);
 /* One in limbo has ended in the store. */
 void model_adopt(struct model *model, struct rid rid, int64_t now_ms);
 /* The first recipients that wait for this report are reported. */

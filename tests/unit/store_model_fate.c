@@ -35,8 +35,8 @@ static void job_close(struct model_job *job, int64_t now_ms)
         job->state = JOB_ENDED;
 }
 
-static void rcpt_end(struct model *model, struct model_job *job, struct model_rcpt *rcpt,
-                     enum rcpt_state state, int64_t at_ms)
+void model_end(struct model *model, struct model_job *job, struct model_rcpt *rcpt, enum rcpt_state state,
+               int64_t at_ms)
 {
     static const enum event_type types[RCPT_STATES] = {
         [RCPT_DELIVERED] = EVENT_DELIVERED,   [RCPT_BOUNCED] = EVENT_BOUNCED,
@@ -62,7 +62,7 @@ static void rcpt_expire(struct model *model, struct model_job *job, struct model
         rcpt->status = STATUS(4, 4, 7);
         rcpt->last_ms = now_ms;
     }
-    rcpt_end(model, job, rcpt, RCPT_EXPIRED, now_ms);
+    model_end(model, job, rcpt, RCPT_EXPIRED, now_ms);
 }
 
 /* ---- what happens ---- */
@@ -95,19 +95,19 @@ void model_settle(struct model *model, const struct model_settle *settle)
         break;
     case OUTCOME_DELIVERED:
         note_attempt(rcpt, settle);
-        rcpt_end(model, job, rcpt, RCPT_DELIVERED, settle->at_ms);
+        model_end(model, job, rcpt, RCPT_DELIVERED, settle->at_ms);
         if (!settle->peer_reports)
             report(job, rcpt, DSN_RELAYED, settle->at_ms);
         return;
     case OUTCOME_BOUNCED:
         note_attempt(rcpt, settle);
-        rcpt_end(model, job, rcpt, RCPT_BOUNCED, settle->at_ms);
+        model_end(model, job, rcpt, RCPT_BOUNCED, settle->at_ms);
         return;
     case OUTCOME_EXPIRED:
         rcpt_expire(model, job, rcpt, settle->at_ms);
         return;
     case OUTCOME_SUPPRESSED:
-        rcpt_end(model, job, rcpt, RCPT_SUPPRESSED, settle->at_ms);
+        model_end(model, job, rcpt, RCPT_SUPPRESSED, settle->at_ms);
         return;
     case OUTCOME_DEFERRED:
         note_attempt(rcpt, settle);
@@ -115,10 +115,10 @@ void model_settle(struct model *model, const struct model_settle *settle)
     }
     bool heard = settle->outcome == OUTCOME_DEFERRED;
     if (job->state == JOB_CANCELLED) {
-        rcpt_end(model, job, rcpt, RCPT_CANCELLED, settle->at_ms);
+        model_end(model, job, rcpt, RCPT_CANCELLED, settle->at_ms);
     } else if (job->expires_ms <= settle->at_ms) {
         if (heard)
-            rcpt_end(model, job, rcpt, RCPT_EXPIRED, settle->at_ms);
+            model_end(model, job, rcpt, RCPT_EXPIRED, settle->at_ms);
         else
             rcpt_expire(model, job, rcpt, settle->at_ms);
     } else if (heard) {
@@ -134,7 +134,7 @@ static void bounce_one(struct model *model, struct model_job *job, struct model_
         rcpt->status = STATUS(5, 0, 0);
         rcpt->last_ms = now_ms;
     }
-    rcpt_end(model, job, rcpt, RCPT_BOUNCED, now_ms);
+    model_end(model, job, rcpt, RCPT_BOUNCED, now_ms);
 }
 
 /* One that matches and that no worker has. */
@@ -151,7 +151,7 @@ static bool operate_one(struct model *model, struct model_job *job, struct model
         bounce_one(model, job, rcpt, now_ms);
         return true;
     case OP_CANCEL:
-        rcpt_end(model, job, rcpt, RCPT_CANCELLED, now_ms);
+        model_end(model, job, rcpt, RCPT_CANCELLED, now_ms);
         return true;
     default:
         return false;
@@ -292,7 +292,7 @@ void model_adopt(struct model *model, struct rid rid, int64_t now_ms)
     struct model_rcpt *rcpt = model_rcpt(model, rid);
     rcpt->limbo = false;
     if (job->state == JOB_CANCELLED)
-        rcpt_end(model, job, rcpt, RCPT_CANCELLED, now_ms);
+        model_end(model, job, rcpt, RCPT_CANCELLED, now_ms);
     else
         rcpt_expire(model, job, rcpt, now_ms);
 }

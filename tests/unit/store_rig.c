@@ -156,6 +156,8 @@ static void read_inboxes(struct rig *rig)
             struct inbox_node *next = node->next;
             switch (node->kind) {
             case STORE_LANE_READY:
+                if (rig->answer && rig->answer->lane == ((struct store_lane_msg *)node)->lane)
+                    rig->answer->idle = false; /* announced again after it */
                 if (!rig->deaf)
                     on_lane_ready(rig, w, (struct store_lane_msg *)node);
                 free(node);
@@ -382,6 +384,8 @@ static void check_taken(struct rig *rig, const struct rig_lane *lane, const stru
         strcmp(lane->tenant, job->tenant) != 0 || strcmp(lane->pool, job->pool) != 0 ||
         lane->class_ != job->class_)
         rig_fail(rig, "took %s (%s) from lane %u of %s", text, rcpt->domain, lane->lane, lane->domain);
+    if (model_suppressed(&rig->model, job->tenant, rcpt->to))
+        rig_fail(rig, "took %s, though %s is suppressed", text, rcpt->to);
     char number[16];
     (void)snprintf(number, sizeof number, "%u", rcpt->number);
     bool vars_good = taken->vars.n == rcpt->vars_size;
@@ -427,6 +431,30 @@ void rig_hold_given(struct rig *rig)
     rig->given = NULL;
 }
 
+/* The store looks whom it hands out up among the suppressions, and has ended those it found. How many. */
+static unsigned adopt_suppressed(struct rig *rig)
+{
+    struct rcpt_info info;
+    unsigned n = 0;
+    rcpt_info_init(&info);
+    for (size_t i = 0; i < rig->model.count && rig->model.suppressed_count > 0; i++) {
+        const struct model_job *job = rig->model.jobs[i];
+        for (size_t k = 0; k < job->count; k++) {
+            const struct model_rcpt *rcpt = &job->rcpts[k];
+            if (!model_takeable(job, rcpt, rig->second_ms) ||
+                !model_suppressed(&rig->model, job->tenant, rcpt->to) ||
+                !query_rcpt(rig->store, rcpt->rid, &info) || info.state != RCPT_SUPPRESSED)
+                continue;
+            struct model_settle settle = {
+                .rid = rcpt->rid, .outcome = OUTCOME_SUPPRESSED, .at_ms = rig->second_ms};
+            model_settle(&rig->model, &settle);
+            n++;
+        }
+    }
+    rcpt_info_free(&info);
+    return n;
+}
+
 /* How many of the lane could be taken; notes one of them. */
 static size_t takeable(struct rig *rig, const struct rig_lane *lane, enum rcpt_state state)
 {
@@ -467,7 +495,7 @@ unsigned rig_take(struct rig *rig, size_t index, unsigned want)
     if (answer->lane != lane->lane || answer->count > want)
         rig_fail(rig, "asked lane %u for %u, got %u of lane %u", lane->lane, want, answer->count,
                  answer->lane);
-    unsigned count = 0, fresh = 0;
+    unsigned count = 0, fresh = 0, suppressed = adopt_suppressed(rig);
     for (struct taken *taken = answer->list; taken; taken = taken->next, count++) {
         check_taken(rig, lane, taken);
         fresh += model_rcpt(&rig->model, taken->rid)->state == RCPT_READY;
@@ -477,7 +505,7 @@ unsigned rig_take(struct rig *rig, size_t index, unsigned want)
     if (count != answer->count)
         rig_fail(rig, "lane %u gave %u, said %u", lane->lane, count, answer->count);
     /* Due retries come first, but leave half to what was never tried. */
-    if (fresh && count - fresh < want / 2 && takeable(rig, lane, RCPT_DEFERRED))
+    if (fresh && suppressed == 0 && count - fresh < want / 2 && takeable(rig, lane, RCPT_DEFERRED))
         rig_fail(rig, "lane %u gave %u never tried of %u, and left %zu due retries", lane->lane, fresh, count,
                  takeable(rig, lane, RCPT_DEFERRED));
     if (answer->idle) {

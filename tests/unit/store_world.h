@@ -3,6 +3,7 @@
 #ifndef POSTRIDER_TESTS_STORE_WORLD_H
 #define POSTRIDER_TESTS_STORE_WORLD_H
 
+#include "queue/edit.h"
 #include "queue/store_internal.h"
 #include "queue/taker.h"
 
@@ -30,7 +31,8 @@ struct world {
     unsigned taken_n, ready_n, drop_n, given_n;
     uint32_t lanes[4096]; /* announced and not idle, with work to ask for */
     unsigned lane_n;
-    bool asking; /* asks again while a lane is not idle */
+    bool passed_over; /* the last answer did */
+    bool asking;      /* asks again while a lane is not idle */
     unsigned want;
 };
 
@@ -86,6 +88,7 @@ static inline void world_hear(struct world *w)
                 w->taken = taken;
                 w->taken_n++;
             }
+            w->passed_over = msg->passed_over;
             if (!msg->idle)
                 w->lanes[w->lane_n++] = msg->lane;
         } else if (node->kind == STORE_GIVEN) {
@@ -305,6 +308,29 @@ static inline struct op_progress world_operate(struct world *w, enum op_kind kin
 {
     struct store_filter filter = {.job = job};
     return world_operate_on(w, kind, &filter);
+}
+
+struct world_edited {
+    unsigned calls, changed;
+    enum edit_result result;
+};
+static inline void world_edit_done(enum edit_result result, unsigned changed, void *user)
+{
+    struct world_edited *edited = user;
+    edited->calls++;
+    edited->changed = changed;
+    edited->result = result;
+}
+/* Posts them and lets the writer work; how many changed. */
+static inline unsigned world_edit(struct world *w, struct edits *edits)
+{
+    struct world_edited edited = {0};
+    store_edit(w->store, edits, world_edit_done, &edited);
+    for (unsigned i = 0; i < 10 && edited.calls == 0; i++)
+        store_write_step(w->store, w->now);
+    assert_int_equal(edited.calls, 1);
+    assert_int_equal(edited.result, EDIT_OK);
+    return edited.changed;
 }
 
 /* ---- looking ---- */

@@ -20,6 +20,11 @@ static json_t *get(const char *url, unsigned status)
     return api_rig_call(&rig, "GET", url, "", status);
 }
 
+static json_t *post(const char *url, const char *body, unsigned status)
+{
+    return api_rig_call(&rig, "POST", url, body, status);
+}
+
 static json_t *get_job(const char *id, const char *rest, unsigned status)
 {
     char url[256];
@@ -127,7 +132,7 @@ static size_t count_recipients(const char *query)
     struct http_reply reply;
     snprintf(url, sizeof url, "/v1/jobs/%s/recipients%s", job, query);
     size_t n = count_lines(api_rig_get(&rig, url, &reply));
-    reply_free(&reply);
+    http_reply_free(&reply);
     return n;
 }
 
@@ -157,7 +162,7 @@ static void test_recipients(void **state)
         snprintf(rid, sizeof rid, "%s", text_at(line, "rid"));
         json_decref(line);
         snprintf(url, sizeof url, "/v1/jobs/%s/recipients?limit=3&after=%s", job, rid);
-        reply_free(&reply);
+        http_reply_free(&reply);
     }
     assert_true(seen == 7 && pages == 3);
     json_decref(get_job(job, "/recipients?after=x", 400));
@@ -203,14 +208,14 @@ static void test_bounces(void **state)
              "\"spring, \"\"24\"\"\",\"4, \"\"x\"\"\"\r\n",
              job);
     assert_non_null(strstr(text, row));
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(get_job(job, "/bounces?format=xml", 400));
 
     snprintf(url, sizeof url, "/v1/jobs/%s/bounces?format=html", job);
     text = api_rig_get(&rig, url, &reply);
     assert_non_null(strstr(reply.header, "Content-Type: text/html; charset=utf-8"));
     assert_non_null(strstr(text, "5.1.1 no such &quot;user&quot;, sorry"));
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static void test_bounces_of_a_tenant(void **state)
@@ -288,6 +293,37 @@ static void test_sites(void **state)
     json_decref(get("/v1/sites/nosuch.example", 404));
 }
 
+static void test_held(void **state)
+{
+    (void)state;
+    json_t *root = get("/v1/suspensions", 200);
+    assert_int_equal(json_array_size(at(root, "suspensions")), 2);
+    assert_string_equal(text_at(root, "suspensions.0.tenant"), "nobody");
+    assert_true(json_is_null(at(root, "suspensions.0.site")));
+    assert_string_equal(text_at(root, "suspensions.1.kind"), "stop");
+    json_decref(root);
+    root = post("/v1/queue/suspend?domain=B%C3%BCcher.example", "", 200); /* as it is in lanes */
+    assert_int_equal(int_at(root, "suspended"), 1);
+    json_decref(root);
+    root = post("/v1/queue/resume", "{\"tenant\":\"acme\"}", 200);
+    assert_int_equal(int_at(root, "released"), 1);
+    json_decref(root);
+    root = post("/v1/queue/resume?all=1", "", 200);
+    assert_int_equal(int_at(root, "released"), 17);
+    json_decref(root);
+    json_decref(post("/v1/queue/suspend?job=507", "", 507));
+    json_decref(post("/v1/queue/resume?all=1&tenant=acme", "", 400));
+    json_decref(post("/v1/queue/suspend?all=1", "", 400));
+    json_decref(post("/v1/queue/suspend?tenant=", "", 400));
+    json_decref(post("/v1/queue/suspend?job=seven", "", 400));
+    json_decref(post("/v1/queue/suspend?status=4.7.1", "", 400));
+    json_decref(post("/v1/queue/suspend", "", 400));
+    root = post("/v1/sites/site.example/reset", "", 200);
+    assert_int_equal(int_at(root, "paths"), 4);
+    json_decref(root);
+    json_decref(post("/v1/sites/nosuch.example/backoff", "", 404));
+}
+
 static void test_explain(void **state)
 {
     (void)state;
@@ -325,7 +361,7 @@ static void test_recipient(void **state)
     json_t *root = json_loads(api_rig_get(&rig, url, &reply), JSON_DISABLE_EOF_CHECK, NULL);
     snprintf(rid, sizeof rid, "%s", text_at(root, "rid"));
     json_decref(root);
-    reply_free(&reply);
+    http_reply_free(&reply);
     snprintf(url, sizeof url, "/v1/recipients/%s", rid);
     root = get(url, 200);
     assert_string_equal(text_at(root, "state"), "delivered");
@@ -339,7 +375,7 @@ static void test_recipient(void **state)
     assert_non_null(strstr(text, "To: ok1@a.example\r\n"));
     assert_non_null(strstr(text, "Subject: Hi Ada\r\n"));
     assert_non_null(strstr(text, "\r\n\r\n.dot\r\n"));
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(get("/v1/recipients/1", 404));
     json_decref(get("/v1/recipients/999-0-0", 404));
     json_decref(get("/v1/recipients/999-0-0/message", 404));
@@ -351,7 +387,7 @@ static size_t count_events(const char *query)
     struct http_reply reply;
     snprintf(url, sizeof url, "/v1/events%s", query);
     size_t n = count_lines(api_rig_get(&rig, url, &reply));
-    reply_free(&reply);
+    http_reply_free(&reply);
     return n;
 }
 
@@ -383,7 +419,7 @@ static void test_events(void **state)
     assert_string_equal(text_at(root, "mx"), "mx.site.example");
     assert_int_equal(int_at(root, "delay_ms"), 12);
     json_decref(root);
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(get("/v1/events?type=nosuch", 400));
     json_decref(get("/v1/events?limit=0", 400));
 }
@@ -409,7 +445,7 @@ static void test_follow_events(void **state)
     assert_non_null(strstr(line.data, "\"type\":\"delivered\""));
     assert_non_null(strstr(line.data, "\"seq\":19,"));
     assert_false(client_read_line(&client, &line, 120));
-    reply_free(&reply);
+    http_reply_free(&reply);
     client_close(&client);
     buf_free(&line);
 }
@@ -435,13 +471,13 @@ static void test_status(void **state)
                 int_at(root, "memory_bytes") > 0);
     json_decref(root);
     assert_string_equal(api_rig_get(&rig, "/healthz", &reply), "ok\n");
-    reply_free(&reply);
+    http_reply_free(&reply);
     const char *text = api_rig_get(&rig, "/metrics", &reply);
     assert_non_null(strstr(text, "\npostrider_queued 5\n"));
     assert_non_null(
         strstr(text, "\n# TYPE postrider_delivered_total counter\npostrider_delivered_total 3\n"));
     assert_non_null(strstr(text, "\npostrider_path_blocked{site=\"site.example\",source=\"source1\"} 1\n"));
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static void test_steering(void **state)
@@ -523,7 +559,7 @@ static unsigned lines_of(const char *url)
     unsigned n = 0;
     for (const char *p = api_rig_get(&rig, url, &reply); (p = strchr(p, '\n')) != NULL; p++)
         n++;
-    reply_free(&reply);
+    http_reply_free(&reply);
     return n;
 }
 
@@ -547,7 +583,7 @@ static void test_mailq(void **state)
     const char *text = api_rig_get(&rig, "/v1/queue/recipients?domain=c.example", &reply);
     assert_non_null(strstr(text, "\"to\":\"full2@c.example\""));
     assert_non_null(strstr(text, "\"status\":\"4.2.2\""));
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(get("/v1/queue/recipients?state=bounced", 400));
     json_decref(get("/v1/queue/recipients?age=2", 400));
     json_decref(get("/v1/queue/recipients?tenant=", 400));
@@ -598,7 +634,7 @@ static void test_purge(void **state)
 static void test_unknown(void **state)
 {
     (void)state;
-    static const char *const urls[] = {"/", "/v1", "/v1/suppressions", "/v1/suspensions", "/v1/sources"};
+    static const char *const urls[] = {"/", "/v1", "/v1/sources"};
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
         json_decref(get(urls[i], 404));
 }
@@ -628,6 +664,7 @@ int main(void)
         cmocka_unit_test(test_bounces_of_a_tenant),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_sites),
+        cmocka_unit_test(test_held),
         cmocka_unit_test(test_explain),
         cmocka_unit_test(test_recipient),
         cmocka_unit_test(test_events),

@@ -20,7 +20,7 @@ static json_t *call(const char *socket, const char *method, const char *url, con
     if (reply.status != status)
         fail_msg("%s %s: %u, expected %u: %s", method, url, reply.status, status, reply.body.data);
     json_t *root = reply_json(&reply);
-    reply_free(&reply);
+    http_reply_free(&reply);
     return root;
 }
 
@@ -72,7 +72,7 @@ static void test_bound(void **state)
     const char *events = api_rig_get(&rig, "/v1/events", &reply);
     assert_non_null(strstr(events, "\"tenant\":\"acme\""));
     assert_null(strstr(events, "\"tenant\":\"other\""));
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static void test_control_only(void **state)
@@ -86,7 +86,7 @@ static void test_control_only(void **state)
         struct http_reply reply;
         http_call(rig.control, "GET", urls[i], "", STR(""), &reply);
         assert_int_equal(reply.status, 200);
-        reply_free(&reply);
+        http_reply_free(&reply);
     }
 }
 

@@ -97,6 +97,12 @@ static void test_buf_bounds(void **state)
     buf_clear(&buf);
     assert_true(buf_add(&buf, NULL, 0));
     assert_true(buf_add_z(&buf, "0123456789"));
+    buf_clear(&buf);
+    assert_true(buf_add_u64(&buf, 0) && buf_add_u64(&buf, 12345));
+    assert_true(str_eq(buf_str(&buf), STR("012345")));
+    assert_false(buf_add_u64(&buf, UINT64_MAX));
+    buf_clear(&buf);
+    assert_true(buf_add_z(&buf, "0123456789"));
     assert_int_equal(buf.len, 10);
     assert_true(buf.cap <= 10);
     buf_shift(&buf, 4);

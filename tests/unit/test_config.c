@@ -175,7 +175,44 @@ static void test_example(void **state)
     assert_int_equal(tenant->max_rate.count, 50000);
     assert_int_equal(config->reply_count, 1);
     assert_int_equal(config->replies[0].reaction.wait_ms, 7200000);
+    assert_int_equal(config->consumer_count, 2);
+    assert_string_equal(config->consumers[0].webhook, "https://crm.test/events");
+    assert_int_equal(config->consumers[0].events,
+                     1U << EVENT_BOUNCED | 1U << EVENT_BOUNCED_LATE | 1U << EVENT_COMPLAINED);
+    assert_int_equal(config->consumers[1].on_full, CONFIG_ON_FULL_DROP);
     config_free(config);
+}
+
+static void test_consumers(void **state)
+{
+    (void)state;
+    refused("consumers: [{name: a}]\n", "1:14: error: the consumer 'a' needs either webhook or file");
+    refused("consumers: [{name: a, file: /f, webhook: 'http://x'}]\n",
+            "1:14: error: the consumer 'a' needs either webhook or file");
+    refused("consumers: [{name: a, file: /f}, {name: b, file: /f}]\n",
+            "1:50: error: the consumer 'a' writes this file already");
+    refused("consumers: [{name: a, file: /f}, {name: a, file: /g}]\n",
+            "1:41: error: name 'a' stands twice in consumers");
+    refused("consumers: [{name: a, file: /f, gzip: yes}]\n", "1:39: error: gzip is for a webhook");
+    refused("consumers: [{name: a, webhook: 'http://x', shape: mailgun}]\n",
+            "1:51: error: the shape mailgun is signed: it needs secret_file");
+    refused("consumers: [{name: a, webhook: 'http://x', user: u}]\n",
+            "1:50: error: user and password_file go together");
+    refused("consumers: [{name: a, webhook: 'http://x', retry: 1h}]\n",
+            "1:51: error: retry is longer than retry_max");
+    refused("consumers: [{name: a, file: /f, events: [bounce]}]\n",
+            "1:42: error: unknown type of event 'bounce', did you mean 'bounced'?");
+    refused("consumers: [{name: a, file: /f, tenants: ['b c']}]\n", "1:44: error: tenants: expected a name");
+    refused("consumers: [{name: a, file: /f, on_full: wait}]\n",
+            "1:42: error: on_full: expected stop or drop, found 'wait'");
+    refused("consumers: [{name: a, webhook: 'http://x', shape: sendgrid}]\n",
+            "1:51: error: shape: expected native, listmonk, mailgun or ses");
+    static const char *const urls[] = {"ftp://x", "http://", "https:///x", "x", "http://a b", "http://ä"};
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "consumers: [{name: a, webhook: '%s'}]\n", urls[i]);
+        refused(text, "1:33: error: webhook: expected an address such as https://");
+    }
 }
 
 static void test_sites_inherit(void **state)
@@ -289,7 +326,7 @@ static void test_names(void **state)
     (void)state;
     refused("hostnam: x\n", "1:1: error: unknown option 'hostnam', did you mean 'hostname'?");
     refused("hotsname: x\n", "1:1: error: unknown option 'hotsname', did you mean 'hostname'?");
-    refused("dkim: []\n", "1:1: error: unknown option 'dkim'\n");
+    refused("zebra: []\n", "1:1: error: unknown option 'zebra'\n");
     refused("max_connections: 5\n", "1:1: error: unknown option 'max_connections': it belongs to sites");
     refused("jobs: {mod: '0660'}\n", "1:8: error: unknown option 'mod' in jobs, did you mean 'mode'?");
     refused("jobs: {workers: 1}\n",
@@ -307,6 +344,8 @@ static void test_names(void **state)
             "3:13: error: domain 'a.b' stands twice in routes, first in ");
     refused("retry:\n - {status: 4.2.*, schedule: 1h}\n - {status: 4.2, schedule: 2h}\n",
             "3:13: error: status '4.2' stands twice in retry, first in ");
+    refused("dkim:\n - {domain: a.b, selector: s, key: /k}\n - {domain: A.b, selector: s, key: /l}\n",
+            "3:28: error: selector 's' of A.b stands twice in dkim, first in ");
     refused("jobs: {tenants: {5: a, 5: b}}\n", "1:24: error: '5' is given twice, first in line 1");
     refused("sources: [{name: a}]\npools:\n - name: p\n   sources: {a: 1, a: 2}\n",
             "4:20: error: 'a' is given twice, first in line 4");
@@ -519,7 +558,9 @@ static void test_show(void **state)
         "tenants: [{name: t, max_rate: 3/s}]\n",
         "default_replies: no\nreceivers: [{name: big, mx: 'mx*.big.test'}]\n"
         "replies: [{site: big, at: rcpt, code: [421, 4xx, closed], status: [4.7.28, x.7.500-699, none], "
-        "match: 'a \"b\\d', action: 'slow, pause 1h, sender'}, {name: two, code: 550, action: fail}]\n",
+        "match: 'a \"b\\d', action: 'slow, pause 1h, sender'}, {name: two, code: 550, action: fail}]\n"
+        "consumers: [{name: f, file: /f, events: [bounced, alert], tenants: [t, u]}, {name: w, webhook: "
+        "'https://x/?a=b#c', shape: ses, start: oldest, on_full: drop}]\n",
     };
     for (int i = 0; i < 3; i++) {
         struct buf first, second;
@@ -539,6 +580,8 @@ static void test_show(void **state)
             assert_non_null(strstr(first.data, "  servers: [\"[::1]:53\"]\n"));
             assert_non_null(strstr(first.data, "  - status: 4.2\n    schedule: [1h]\n    give_up: 2d\n"));
         }
+        if (i == 2)
+            assert_non_null(strstr(first.data, "    events: [bounced, alert]\n    tenants: [t, u]\n"));
         buf_free(&first);
         buf_free(&second);
     }
@@ -571,6 +614,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_example),
+        cmocka_unit_test(test_consumers),
         cmocka_unit_test(test_sites_inherit),
         cmocka_unit_test(test_pools),
         cmocka_unit_test(test_values),

@@ -158,6 +158,16 @@ static void test_full(void **state)
     text = compose(&report);
     expect(text, "Content-Type: text/rfc822-headers\r\n");
     expect_not(text, "message/rfc822");
+    /* So does one that is too large. */
+    static char large[DSN_ORIGINAL_MAX + 1];
+    static const char head[] = "Subject: large\r\n\r\n";
+    for (size_t i = 0; i < sizeof large; i++)
+        large[i] = i < sizeof head - 1 ? head[i] : "0123456789\r\n"[i % 12];
+    report.original = str_make(large, sizeof large);
+    expect_not(compose(&report), "message/rfc822");
+    expect(compose(&report), "\r\nSubject: large\r\n");
+    report.original.n = DSN_ORIGINAL_MAX;
+    expect(compose(&report), "Content-Type: message/rfc822\r\n");
     report.original.n = 0;
     expect_not(compose(&report), "rfc822-headers");
 }
@@ -284,6 +294,9 @@ static void test_hostile(void **state)
     set_text(&report.original, "Subject: x\r\n\r\n--=_17.18bd.abc.0\r\n--=_17.18bd.abc.1--\r\n");
     expect(compose(&report), "boundary=\"=_17.18bd.abc.2\"");
     set_text(&rcpt.orcpt, "rfc822;a\r\nBcc: x@example.com");
+    expect_not(compose(&report), "\r\nBcc:");
+    set_text(&rcpt.orcpt, "");
+    set_text(&rcpt.mx, "mx\r\nBcc: x\r\n");
     expect_not(compose(&report), "\r\nBcc:");
 }
 

@@ -1,32 +1,6 @@
 /* test_edit.c - what is kept beside recipients and jobs: kept after a close, whole posts or nothing, found by
  * the names it was put under. */
-#include "queue/edit.h"
 #include "tests/unit/store_world.h"
-
-struct answer {
-    unsigned calls, changed;
-    enum edit_result result;
-};
-
-static void on_done(enum edit_result result, unsigned changed, void *user)
-{
-    struct answer *answer = user;
-    answer->calls++;
-    answer->changed = changed;
-    answer->result = result;
-}
-
-/* Posts them and lets the writer work; how many changed. */
-static unsigned commit(struct world *w, struct edits *edits)
-{
-    struct answer answer = {0};
-    store_edit(w->store, edits, on_done, &answer);
-    for (unsigned i = 0; i < 10 && answer.calls == 0; i++)
-        store_write_step(w->store, w->now);
-    assert_int_equal(answer.calls, 1);
-    assert_int_equal(answer.result, EDIT_OK);
-    return answer.changed;
-}
 
 static struct edits *edits_new(void)
 {
@@ -60,7 +34,7 @@ static void policies(void **state)
     assert_true(edits_policy(edits, POLICY_SUSPENSION, STR("c"), STR("later")));
     assert_false(edits_policy(edits, POLICY_PATH, STR(""), STR("nameless")));
     assert_int_equal(edits_count(edits), 4);
-    assert_int_equal(commit(&w, edits), 4);
+    assert_int_equal(world_edit(&w, edits), 4);
     /* The last put wins, what is as it was has not changed, and empty deletes. */
     edits = edits_new();
     assert_true(edits_policy(edits, POLICY_HOLD, STR("a"), STR("1")));
@@ -68,7 +42,7 @@ static void policies(void **state)
     assert_true(edits_policy(edits, POLICY_HOLD, STR("b"), STR("4")));
     assert_true(edits_policy(edits, POLICY_SUSPENSION, STR("c"), STR("")));
     assert_true(edits_policy(edits, POLICY_SUSPENSION, STR("never there"), STR("")));
-    assert_int_equal(commit(&w, edits), 3);
+    assert_int_equal(world_edit(&w, edits), 3);
     world_close(&w);
     world_open(&w);
     struct seen seen = {0};
@@ -102,7 +76,7 @@ static void cursors(void **state)
     struct edits *edits = edits_new();
     assert_true(edits_cursor(edits, STR("crm"), 17));
     assert_true(edits_cursor(edits, STR("archive"), UINT64_MAX));
-    assert_int_equal(commit(&w, edits), 2);
+    assert_int_equal(world_edit(&w, edits), 2);
     assert_true(query_cursor(w.store, STR("crm"), &seq));
     assert_int_equal(seq, 17);
     assert_false(query_cursor(w.store, STR("cr"), &seq));
@@ -111,7 +85,7 @@ static void cursors(void **state)
     assert_string_equal(seen.text, "archive=18446744073709551615 crm=17 ");
     edits = edits_new();
     assert_true(edits_cursor_delete(edits, STR("archive")));
-    assert_int_equal(commit(&w, edits), 1);
+    assert_int_equal(world_edit(&w, edits), 1);
     assert_false(query_cursor(w.store, STR("archive"), &seq));
     world_close(&w);
     world_end(&w);
@@ -126,7 +100,7 @@ static void suppress(struct world *w, const char *scope, const char *address)
                                       .source = STR("rule"),
                                       .added_ms = 1234};
     assert_true(edits_suppress(edits, &suppression));
-    assert_int_equal(commit(w, edits), 1);
+    assert_int_equal(world_edit(w, edits), 1);
 }
 
 static bool see_suppression(const struct suppression *suppression, void *user)
@@ -177,7 +151,7 @@ static void suppressions(void **state)
     struct edits *edits = edits_new();
     assert_true(edits_unsuppress(edits, STR("acme"), STR("ADA@a.test")));
     assert_true(edits_unsuppress(edits, STR("acme"), STR("nobody@a.test")));
-    assert_int_equal(commit(&w, edits), 1);
+    assert_int_equal(world_edit(&w, edits), 1);
     assert_false(query_suppressed(w.store, STR("acme"), STR("ada@a.test"), NULL, NULL));
     assert_int_equal(query_suppression_count(w.store), 3);
     buf_free(&memory);
@@ -194,6 +168,36 @@ static bool see_event(const struct event *event, void *user)
              STR_ARG(event->tenant), STR_ARG(event->site), STR_ARG(event->source), STR_ARG(event->reply));
     assert_int_equal(event->tls.n, 0);
     return ++seen->n != seen->most;
+}
+
+static bool strike(struct world *w, const char *why, int64_t time_ms)
+{
+    struct edits *edits = edits_create();
+    assert_true(edits_strike(edits, str_of(why), 3,
+                             &(struct suppression){.scope = STR("acme"),
+                                                   .address = STR("Full@a.test"),
+                                                   .reason = STR("full"),
+                                                   .source = STR("rule"),
+                                                   .added_ms = time_ms}));
+    store_edit(w->store, edits, NULL, NULL);
+    world_run(w);
+    return query_suppressed(w->store, STR("acme"), STR("full@a.test"), NULL, NULL);
+}
+
+/* The third of its kind suppresses, over a restart too; what is long past does not count. */
+static void strikes(void **state)
+{
+    struct world w;
+    (void)state;
+    world_make(&w, NULL);
+    assert_false(strike(&w, "full", 1000));
+    assert_false(strike(&w, "full", 1000 + STRIKE_MS + 1)); /* the first is forgotten */
+    assert_false(strike(&w, "other", 1000 + STRIKE_MS + 2));
+    assert_false(strike(&w, "full", 1000 + STRIKE_MS + 3));
+    world_close(&w);
+    world_open(&w);
+    assert_true(strike(&w, "full", 1000 + STRIKE_MS + 4));
+    world_end(&w);
 }
 
 static void events(void **state)
@@ -213,7 +217,7 @@ static void events(void **state)
     late.type = EVENT_COMPLAINED;
     assert_true(edits_late_event(edits, &late));
     assert_true(edits_alert(edits, STR("gmail"), STR("a"), STR("acme"), STR("held"), WORLD_START_MS));
-    assert_int_equal(commit(&w, edits), 3);
+    assert_int_equal(world_edit(&w, edits), 3);
     struct seen seen = {0};
     assert_int_equal(query_events(w.store, 0, see_event, &seen), 3);
     assert_string_equal(seen.text,
@@ -226,7 +230,7 @@ static void events(void **state)
 static void many(void **state)
 {
     struct world w;
-    struct answer answer = {0};
+    struct world_edited answer = {0};
     char address[64];
     (void)state;
     world_make(&w, NULL);
@@ -240,7 +244,7 @@ static void many(void **state)
         struct suppression more = {.address = STR("one@too.many")};
         assert_false(edits_suppress(edits, &more));
         assert_int_equal(edits_count(edits), EDITS_MAX);
-        store_edit(w.store, edits, on_done, &answer);
+        store_edit(w.store, edits, world_edit_done, &answer);
     }
     for (unsigned i = 0; i < 200 && answer.calls < 20; i++) {
         store_write_step(w.store, w.now);
@@ -255,12 +259,12 @@ static void many(void **state)
 static void at_the_end(void **state)
 {
     struct world w;
-    struct answer answer = {0};
+    struct world_edited answer = {0};
     (void)state;
     world_make(&w, NULL);
     struct edits *edits = edits_new();
     assert_true(edits_cursor(edits, STR("crm"), 17));
-    store_edit(w.store, edits, on_done, &answer);
+    store_edit(w.store, edits, world_edit_done, &answer);
     world_close(&w);
     assert_int_equal(answer.calls, 1);
     assert_int_equal(answer.result, EDIT_STOPPING);
@@ -299,9 +303,9 @@ static void too_long(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(policies), cmocka_unit_test(cursors), cmocka_unit_test(suppressions),
-        cmocka_unit_test(events),   cmocka_unit_test(many),    cmocka_unit_test(at_the_end),
-        cmocka_unit_test(too_long),
+        cmocka_unit_test(policies),   cmocka_unit_test(cursors),  cmocka_unit_test(suppressions),
+        cmocka_unit_test(strikes),    cmocka_unit_test(events),   cmocka_unit_test(many),
+        cmocka_unit_test(at_the_end), cmocka_unit_test(too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,7 +223,7 @@ static void expect(const char *method, const char *url, const char *body, unsign
     http_call(jobs_path, method, url, "", str_of(body), &reply);
     if (reply.status != status || strstr(reply.body.data, text) == NULL)
         fail_msg("%s %s: %u %s, expected %u %s", method, url, reply.status, reply.body.data, status, text);
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static void test_routes(void **state)
@@ -252,14 +252,14 @@ static void test_routes(void **state)
     http_call(control_path, "GET", "/secret", "", STR(""), &reply);
     assert_int_equal(reply.status, 200);
     assert_non_null(strstr(reply.body.data, "listener 1"));
-    reply_free(&reply);
+    http_reply_free(&reply);
     http_call(jobs_path, "DELETE", "/sum", "", STR(""), &reply);
     assert_non_null(strstr(reply.header, "Allow: POST, PUT\r\n"));
-    reply_free(&reply);
+    http_reply_free(&reply);
     http_call(jobs_path, "HEAD", "/hello/ada", "Connection: close\r\n", STR(""), &reply);
     assert_int_equal(reply.status, 200);
     assert_true(reply.cut); /* no body comes */
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static void test_body_too_large(void **state)
@@ -328,7 +328,7 @@ static void test_upload(void **state)
             client_read(&client, &reply);
             assert_int_equal(reply.status, 200);
             assert_string_equal(reply.body.data, expected);
-            reply_free(&reply);
+            http_reply_free(&reply);
             client_close(&client);
         }
         free(text);
@@ -352,7 +352,7 @@ static void test_upload_refused(void **state)
         assert_true(client_send(&client, text, 500000));
         client_read(&client, &reply);
         assert_int_equal(reply.status, 413);
-        reply_free(&reply);
+        http_reply_free(&reply);
     }
     client_close(&client);
     free(text);
@@ -388,16 +388,16 @@ static void test_stream(void **state)
     assert_int_equal(reply.status, 200);
     assert_false(reply.cut);
     assert_string_equal(reply.body.data, expected.data);
-    reply_free(&reply);
+    http_reply_free(&reply);
     wait_for_release(&streams_begun, &streams_released);
     http_call(jobs_path, "GET", "/count/0", "", STR(""), &reply);
     assert_int_equal(reply.body.len, 0);
     assert_false(reply.cut);
-    reply_free(&reply);
+    http_reply_free(&reply);
     http_call(jobs_path, "GET", "/count/9?broken", "", STR(""), &reply);
     assert_true(reply.cut);
     assert_string_equal(reply.body.data, "{\"line\":0}\n{\"line\":1}\n{\"line\":2}\n");
-    reply_free(&reply);
+    http_reply_free(&reply);
     buf_free(&expected);
 }
 
@@ -423,7 +423,7 @@ static void test_follow(void **state)
     assert_false(client_read_line(&client, &line, 150));
     client_close(&client); /* nothing is ready, and yet it is noticed */
     wait_for_release(&streams_begun, &streams_released);
-    reply_free(&reply);
+    http_reply_free(&reply);
     buf_free(&line);
 }
 
@@ -437,10 +437,10 @@ static void *hammer(void *user)
         http_call(jobs_path, "POST", i % 2 ? "/sum" : "/sum?refuse=never", "", str_make(text, n), &reply);
         assert_int_equal(reply.status, 200);
         assert_int_equal(strtoul(reply.body.data, NULL, 10), n);
-        reply_free(&reply);
+        http_reply_free(&reply);
         http_call(jobs_path, "GET", "/count/500", "", STR(""), &reply);
         assert_true(reply.status == 200 && !reply.cut);
-        reply_free(&reply);
+        http_reply_free(&reply);
     }
     return NULL;
 }
@@ -457,7 +457,7 @@ static void test_many(void **state)
         pthread_join(threads[i], NULL);
     http_call(jobs_path, "GET", "/figures", "", STR(""), &reply);
     assert_true(strtoul(reply.body.data, NULL, 10) >= 8 * 60);
-    reply_free(&reply);
+    http_reply_free(&reply);
     free(text);
 }
 
@@ -483,7 +483,7 @@ static void *ask_early(void *user)
     close(fd);
     http_call(user, "GET", "/figures", "", STR(""), &reply);
     assert_int_equal(reply.status, 200);
-    reply_free(&reply);
+    http_reply_free(&reply);
     return NULL;
 }
 
@@ -567,7 +567,7 @@ static void test_stop(void **state)
     client_open(&follower, jobs_path);
     assert_true(client_send_z(&follower, "GET /count/100?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n"));
     client_read_header(&follower, &reply);
-    reply_free(&reply);
+    http_reply_free(&reply);
     client_open(&uploader, jobs_path);
     assert_true(client_send_z(&uploader, "POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc"));
     usleep(100000);

@@ -164,7 +164,7 @@ static void test_too_long(void **state)
     assert_int_equal(int_at(root, "error.line"), 3);
     assert_int_equal(json_array_size(at(root, "jobs")), 0);
     json_decref(root);
-    reply_free(&reply);
+    http_reply_free(&reply);
     client_close(&client);
     buf_free(&piece);
 }
@@ -183,7 +183,7 @@ static void *post_large(void *user)
     http_call(rig.socket, "POST", "/v1/jobs", "", buf_str(&body), &reply);
     buf_free(&body);
     bool good = reply.status == 202;
-    reply_free(&reply);
+    http_reply_free(&reply);
     return good ? user : NULL;
 }
 
@@ -218,7 +218,7 @@ static void test_many_recipients(void **state)
     assert_int_equal(int_at(root, "jobs.0.accepted"), RCPTS);
     char url[128], *seen = calloc(RCPTS, 1);
     assert_non_null(seen);
-    reply_free(&reply);
+    http_reply_free(&reply);
     snprintf(url, sizeof url, "/v1/jobs/%s/recipients?limit=100000", text_at(root, "jobs.0.job"));
     (void)api_rig_get(&rig, url, &reply);
     unsigned count = 0;
@@ -231,7 +231,7 @@ static void test_many_recipients(void **state)
         seen[n] = 1;
     }
     assert_int_equal(count, RCPTS);
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(root);
     buf_free(&body);
     free(seen);
@@ -282,7 +282,7 @@ static void test_json_form(void **state)
     assert_int_equal(int_at(root, "jobs.0.rejected.0.index"), 2);
     assert_int_equal(int_at(root, "jobs.0.rejected.1.index"), 3);
     json_decref(root);
-    reply_free(&reply);
+    http_reply_free(&reply);
     static const struct {
         const char *body, *reason;
     } bad[] = {
@@ -298,12 +298,12 @@ static void test_json_form(void **state)
         http_call(rig.socket, "POST", "/v1/jobs", type, str_of(bad[i].body), &reply);
         if (reply.status != 400 || strstr(reply.body.data, bad[i].reason) == NULL)
             fail_msg("%s: %u %s", bad[i].body, reply.status, reply.body.data);
-        reply_free(&reply);
+        http_reply_free(&reply);
     }
     http_call(rig.socket, "POST", "/v1/jobs", "Content-Type: multipart/form-data; boundary=x\r\n", STR("x"),
               &reply);
     assert_int_equal(reply.status, 415);
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static void test_dry_run(void **state)
@@ -350,23 +350,23 @@ static void test_key(void **state)
     assert_int_equal(accepted_in_store(), before + 2);
     keyed("k1", body, 202, &again);
     assert_string_equal(first.body.data, again.body.data);
-    reply_free(&again);
+    http_reply_free(&again);
     keyed("k1", spaced, 202, &again); /* blank lines and line ends are no difference */
     assert_string_equal(first.body.data, again.body.data);
-    reply_free(&again);
+    http_reply_free(&again);
     keyed("k1", other, 422, &again); /* its first job is the same, its second is not */
     json_t *root = reply_json(&again);
     assert_string_equal(text_at(root, "error.code"), "key_reused");
     assert_int_equal(json_array_size(at(root, "jobs")), 1);
     json_decref(root);
-    reply_free(&again);
+    http_reply_free(&again);
     assert_int_equal(accepted_in_store(), before + 2);
     keyed("k2", body, 202, &again);
     assert_string_not_equal(first.body.data, again.body.data);
-    reply_free(&again);
-    reply_free(&first);
+    http_reply_free(&again);
+    http_reply_free(&first);
     keyed("", body, 400, &again);
-    reply_free(&again);
+    http_reply_free(&again);
 }
 
 /* A job's own key, in any body; what failed may be tried again with the same key. */
@@ -401,15 +401,15 @@ static void test_key_under_way(void **state)
     json_t *root = reply_json(&reply);
     assert_string_equal(text_at(root, "error.code"), "in_progress");
     json_decref(root);
-    reply_free(&reply);
+    http_reply_free(&reply);
     assert_true(client_send_chunk(&client, STR("")));
     client_read(&client, &reply);
     assert_int_equal(reply.status, 202);
     struct http_reply again;
     keyed("k3", body, 202, &again);
     assert_string_equal(reply.body.data, again.body.data);
-    reply_free(&again);
-    reply_free(&reply);
+    http_reply_free(&again);
+    http_reply_free(&reply);
     client_close(&client);
 }
 
@@ -428,7 +428,7 @@ static void test_keep_alive(void **state)
         assert_true(client_send_z(&client, head) && client_send_z(&client, body));
         client_read(&client, &reply);
         assert_int_equal(reply.status, 202);
-        reply_free(&reply);
+        http_reply_free(&reply);
     }
     client_close(&client);
 }
@@ -452,7 +452,7 @@ static void test_stopping(void **state)
     assert_true(client_send_chunk(&client, STR("")));
     client_read(&client, &reply);
     assert_int_equal(reply.status, 202); /* what began before is taken */
-    reply_free(&reply);
+    http_reply_free(&reply);
     client_close(&client);
 }
 

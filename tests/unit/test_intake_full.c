@@ -36,7 +36,7 @@ static void test_full(void **state)
             accepted += 5000;
         }
         json_decref(root);
-        reply_free(&reply);
+        http_reply_free(&reply);
     }
     buf_free(&body);
     assert_int_equal(refused, 3);
@@ -53,7 +53,7 @@ static void test_full(void **state)
     struct http_reply reply;
     http_call(rig.socket, "POST", url, "", STR(""), &reply);
     assert_true(reply.status == 200 || reply.status == 202);
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static int set_up(void **state)

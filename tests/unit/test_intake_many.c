@@ -56,7 +56,7 @@ static json_t *post(const char *headers, const struct buf *body, unsigned status
     if (reply.status != status)
         fail_msg("%u, expected %u: %.400s", reply.status, status, reply.body.data);
     json_t *root = reply_json(&reply);
-    reply_free(&reply);
+    http_reply_free(&reply);
     return root;
 }
 
@@ -196,7 +196,7 @@ static void test_leaving(void **state)
     struct http_reply reply;
     const char *list = api_rig_get(&rig, "/v1/jobs?limit=1000", &reply);
     assert_null(strstr(list, "\"uploading\""));
-    reply_free(&reply);
+    http_reply_free(&reply);
 }
 
 static unsigned accepted_of(const json_t *list)
@@ -245,7 +245,7 @@ static void test_full(void **state)
         }
         assert_int_equal(accepted_in_store(), before + named);
         json_decref(root);
-        reply_free(&reply);
+        http_reply_free(&reply);
     }
     assert_int_equal(refused, 5);
     buf_free(&body);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 static struct config *config;
+static struct repeats repeats;
 static const struct now test_now = {1000, INT64_C(1700000000000)};
 
 #define RAW   "\"message\":{\"raw\":\"From: a@example.com\\nTo: {{to}}\\nSubject: x\\n\\nHi {{name|}}\\n\"}"
@@ -18,7 +19,7 @@ static const struct now test_now = {1000, INT64_C(1700000000000)};
 static bool read_job(const char *line, struct job_line *job, struct str tenant, struct err *err)
 {
     json_error_t error;
-    struct job_rules rules = {config, tenant};
+    struct job_rules rules = {config, NULL, tenant, &repeats};
     json_t *root = json_loads(line, JSON_REJECT_DUPLICATES, &error);
     *job = (struct job_line){0};
     if (root == NULL)
@@ -85,7 +86,7 @@ static void test_bad(void **state)
         {"{" FROM "\"lifetime\":\"0\"," RAW "}", "\"lifetime\" must be a duration"},
         {"{" FROM "\"lifetime\":\"400d\"," RAW "}", "\"lifetime\" must be a duration"},
         {"{" FROM "\"require_tls\":true," RAW "}", "\"require_tls\" is not available yet"},
-        {"{" FROM "\"require_dkim\":true," RAW "}", "\"require_dkim\" is not available yet"},
+        {"{" FROM "\"require_dkim\":true," RAW "}", "\"require_dkim\": there is no key for \"example.com\""},
         {"{" FROM "\"idempotency_key\":\"\"," RAW "}", "\"idempotency_key\" is empty"},
         {"{" FROM "\"metadata\":{\"a\":[]}," RAW "}", "\"a\" is a list"},
         {"{" FROM "\"mesage\":{}," RAW "}", "unknown field \"mesage\" in the job"},
@@ -229,6 +230,7 @@ static void test_resembles(void **state)
 static int set_up(void **state)
 {
     (void)state;
+    repeats_init(&repeats);
     char path[] = "/tmp/postrider-test-config-XXXXXX";
     static const char yaml[] =
         "hostname: mta.test\nsources:\n  - { name: a }\n"
@@ -255,13 +257,33 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* A digest only for a message that came before. */
+static void test_digest(void **state)
+{
+    static const uint8_t none[sizeof((struct job_spec *)0)->content_hash];
+    static const char same[] = "{" FROM "\"message\":{\"raw\":\"From: a@example.com\\nMessage-ID: <a@b.c>\\n"
+                               "Date: Thu, 1 Jan 2026 00:00:00 +0000\\nSubject: x\\n\\nHi\\n\"}}";
+    uint8_t second[sizeof none];
+    (void)state;
+    for (unsigned n = 0; n < 3; n++) {
+        struct job_line job;
+        struct err err;
+        assert_true(read_job(same, &job, STR(""), &err));
+        assert_int_equal(memcmp(job.spec.content_hash, none, sizeof none) == 0, n == 0);
+        if (n == 2)
+            assert_memory_equal(job.spec.content_hash, second, sizeof second);
+        memcpy(second, job.spec.content_hash, sizeof second);
+        job_line_free(&job);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad),        cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_all_fields), cmocka_unit_test(test_where_bounces_go),
         cmocka_unit_test(test_tenants),    cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_resembles),
+        cmocka_unit_test(test_resembles),  cmocka_unit_test(test_digest),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -184,6 +184,27 @@ static void test_several_recipients(void **state)
     free(text);
 }
 
+/* An address that begins a line is who failed, whatever its name; in a sentence it may be who can help. */
+static void test_who_can_help(void **state)
+{
+    static const struct {
+        const char *text, *address;
+    } cases[] = {
+        {"<support@example.org>:\n550 5.1.1 nobody\n", "support@example.org"},
+        {"Please ask support@example.org.\n\nada@example.org: 550 5.1.1 nobody\n", "ada@example.org"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[200];
+        struct notice notice;
+        int n = snprintf(text, sizeof text, "From: mailer-daemon@example.org\n\n%s", cases[i].text);
+        assert_true(notice_read(str_make(text, (size_t)n), STR(""), &notice));
+        assert_int_equal(notice.rcpt_count, 1);
+        assert_true(str_eq(notice.rcpts[0].address, str_of(cases[i].address)));
+        notice_free(&notice);
+    }
+}
+
 /* ---- hostile input ---- */
 
 /* Every byte that a notice points at is there, for the sanitizers, and every bound is kept. */
@@ -283,7 +304,7 @@ static void fill(struct buf *buf, const char *begin, const char *again)
         buf_add(buf, again, n);
 }
 
-/* The largest message of each shape that costs a careless reader most. None of them takes more than 3 ms
+/* The largest message of each shape that costs a careless reader most. None of them takes more than 5 ms
  * here, 45 ms under sanitizers. */
 static void test_made_to_hurt(void **state)
 {
@@ -334,9 +355,10 @@ static void test_made_to_hurt(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_kind), cmocka_unit_test(test_other_line_ends),
-        cmocka_unit_test(test_traces),    cmocka_unit_test(test_several_recipients),
-        cmocka_unit_test(test_damaged),   cmocka_unit_test(test_made_to_hurt),
+        cmocka_unit_test(test_each_kind),    cmocka_unit_test(test_other_line_ends),
+        cmocka_unit_test(test_traces),       cmocka_unit_test(test_several_recipients),
+        cmocka_unit_test(test_who_can_help), cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_made_to_hurt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

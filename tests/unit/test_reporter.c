@@ -66,11 +66,11 @@ static char *read_report(const json_t *report, char to[ADDRESS_MAX])
     json_t *rcpt = json_loads(api_rig_get(&rig, url, &reply), JSON_DISABLE_EOF_CHECK, NULL);
     snprintf(to, ADDRESS_MAX, "%s", text_at(rcpt, "to"));
     snprintf(url, sizeof url, "/v1/recipients/%s/message", text_at(rcpt, "rid"));
-    reply_free(&reply);
+    http_reply_free(&reply);
     json_decref(rcpt);
     char *text = strdup(api_rig_get(&rig, url, &reply));
     assert_non_null(text);
-    reply_free(&reply);
+    http_reply_free(&reply);
     return text;
 }
 
@@ -202,7 +202,7 @@ static void test_many(void **state)
     json_t *root = reply_json(&reply);
     snprintf(id, sizeof id, "%s", text_at(root, "jobs.0.job"));
     json_decref(root);
-    reply_free(&reply);
+    http_reply_free(&reply);
     buf_free(&body);
     api_rig_wait(&rig, id, "bounced", 700);
     size_t n = 1;

@@ -102,13 +102,13 @@ static void test_operator(void **state)
 {
     (void)state;
     static const struct retry_rule rules[] = {
-        {{4, -1, -1}, 1, {3 * HOUR}, 0},
-        {{4, 2, -1}, 1, {2 * HOUR}, 0},
-        {{4, -1, 2}, 1, {5 * HOUR}, 0},
-        {{4, 2, 2}, 2, {1 * HOUR, 9 * HOUR}, 2 * HOUR},
+        {{4, -1, -1}, 1, {3 * HOUR}, 0}, {{4, 2, -1}, 1, {2 * HOUR}, 0},
+        {{4, -1, 2}, 1, {5 * HOUR}, 0},  {{4, 2, 2}, 2, {1 * HOUR, 9 * HOUR}, 2 * HOUR},
+        {{4, 7, -1}, 1, {6 * HOUR}, 0},
     };
     struct retry_table *table = retry_table_create(rules, 4);
     struct retry_table *one = retry_table_create(rules + 1, 1);
+    struct retry_table *policy = retry_table_create(rules, 5);
     struct prng prng = {1};
     assert_int_equal(retry_find(table, STATUS(4, 2, 2), false)->delays_ms[0], HOUR);
     assert_int_equal(retry_find(table, STATUS(4, 2, 1), false)->delays_ms[0], 2 * HOUR);
@@ -116,7 +116,8 @@ static void test_operator(void **state)
     /* However general, it beats what is built in, greylisting and 4.7 too. */
     assert_int_equal(retry_find(table, STATUS(4, 4, 1), false)->delays_ms[0], 3 * HOUR);
     assert_int_equal(retry_find(table, STATUS(4, 7, 1), true)->delays_ms[0], 3 * HOUR);
-    assert_false(retry_pauses_path(table, STATUS(4, 7, 1), false));
+    assert_true(retry_pauses_path(table, STATUS(4, 7, 1), false));   /* that says nothing of paths, */
+    assert_false(retry_pauses_path(policy, STATUS(4, 7, 1), false)); /* but this does */
     assert_int_equal(retry_find(one, STATUS(4, 2, 1), false)->delays_ms[0], 2 * HOUR);
     assert_int_equal(retry_find(one, STATUS(4, 3, 0), false)->delays_ms[0], 5 * MINUTE);
     assert_true(retry_pauses_path(one, STATUS(4, 7, 1), false));
@@ -126,6 +127,7 @@ static void test_operator(void **state)
     assert_true(retry_next(table, STATUS(4, 2, 2), false, 2, NOW - 2 * HOUR, NOW, &prng).give_up);
     retry_table_destroy(table);
     retry_table_destroy(one);
+    retry_table_destroy(policy);
 }
 
 static void test_classify(void **state)

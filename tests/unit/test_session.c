@@ -452,7 +452,8 @@ static void on_closed(struct session *session, const struct verdict *why, struct
     client->session = NULL;
 }
 
-static const struct session_handlers handlers = {on_next, on_done, on_ready, on_closed};
+static const struct session_handlers handlers = {
+    .next = on_next, .done = on_done, .ready = on_ready, .closed = on_closed};
 
 static struct client *client_new(const struct order *orders, size_t count)
 {

@@ -4,6 +4,7 @@
 
 #include "engine/route/carrier.c" /* NOLINT(bugprone-suspicious-include): carrier_failed */
 
+#include "engine/route/evidence.h"
 #include "engine/route/lane.h"
 #include "engine/route/settle.h"
 
@@ -21,6 +22,7 @@ struct fixture {
     struct config_site site;
     struct config_source source;
     struct retry_table *retry;
+    struct evidence evidence; /* of nothing */
     struct path *path;
     struct pool *pool;
 };
@@ -38,6 +40,7 @@ static int fixture_make(void **state)
     f->config.source_count = 1;
     f->router.config = &f->config;
     f->router.retry = f->retry;
+    f->router.evidence = &f->evidence;
     f->router.now = (struct now){.mono_ns = 1000 * NS_PER_S, .wall_ms = WALL_MS};
     f->router.prng.state = 3;
     wheel_init(&f->router.wheel, f->router.now);

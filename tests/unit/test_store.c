@@ -361,6 +361,87 @@ static void takes_turns(void **state)
     world_end(&w);
 }
 
+static struct store_except *except_job(uint64_t job)
+{
+    struct store_except *except = store_except_create(1, 0);
+    assert_non_null(except);
+    except->list[0].job = job;
+    return except;
+}
+
+/* What is held stays where it is, ready and due, and the rest of the lane goes on; then the lane is idle. */
+static void passes_over_what_is_held(void **state)
+{
+    struct world w;
+    (void)state;
+    world_make(&w, NULL);
+    w.asking = false;
+    uint64_t held = world_small_job(&w, 300, 1), other = world_small_job(&w, 20, 1);
+    world_run(&w);
+    store_take(w.store, w.lanes[0], 40, 0);
+    world_run(&w);
+    world_settle(&w, OUTCOME_DEFERRED); /* of both */
+    world_pass(&w, 61000);
+    uint32_t lane = w.lanes[0];
+    struct store_except *except = except_job(held);
+    unsigned taken = 0;
+    for (unsigned n = 0; n < 5; n++) {
+        w.lane_n = 0;
+        store_take_but(w.store, lane, 8, 0, except);
+        world_run(&w);
+        for (const struct taken *one = w.taken; one != NULL; one = one->next)
+            assert_int_equal(one->rid.job, other);
+        taken += w.taken_n;
+        world_settle(&w, OUTCOME_DELIVERED);
+    }
+    assert_int_equal(taken, 20);
+    assert_int_equal(w.lane_n, 0);
+    assert_true(w.passed_over);
+    world_pass(&w, 600000);
+    assert_int_equal(w.lane_n, 0); /* nobody is woken for what is held */
+    store_look_again(w.store);
+    world_run(&w);
+    assert_int_equal(w.lane_n, 1);
+    w.asking = true;
+    world_run(&w);
+    world_settle(&w, OUTCOME_DELIVERED);
+    world_run(&w);
+    assert_int_equal(w.taken_n, 0);
+    store_except_unref(except);
+    world_end(&w);
+}
+
+/* A lane that is held whole is forgotten at once, what has just been accepted too. */
+static void forgets_a_lane_that_is_held(void **state)
+{
+    struct world w;
+    (void)state;
+    world_make(&w, NULL);
+    w.asking = false;
+    world_small_job(&w, 300, 1);
+    world_run(&w);
+    uint32_t lane = w.lanes[0];
+    struct store_except *except = store_except_create(0, 0);
+    except->all = true;
+    for (unsigned n = 0; n < 3; n++) {
+        w.lane_n = 0;
+        store_take_but(w.store, lane, 8, 0, except);
+        world_run(&w);
+        assert_int_equal(w.taken_n, 0);
+        assert_int_equal(w.lane_n, 0);
+        world_small_job(&w, 3, 1); /* more of it: its worker hears, and says no again */
+        world_run(&w);
+        assert_int_equal(w.lane_n, 1);
+    }
+    store_except_unref(except);
+    w.asking = true;
+    world_run(&w);
+    assert_int_equal(w.taken_n, 309);
+    world_settle(&w, OUTCOME_DELIVERED);
+    world_run(&w);
+    world_end(&w);
+}
+
 static void pauses_and_resumes(void **state)
 {
     struct world w;
@@ -965,6 +1046,8 @@ int main(void)
         cmocka_unit_test(due_behind_claimed),
         cmocka_unit_test(releases),
         cmocka_unit_test(takes_turns),
+        cmocka_unit_test(passes_over_what_is_held),
+        cmocka_unit_test(forgets_a_lane_that_is_held),
         cmocka_unit_test(pauses_and_resumes),
         cmocka_unit_test(cancels),
         cmocka_unit_test(cancels_after_crash),

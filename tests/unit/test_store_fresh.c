@@ -156,6 +156,54 @@ static void fails_in_memory(void **state)
     world_end(&w);
 }
 
+/* Each taken recipient has the message of its own job, whose first letter is its number's. */
+static void messages_check(const struct world *w, uint64_t first_job, unsigned n)
+{
+    assert_int_equal(w->taken_n, n);
+    for (const struct taken *taken = w->taken; taken != NULL; taken = taken->next) {
+        char wanted[8] = "0 hello";
+        wanted[0] = (char)('0' + (taken->job->id - first_job));
+        assert_int_equal(taken->job->content_size, strlen(wanted));
+        assert_memory_equal(taken->job->content, wanted, strlen(wanted));
+    }
+}
+
+/* Messages without a digest: none takes another's place, in memory, in the tables or after a crash. */
+static void messages_alone(void **state)
+{
+    enum { JOBS = 5 };
+    struct world w, copy;
+    uint64_t first = 0;
+    (void)state;
+    fresh_make(&w);
+    for (unsigned n = 0; n < JOBS; n++) {
+        char content[8] = "0 hello";
+        content[0] = (char)('0' + n);
+        struct job_spec spec = world_spec(content);
+        memset(spec.content_hash, 0, sizeof spec.content_hash);
+        uint64_t job = world_job(&w, &spec, 1, 1);
+        first = n == 0 ? job : first;
+    }
+    world_run(&w);
+    messages_check(&w, first, JOBS);
+    for (unsigned applied = 0; applied < 2; applied++) {
+        copy_make(&copy, &w);
+        world_open(&copy);
+        store_check(copy.store, true);
+        world_run(&copy);
+        messages_check(&copy, first, JOBS);
+        world_settle(&copy, OUTCOME_DELIVERED);
+        world_pass(&copy, copy.settings.retain_ms + 1000);
+        assert_int_equal(world_rows(&copy, T_JOBS) + world_rows(&copy, T_CONTENT), 0);
+        world_end(&copy);
+        world_pass(&w, HOLD_MS + 1000);
+        assert_int_equal(world_rows(&w, T_CONTENT), JOBS);
+    }
+    world_settle(&w, OUTCOME_DELIVERED);
+    store_check(w.store, true);
+    world_end(&w);
+}
+
 /* One that is deferred brings its job to the tables, the others with it. */
 static void deferred_opens(void **state)
 {
@@ -735,14 +783,23 @@ static void goes_to_its_worker(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ends_in_memory),     cmocka_unit_test(fails_in_memory),
-        cmocka_unit_test(deferred_opens),     cmocka_unit_test(grows_old),
-        cmocka_unit_test(out_of_order),       cmocka_unit_test(is_seen),
-        cmocka_unit_test(is_steered),         cmocka_unit_test(waits_for_its_time),
-        cmocka_unit_test(keys_hold),          cmocka_unit_test(many),
-        cmocka_unit_test(lanes_add_up),       cmocka_unit_test(is_given),
-        cmocka_unit_test(is_given_by_credit), cmocka_unit_test(given_comes_back),
-        cmocka_unit_test(goes_to_its_worker), cmocka_unit_test(not_purged_before),
+        cmocka_unit_test(ends_in_memory),
+        cmocka_unit_test(fails_in_memory),
+        cmocka_unit_test(messages_alone),
+        cmocka_unit_test(deferred_opens),
+        cmocka_unit_test(grows_old),
+        cmocka_unit_test(out_of_order),
+        cmocka_unit_test(is_seen),
+        cmocka_unit_test(is_steered),
+        cmocka_unit_test(waits_for_its_time),
+        cmocka_unit_test(keys_hold),
+        cmocka_unit_test(many),
+        cmocka_unit_test(lanes_add_up),
+        cmocka_unit_test(is_given),
+        cmocka_unit_test(is_given_by_credit),
+        cmocka_unit_test(given_comes_back),
+        cmocka_unit_test(goes_to_its_worker),
+        cmocka_unit_test(not_purged_before),
         cmocka_unit_test(not_anothers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,10 +205,12 @@ static void step(struct world *world)
         act_settle(world);
     else if (kind < 78)
         act_operate(world);
-    else if (kind < 92)
+    else if (kind < 90)
         do_advance(world);
-    else if (kind < 96)
+    else if (kind < 93)
         act_report(world);
+    else if (kind < 97)
+        act_suppress(world);
     else
         do_crash(world);
 }

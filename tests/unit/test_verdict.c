@@ -166,7 +166,7 @@ static void test_wait(void **state)
         if (v.wait_s != waits[i].wait_s)
             fail_msg("%s: %u", waits[i].text, (unsigned)v.wait_s);
         verdict_of_reply(&v, STEP_RCPT, 550, str_of(waits[i].text));
-        assert_int_equal(v.wait_s, 0);
+        assert_int_equal(v.wait_s, waits[i].wait_s); /* a rule may put it off */
     }
 }
 

@@ -1,0 +1,230 @@
+/* message_bench.c - what rendering and signing cost: messages made for each recipient, and DKIM beside the
+ * bare private key operation of OpenSSL in the same run. The ratio is of time that the threads had a core (as
+ * `openssl speed` counts), so that it holds on a busy machine too.
+ *
+ * usage: message_bench [SECONDS [KIB]]   (of each measurement, of a message; default 2 and 20). Keys are made
+ * anew; one thread renders, as many as there are cores sign. */
+#include "engine/base/clock.h"
+#include "engine/dkim/dkim.h"
+#include "engine/message/template.h"
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define THREADS_MAX 64
+
+static int64_t span_ns;
+static size_t body_bytes;
+static struct buf record;
+static struct template template;
+static struct dkim *dkim;
+
+static void die(const char *what)
+{
+    fprintf(stderr, "message_bench: %s\n", what);
+    exit(1);
+}
+
+/* A newsletter: text with three variables, and in the header two. */
+static void make_message(void)
+{
+    static const char line[] = "A line of the newsletter, as long as such lines are, to read at leisure.\n";
+    struct buf text;
+    struct err err;
+    buf_init(&text, CONTENT_MAX);
+    buf_add_z(&text, "Dear {{name}},\n");
+    while (text.len < body_bytes)
+        buf_add_z(&text, line);
+    buf_add_z(&text, "https://x.example/u/{{rid}} {{name}}\n");
+    const struct message_spec spec = {.from = STR("News <n@x.example>"),
+                                      .subject = STR("News for {{name}}"),
+                                      .to = STR("{{name}} <{{to}}>"),
+                                      .text = buf_str(&text),
+                                      .id_domain = STR("x.example"),
+                                      .job = STR("1")};
+    buf_init(&record, CONTENT_MAX);
+    if (!template_compile(&spec, &record, &err) || !template_open(record.data, record.len, &template, &err))
+        die(err.text);
+    buf_free(&text);
+}
+
+static void render(const struct vars_builder *vars, bool unstuffed, struct rendition *r)
+{
+    struct err err;
+    const struct render_args args = {.vars = vars_blob(vars),
+                                     .to = STR("ada@example.com"),
+                                     .rid = STR("1-2-3"),
+                                     .id = STR("4"),
+                                     .job = STR("1"),
+                                     .unstuffed = unstuffed};
+    if (!template_render(&template, &args, r, &err))
+        die(err.text);
+}
+
+static void make_vars(struct vars_builder *vars)
+{
+    struct err err;
+    vars_builder_init(vars);
+    if (!vars_add(vars, STR("name"), STR("Ada Lovelace"), &err))
+        die(err.text);
+}
+
+static void bench_render(void)
+{
+    static struct vars_builder vars;
+    struct rendition r = {0};
+    uint64_t messages = 0, bytes = 0;
+    make_vars(&vars);
+    int64_t begun = clock_now().mono_ns, took;
+    do
+        for (int i = 0; i < 1000; i++, messages++) {
+            render(&vars, false, &r);
+            bytes += r.size;
+        }
+    while ((took = clock_now().mono_ns - begun) < span_ns);
+    printf("rendering, 1 thread: %.2f us a message of %.1f KiB, %.1f GB/s\n",
+           (double)took / 1e3 / (double)messages, (double)bytes / (double)messages / 1024,
+           (double)bytes / (double)took);
+    rendition_free(&r);
+    vars_builder_free(&vars);
+}
+
+/* ---- signing ---- */
+
+struct hand {
+    pthread_t thread;
+    bool bare;
+    const char *path;
+    uint64_t count;
+    int64_t cpu_ns;
+};
+
+struct rates {
+    double wall, core; /* a second; and a second of one core */
+};
+
+static int64_t cpu_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+static void sign_bare(struct hand *hand)
+{
+    uint8_t digest[DIGEST_SIZE] = {1};
+    struct buf out;
+    struct err err;
+    struct dkim_key *key = dkim_key_read(hand->path, &err);
+    buf_init(&out, 4096);
+    hand->cpu_ns = -cpu_now_ns();
+    for (int64_t end = clock_now().mono_ns + span_ns; clock_now().mono_ns < end; hand->count++) {
+        buf_clear(&out);
+        if (key == NULL || !dkim_key_sign(key, digest, &out, &err))
+            die(err.text);
+    }
+    hand->cpu_ns += cpu_now_ns();
+    dkim_key_free(key);
+    buf_free(&out);
+}
+
+static void *sign(void *user)
+{
+    struct hand *hand = user;
+    if (hand->bare) {
+        sign_bare(hand);
+        return NULL;
+    }
+    struct vars_builder *vars = calloc(1, sizeof *vars);
+    struct rendition r = {0};
+    struct buf out;
+    struct err err;
+    uint8_t hash[DIGEST_SIZE];
+    if (vars == NULL)
+        die("no memory");
+    make_vars(vars);
+    buf_init(&out, 65536);
+    struct dkim_signer *signer = dkim_signer_create(dkim);
+    hand->cpu_ns = -cpu_now_ns();
+    for (int64_t end = clock_now().mono_ns + span_ns; clock_now().mono_ns < end; hand->count++) {
+        buf_clear(&out);
+        render(vars, true, &r);
+        if (signer == NULL || !dkim_body_hash(&r, hash, &err) ||
+            !dkim_sign(signer, dkim_find(dkim, STR("x.example")), &r, hash, 0, &out, &err))
+            die("it could not be signed");
+    }
+    hand->cpu_ns += cpu_now_ns();
+    dkim_signer_destroy(signer);
+    buf_free(&out);
+    rendition_free(&r);
+    vars_builder_free(vars);
+    free(vars);
+    return NULL;
+}
+
+static struct rates run(bool bare, const char *path, unsigned threads)
+{
+    struct hand hands[THREADS_MAX] = {0};
+    uint64_t count = 0;
+    int64_t cpu_ns = 0;
+    for (unsigned i = 0; i < threads; i++) {
+        hands[i].bare = bare;
+        hands[i].path = path;
+        if (pthread_create(&hands[i].thread, NULL, sign, &hands[i]) != 0)
+            die("no thread");
+    }
+    for (unsigned i = 0; i < threads; i++) {
+        pthread_join(hands[i].thread, NULL);
+        count += hands[i].count;
+        cpu_ns += hands[i].cpu_ns;
+    }
+    return (struct rates){(double)count / (double)span_ns * 1e9, (double)count / (double)cpu_ns * 1e9};
+}
+
+static void write_key(const char *path, EVP_PKEY *key)
+{
+    FILE *file = fopen(path, "we");
+    if (key == NULL || file == NULL || !PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) ||
+        fclose(file) != 0)
+        die("cannot make a key");
+    EVP_PKEY_free(key);
+}
+
+static void bench_sign(const char *name, EVP_PKEY *key, unsigned threads)
+{
+    char path[64];
+    struct err err;
+    snprintf(path, sizeof path, "/tmp/message_bench.%d.pem", (int)getpid());
+    write_key(path, key);
+    struct config_dkim one = {"x.example", "s", path};
+    const struct config config = {.dkim = &one, .dkim_count = 1};
+    dkim = dkim_create(&config, &err);
+    if (dkim == NULL)
+        die(err.text);
+    struct rates bare = run(true, path, threads), whole = run(false, path, threads);
+    printf("%s, %u threads: %.0f signatures/s bare, %.0f messages/s rendered, hashed and signed; "
+           "a core-second %.0f and %.0f: %.0f%%\n",
+           name, threads, bare.wall, whole.wall, bare.core, whole.core, 100 * whole.core / bare.core);
+    dkim_destroy(dkim);
+    unlink(path);
+}
+
+int main(int argc, char **argv)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned threads = cores < 1 ? 1 : cores > THREADS_MAX ? THREADS_MAX : (unsigned)cores;
+    span_ns = (int64_t)((argc > 1 ? strtod(argv[1], NULL) : 2) * 1e9);
+    body_bytes = (size_t)((argc > 2 ? strtod(argv[2], NULL) : 20) * 1024);
+    make_message();
+    bench_render();
+    bench_sign("rsa-sha256, 2048 bits", EVP_RSA_gen(2048), threads);
+    bench_sign("ed25519-sha256", EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), threads);
+    buf_free(&record);
+    return 0;
+}

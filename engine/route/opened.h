@@ -1,0 +1,45 @@
+/* opened.h - a job's message, opened once for all workers, and what is known of its signature.
+ *
+ * Hangs in store_job.opened from whoever needs it first until the job's last recipient is settled. What is
+ * the same for all recipients is worked out once a job, by the signer that comes first: the digest of the
+ * body, and where nothing differs the whole signature. Any thread. */
+#ifndef POSTRIDER_ROUTE_OPENED_H
+#define POSTRIDER_ROUTE_OPENED_H
+
+#include "engine/dkim/dkim.h"
+#include "engine/message/template.h"
+#include "queue/store.h"
+
+#include <stdatomic.h>
+
+/* DKIM-Signature fields, as they stand before the message; none (n is 0) where its author's domain has no
+ * key. */
+struct signature {
+    size_t n;
+    char text[];
+};
+
+struct opened {
+    struct template template;
+    bool wants_signature;
+    const struct dkim_domain *domain;      /* whose keys sign; NULL: From varies, each message has its own */
+    _Atomic(struct signature *) signature; /* of all its messages; NULL: not yet, or they differ */
+    _Atomic(uint8_t *) body_hash;          /* DIGEST_SIZE bytes; likewise */
+};
+
+/* NULL with err: the record is damaged, no memory, or it must be signed and there is no key. */
+struct opened *opened_get(struct store_job *job, const struct dkim *dkim, struct err *err);
+/* For store_set_job_closer. */
+void opened_close(void *opened);
+
+/* What this recipient's message is rendered with. rid: room for the text. */
+struct render_args opened_args(const struct taken *taken, char rid[RID_TEXT_MAX]);
+/* The fields for this recipient; p is NULL while it is not signed. */
+struct str opened_signature(const struct opened *opened, const struct taken *taken);
+/* Renders, signs and keeps the signature, in the job or in taken->signature. message and text are the
+ * thread's. */
+bool opened_sign(struct opened *opened, struct taken *taken, const struct dkim *dkim,
+                 struct dkim_signer *signer, struct rendition *message, struct buf *text, int64_t now_ms,
+                 struct err *err);
+
+#endif

@@ -1,0 +1,36 @@
+/* signers.h - the threads that sign ahead of need: a signature takes a quarter of a millisecond (RSA-2048),
+ * and a worker that made it itself would let its sessions wait.
+ *
+ * A recipient that has come from the store, or unasked, goes to a signer before it waits in its strand. The
+ * request, recipient and all, is the signers' until it comes back in the worker's inbox (HANDOVER_SIGNED), so
+ * that nothing is shared meanwhile. Transactional mail goes first. How many wait is bounded by what workers
+ * may hold in memory. A lock each time: beside a signature it is nothing. */
+#ifndef POSTRIDER_ROUTE_SIGNERS_H
+#define POSTRIDER_ROUTE_SIGNERS_H
+
+#include "engine/route/model.h"
+#include "engine/route/opened.h"
+
+struct sign_request {
+    struct inbox_node node; /* HANDOVER_SIGNED */
+    struct sign_request *next;
+    struct inbox *inbox; /* the worker's */
+    struct taken *taken;
+    uint32_t lane;
+    uint64_t
+        drops; /* the worker's count when it was sent: whether jobs were dropped or recipients recalled since */
+    bool good;
+    struct err err; /* why not */
+};
+
+/* NULL with err. Borrows dkim. */
+struct signers *signers_start(const struct dkim *dkim, unsigned threads, struct err *err);
+/* Workers only: sends a recipient of this lane to be signed, if it has to be and is not yet. True: it is
+ * gone, and comes back with a request that the worker frees. */
+bool signers_want(struct router *router, uint32_t lane, struct taken *taken);
+/* The end is near: from now on requests come back unsigned at once. */
+void signers_hurry(struct signers *signers);
+/* After the workers have ended: there are no requests any more. NULL: nothing. */
+void signers_stop(struct signers *signers);
+
+#endif
