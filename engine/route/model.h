@@ -199,8 +199,8 @@ struct path {
     bool parked;          /* lanes of it are held for the length of its pause */
     int64_t cut_ns;       /* when it was slowed or capped last */
     int64_t reconnect_ns;
-    unsigned reconnects; /* in a row, and how many were delivered before the last */
-    uint64_t reconnect_delivered;
+    unsigned reconnects; /* in a row, and how many recipients were answered before the last */
+    uint64_t reconnect_answered;
     LIST_ENTRY(path) learner;
     char reason[256];                    /* of the pause or of the last failure */
     struct pool *wait_head, **wait_tail; /* pools that want a connection */

@@ -198,7 +198,13 @@ static void path_stop(struct path *path)
                    path_site(path), path->reason);
 }
 
-/* A new connection at once the first time; when nothing got through since, after a pause. */
+/* How many recipients have heard what became of them. */
+static uint64_t path_answered(const struct path *path)
+{
+    return path->figures.delivered + path->figures.deferred + path->figures.failed;
+}
+
+/* A new connection at once the first time; when nothing at all was answered since, after a pause. */
 static void path_reconnect(struct path *path, const struct path_lesson *lesson)
 {
     const struct reaction *reaction = &lesson->rule->reaction;
@@ -208,12 +214,12 @@ static void path_reconnect(struct path *path, const struct path_lesson *lesson)
     }
     if (lesson->started_ns < path->reconnect_ns)
         return;
-    bool again = path->reconnects > 0 && path->figures.delivered == path->reconnect_delivered;
+    bool again = path->reconnects > 0 && path_answered(path) == path->reconnect_answered;
     if (again)
         path_pause_for(path, retry_pause_ms(RECONNECT_MS, path->settings->pause_max_ms, path->reconnects - 1,
                                             &path->router->prng));
     path->reconnects = again ? path->reconnects + 1 : 1;
-    path->reconnect_delivered = path->figures.delivered;
+    path->reconnect_answered = path_answered(path);
     path->reconnect_ns = path->router->now.mono_ns;
 }
 

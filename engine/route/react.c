@@ -10,8 +10,8 @@
  *   reconnect, tls  deferred, session                        at once, over another connection
  *   split           deferred, recipient                      at once, in a smaller transaction
  * narrow: recipient for RCPT, else transaction. What cannot go on at once any more waits for the site's
- * `pause`. Before a session is ready there is neither sender nor job nor recipient: `fix` then stops the
- * path, and what is about those is left to the table. */
+ * `pause`, or as an operator's `retry` says. Before a session is ready there is neither sender nor job nor
+ * recipient: `fix` then stops the path, and what is about those is left to the table. */
 #include "engine/route/react.h"
 
 #include "engine/route/evidence.h"
@@ -220,11 +220,24 @@ static bool is_of_path(const struct reaction *reaction, bool has_job)
     return reaction->fate == FATE_KEEP || reaction->slow || reaction->cap;
 }
 
+/* Hung up without a reply: whether a message was taken is not known, so that the table decides when it is sent
+ * again, and that counts. The path alone may learn. */
+static void judge_silence(const struct react_where *where, struct verdict *verdict)
+{
+    if (verdict->rule->reaction.kind == REACTION_RECONNECT && where->job != NULL)
+        react_path(where, verdict);
+    verdict->rule = NULL;
+}
+
 void react_judge(const struct react_where *where, enum smtp_step step, struct verdict *verdict)
 {
     verdict->rule = react_rule(where, step, verdict);
     if (verdict->rule == NULL)
         return;
+    if (verdict->code == 0) {
+        judge_silence(where, verdict);
+        return;
+    }
     if (where->job != NULL) {
         judge_transaction(where, step, verdict);
     } else if (step > STEP_TLS || !judge_before_ready(verdict)) {
@@ -291,6 +304,11 @@ void react_defer(struct path *path, struct taken *taken, const struct verdict *w
     } else {
         taken->attempt_free = true;
         taken->next_ms = after_pause(path, dice);
+        bool paused = ledger_pause_until_ns(path->ledger) > router->now.mono_ns;
+        if (!paused && retry_is_operators(router->retry, why->status))
+            taken->next_ms = retry_next(router->retry, why->status, why->greylisted, taken->attempts,
+                                        taken->first_ms, router->now.wall_ms, dice)
+                                 .next_ms;
     }
 }
 
