@@ -158,6 +158,7 @@ struct config_consumer {
 
 struct config {
     const char *hostname;
+    const char *feedback_id; /* a pattern for Feedback-ID: intake/feedback.h; "": none is added */
     const char *state_directory;
     unsigned workers; /* 0: one a core */
     enum config_lending lending;

@@ -124,6 +124,7 @@ static void show_value(struct buf *out, const struct option *option, const char 
     case KIND_ADDRESS:
     case KIND_URL:
     case KIND_EXPRESSION:
+    case KIND_FEEDBACK:
     case KIND_PATTERN:
         if ((*(const char *const *)(const void *)from)[0] != '\0')
             show_text(out, *(const char *const *)(const void *)from);
@@ -205,9 +206,14 @@ static void show_top(struct buf *out, const struct config *config, const struct 
             show_list(out, option, (const char *)&config->site_default, 1);
         show_list(out, option, elements, count);
     } else if (option->kind != KIND_GLOBS) {
+        size_t start = out->len;
         buf_printf(out, "%s: ", option->name);
+        size_t named = out->len;
         show_value(out, option, base);
-        buf_add_char(out, '\n');
+        if (out->len == named) /* unset */
+            out->len = start;
+        else
+            buf_add_char(out, '\n');
     }
 }
 

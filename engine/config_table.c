@@ -279,6 +279,13 @@ static const struct section consumer_section = KEYED("consumers", config_consume
 static const struct option top_options[] = {
     {"hostname", KIND_HOST, AT(config, hostname),
      .help = "Name of this host in EHLO and reports; unset, the host's full name."},
+    {"feedback_id", KIND_FEEDBACK, AT(config, feedback_id),
+     .help =
+         "The Feedback-ID of messages that bring none, by which receivers such as Gmail count complaints: up "
+         "to four parts with colons between. {{tenant}}, {{campaign}} and {{class}} are the job's; "
+         "{{recipient_hash}} is the same for a recipient in every job, but makes each message one of its "
+         "own. "
+         "Unset, there is none."},
     {"state_directory", KIND_PATH, AT(config, state_directory), .preset = "/var/lib/postrider",
      BETWEEN(1, 3000), .help = "Where the queue is kept."},
     {"workers", KIND_NUMBER, AT(config, workers), .preset = "0", BETWEEN(0, 256),

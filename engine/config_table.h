@@ -17,6 +17,7 @@ enum option_kind {
     KIND_HOST,       /* const char *: a host name or address literal for EHLO */
     KIND_TARGET,     /* const char *: a host name or an address to connect to */
     KIND_ADDRESS,    /* const char *: an IP address */
+    KIND_FEEDBACK,   /* const char *: a pattern of a Feedback-ID */
     KIND_URL,        /* const char *: http:// or https:// */
     KIND_EXPRESSION, /* const char *: a regular expression */
     KIND_PATTERN,    /* const char *: a domain, with * and ? */

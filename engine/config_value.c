@@ -24,6 +24,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_HOST] = "a host name such as mta1.example.com, or an address in brackets",
         [KIND_TARGET] = "a host name or an IP address",
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
+        [KIND_FEEDBACK] = "parts with colons between, such as \"{{campaign}}:{{tenant}}:{{class}}:acme\"",
         [KIND_URL] = "an address such as https://crm.example.com/events",
         [KIND_EXPRESSION] = "a regular expression such as 'unusual rate|too many'",
         [KIND_PATTERN] = "a domain such as example.com, *.example.com or *",
@@ -197,6 +198,29 @@ static bool parse_path(const struct option *option, struct str text, struct valu
         return wrong(error, "%s", value_kind_text(KIND_PATH));
     if (text.n > option->max)
         return wrong(error, "a path of at most %llu characters", (unsigned long long)option->max);
+    return true;
+}
+
+/* Printable ASCII and known names in braces; four parts at most, as Gmail reads them. */
+static bool parse_feedback(struct str text, struct value_error *error)
+{
+    static const struct str names[] = {
+        {"{{tenant}}", 10}, {"{{campaign}}", 12}, {"{{class}}", 9}, {"{{recipient_hash}}", 18}};
+    unsigned colons = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        struct str rest = str_make(text.p + i, text.n - i);
+        size_t k = 0;
+        while (k < sizeof names / sizeof *names && !str_starts(rest, names[k]))
+            k++;
+        if (k < sizeof names / sizeof *names)
+            i += names[k].n - 1;
+        else if (text.p[i] <= ' ' || text.p[i] >= 0x7f || strchr("{}%", text.p[i]) != NULL)
+            return wrong(error, "%s; of names there are tenant, campaign, class and recipient_hash",
+                         value_kind_text(KIND_FEEDBACK));
+        colons += text.p[i] == ':';
+    }
+    if (text.n > 200 || colons > 3)
+        return wrong(error, "up to four parts with colons between, of at most 200 characters");
     return true;
 }
 
@@ -403,6 +427,8 @@ static bool check_text(const struct option *option, struct str text, struct valu
         return parse_host(text, error);
     case KIND_PATTERN:
         return value_pattern(text, true, error);
+    case KIND_FEEDBACK:
+        return parse_feedback(text, error);
     case KIND_EXPRESSION:
         return parse_expression(text, error);
     case KIND_TARGET:

@@ -7,6 +7,7 @@
 /* clang-format off */
 const struct command *const cli_commands[] = {
     &command_submit,
+    &command_preview,
     &command_status,
     &command_queue,
     &command_mailq,

@@ -14,30 +14,30 @@
 #define HEADER_MAX (4 * 1024 * 1024) /* bytes of a header, and of what is signed of it */
 #define COLUMNS    76
 
-static const char *const signed_names[] = {
-    "From",
-    "Sender",
-    "Reply-To",
-    "To",
-    "Cc",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "In-Reply-To",
-    "References",
-    "MIME-Version",
-    "Content-Type",
-    "Content-Transfer-Encoding",
-    "List-Id",
-    "List-Help",
-    "List-Unsubscribe",
-    "List-Unsubscribe-Post",
-    "List-Subscribe",
-    "List-Post",
-    "List-Owner",
-    "List-Archive",
-    "Feedback-ID",
-    "Auto-Submitted",
+static const struct str signed_names[] = {
+    {"From", 4},
+    {"Sender", 6},
+    {"Reply-To", 8},
+    {"To", 2},
+    {"Cc", 2},
+    {"Subject", 7},
+    {"Date", 4},
+    {"Message-ID", 10},
+    {"In-Reply-To", 11},
+    {"References", 10},
+    {"MIME-Version", 12},
+    {"Content-Type", 12},
+    {"Content-Transfer-Encoding", 25},
+    {"List-Id", 7},
+    {"List-Help", 9},
+    {"List-Unsubscribe", 16},
+    {"List-Unsubscribe-Post", 21},
+    {"List-Subscribe", 14},
+    {"List-Post", 9},
+    {"List-Owner", 10},
+    {"List-Archive", 12},
+    {"Feedback-ID", 11},
+    {"Auto-Submitted", 14},
 };
 #define SIGNED_NAMES (sizeof signed_names / sizeof signed_names[0])
 
@@ -217,7 +217,7 @@ static size_t name_index(struct str field)
     size_t colon = str_find(field, ':', 0);
     struct str name = str_trim(str_make(field.p, colon == SIZE_MAX ? 0 : colon));
     for (size_t i = 0; i < SIGNED_NAMES; i++)
-        if (str_eq_nocase(name, str_of(signed_names[i])))
+        if (str_eq_nocase(name, signed_names[i]))
             return i;
     return SIGNED_NAMES;
 }
@@ -241,16 +241,15 @@ static void find_fields(struct dkim_signer *s)
 }
 
 /* A name in h=, on a new line where it would not fit. */
-static void put_name(struct buf *out, const char *name, size_t *col)
+static void put_name(struct buf *out, struct str name, size_t *col)
 {
-    size_t n = strlen(name);
-    if (*col + n + 1 > COLUMNS) {
+    if (*col + name.n + 1 > COLUMNS) {
         buf_add_z(out, "\r\n ");
         *col = 1;
     }
-    buf_add(out, name, n);
+    buf_add_str(out, name);
     buf_add_char(out, ':');
-    *col += n + 1;
+    *col += name.n + 1;
 }
 
 /* h= without its last colon, and what is signed of the header, field by field: of several of one name the

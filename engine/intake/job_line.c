@@ -4,6 +4,7 @@
 
 #include "engine/base/prng.h"
 #include "engine/base/units.h"
+#include "engine/intake/feedback.h"
 #include "engine/intake/members.h"
 #include "engine/intake/message_field.h"
 #include "engine/message/envelope.h"
@@ -52,7 +53,7 @@ static bool read_campaign(struct job_line *job, const json_t *value, struct err 
 static bool read_class(struct job_line *job, const json_t *value, struct err *err)
 {
     struct str text = {0};
-    if (json_is_string(value) && !member_text("class", value, 64, &text, err))
+    if (json_is_string(value) && !member_string("class", value, 64, &text, err))
         return false;
     if (str_eq(text, STR("transactional")))
         job->spec.class_ = CLASS_TRANSACTIONAL;
@@ -135,7 +136,7 @@ static bool read_not_before(struct job_line *job, const json_t *value, struct er
 {
     char number[MEMBER_NUMBER_MAX];
     struct str text = {number, 0};
-    if (json_is_string(value) && !member_text("not_before", value, 64, &text, err))
+    if (json_is_string(value) && !member_string("not_before", value, 64, &text, err))
         return false;
     if (json_is_number(value))
         member_scalar(value, number, &text.n);
@@ -147,7 +148,7 @@ static bool read_not_before(struct job_line *job, const json_t *value, struct er
 static bool read_lifetime(struct job_line *job, const json_t *value, struct err *err)
 {
     struct str text = {"", 0};
-    if (json_is_string(value) && !member_text("lifetime", value, 64, &text, err))
+    if (json_is_string(value) && !member_string("lifetime", value, 64, &text, err))
         return false;
     return (duration_parse(text, &job->spec.lifetime_ms) && job->spec.lifetime_ms > 0 &&
             job->spec.lifetime_ms <= JOB_LIFETIME_MAX_MS) ||
@@ -309,9 +310,14 @@ static bool compile_once(struct job_line *job, struct err *err)
  * 8-bit is left for a host without 8BITMIME (RFC 6376 5.3); but a signature it came with must not break. */
 static bool prepare_signature(struct job_line *job, const struct job_rules *rules, struct err *err)
 {
+    const struct template_info *info = &job->template.info;
+    if (!job->wants_dkim && rules->dkim != NULL && dkim_identity(rules->dkim, 0) == NULL) {
+        if (!info->has_signature) /* text that is ready: it comes with every job, however small */
+            buf_add_z(&job->warnings, "\"it goes out unsigned: no DKIM keys are configured\"");
+        return true;
+    }
     char domain[DOMAIN_MAX + 1] = "";
     enum template_from from = template_from_domain(&job->template, domain);
-    const struct template_info *info = &job->template.info;
     bool has_key = from == TEMPLATE_FROM_FIXED && dkim_find(rules->dkim, str_of(domain)) != NULL;
     if (job->wants_dkim && from == TEMPLATE_FROM_VARIES)
         return err_set(err, 0,
@@ -345,7 +351,15 @@ static bool compile(struct job_line *job, const struct job_rules *rules, struct 
     job->message.id_domain = id_domain(spec->from, rules->config);
     buf_init(&job->content, CONTENT_MAX);
     job->message.require_dkim = job->wants_dkim;
-    if (!compile_once(job, err) || !prepare_signature(job, rules, err))
+    struct buf feedback;
+    buf_init(&feedback, 4096);
+    if (!feedback_expand(str_of(rules->config->feedback_id), spec, &feedback))
+        buf_clear(&feedback); /* no memory: what follows will say so */
+    job->message.feedback_id = buf_str(&feedback);
+    bool good = compile_once(job, err) && prepare_signature(job, rules, err);
+    job->message.feedback_id.n = 0;
+    buf_free(&feedback);
+    if (!good)
         return false;
     warn_of_message(job);
     /* The record holds all of the message: its source may be large and is not needed any more. */

@@ -33,7 +33,7 @@ bool member_wrong_type(const char *name, const char *expected, const json_t *val
     return err_set(err, 0, "\"%.100s\" must be %s, not %s", name, expected, type_name(value));
 }
 
-bool member_text(const char *name, const json_t *value, size_t max, struct str *out, struct err *err)
+bool member_string(const char *name, const json_t *value, size_t max, struct str *out, struct err *err)
 {
     if (!json_is_string(value))
         return member_wrong_type(name, "a string", value, err);
@@ -45,7 +45,7 @@ bool member_text(const char *name, const json_t *value, size_t max, struct str *
 
 bool member_name(const char *name, const json_t *value, size_t max, struct str *out, struct err *err)
 {
-    if (!member_text(name, value, max, out, err))
+    if (!member_string(name, value, max, out, err))
         return false;
     for (size_t i = 0; i < out->n; i++) {
         if ((unsigned char)out->p[i] < ' ' || out->p[i] == 0x7f)

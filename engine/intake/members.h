@@ -11,7 +11,7 @@
 /* "expected a string, and this is a number"; always false. */
 bool member_wrong_type(const char *name, const char *expected, const json_t *value, struct err *err);
 /* A string of at most max bytes. */
-bool member_text(const char *name, const json_t *value, size_t max, struct str *out, struct err *err);
+bool member_string(const char *name, const json_t *value, size_t max, struct str *out, struct err *err);
 /* The same, without control characters. */
 bool member_name(const char *name, const json_t *value, size_t max, struct str *out, struct err *err);
 bool member_bool(const char *name, const json_t *value, bool *out, struct err *err);

@@ -53,7 +53,7 @@ static bool join_list(const char *name, const json_t *list, struct buf *texts, s
     json_array_foreach(list, i, item)
     {
         struct str text;
-        if (!member_text(name, item, CONTENT_MAX, &text, err))
+        if (!member_string(name, item, CONTENT_MAX, &text, err))
             return false;
         buf_add_z(texts, i > 0 ? separator : "");
         buf_add_str(texts, text);
@@ -85,8 +85,8 @@ static bool read_headers(const json_t *value, struct message_spec *out, struct m
         for (size_t i = 0; i < count; i++) {
             struct message_header *header = &headers[out->header_count++];
             header->name = str_of(name);
-            if (!member_text(name, json_is_array(member) ? json_array_get(member, i) : member, CONTENT_MAX,
-                             &header->value, err))
+            if (!member_string(name, json_is_array(member) ? json_array_get(member, i) : member, CONTENT_MAX,
+                               &header->value, err))
                 return false;
         }
     }
@@ -98,7 +98,7 @@ static bool read_headers(const json_t *value, struct message_spec *out, struct m
 static bool read_base64(const char *name, const json_t *value, struct buf *bytes, struct err *err)
 {
     struct str text;
-    if (!member_text(name, value, JOB_LINE_MAX, &text, err))
+    if (!member_string(name, value, JOB_LINE_MAX, &text, err))
         return false;
     size_t letters = 0, padding = 0;
     for (size_t i = 0; i < text.n; i++) {
@@ -315,7 +315,7 @@ static bool read_member(struct reading *reading, const char *name, const json_t 
     if (field == NULL)
         return err_set(err, 0, "unknown field \"%.100s\"", name);
     if (!json_is_array(value) || !takes_list(name))
-        return member_text(name, value, CONTENT_MAX, field, err);
+        return member_string(name, value, CONTENT_MAX, field, err);
     struct joined *joined = &reading->joined[reading->joined_count++];
     joined->field = field;
     return join_list(name, value, &reading->storage->texts, joined, err);

@@ -75,7 +75,7 @@ static void record_piece(struct scan_sink *base, enum record_kind kind, unsigned
         size_t name = names_add(&sink->c->names, v.name, v.fallback.p == NULL);
         sink->failed |= name == SIZE_MAX;
         op.name = (uint16_t)name;
-        op.flags |= v.fallback.p != NULL ? OP_DEFAULT : 0;
+        op.flags |= (v.fallback.p != NULL ? OP_DEFAULT : 0) | (v.url ? OP_URL : 0);
         sink->c->variables++;
         emit_text_op(sink->e, op, v.fallback);
     } else if (kind == RECORD_TEXT_END || kind == RECORD_PHRASE_END) {
@@ -157,8 +157,19 @@ static bool add_message_id(struct compiler *c)
     return ok;
 }
 
+static bool add_feedback_id(struct compiler *c)
+{
+    bool merge = c->merge;
+    c->merge = true;
+    bool ok = compile_field(c, &c->head, STR("Feedback-ID"), FIELD_RAW, c->spec->feedback_id, false, NULL);
+    c->merge = merge;
+    return ok || err_prefix(c->err, "Feedback-ID");
+}
+
 static bool finish(struct compiler *c, struct buf *out)
 {
+    if (c->spec->feedback_id.n > 0 && !(c->seen & 1U << ID_FEEDBACK_ID) && !add_feedback_id(c))
+        return false;
     if (!(c->seen & 1U << ID_DATE))
         add_date(c);
     if (!(c->seen & 1U << ID_MIME_VERSION))

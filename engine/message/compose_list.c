@@ -58,7 +58,9 @@ static bool has_scheme(struct str url)
 /* "<uri>"; a mail address becomes one. What begins with a variable may be anything. */
 static bool add_uri(struct compiler *c, struct buf *value, const char *what, struct str url)
 {
-    bool open = c->merge && str_starts(url, STR("{{"));
+    struct merge_variable v;
+    const char *why;
+    bool open = c->merge && merge_next(url, 0, &v, &why) == MERGE_VARIABLE && v.start == 0;
     bool address = !open && !has_scheme(url) && str_find(url, '@', 0) != SIZE_MAX;
     if (!check_bracketed(c, what, url))
         return false;

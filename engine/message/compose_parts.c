@@ -127,14 +127,8 @@ static size_t name_piece(struct str name)
 
 static void put_percent(struct emit *e, struct str s)
 {
-    char code[4];
-    for (size_t i = 0; i < s.n; i++) {
-        char ch = s.p[i];
-        bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
-                     ch == '-' || ch == '.' || ch == '_';
-        snprintf(code, sizeof code, plain ? "%c" : "%%%02X", (unsigned char)ch);
-        emit_text(e, str_of(code));
-    }
+    char code[3 * NAME_PIECE];
+    emit_text(e, str_make(code, (size_t)(percent_encode(code, s) - code)));
 }
 
 /* filename="…", or as RFC 2231 asks where it is long or not ASCII: filename*0*=utf-8''… */

@@ -126,7 +126,7 @@ size_t names_add(struct names *names, struct str name, bool required)
         names->at[index] = (struct record_name){(uint32_t)names->bytes.len, (uint16_t)name.n, 0};
         buf_add_str(&names->bytes, name);
     }
-    if (required && index >= NAME_BUILTINS)
+    if (required && index >= NAME_BUILTINS && !str_eq(name, STR(NAME_HASH)))
         names->at[index].required = 1;
     return index;
 }

@@ -145,6 +145,22 @@ bool buf_add_qp(struct buf *buf, struct str text, bool guard, unsigned *col)
     return true;
 }
 
+char *percent_encode(char *out, struct str text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                     c == '.' || c == '_' || c == '~';
+        if (!plain) {
+            *out++ = '%';
+            *out++ = hex[(uint8_t)c >> 4];
+            c = hex[(uint8_t)c & 15];
+        }
+        *out++ = c;
+    }
+    return out;
+}
+
 bool base64_is_shorter(struct str text)
 {
     size_t qp = 0;

@@ -232,8 +232,8 @@ static bool write_merged(struct compiler *c, struct emit *e, const struct leaf *
         size_t name = names_add(&c->names, v.name, v.fallback.p == NULL);
         if (name == SIZE_MAX)
             return err_set(c->err, 0, "the message has more than %d different variables", TEMPLATE_NAMES_MAX);
-        uint8_t flags =
-            (uint8_t)((v.fallback.p ? OP_DEFAULT : 0) | (leaf->html && !v.unescaped ? OP_HTML : 0));
+        uint8_t flags = (uint8_t)((v.fallback.p ? OP_DEFAULT : 0) | (v.url ? OP_URL : 0) |
+                                  (leaf->html && !v.unescaped ? OP_HTML : 0));
         emit_text_op(e, (struct record_op){.kind = RECORD_VALUE, .flags = flags, .name = (uint16_t)name},
                      v.fallback);
         c->variables++;

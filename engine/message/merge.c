@@ -34,9 +34,74 @@ static size_t find_pair(struct str s, const char pair[2], size_t from)
     return SIZE_MAX;
 }
 
+/* Mailgun's variable that begins at `at`, if one does. */
+static bool parse_mailgun(struct str text, size_t at, struct merge_variable *v)
+{
+    static const struct str begin = {"%recipient", 10};
+    if (!str_starts(str_make(text.p + at, text.n - at), begin))
+        return false;
+    *v = (struct merge_variable){.name = STR("to"), .start = at};
+    size_t i = at + begin.n;
+    if (i < text.n && text.p[i] == '.') {
+        size_t name = ++i;
+        while (i < text.n && is_name_char(text.p[i]))
+            i++;
+        v->name = str_make(text.p + name, i - name);
+    }
+    v->end = i + 1;
+    return i < text.n && text.p[i] == '%' && v->name.n > 0 && v->name.n <= VAR_NAME_MAX &&
+           is_name_start(v->name.p[0]);
+}
+
+/* The first that begins in [from, end). */
+static bool find_mailgun(struct str text, size_t from, size_t end, struct merge_variable *v)
+{
+    while (from < end) {
+        const char *hit = memchr(text.p + from, '%', end - from);
+        if (hit == NULL)
+            return false;
+        from = (size_t)(hit - text.p);
+        if (parse_mailgun(text, from, v))
+            return true;
+        from++;
+    }
+    return false;
+}
+
+/* Where the first variable begins, or SIZE_MAX; *mailgun tells that it is of that kind, and then *v is it. In
+ * windows, so that a text with thousands of one kind is not searched to its end for the other each time. */
+static size_t find_start(struct str text, size_t from, struct merge_variable *v, bool *mailgun)
+{
+    enum { WINDOW = 4096 };
+    *mailgun = false;
+    for (size_t end; from < text.n; from = end) {
+        end = text.n - from > WINDOW ? from + WINDOW : text.n;
+        size_t braces = find_pair(str_make(text.p, end < text.n ? end + 1 : end), "{{", from);
+        *mailgun = find_mailgun(text, from, braces == SIZE_MAX ? end : braces, v);
+        if (*mailgun || braces != SIZE_MAX)
+            return *mailgun ? v->start : braces;
+    }
+    return SIZE_MAX;
+}
+
 bool merge_has_any(struct str text)
 {
-    return find_pair(text, "{{", 0) != SIZE_MAX;
+    struct merge_variable v;
+    bool mailgun;
+    return find_start(text, 0, &v, &mailgun) != SIZE_MAX;
+}
+
+/* "url", alone or before a default, is none. */
+static void parse_fallback(struct str text, struct merge_variable *v)
+{
+    v->fallback = str_trim(text);
+    size_t bar = str_find(v->fallback, '|', 0);
+    struct str first = str_make(v->fallback.p, bar == SIZE_MAX ? v->fallback.n : bar);
+    if (!str_eq(str_trim(first), STR("url")))
+        return;
+    v->url = true;
+    v->fallback = bar == SIZE_MAX ? (struct str){NULL, 0}
+                                  : str_trim(str_make(v->fallback.p + bar + 1, v->fallback.n - bar - 1));
 }
 
 /* After the name: the default, if any, and the braces that end it. */
@@ -48,11 +113,12 @@ static enum merge_found parse_end(struct str text, size_t at, struct merge_varia
     if (close == SIZE_MAX)
         return MERGE_MALFORMED;
     v->fallback = (struct str){NULL, 0};
+    v->url = false;
     if (text.p[at] == '|') {
         struct str fallback = str_make(text.p + at + 1, close - at - 1);
         if (merge_has_any(fallback))
             return MERGE_MALFORMED;
-        v->fallback = str_trim(fallback);
+        parse_fallback(fallback, v);
     } else if (close != at) {
         *why = "a variable's name is of letters, digits, _ . - and begins with a letter or _";
         return MERGE_MALFORMED;
@@ -65,9 +131,10 @@ static enum merge_found parse_end(struct str text, size_t at, struct merge_varia
 
 enum merge_found merge_next(struct str text, size_t from, struct merge_variable *v, const char **why)
 {
-    size_t start = find_pair(text, "{{", from);
-    if (start == SIZE_MAX)
-        return MERGE_NONE;
+    bool mailgun;
+    size_t start = find_start(text, from, v, &mailgun);
+    if (start == SIZE_MAX || mailgun)
+        return mailgun ? MERGE_VARIABLE : MERGE_NONE;
     v->start = start;
     v->unescaped = start + 2 < text.n && text.p[start + 2] == '{';
     size_t at = skip_space(text, start + (v->unescaped ? 3 : 2));

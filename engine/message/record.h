@@ -64,6 +64,7 @@ enum record_op_flags {
     OP_MAILBOX = 32, /* a whole mailbox, or list of them */
     OP_URI = 64,     /* a URI or its beginning; with QUOTED, inside of one */
     OP_QUOTED = 128, /* in a quoted string */
+    OP_URL = 1,      /* *_VALUE: percent-encoded before anything else */
     /* TEXT_END */
     OP_COMMENT = 1, /* the text of a comment: parentheses go around it */
 };
@@ -85,6 +86,9 @@ struct record_name {
     uint16_t n;
     uint16_t required; /* somewhere it stands without a default */
 };
+
+/* Not one of them, since it is worked out only where it is asked for. */
+#define NAME_HASH "recipient_hash"
 
 #define RECORD_SLOT_EMPTY UINT16_MAX
 

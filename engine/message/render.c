@@ -10,6 +10,7 @@
 #include "engine/message/record.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define OWN (SIZE_MAX / 2 + 1) /* in iov_len: the piece lies in the rendition's buffer */
@@ -35,6 +36,7 @@ static bool begin(struct rendition *out, const struct template *t, struct err *e
     if (out->bytes.max == 0) {
         buf_init(&out->bytes, RENDITION_MAX);
         buf_init(&out->text, RENDITION_MAX);
+        buf_init(&out->encoded, RENDITION_MAX);
     }
     if (out->value_capacity < t->name_count) {
         struct str *values = realloc(out->values, t->name_count * sizeof *values);
@@ -105,6 +107,17 @@ static bool add_literal(struct render *r, const struct record_op *op)
     return add_piece(r, (uintptr_t)p, n, 0);
 }
 
+static bool percent_encoded(struct render *r, struct str *value)
+{
+    struct buf *out = &r->out->encoded;
+    buf_clear(out);
+    char *room = value->n < RENDITION_MAX / 8 ? buf_room(out, 3 * value->n + 1) : NULL;
+    if (room == NULL)
+        return too_large(r);
+    *value = str_make(room, (size_t)(percent_encode(room, *value) - room));
+    return true;
+}
+
 static bool value_of(struct render *r, const struct record_op *op, struct str *value)
 {
     *value = r->out->values[op->name];
@@ -113,7 +126,7 @@ static bool value_of(struct render *r, const struct record_op *op, struct str *v
     else if (value->p == NULL)
         return err_set(r->err, ENOENT, "variable \"%.*s\" is missing", (int)r->t->names[op->name].n,
                        r->t->bytes + r->t->names[op->name].at);
-    return true;
+    return !(op->flags & OP_URL) || percent_encoded(r, value);
 }
 
 static bool add_value(struct render *r, const struct record_op *op)
@@ -145,7 +158,8 @@ static bool add_field_op(struct render *r, const struct record_op *op)
     }
     if ((op->kind == RECORD_TEXT_VALUE || op->kind == RECORD_RAW_VALUE) && !value_of(r, op, &text))
         return false;
-    field_step(&r->field, (enum record_kind)op->kind, op->flags, text);
+    bool encoded = op->kind == RECORD_RAW_VALUE && op->flags & OP_URL; /* fit for any place */
+    field_step(&r->field, encoded ? RECORD_RAW : (enum record_kind)op->kind, encoded ? 0 : op->flags, text);
     if (op->kind != RECORD_FIELD_END)
         return true;
     r->col = 0;
@@ -171,8 +185,19 @@ static bool add_ops(struct render *r)
     return true;
 }
 
+static struct str hash_of(struct str to, char text[17])
+{
+    char lower[ADDRESS_MAX];
+    size_t n = to.n < sizeof lower ? to.n : sizeof lower;
+    for (size_t i = 0; i < n; i++)
+        lower[i] = ascii_lower(to.p[i]);
+    snprintf(text, 17, "%016llx", (unsigned long long)str_hash(str_make(lower, n)));
+    return str_make(text, 16);
+}
+
 /* Looks every variable up once. */
-static void set_values(const struct template *t, const struct render_args *args, struct str *values)
+static void set_values(const struct template *t, const struct render_args *args, struct str *values,
+                       char hash[17])
 {
     memset(values, 0, t->name_count * sizeof *values);
     struct reader r = vars_reader(args->vars);
@@ -186,6 +211,8 @@ static void set_values(const struct template *t, const struct render_args *args,
     values[NAME_RID] = args->rid;
     values[NAME_ID] = args->id;
     values[NAME_JOB] = args->job;
+    if (t->hash_name != SIZE_MAX)
+        values[t->hash_name] = hash_of(args->to, hash);
     for (size_t i = 0; i < NAME_BUILTINS; i++) /* always there, if empty */
         if (values[i].p == NULL)
             values[i] = STR("");
@@ -202,7 +229,7 @@ bool template_render(const struct template *t, const struct render_args *args, s
     if (!add_piece(&r, (uintptr_t)args->first.p, args->first.n, 0))
         return false;
     if (!t->info.same_for_all)
-        set_values(t, args, out->values);
+        set_values(t, args, out->values, out->hash);
     if (!add_ops(&r))
         return false;
     for (size_t i = 0; i < out->count; i++) {
@@ -223,6 +250,7 @@ void rendition_free(struct rendition *rendition)
     if (rendition->bytes.max > 0) {
         buf_free(&rendition->bytes);
         buf_free(&rendition->text);
+        buf_free(&rendition->encoded);
     }
     *rendition = (struct rendition){0};
 }

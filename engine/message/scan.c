@@ -38,7 +38,7 @@ static const struct {
     {{"Errors-To", 9}, {FIELD_ADDRESSES, ID_OTHER}},
     {{"Auto-Submitted", 14}, {FIELD_RAW, ID_OTHER}},
     {{"Precedence", 10}, {FIELD_RAW, ID_OTHER}},
-    {{"Feedback-ID", 11}, {FIELD_RAW, ID_OTHER}},
+    {{"Feedback-ID", 11}, {FIELD_RAW, ID_FEEDBACK_ID}},
     {{"DKIM-Signature", 14}, {FIELD_RAW, ID_DKIM_SIGNATURE}},
     {{"Authentication-Results", 22}, {FIELD_RAW, ID_OTHER}},
 };

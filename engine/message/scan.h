@@ -42,6 +42,7 @@ enum field_id {
     ID_RETURN_PATH,
     ID_RECEIVED,
     ID_DKIM_SIGNATURE,
+    ID_FEEDBACK_ID,
 };
 
 struct field_type {

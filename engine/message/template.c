@@ -130,6 +130,7 @@ bool template_open(const void *data, size_t n, struct template *t, struct err *e
         return damaged(err, "its tables");
     for (size_t i = 0; i < t->name_count; i++)
         t->required_count += t->names[i].required != 0;
+    t->hash_name = template_lookup(t, STR(NAME_HASH));
     return true;
 }
 

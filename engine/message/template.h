@@ -6,14 +6,16 @@
  * opened in place by template_open, which trusts nothing in it. template_render then lists the literals where
  * they lie and encodes only what variables bring.
  *
- * Variables. {{x}}, {{{x}}}, {{x|default}}, {{{x|default}}}; white space inside the braces is ignored; a name
- * is [A-Za-z_][A-Za-z0-9_.-]*, at most VAR_NAME_MAX. The default stands for a variable that is absent or
- * empty. to, rid, id and job are always there. They are replaced in header fields (encoded as RFC 2047 or as
- * the field's syntax asks; Content-Type and Content-Transfer-Encoding may hold none) and in parts of type
- * text/ that are no attachments (Content-Disposition), whatever their transfer encoding; in text/html {{x}}
- * is escaped (& < > " ') and {{{x}}} is not. Elsewhere (attachments, other types, text between parts) `{{` is
- * only text. A part with variables is sent as quoted-printable UTF-8; one that declares another charset is
- * refused.
+ * Variables. {{x}}, {{{x}}}, {{x|default}}, {{{x|default}}}, {{x|url}} and {{x|url|default}}, percent-encoded
+ * for a URL, and, as Mailgun writes them, %recipient.x% and %recipient%; white space inside the braces is
+ * ignored; a name is [A-Za-z_][A-Za-z0-9_.-]*, at most VAR_NAME_MAX. The default stands for a variable that is
+ * absent or empty. to, rid, id and job are always there, and so is recipient_hash, 16 hexadecimal digits that
+ * are the same for an address in whatever case and job. They are replaced in header fields (encoded as
+ * RFC 2047 or as the field's syntax asks; Content-Type and Content-Transfer-Encoding may hold none) and in
+ * parts of type text/ that are no attachments (Content-Disposition), whatever their transfer encoding; in
+ * text/html {{x}} is escaped (& < > " ') and {{{x}}} is not. Elsewhere (attachments, other types, text between
+ * parts) `{{` is only text. A part with variables is sent as quoted-printable UTF-8; one that declares another
+ * charset is refused.
  *
  * What is made right, whatever the input: any line end becomes CRLF, NUL goes away, body lines over
  * TEXT_LINE_MAX are re-encoded, header lines are folded at white space to 78 where that is possible and never
@@ -86,6 +88,7 @@ struct message_spec {
     size_t header_count;
 
     enum message_merge merge;
+    struct str feedback_id; /* for an absent Feedback-ID; merged whatever `merge` says */
     bool seven_bit; /* leave nothing 8-bit. Rendering unstuffed, then compiling that as raw with seven_bit and
                      * MESSAGE_MERGE_NO, is the downgrade for a host without 8BITMIME */
     bool require_dkim;    /* kept for whoever sends it */
@@ -127,6 +130,7 @@ struct template
     const uint16_t *slots; /* hash table of names */
     const char *bytes;     /* literals, names, defaults */
     size_t op_count, body_op, name_count, slot_mask, required_count;
+    size_t hash_name; /* of recipient_hash; SIZE_MAX: nothing asks for it */
 };
 
 /* `data` must be aligned as malloc aligns. False: damaged, or of another version; err says which. */
@@ -167,7 +171,8 @@ struct rendition {
     bool needs_smtputf8;
     /* Private. */
     size_t capacity, value_capacity;
-    struct buf bytes, text;
+    struct buf bytes, text, encoded;
+    char hash[17]; /* recipient_hash */
     struct str *values;
 };
 

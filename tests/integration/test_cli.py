@@ -494,6 +494,49 @@ def test_events_follow(server):
     assert server.seen == [("GET", "/v1/events?follow=1")]
 
 
+# ---- preview ----
+
+def preview(*args, stdin=None):
+    run = subprocess.run([POSTRIDER, "preview", *map(str, args)], capture_output=True, timeout=60,
+                         input=stdin)
+    return run.returncode, run.stdout.decode(), run.stderr.decode()
+
+
+def test_preview(tmp_path):
+    job = {"from": "b@x.example", "message": {"from": "n@x.example", "subject": "Hi {{name}}",
+                                              "text": "Dear {{name}}\n", "headers": {"Bcc": "c@x.example"}}}
+    people = [{"to": "ada@example.com", "vars": {"name": "Ada"}}, {"to": "bob@example.com"}]
+    lines, whole = tmp_path / "job.ndjson", tmp_path / "job.json"
+    lines.write_text("".join(json.dumps(one) + "\n\n" for one in [job, *people]))
+    whole.write_text(json.dumps(dict(job, recipients=people), indent=2))
+    for file in (lines, whole):
+        code, message, warning = preview(file, "--to", "ADA@example.com")
+        assert code == 0 and warning == "postrider: warning: Bcc was taken out: it is never sent\n"
+        assert "\r\nSubject: Hi Ada\r\nTo: ada@example.com\r\n" in message
+        assert message.endswith("\r\n\r\nDear=20Ada\r\n") and "\r\nMessage-ID: <0-0-0@x.example>" in message
+        assert preview(file)[1].startswith("From: n@x.example\r\n")
+        assert preview(file, "--to", "bob@example.com")[::2] == (
+            1, 'postrider: the message needs the variable "name"\n')
+        assert preview(file, "--to", "x@y")[::2] == (1, "postrider: x@y is no recipient of its jobs\n")
+    assert preview("-", stdin=lines.read_bytes())[0] == 0
+    assert preview("-", stdin=b"{}\n")[::2] == (
+        1, "postrider: there is no job in it: a job is a line with \"message\"\n")
+    assert preview("-", stdin=b'{"message":{}}\n')[2].startswith("postrider: line 1: ")
+    assert preview("-", stdin=b"nothing\n")[2].startswith("postrider: line 1 is no JSON object: ")
+    assert preview(tmp_path / "absent")[2].startswith("postrider: cannot open ")
+
+
+def test_preview_signed(tmp_path):
+    key, config = tmp_path / "s.pem", tmp_path / "postrider.yaml"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", str(key)], check=True)
+    config.write_text("dkim: [{domain: x.example, selector: s, key: %s}]\n" % key)
+    job = b'{"from":"b@x.example","message":{"from":"n@x.example","text":"x"}}\n{"to":"a@example.com"}\n'
+    code, message, warning = preview("-", "--config", config, stdin=job)
+    assert code == 0 and warning == ""
+    assert message.startswith("DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n"
+                              " d=x.example; s=s;")
+
+
 # ---- submit ----
 
 JOB_LINE = '{"from":"a@b.example","message":{"raw":"Subject: x\\r\\n\\r\\ny"}}\n'

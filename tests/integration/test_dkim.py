@@ -204,6 +204,43 @@ def test_delivered_signed(keys, eight_bit):
             check_dkimpy(plain, keys)
 
 
+def test_pause_and_stop_while_signing(tmp_path):
+    """What is with the signers stops with its job, and goes back to the queue with the daemon."""
+    key = tmp_path / "slow.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096", "-out",
+                    str(key)], check=True, stderr=subprocess.DEVNULL)
+    receiver = Receiver(True)
+    count = 600
+    config = "routes: [{domain: '*', host: 127.0.0.1, port: %d}]\ndkim: [%s]\n" % (
+        receiver.port, json.dumps({"domain": DOMAIN, "selector": "s", "key": str(key)}))
+    with Daemon(config) as daemon:
+        ident = daemon.submit({"from": "b@x.example", "message": {"from": "n@x.example", "text": "hi {{i}}"}},
+                              [{"to": "u%d@a.example" % i, "vars": {"i": i}} for i in range(count)]
+                              ).json["jobs"][0]["job"]
+        wait_for(lambda: receiver.mails, 60, "the first message")
+        daemon.post("/v1/jobs/%s/pause" % ident)
+        wait_for(lambda: daemon.status()["in_flight"] == 0 and
+                 daemon.job(ident)["queued"] == count - len(receiver.mails) > 0, 60, "what is left to wait")
+        before = len(receiver.mails)
+        daemon.post("/v1/jobs/%s/resume" % ident)
+        wait_for(lambda: len(receiver.mails) > before, 60, "more messages")
+        daemon.stop()
+        daemon.start()
+        daemon.wait_counts(ident, 120, delivered=count)
+    receiver.close()
+    assert sorted(to for to, _ in receiver.mails) == sorted(["u%d@a.example" % i] for i in range(count))
+    assert all(plain.startswith(b"DKIM-Signature:") for _, plain in receiver.mails)
+
+
+def test_no_keys_at_all():
+    with Daemon("") as daemon:
+        job = {"from": "b@x.example", "message": {"from": "n@x.example", "text": "x"}}
+        answer = daemon.submit(job, ["ada@example.invalid"])
+        assert answer.json["jobs"][0]["warnings"] == ["it goes out unsigned: no DKIM keys are configured"]
+        refused = daemon.submit(dict(job, require_dkim=True), ["ada@example.invalid"])
+        assert refused.status == 400 and 'no key for "x.example"' in refused.json["error"]["reason"]
+
+
 def test_published(keys, tmp_path):
     def check():
         return subprocess.run([os.path.join(BUILD, "postrider"), "config", "check", "--dns", str(config)],

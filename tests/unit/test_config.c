@@ -344,6 +344,8 @@ static void test_names(void **state)
             "3:13: error: domain 'a.b' stands twice in routes, first in ");
     refused("retry:\n - {status: 4.2.*, schedule: 1h}\n - {status: 4.2, schedule: 2h}\n",
             "3:13: error: status '4.2' stands twice in retry, first in ");
+    refused("feedback_id: \"{{camp}}:x\"\n", "1:15: error: feedback_id: expected parts with colons between");
+    refused("feedback_id: \"a:b:c:d:e\"\n", "1:15: error: feedback_id: expected up to four parts");
     refused("dkim:\n - {domain: a.b, selector: s, key: /k}\n - {domain: A.b, selector: s, key: /l}\n",
             "3:28: error: selector 's' of A.b stands twice in dkim, first in ");
     refused("jobs: {tenants: {5: a, 5: b}}\n", "1:24: error: '5' is given twice, first in line 1");

@@ -213,6 +213,25 @@ static void test_merge(void **state)
     job_line_free(&job);
 }
 
+static void test_feedback_id(void **state)
+{
+    (void)state;
+    struct job_line job;
+    struct err err;
+    const char *pattern = config->feedback_id;
+    config->feedback_id = "{{campaign}}:{{recipient_hash}}:{{class}}:{{tenant}}";
+    assert_true(
+        read_job("{" FROM "\"campaign\":\"a:b {{x}}\",\"tenant\":\"acme\"," PLAIN "}", &job, STR(""), &err));
+    assert_false(job.spec.same_for_all);
+    static const char begin[] = "Feedback-ID:", campaign[] = "a_b___x__:", rest[] = ":bulk:acme";
+    assert_non_null(job.spec.content);
+    assert_non_null(memmem(job.spec.content, job.spec.content_size, begin, sizeof begin - 1));
+    assert_non_null(memmem(job.spec.content, job.spec.content_size, campaign, sizeof campaign - 1));
+    assert_non_null(memmem(job.spec.content, job.spec.content_size, rest, sizeof rest - 1));
+    job_line_free(&job);
+    config->feedback_id = pattern;
+}
+
 /* A job line that is broken must not pass for a recipient of the job before it. */
 static void test_resembles(void **state)
 {
@@ -280,10 +299,11 @@ static void test_digest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad),        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_all_fields), cmocka_unit_test(test_where_bounces_go),
-        cmocka_unit_test(test_tenants),    cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_resembles),  cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_bad),         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_all_fields),  cmocka_unit_test(test_where_bounces_go),
+        cmocka_unit_test(test_tenants),     cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_resembles),   cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_feedback_id),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -289,6 +289,60 @@ static void test_merge_modes(void **state)
     assert_null(made_field(m, "MIME-Version", 1));
 }
 
+/* {{x|url}}: percent-encoded, and then as its place asks. */
+static void test_url(void **state)
+{
+    (void)state;
+    made_set(m, "x", STR("a b&\xc3\xb6/\"~"));
+    make((struct message_spec){
+        .from = STR("a@x.example"),
+        .subject = STR("{{x|url}}"),
+        .html = STR("<a href=\"https://x.example/?q={{ x | url }}&{{none|url|b c}}\">{{x}}"),
+        .text = STR(""),
+        .unsubscribe_url = STR("https://x.example/{{x|url}}/{{x}}")});
+    made_expect_field(m, "Subject", "a%20b%26%C3%B6%2F%22~");
+    made_expect_field(m, "List-Unsubscribe", "<https://x.example/a%20b%26%C3%B6%2F%22~/a%20b%26%C3%B6/%22~>");
+    made_expect_body(m, "<a href=3D\"https://x.example/?q=3Da%20b%26%C3%B6%2F%22~&b%20c\">a b&amp;=C3=\r\n"
+                        "=B6/&quot;~\r\n");
+    refuse_raw(STR("From: a@x.example\n\n{{none|url"), "{{ without }}");
+}
+
+/* As Mailgun writes them. */
+static void test_percent_variables(void **state)
+{
+    (void)state;
+    made_set(m, "name", STR("Ada <3"));
+    make((struct message_spec){
+        .from = STR("a@x.example"),
+        .to = STR("%recipient.name% <%recipient%>"),
+        .text = STR("%recipient.name%, 100% %recipient %recipient.% %recipient.1% {{name}}"),
+        .html = STR("%recipient.name%")});
+    made_expect_field(m, "To", "\"Ada <3\" <ada@example.com>");
+    assert_true(buf_add_char(&m->plain, '\0'));
+    assert_non_null(strstr(m->plain.data, "Ada <3, 100% %recipient %recipient.% %recipient.1%=20Ada <3\r\n"));
+    assert_non_null(strstr(m->plain.data, "\r\n\r\nAda &lt;3\r\n"));
+    make((struct message_spec){.raw = STR("From: a@x.example\n\n%recipient.name%"),
+                               .merge = MESSAGE_MERGE_NO});
+    made_expect_body(m, "%recipient.name%\r\n");
+    assert_true(m->t.info.same_for_all);
+}
+
+static void test_feedback_id(void **state)
+{
+    (void)state;
+    struct message_spec spec = {.raw = STR("From: a@x.example\n\nx"),
+                                .feedback_id = STR("c:{{recipient_hash}}:s")};
+    make(spec);
+    char *first = made_field(m, "Feedback-ID", 0);
+    assert_int_equal(strlen(first), 16 + 4);
+    spec.raw = STR("From: a@x.example\nfeedback-id: own\n\nx");
+    make(spec);
+    made_expect_field(m, "Feedback-ID", "own");
+    make((struct message_spec){.from = STR("a@x.example"), .text = STR("{{recipient_hash}}")});
+    assert_memory_equal(made_body(m).p, first + 2, 16); /* the same in every job */
+    free(first);
+}
+
 static void test_missing(void **state)
 {
     (void)state;
@@ -421,10 +475,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        TEST(test_whole),   TEST(test_alternative), TEST(test_line_ends), TEST(test_long_lines),
-        TEST(test_parts),   TEST(test_headers),     TEST(test_addresses), TEST(test_undeclared_8bit),
-        TEST(test_missing), TEST(test_merge_modes), TEST(test_refused),   TEST(test_nesting),
-        TEST(test_damaged), TEST(test_reuse),
+        TEST(test_whole),       TEST(test_alternative),
+        TEST(test_line_ends),   TEST(test_long_lines),
+        TEST(test_parts),       TEST(test_headers),
+        TEST(test_addresses),   TEST(test_undeclared_8bit),
+        TEST(test_url),         TEST(test_percent_variables),
+        TEST(test_feedback_id), TEST(test_missing),
+        TEST(test_merge_modes), TEST(test_refused),
+        TEST(test_nesting),     TEST(test_damaged),
+        TEST(test_reuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
