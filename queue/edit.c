@@ -266,6 +266,7 @@ static void event_write(struct edits *edits, struct edit *edit, struct change *c
     edit->event.tls = field_of(edits, edit->tls);
     edit->event.reply = field_of(edits, edit->reply);
     change_event(c, &edit->event);
+    c->store->writer.late_seq = c->meta.last_seq;
     c->rows++;
 }
 

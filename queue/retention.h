@@ -6,7 +6,8 @@
  * oldest goes unread. A reader sees that by the gap in the sequence numbers.
  *
  * An event of many recipients is expanded from its job's batches when it is read, so an ended job is deleted
- * only when everything has been read that stood in the log as its `retain` was over. Writer's thread. */
+ * only when everything has been read that stood in the log as its `retain` was over, and every event that
+ * came late (edit.h), which may be of any job. Writer's thread. */
 #ifndef POSTRIDER_QUEUE_RETENTION_H
 #define POSTRIDER_QUEUE_RETENTION_H
 

@@ -52,7 +52,7 @@ enum table {
 
 enum timer_kind {
     TIMER_NOT_BEFORE = 1, /* id: job */
-    TIMER_EXPIRY,         /* id: job; for an ended job it becomes TIMER_PURGE */
+    TIMER_EXPIRY,         /* id: job; first at its delay warning (warn.h); of an ended job: TIMER_PURGE */
     TIMER_PURGE,          /* id: job; value: be64, what consumers must have read before; none: not yet due */
     TIMER_KEY,            /* id: first 8 bytes of the hash; value: the hash */
     TIMER_CONTENT,        /* the same: parts of a content that no job names are left to delete */

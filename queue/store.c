@@ -78,6 +78,7 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
             figures_load(store);
             lane_names_init(&store->lane_names, store->writer.meta.next_lane);
             store->writer.next_sweep_ms = now.wall_ms;
+            store->writer.late_seq = store->writer.meta.last_seq;
             lane_deltas_load(store);
             ops_load(store);
             writer_recover(store, now);

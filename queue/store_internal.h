@@ -98,6 +98,7 @@ struct writer {
     int64_t retry_ns;                      /* no change before this, for there was no space */
     int64_t next_timer_ms;                 /* the first row of T_TIMERS, or of the events to drop */
     uint64_t events_read;                  /* by all consumers, as the timers last fired */
+    uint64_t late_seq;                     /* no event after it is of a job that had ended before */
     int64_t next_sweep_ms, swept_ms;       /* retention.h */
     bool full;
 };

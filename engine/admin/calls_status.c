@@ -3,6 +3,7 @@
 #include "engine/admin/process.h"
 #include "engine/admin/upload.h"
 #include "engine/inbound/inbound.h"
+#include "queue/edit.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -272,6 +273,8 @@ void call_metrics(struct http_request *request, struct now now, void *user)
         qsort(paths.list, paths.count, sizeof *paths.list, by_load);
     buf_init(&body, HTTP_ANSWER_MAX);
     queue_metrics(&body, &f);
+    metric(&body, "suppressions", "gauge", "Addresses that get no mail, over all lists.",
+           query_suppression_count(api->context.store));
     engine_metrics(&body, &f);
     inbound_metrics(&body, api);
     path_metric(&body, &paths, "connections", "gauge", path_connections);

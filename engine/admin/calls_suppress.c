@@ -2,6 +2,7 @@
  *
  * A body of any length is read a line at a time; what it names is posted to the store EDITS_MAX at once, and
  * no more is read until that is durable. A user bound to a tenant sees and changes that tenant's list. */
+#include "engine/admin/await.h"
 #include "engine/admin/calls.h"
 #include "engine/base/csv.h"
 #include "engine/base/units.h"
@@ -206,23 +207,15 @@ void call_suppressions(struct http_request *request, struct now now, void *user)
 
 /* ---- taking out ---- */
 
-struct removal {
-    pthread_mutex_t lock;
-    pthread_cond_t come;
-    bool here;
+struct removed {
     enum edit_result result;
-    unsigned changed;
+    unsigned count;
 };
 
 static void on_removed(enum edit_result result, unsigned changed, void *user)
 {
-    struct removal *removal = user;
-    pthread_mutex_lock(&removal->lock);
-    removal->here = true;
-    removal->result = result;
-    removal->changed = changed;
-    pthread_cond_signal(&removal->come);
-    pthread_mutex_unlock(&removal->lock);
+    const struct removed removed = {result, changed};
+    await_tell(user, &removed, sizeof removed);
 }
 
 static void fail_edit(struct http_request *request, enum edit_result result)
@@ -233,10 +226,31 @@ static void fail_edit(struct http_request *request, enum edit_result result)
         http_fail(request, 507, "full", "the queue's disk is full: free space");
 }
 
+/* Takes the edits over. False: answered. */
+static bool remove_durably(struct api *api, struct http_request *request, struct edits *edits,
+                           struct removed *removed)
+{
+    struct await *await = await_create();
+    if (await == NULL) {
+        edits_free(edits);
+        http_fail(request, 500, "failed", "no memory for the request");
+        return false;
+    }
+    store_edit(api->context.store, edits, on_removed, await);
+    if (!await_take(await, removed, sizeof *removed)) {
+        http_fail(request, 503, "busy", "the store did not answer within %d s; ask again", AWAIT_LAST_S);
+        return false;
+    }
+    if (removed->result != EDIT_OK)
+        fail_edit(request, removed->result);
+    return removed->result == EDIT_OK;
+}
+
 void call_suppression_remove(struct http_request *request, struct now now, void *user)
 {
     struct api *api = user;
     struct str scope, address;
+    struct removed removed;
     char room[ADDRESS_MAX + 1];
     bool given, bound;
     (void)now;
@@ -246,28 +260,22 @@ void call_suppression_remove(struct http_request *request, struct now now, void 
         http_fail(request, 400, "bad_parameter", "which address? it is missing");
         return;
     }
-    struct removal removal = {.lock = PTHREAD_MUTEX_INITIALIZER, .come = PTHREAD_COND_INITIALIZER};
     struct edits *edits = edits_create();
     if (edits == NULL || !edits_unsuppress(edits, scope, address)) {
         edits_free(edits);
         http_fail(request, 500, "failed", "no memory for the request");
         return;
     }
-    store_edit(api->context.store, edits, on_removed, &removal);
-    pthread_mutex_lock(&removal.lock);
-    while (!removal.here) /* the store always answers */
-        pthread_cond_wait(&removal.come, &removal.lock);
-    pthread_mutex_unlock(&removal.lock);
-    if (removal.result != EDIT_OK) {
-        fail_edit(request, removal.result);
-    } else if (removal.changed == 0) {
+    if (!remove_durably(api, request, edits, &removed))
+        return;
+    if (removed.count == 0) {
         http_fail(request, 404, "not_found", "%.*s is not on %s list", STR_ARG(address),
                   scope.n > 0 ? "that tenant's" : "everybody's");
-    } else {
-        json_t *root = json_object();
-        js_set_int(root, "removed", removal.changed);
-        answer_json(request, 200, root);
+        return;
     }
+    json_t *root = json_object();
+    js_set_int(root, "removed", removed.count);
+    answer_json(request, 200, root);
 }
 
 /* ---- adding ---- */

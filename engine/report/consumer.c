@@ -25,7 +25,7 @@
 #define POLL_NS       (100 * NS_PER_MS) /* new events are not announced: they are asked for */
 #define CURSOR_EVERY  (100 * NS_PER_MS) /* a commit of the store each */
 #define EDIT_AGAIN_NS NS_PER_S          /* after one that found no space */
-#define NICE          5
+#define NICE          10
 #define ROW_VERSION_1 1
 
 struct consumer {

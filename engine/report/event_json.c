@@ -1,5 +1,4 @@
-/* event_json.c - see event_json.h. Written at once: a tree of 21 members an event costs a consumer more than
- * all the rest of its work. */
+/* event_json.c - see event_json.h. Written at once, without a tree: consumers write every event there is. */
 #include "engine/report/event_json.h"
 
 #include "engine/base/js.h"

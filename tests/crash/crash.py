@@ -42,6 +42,7 @@ KINDS = {
     "bad": {"latency_ms": 10, "lose_reply_odds": 0.05, "close_at": "rcpt", "close_odds": 0.02},
 }
 CONFIG = """
+default_replies: no
 dns: {{ servers: ["{dns[0]}:{dns[1]}"], timeout: 2s }}
 sites:
   - {{ name: default, port: {port}, idle_timeout: 1s, max_connections: 6, dead_host_delay: 200ms }}
@@ -53,7 +54,7 @@ consumers:
 ENDS = {"delivered", "bounced", "expired", "cancelled", "suppressed"}
 ROUND_MAX_S = 0.9  # of a daemon's life, and
 EARLY_MAX_S = 0.06  # where it is killed early: about as long as it takes to be up
-SOME_FIRST = 0.3   # the part of all recipients that is handed in at the beginning, in one job
+SOME_FIRST = 0.3  # the part of all recipients that is handed in at the beginning, in one job
 
 
 class Hook:
@@ -93,7 +94,7 @@ class Source:
 
     def __init__(self, rng, recipients, rounds):
         self.random, self.left, self.number = rng, recipients, 0
-        self.per_round = max(1, int(recipients * (1 - SOME_FIRST) / max(1, rounds * 0.7)))
+        self.rounds_left = rounds
         self.first = int(recipients * SOME_FIRST)
         self.body = None  # under way: (key, jobs, lines)
         self.sent, self.jobs = 0, {}  # accepted: how many, of which job
@@ -104,7 +105,8 @@ class Source:
 
     def next_body(self):
         if self.body is None and self.left > 0:
-            n = min(self.left, self.first or self.per_round)
+            # So that mail runs in all rounds, however many bodies each of them has time for.
+            n = self.first or max(1, self.left // max(1, self.rounds_left))
             singles = 0 if self.first else min(n // 4, 20)
             fields = {"lifetime": "1s"} if not self.first and self.random.random() < 0.15 else {}
             sizes = [n - singles] + [1] * singles
@@ -131,7 +133,7 @@ class Source:
             if type(e).__module__ != "http.client":
                 raise
             return False
-        if answer.status in (409, 503):
+        if answer.status in (409, 503, 507):
             return False
         assert answer.status == 202, answer
         done = answer.json["jobs"]
@@ -165,11 +167,10 @@ def life(daemon, source, rng):
 
 
 def check_recipients(events, problems):
-    """Of each recipient by rid: its events in order. Returns job -> counts, job -> statuses, delivered."""
+    """Of each recipient by rid: its events in order. Returns job -> counts, job -> statuses, how many."""
     state, to = {}, {}
     counts = collections.defaultdict(collections.Counter)
     statuses = collections.defaultdict(collections.Counter)
-    delivered = []
     for event in events:
         rid, kind = event["rid"], event["type"]
         if kind == "accepted":
@@ -188,12 +189,10 @@ def check_recipients(events, problems):
             counts[event["job"]][kind] += 1
             if kind in ("bounced", "expired"):
                 statuses[event["job"]][event["status"]] += 1
-            if kind == "delivered":
-                delivered.append(event["to"])
     open_ones = [rid for rid, last in state.items() if last not in ENDS]
     if open_ones:
         problems.append(f"ends once: {len(open_ones)} have no end, such as {open_ones[:5]}")
-    return counts, statuses, delivered, len(state)
+    return counts, statuses, len(state)
 
 
 def check_counters(daemon, source, counts, statuses, recipients, problems):
@@ -221,6 +220,27 @@ def check_counters(daemon, source, counts, statuses, recipients, problems):
     return total
 
 
+def caught_up(daemon):
+    answer = daemon.get("/v1/consumers").json
+    return answer["last"] if answer["consumers"][0]["cursor"] == answer["last"] else None
+
+
+def the_end(daemon, source, hook):
+    """Left alone, until all has ended and the webhook has read all; what became of it, and the problems."""
+    daemon.start()
+    wait_for(lambda: source.submit(daemon) and source.left == 0 and source.body is None, 300,
+             "the rest to be handed in")
+    wait_for(lambda: daemon.status()["queued"] == 0, 900, "every recipient to end")
+    last = wait_for(lambda: caught_up(daemon), 300, "the webhook to have read all")
+    problems = hook.problems
+    if len(hook.events) != last:
+        problems.append(f"at least: the webhook was sent {len(hook.events)} of {last} events")
+    counts, statuses, known = check_recipients(map(json.loads, hook.events), problems)
+    total = check_counters(daemon, source, counts, statuses, known, problems)
+    daemon.stop()
+    return total, problems
+
+
 def run(rounds, recipients, seed, say=lambda text: None):
     """Returns the figures and the problems."""
     rng = random.Random(seed)
@@ -233,38 +253,28 @@ def run(rounds, recipients, seed, say=lambda text: None):
     with World.start({"hosts": hosts, "domains": domains}) as world, \
             Receiver(always=hook.answer, keep=False) as receiver:
         daemon = Daemon(CONFIG.format(dns=world.dns, port=world.smtp_port, url=receiver.url), above)
-        for number in range(1, rounds + 1):
-            life(daemon, source, rng)
-            if number % 50 == 0:
-                say(f"{number} kills, {source.sent} recipients accepted, {len(hook.events)} events")
-        daemon.start()
-        wait_for(lambda: source.submit(daemon) and source.left == 0 and source.body is None, 300,
-                 "the rest to be handed in")
-        wait_for(lambda: daemon.status()["queued"] == 0, 900, "every recipient to end")
-        last = wait_for(lambda: caught_up(daemon), 300, "the webhook to have read all")
-        events = [json.loads(text) for text in hook.events]
-        problems = hook.problems
-        if len(events) != last:
-            problems.append(f"at least: the webhook was sent {len(events)} of {last} events")
-        counts, statuses, delivered, known = check_recipients(events, problems)
-        total = check_counters(daemon, source, counts, statuses, known, problems)
-        took = {d.recipient for d in world.deliveries()}
+        try:
+            for number in range(1, rounds + 1):
+                life(daemon, source, rng)
+                source.rounds_left -= 1
+                if number % 50 == 0:
+                    say(f"{number} kills, {source.sent} recipients accepted, {len(hook.events)} events")
+            total, problems = the_end(daemon, source, hook)
+        finally:
+            if daemon.process.poll() is None:
+                daemon.kill()
+        delivered = [e["to"] for e in map(json.loads, hook.events) if e["type"] == "delivered"]
+        took = collections.Counter(d.recipient for d in world.deliveries())
         lost = [to for to in delivered if to not in took]
         if lost:
             problems.append(f"delivered: {len(lost)} never arrived, such as {lost[:5]}")
-        more = len(world.deliveries()) - len(delivered)
-        daemon.stop()
     if not problems:
         shutil.rmtree(above)
     figures = {"rounds": rounds, "seed": seed, "recipients": recipients, "jobs": len(source.jobs),
-               "events": len(events), "sent_again": hook.again, "delivered_again": more,
+               "events": len(hook.events), "sent_again": hook.again,
+               "delivered_again": sum(took.values()) - len(delivered),
                "seconds": round(time.monotonic() - begun), "ends": dict(total)}
     return figures, problems
-
-
-def caught_up(daemon):
-    answer = daemon.get("/v1/consumers").json
-    return answer["last"] if answer["consumers"][0]["cursor"] == answer["last"] else None
 
 
 def main():

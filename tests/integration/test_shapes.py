@@ -65,7 +65,8 @@ def test_listmonk(shaped):
     seen = {}
     for headers, body in requests["listmonk"]:
         assert headers["content-type"] == "application/json"
-        assert set(body) <= {"email", "subscriber_uuid", "campaign_uuid", "source", "type", "meta", "created_at"}
+        assert set(body) <= {"email", "subscriber_uuid", "campaign_uuid", "source", "type", "meta",
+                             "created_at"}
         assert body["type"] in ("hard", "soft", "complaint") and body["source"] == "postrider"
         assert uuid.UUID(body["campaign_uuid"]) == uuid.UUID(CAMPAIGN)
         assert isinstance(body["meta"], str) and json.loads(body["meta"])["to"] == body["email"]

@@ -75,6 +75,30 @@ static void test_bound(void **state)
     http_reply_free(&reply);
 }
 
+static void test_suppressions(void **state)
+{
+    (void)state;
+    struct http_reply reply;
+    json_decref(call(rig.control, "PUT", "/v1/suppressions?scope=other", "a@x.example\n", 200));
+    json_t *root = call(rig.socket, "PUT", "/v1/suppressions", "b@x.example\nc@x.example,other\n", 200);
+    assert_int_equal(int_at(root, "accepted"), 1);
+    assert_int_equal(int_at(root, "rejected.0.line"), 2);
+    json_decref(root);
+    json_decref(call(rig.socket, "PUT", "/v1/suppressions?scope=other", "c@x.example\n", 403));
+    root = call(rig.socket, "GET", "/v1/suppressions", "", 200); /* one line */
+    assert_string_equal(text_at(root, "address"), "b@x.example");
+    assert_string_equal(text_at(root, "scope"), "acme");
+    json_decref(root);
+    json_decref(call(rig.socket, "GET", "/v1/suppressions?scope=other", "", 403));
+    http_call(rig.control, "GET", "/v1/suppressions?format=csv", "", STR(""), &reply);
+    assert_non_null(strstr(reply.body.data, "address,scope,reason,source,time\r\nb@x.example,acme,,api,"));
+    assert_non_null(strstr(reply.body.data, "a@x.example,other,"));
+    http_reply_free(&reply);
+    json_decref(call(rig.socket, "DELETE", "/v1/suppressions?address=a@x.example", "", 404));
+    json_decref(call(rig.socket, "DELETE", "/v1/suppressions?address=B@x.example", "", 200));
+    json_decref(call(rig.control, "DELETE", "/v1/suppressions?address=a@x.example&scope=other", "", 200));
+}
+
 static void test_control_only(void **state)
 {
     (void)state;
@@ -120,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bound),
+        cmocka_unit_test(test_suppressions),
         cmocka_unit_test(test_control_only),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -158,8 +158,17 @@ static void test_hand_over(void **state)
         assert_true(client_send_z(&client, POST("", "3") "abc"));
         expect(&client, 202, "3 bytes");
     }
-    assert_true(client_send_z(&client, HELLO));
-    expect(&client, 200, "hello, one of 1");
+    /* Handed over, it counts once; those of earlier tests may be about to end. */
+    bool alone = false;
+    for (unsigned n = 0; n < 500 && !alone; n++) {
+        struct http_reply reply;
+        assert_true(client_send_z(&client, HELLO));
+        client_read(&client, &reply);
+        alone = strcmp(reply.body.data, "hello, one of 1") == 0;
+        http_reply_free(&reply);
+        usleep(alone ? 0 : 10000);
+    }
+    assert_true(alone);
     assert_true(client_send_z(&client, POST("", "4") "abcd"));
     expect(&client, 202, "4 bytes");
     assert_true(client_send_z(&client, "POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"));

@@ -154,6 +154,33 @@ static void operators_purge_waits_too(void **state)
     world_end(&w);
 }
 
+/* A complaint that comes when its job's time is over, but its events are not read. */
+static void late_events_keep_their_job(void **state)
+{
+    struct world w;
+    (void)state;
+    make(&w, 0);
+    read_up_to(&w, "crm", 0);
+    uint64_t job = deliver(&w, 10);
+    world_pass(&w, RETAIN_MS);
+    pass_minutes(&w, 2);
+    struct edits *edits = edits_create();
+    struct late_event late = {.type = EVENT_COMPLAINED, .rid = {job, 0, 3}, .time_ms = w.now.wall_ms};
+    assert_non_null(edits);
+    assert_true(edits_late_event(edits, &late));
+    world_edit(&w, edits);
+    for (unsigned n = 0; n < 2; n++, world_reopen(&w)) { /* also after a restart */
+        read_up_to(&w, "crm", 20);
+        pass_minutes(&w, 20);
+        struct seen seen = look(&w);
+        assert_true(seen.last == 21 && seen.whole == seen.n);
+    }
+    read_up_to(&w, "crm", 21);
+    pass_minutes(&w, 20);
+    assert_false(is_there(&w, job));
+    world_end(&w);
+}
+
 static enum admit_result offer(struct world *w)
 {
     struct job_spec spec = world_spec("hello");
@@ -271,6 +298,7 @@ int main(void)
         cmocka_unit_test(without_consumers_age_decides),
         cmocka_unit_test(consumer_that_is_removed_holds_nothing),
         cmocka_unit_test(operators_purge_waits_too),
+        cmocka_unit_test(late_events_keep_their_job),
         cmocka_unit_test(full_log_stops_intake),
         cmocka_unit_test(one_that_drops_does_not_stop_it),
         cmocka_unit_test(full_log_without_consumers_loses_its_oldest),
