@@ -220,8 +220,8 @@ static bool is_of_path(const struct reaction *reaction, bool has_job)
     return reaction->fate == FATE_KEEP || reaction->slow || reaction->cap;
 }
 
-/* Hung up without a reply: whether a message was taken is not known, so that the table decides when it is sent
- * again, and that counts. The path alone may learn. */
+/* Hung up without a reply: whether a message was taken is not known, so that the table decides when it is
+ * sent again, and that counts. The path alone may learn. */
 static void judge_silence(const struct react_where *where, struct verdict *verdict)
 {
     if (verdict->rule->reaction.kind == REACTION_RECONNECT && where->job != NULL)
