@@ -275,6 +275,16 @@ struct router {
     unsigned busy_looks, spare_looks; /* in a row */
 };
 
+/* In a recipient's `worker`: how often a connection was lost under it, and whether it is to share no
+ * transaction. */
+#define TAKEN_LOSSES ((uintptr_t)0xff)
+#define TAKEN_ALONE  ((uintptr_t)0x100)
+
+static inline bool taken_is_alone(const struct taken *taken)
+{
+    return ((uintptr_t)taken->worker & TAKEN_ALONE) != 0;
+}
+
 static inline const char *path_site(const struct path *path)
 {
     return path->key + sizeof(uint32_t);
