@@ -29,7 +29,7 @@ struct lane *lane_borrow(struct loan *loan);
 void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over);
 /* HANDOVER_SIGNED. */
 struct sign_request;
-void lane_signed(struct router *router, const struct sign_request *request);
+void lane_signed(struct router *router, struct sign_request *request);
 
 /* Asks the store for more if the lane can use it now. */
 void lane_want(struct lane *lane);

@@ -11,9 +11,10 @@
  *   split           deferred, recipient                      at once, in a smaller transaction
  * narrow: recipient for RCPT, and where the reply is to the message of one alone; else transaction. Where
  * several share the message, what rcpt, fail and suppress say is about none of them: each is sent again at
- * once by itself. To MAIL nothing is said of a recipient, and nobody is suppressed. What cannot go on at once any more waits for the site's
- * `pause`, or as an operator's `retry` says. Before a session is ready there is neither sender nor job nor
- * recipient: `fix` then stops the path, and what is about those is left to the table. */
+ * once by itself. To MAIL nothing is said of a recipient, and nobody is suppressed. What cannot go on at once
+ * any more waits for the site's `pause`, or as an operator's `retry` says. Before a session is ready there is
+ * neither sender nor job nor recipient: `fix` then stops the path, and what is about those is left to the
+ * table. */
 #include "engine/route/react.h"
 
 #include "engine/route/evidence.h"
