@@ -37,7 +37,6 @@ void lane_want(struct lane *lane);
 void lane_arrived(struct lane *lane, unsigned n);
 /* One of them waits again, at the front. */
 void lane_put_back(struct lane *lane, struct taken *taken);
-void strand_add(struct strand *strand, struct taken *taken, bool front);
 /* Takes all that waits in the strand out of every count; the caller settles it, or puts it back. */
 struct taken *lane_empty_strand(struct strand *strand);
 /* Credit came back: lanes that waited for it ask. */
