@@ -1,5 +1,5 @@
-/* rule_json.h - reply rules told as JSON: all of them, and which one a reply meets and why. For the admin API,
- * and for the command line where no daemon runs. Pure; any thread. */
+/* rule_json.h - reply rules told as JSON: all of them, and which one a reply meets and why. For the admin
+ * API, and for the command line where no daemon runs. Pure; any thread. */
 #ifndef POSTRIDER_RULE_JSON_H
 #define POSTRIDER_RULE_JSON_H
 
@@ -10,8 +10,9 @@
 #define RULE_REPLY_MAX 4096 /* of a reply that is tested: it fits into a query */
 
 /* {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]} in the order of
- * matching; RULE = {"name","where","built_in","site","at":["rcpt"…],"code":"421, 4xx","status","match","action",
- * "kind","reach","does"}, "" or empty for a condition that is not there; `does` is the action in words. Of
+ * matching; RULE = {"name","where","built_in","site","at":["rcpt"…],"code":"421, 4xx","status","match",
+ * "action","kind","reach","does"}, "" or empty for a condition that is not there; `does` is the action in
+ * words. Of
  * `site` alone where it is not empty: a site's name or a receiver's, the rules for everybody included. NULL
  * with err: nobody has that name, or memory is out. */
 json_t *rule_list_json(const struct config *config, struct str site, struct err *err);

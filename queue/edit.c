@@ -272,8 +272,8 @@ static void event_write(struct edits *edits, struct edit *edit, struct change *c
     c->rows++;
 }
 
-/* Of rows that no reply adds to any more, the one behind this: each strike takes one away, so that they do not
- * become ever more. */
+/* Of rows that no reply adds to any more, the one behind this: each strike takes one away, so that they do
+ * not become ever more. */
 static void strike_sweep(struct str from, int64_t now_ms, struct change *c)
 {
     uint8_t key[KEY_MAX];

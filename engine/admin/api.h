@@ -115,7 +115,7 @@
  *   {"complete":true,"held":n,"suspensions":[{"kind","site","source","sender","job","tenant","campaign",
  *   "domain","since","until","code","status","reply","rule","held":n,"resume":"postrider resume --site S"}…]}
  *   kind: "stop" (a path), "fix", "sender" (a sender domain at a site), "job" (a job at a site), by a reply;
- *   "suspension", by an operator. Fields that are not asked for are null. What two hold counts with the first.
+ *   "suspension", by an operator. Fields not asked for are null. What two hold counts with the first.
  * POST /v1/queue/suspend, resume (tenant, campaign, job, domain, site, sender; resume: or all=1)
  *   200 {"suspended":1}, 0: it was already; {"released":n}: holds that say all that the filter says; with
  *   nothing but a site, its stops too.
@@ -123,8 +123,8 @@
  *   {"rid"|"to"|"domain":…,"answers":[{"rid","to","job","state","attempts","lane":"5","domain","tenant",
  *    "site","source","waits":true,"limit":"retry","until":TIME|null,"why":"one sentence"}…]}
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
- *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", the kind of a suspension,
- *   or a limit of a path as in blocked_by. Nothing known of what was asked: 404.
+ *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", the kind of a
+ *   suspension, or a limit of a path as in blocked_by. Nothing known of what was asked: 404.
  * GET /v1/rules (site=)
  *   {"default_replies":bool,"rules":[RULE…],"receivers":[{"name","mx":["*.example.com"…]}…]}: the reply rules
  *   in the order of matching, with site those for this site or receiver; engine/rule_json.h has RULE.

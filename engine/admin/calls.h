@@ -89,8 +89,8 @@ struct queue_filter {
 bool queue_filter_take(struct api *api, struct http_request *request, struct now now,
                        struct queue_filter *filter);
 void queue_filter_free(struct queue_filter *filter);
-/* The texts of a filter with these names, as parameters or as a JSON object of strings; p NULL: not given. Views
- * into the request or *root, which the caller lets go of in any case. False: answered 400. */
+/* The texts of a filter with these names, as parameters or as a JSON object of strings; p NULL: not given.
+ * Views into the request or *root, which the caller lets go of in any case. False: answered 400. */
 bool filter_texts_take(struct http_request *request, const char *const *known, unsigned count, json_t **root,
                        struct str *texts);
 

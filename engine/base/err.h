@@ -14,7 +14,8 @@ struct err {
     char text[ERR_TEXT_MAX];
 };
 
-/* Fills err and returns false (control characters, which may come from input, as `?`), so that `return err_set(err, EIO, "…")` reads as one step. */
+/* Fills err and returns false, so that `return err_set(err, EIO, "…")` reads as one step. Control characters,
+ * which may come from input, become `?`. */
 bool err_set(struct err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Puts "context: " before the text that is there. */
 bool err_prefix(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));

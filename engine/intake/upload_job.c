@@ -204,10 +204,11 @@ static bool make_answer(struct upload_job *job)
         buf_add_u64(out, admit_job(job->admit));
         buf_add_z(out, "\",");
     }
+    uint64_t suppressed = job->admit != NULL ? admit_suppressed(job->admit) : 0;
     buf_add_z(out, "\"accepted\":");
-    buf_add_u64(out, job->accepted);
+    buf_add_u64(out, job->accepted - suppressed);
     buf_add_z(out, ",\"suppressed\":");
-    buf_add_u64(out, job->admit != NULL ? admit_suppressed(job->admit) : 0);
+    buf_add_u64(out, suppressed);
     buf_add_z(out, ",\"rejected\":[");
     buf_add_str(out, buf_str(&job->rejected_list));
     buf_add_char(out, ']');

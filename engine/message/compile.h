@@ -59,8 +59,8 @@ bool leaf_plan(struct compiler *c, struct leaf *leaf, const char *where);
 const char *leaf_encoding(const struct leaf *leaf);
 /* Writes what was planned. */
 bool leaf_write(struct compiler *c, struct emit *e, const struct leaf *leaf, const char *where);
-/* The line without NUL and, if nothing 8-bit may be left, with `?` instead: for what can't be encoded, between
- * parts and in fields of no known charset. Valid until `value` is next used. */
+/* The line without NUL and, if nothing 8-bit may be left, with `?` instead: for what can't be encoded,
+ * between parts and in fields of no known charset. Valid until `value` is next used. */
 struct str compile_clean_line(struct compiler *c, struct str line);
 /* Whole lines that no one merges or encodes; long ones are cut. */
 void compile_lines(struct compiler *c, struct emit *e, struct str text);

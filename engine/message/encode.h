@@ -20,7 +20,7 @@
  * boundary. `html` escapes & < > " '. */
 char *qp_encode(char *out, struct str text, bool html, bool guard, unsigned *col);
 bool buf_add_qp(struct buf *buf, struct str text, bool guard, unsigned *col);
-/* Percent-encodes all but letters, digits and -._~ (RFC 3986 2.3); returns the end. Room: 3 bytes for each. */
+/* Percent-encodes all but letters, digits and -._~ (RFC 3986 2.3); returns the end. Room: 3 for each byte. */
 char *percent_encode(char *out, struct str text);
 /* Whether base64 would make less of a text than quoted-printable. */
 bool base64_is_shorter(struct str text);

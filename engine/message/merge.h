@@ -1,5 +1,5 @@
-/* merge.h - the grammar of variables in text: {{x}}, {{{x}}}, {{x|default}}, {{x|url}}, {{x|url|default}}, and
- * Mailgun's %recipient.x% and %recipient%, which are {{x}} and {{to}}. Private to message/. */
+/* merge.h - the grammar of variables in text: {{x}}, {{{x}}}, {{x|default}}, {{x|url}}, {{x|url|default}},
+ * and Mailgun's %recipient.x% and %recipient%, which are {{x}} and {{to}}. Private to message/. */
 #ifndef POSTRIDER_MESSAGE_MERGE_H
 #define POSTRIDER_MESSAGE_MERGE_H
 

@@ -1,6 +1,6 @@
 /* mime.h - reads the structure of a message: header fields, Content-Type, the parts of a multipart. For
- * message/ and inbound/. Forgiving: what is no header field ends the header. All results lie in the text that was
- * given. */
+ * message/ and inbound/. Forgiving: what is no header field ends the header. All results lie in the text that
+ * was given. */
 #ifndef POSTRIDER_MESSAGE_MIME_H
 #define POSTRIDER_MESSAGE_MIME_H
 

@@ -8,14 +8,14 @@
  *
  * Variables. {{x}}, {{{x}}}, {{x|default}}, {{{x|default}}}, {{x|url}} and {{x|url|default}}, percent-encoded
  * for a URL, and, as Mailgun writes them, %recipient.x% and %recipient%; white space inside the braces is
- * ignored; a name is [A-Za-z_][A-Za-z0-9_.-]*, at most VAR_NAME_MAX. The default stands for a variable that is
- * absent or empty. to, rid, id and job are always there, and so is recipient_hash, 16 hexadecimal digits that
- * are the same for an address in whatever case and job. They are replaced in header fields (encoded as
+ * ignored; a name is [A-Za-z_][A-Za-z0-9_.-]*, at most VAR_NAME_MAX. The default stands for a variable that
+ * is absent or empty. to, rid, id and job are always there, and so is recipient_hash, 16 hexadecimal digits
+ * that are the same for an address in whatever case and job. They are replaced in header fields (encoded as
  * RFC 2047 or as the field's syntax asks; Content-Type and Content-Transfer-Encoding may hold none) and in
  * parts of type text/ that are no attachments (Content-Disposition), whatever their transfer encoding; in
- * text/html {{x}} is escaped (& < > " ') and {{{x}}} is not. Elsewhere (attachments, other types, text between
- * parts) `{{` is only text. A part with variables is sent as quoted-printable UTF-8; one that declares another
- * charset is refused.
+ * text/html {{x}} is escaped (& < > " ') and {{{x}}} is not. Elsewhere (attachments, other types, text
+ * between parts) `{{` is only text. A part with variables is sent as quoted-printable UTF-8; one that
+ * declares another charset is refused.
  *
  * What is made right, whatever the input: any line end becomes CRLF, NUL goes away, body lines over
  * TEXT_LINE_MAX are re-encoded, header lines are folded at white space to 78 where that is possible and never

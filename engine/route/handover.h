@@ -17,7 +17,7 @@ enum {
     HANDOVER_LOAN_NEWS,
     HANDOVER_LOAN_LESSON,
     HANDOVER_LOAN_DROP,
-    HANDOVER_HOLDS, /* the list of holds has changed (hold.h); nothing but the node */
+    HANDOVER_HOLDS,  /* the list of holds has changed (hold.h); nothing but the node */
     HANDOVER_SIGNED, /* signers.h */
 };
 

@@ -27,8 +27,6 @@ void lane_filled(struct router *router, struct store_taken_msg *msg);
 struct lane *lane_borrow(struct loan *loan);
 /* The other worker's answer; over: there will be no more. */
 void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over);
-/* Puts a recipient that is in nobody's list into the strand. */
-void strand_add(struct strand *strand, struct taken *taken, bool front);
 /* HANDOVER_SIGNED. */
 struct sign_request;
 void lane_signed(struct router *router, const struct sign_request *request);
@@ -39,7 +37,6 @@ void lane_want(struct lane *lane);
 void lane_arrived(struct lane *lane, unsigned n);
 /* One of them waits again, at the front. */
 void lane_put_back(struct lane *lane, struct taken *taken);
-void strand_add(struct strand *strand, struct taken *taken, bool front);
 /* Takes all that waits in the strand out of every count; the caller settles it, or puts it back. */
 struct taken *lane_empty_strand(struct strand *strand);
 /* Credit came back: lanes that waited for it ask. */

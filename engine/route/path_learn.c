@@ -248,7 +248,7 @@ void path_learn(struct path *path, const struct path_lesson *lesson)
         path_pause_for(path, reaction->wait_ms > 0 ? reaction->wait_ms : lesson->wait_ms);
         break;
     case REACTION_STOP:
-    case REACTION_FIX: /* where no sender is known: before a transaction */
+    case REACTION_FIX: /* of the source, or where no sender is known: before a transaction */
         path_stop(path);
         break;
     case REACTION_RECONNECT:

@@ -3,7 +3,7 @@
  *   kind            outcome and scope                        the recipient goes on
  *   slow, cap       deferred, session                        at once, by what the path then allows
  *   pause, stop     deferred, path                           when the pause is over
- *   fix             deferred, narrow                         held
+ *   fix             deferred, narrow; of a path: path        held
  *   job             held: deferred; else as the code says    held, or by its schedule
  *   rcpt            deferred, narrow                         by its own slow schedule; the attempt counts
  *   fail, suppress  failed, narrow                           -
@@ -164,6 +164,7 @@ static void judge_kept(const struct react_where *where, enum smtp_step step, str
     switch (reaction->kind) {
     case REACTION_PAUSE:
     case REACTION_STOP:
+    case REACTION_FIX:
         decide(verdict, VERDICT_DEFERRED, path ? SCOPE_PATH : narrow);
         break;
     case REACTION_SLOW:
@@ -190,7 +191,7 @@ static void judge_transaction(const struct react_where *where, enum smtp_step st
     bool fails = reaction->fate == FATE_FAIL;
     if (reaction->fate == FATE_JOB)
         fails = !react_job(where, verdict) && verdict->code >= 500;
-    if (reaction->kind == REACTION_FIX)
+    if (reaction->reach == REACH_SENDER && reaction->kind == REACTION_FIX)
         react_hold(where, verdict, HOLD_FIX, 0);
     else if (reaction->reach == REACH_SENDER)
         react_sender(where, verdict);
@@ -214,13 +215,13 @@ static bool judge_before_ready(struct verdict *verdict)
 /* What the path is to hear of. What is about a sender is not its fault, where there is one. */
 static bool is_of_path(const struct reaction *reaction, bool has_job)
 {
-    if (has_job && (reaction->kind == REACTION_FIX || reaction->reach == REACH_SENDER))
+    if (has_job && reaction->reach == REACH_SENDER)
         return false;
     return reaction->fate == FATE_KEEP || reaction->slow || reaction->cap;
 }
 
-/* Hung up without a reply: whether a message was taken is not known, so that the table decides when it is sent
- * again, and that counts. The path alone may learn. */
+/* Hung up without a reply: whether a message was taken is not known, so that the table decides when it is
+ * sent again, and that counts. The path alone may learn. */
 static void judge_silence(const struct react_where *where, struct verdict *verdict)
 {
     if (verdict->rule->reaction.kind == REACTION_RECONNECT && where->job != NULL)
@@ -265,13 +266,13 @@ static int64_t after_pause(struct path *path, struct prng *dice)
            (int64_t)prng_below(dice, 5 * MS_PER_S);
 }
 
-/* By the operator's schedule for the status; else after the time that the rule names, twice as long each
- * time; else slowly. */
+/* By the operator's schedule for the status, or that of greylisting; else after the time that the rule names,
+ * twice as long each time; else slowly. */
 static void defer_slowly(struct path *path, struct taken *taken, const struct verdict *why, struct prng *dice)
 {
     struct router *router = path->router;
     int64_t wait_ms = why->rule->reaction.wait_ms, now_ms = router->now.wall_ms;
-    if (wait_ms > 0 && !retry_is_operators(router->retry, why->status)) {
+    if (wait_ms > 0 && !why->greylisted && !retry_is_operators(router->retry, why->status)) {
         wait_ms <<= taken->attempts < 4 ? taken->attempts : 4;
         taken->next_ms = now_ms + prng_jitter(dice, wait_ms, RETRY_JITTER_PERCENT);
         return;

@@ -17,8 +17,7 @@ struct sign_request {
     struct inbox *inbox; /* the worker's */
     struct taken *taken;
     uint32_t lane;
-    uint64_t
-        drops; /* the worker's count when it was sent: whether jobs were dropped or recipients recalled since */
+    uint64_t drops; /* the worker's count when it was sent: was anything dropped or recalled since? */
     bool good;
     struct err err; /* why not */
 };

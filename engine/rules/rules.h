@@ -14,7 +14,7 @@
  * careless expression nor a hostile reply can hold a worker.
  *
  * A `struct rules` is immutable after creation; any thread may ask. An answer takes an allocation of some
- * hundred bytes and, with the 102 built-in rules, 1 to 4 us on the 2-core machine: replies that are good never
+ * hundred bytes and, with the 102 built-in rules, 1 to 4 us on the 2-core machine: good replies never
  * come here. Rules and what they point to live as long as the set. */
 #ifndef POSTRIDER_RULES_RULES_H
 #define POSTRIDER_RULES_RULES_H

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from conftest import ONE_DOMAIN, ONE_HOST, host
-from daemon import PATIENCE, wait_for
+from daemon import PATIENCE, job, wait_for
 from test_delivery import submit
 
 QUICK = "pause: 1s, pause_max: 2s, dead_host_delay: 1s, dead_host_delay_max: 1s"
@@ -69,8 +69,8 @@ def rates(s, name, seconds):
 
 
 def test_gmails_rate_reply_cuts_the_rate_at_once_and_lets_it_recover(scene):
-    """As the receiver counts: half from the reply on, then gradually more, at last all; nobody else is slowed,
-    and no attempt is used up."""
+    """As the receiver counts: half from the reply on, then gradually more, at last all; nobody else is
+    slowed, and no attempt is used up."""
     s = scene([{**GMAIL, "reply_delay_ms": 5}, SECOND_HOST], [GMAIL_DOMAIN, SECOND_DOMAIN],
               sites=f"  - {{ name: gmail, mx: ['*.google.com'], recovery: 4s, max_rate: 200/s, {QUICK} }}\n",
               config=rule("unusual rate of mail", "slow", site="gmail"))
@@ -477,7 +477,8 @@ def test_reconnect_at_the_greeting_is_no_dead_host(scene):
 @pytest.mark.parametrize("action", ["slow, sender", "pause 1h, sender", "stop, sender"])
 def test_a_sender_alone_is_slowed_paused_or_stopped(scene, action):
     s = scene(host(replies=[made("mail", 421, "4.7.28 unusual rate of mail originating from your DKIM domain",
-                                 match="bulk*")]), ONE_DOMAIN, site="pause: 5s", config=rule("dkim domain", action))
+                                 match="bulk*")]), ONE_DOMAIN, site="pause: 5s",
+              config=rule("dkim domain", action))
     bad = submit(s, [f"u{i}@a.test" for i in range(50)], **{"from": "bulk@wrong.test"})["job"]
     wait_for(lambda: held(s), 10, "the hold")
     good = submit(s, [f"v{i}@a.test" for i in range(50)])["job"]
@@ -493,11 +494,11 @@ def test_a_sender_alone_is_slowed_paused_or_stopped(scene, action):
 
 
 def test_suppress_after_the_second(scene):
-    s = scene(host(replies=[made("rcpt", 550, "5.4.1 Recipient address rejected: Access denied")]), ONE_DOMAIN,
-              site=QUICK, config=rule("access denied", "suppress after 2"))
+    s = scene(host(replies=[made("rcpt", 550, "5.4.1 Recipient address rejected: Access denied")]),
+              ONE_DOMAIN, site=QUICK, config=rule("access denied", "suppress after 2"))
     for n in (1, 2):
         ident = submit(s, ["u@a.test"])["job"]
         s.daemon.wait_counts(ident, 10, bounced=1)
         time.sleep(0.3)
-    third = s.daemon.submit({"from": "n@sender.test", "message": {"raw": "Subject: x\r\n\r\nx\r\n"}}, ["U@a.test"])
+    third = s.daemon.submit(job(), ["U@a.test"])
     assert third.json["jobs"][0]["suppressed"] == 1, third

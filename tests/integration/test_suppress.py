@@ -30,7 +30,7 @@ def test_suppressed_addresses_get_no_mail(scene):
     good(s.daemon.cli("suppress", "add", "u7@a.test", "--tenant", "acme"))
     people = [f"u{i}@a.test" for i in range(10)]
     answer = submit(s, people, tenant="acme")
-    assert answer["accepted"] == 10 and answer["suppressed"] == 3
+    assert answer["accepted"] == 7 and answer["suppressed"] == 3
     s.daemon.wait_counts(answer["job"], delivered=7, suppressed=3)
     assert {d.recipient for d in s.delivered()} == set(people) - {"u3@a.test", "u5@a.test", "u7@a.test"}
     ended = events_of(s, answer["job"], "suppressed")
