@@ -25,7 +25,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_TARGET] = "a host name or an IP address",
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
         [KIND_FEEDBACK] = "parts with colons between, such as \"{{campaign}}:{{tenant}}:{{class}}:acme\"",
-        [KIND_URL] = "an address such as https://crm.example.com/events",
+        [KIND_URL] = "an address such as https://crm.example.com/events, without user and password",
         [KIND_EXPRESSION] = "a regular expression such as 'unusual rate|too many'",
         [KIND_PATTERN] = "a domain such as example.com, *.example.com or *",
         [KIND_PATTERNS] = "a list of host name patterns such as [\"*.example.com\"]",
@@ -403,7 +403,7 @@ static bool parse_size(const struct option *option, struct str text, uint64_t *b
     return true;
 }
 
-/* Enough to find a slip early; libcurl reads the rest. */
+/* Enough to find a slip early; libcurl reads the rest. No password stands in it: it is shown in the log. */
 static bool parse_url(struct str text)
 {
     size_t scheme = str_starts_nocase(text, STR("https://"))  ? 8
@@ -412,6 +412,8 @@ static bool parse_url(struct str text)
     bool good = scheme > 0 && text.n > scheme && text.p[scheme] != '/' && text.n <= URL_MAX;
     for (size_t i = 0; i < text.n; i++)
         good = good && text.p[i] > ' ' && text.p[i] < 0x7f;
+    for (size_t i = scheme; good && i < text.n && strchr("/?#", text.p[i]) == NULL; i++)
+        good = text.p[i] != '@';
     return good;
 }
 

@@ -6,6 +6,7 @@
 
 #include "queue/edits.h"
 #include "queue/read.h"
+#include "queue/retention.h"
 #include "queue/suppress.h"
 
 #include <stdlib.h>
@@ -266,7 +267,8 @@ static void event_write(struct edits *edits, struct edit *edit, struct change *c
     edit->event.tls = field_of(edits, edit->tls);
     edit->event.reply = field_of(edits, edit->reply);
     change_event(c, &edit->event);
-    c->store->writer.late_seq = c->meta.last_seq;
+    if (edit->event.type != EVENT_ALERT)
+        retention_late(c->store, edit->event.rid.job, c->meta.last_seq);
     c->rows++;
 }
 

@@ -67,6 +67,38 @@ uint64_t retention_read(struct change *c)
     return floors.all > first - 1 ? floors.all : first - 1;
 }
 
+/* Forgets late events that have been read. */
+static void late_trim(struct writer *writer)
+{
+    unsigned n = 0;
+    while (n < writer->late_n && writer->late[n].seq <= writer->events_read)
+        n++;
+    writer->late_n -= n;
+    memmove(writer->late, writer->late + n, writer->late_n * sizeof *writer->late);
+}
+
+void retention_late(struct store *store, uint64_t job, uint64_t seq)
+{
+    struct writer *writer = &store->writer;
+    if (writer->late_n == LATE_KNOWN)
+        late_trim(writer);
+    if (writer->late_n == LATE_KNOWN) {
+        writer->late_seq = writer->late[0].seq;
+        memmove(writer->late, writer->late + 1, --writer->late_n * sizeof *writer->late);
+    }
+    writer->late[writer->late_n++] = (struct late){job, seq};
+}
+
+bool retention_holds(struct store *store, uint64_t job, uint64_t until)
+{
+    struct writer *writer = &store->writer;
+    late_trim(writer);
+    for (unsigned n = 0; n < writer->late_n; n++)
+        if (writer->late[n].job == job)
+            return true;
+    return writer->events_read < until || writer->events_read < writer->late_seq;
+}
+
 static uint64_t log_bytes(const struct change *c)
 {
     return env_table_bytes(c->env, c->txn, T_EVENTS);

@@ -82,6 +82,7 @@ struct settle_queue { /* FIFO through taken->next */
     int64_t since_ns; /* when the first of them came */
 };
 #define CONTENTS_SEEN 4096
+#define LATE_KNOWN    256
 struct writer {
     struct meta meta; /* as committed */
     struct change change;
@@ -98,8 +99,12 @@ struct writer {
     int64_t retry_ns;                      /* no change before this, for there was no space */
     int64_t next_timer_ms;                 /* the first row of T_TIMERS, or of the events to drop */
     uint64_t events_read;                  /* by all consumers, as the timers last fired */
-    uint64_t late_seq;                     /* no event after it is of a job that had ended before */
-    int64_t next_sweep_ms, swept_ms;       /* retention.h */
+    struct late {
+        uint64_t job, seq;
+    } late[LATE_KNOWN]; /* events that came late and are not read, the oldest first: */
+    unsigned late_n;
+    uint64_t late_seq;               /* no event after it is of a job that had ended, but these */
+    int64_t next_sweep_ms, swept_ms; /* retention.h */
     bool full;
 };
 

@@ -56,8 +56,7 @@ static void fire_purge(struct change *c, struct change_job *job, uint64_t until)
     struct str read = str_make((const char *)value, sizeof value);
     if (may_come_again(c, job)) {
         change_timer(c, c->now.wall_ms + FRESH_HOLD_MS, TIMER_PURGE, job->id, read);
-    } else if (c->store->writer.events_read < until ||
-               c->store->writer.events_read < c->store->writer.late_seq) { /* may be of this job */
+    } else if (retention_holds(c->store, job->id, until)) {
         change_timer(c, purge_again_ms(c, job), TIMER_PURGE, job->id, read);
     } else if (job->row.batches > SMALL_JOB_BATCHES || !job_delete(c, job->id)) {
         change_id(&c->after.purges, job->id);

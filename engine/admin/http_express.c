@@ -55,7 +55,8 @@ struct express_thread {
     struct inbox_node stop;
     struct express_conn *conns;
     atomic_uint count;
-    bool deaf; /* does not listen, for a while */
+    bool deaf;         /* does not listen, for a while: */
+    int64_t listen_ns; /* at least until then */
     int64_t sweep_ns;
     struct now now;
     struct plain_head head; /* of the request that begins */
@@ -453,6 +454,7 @@ static void accept_some(struct express_thread *thread)
             return;
     }
     thread->deaf = true;
+    thread->listen_ns = room ? thread->now.mono_ns + DEAF_MS * NS_PER_MS : 0; /* else as soon as there is */
     epoll_ctl(thread->epoll, EPOLL_CTL_DEL, express->fd, NULL);
 }
 
@@ -500,7 +502,7 @@ static void *thread_main(void *user)
                 conn_event(events[i].data.ptr, events[i].events);
         }
         goes_on = take_inbox(thread);
-        if (thread->deaf && has_room(thread->express))
+        if (thread->deaf && thread->now.mono_ns >= thread->listen_ns && has_room(thread->express))
             listen_on(thread);
         if (thread->now.mono_ns >= thread->sweep_ns)
             sweep(thread);

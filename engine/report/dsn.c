@@ -138,11 +138,15 @@ static bool is_plain(struct str text, bool eight_bit)
     return true;
 }
 
-/* Up to the blank line, the last field's line end included. */
+/* Up to the blank line, the last field's line end included; of a very long one whole lines from its front. */
 static struct str header_of(struct str message)
 {
     const char *end = memmem(message.p, message.n, "\r\n\r\n", 4);
-    return end != NULL ? str_make(message.p, (size_t)(end - message.p) + 2) : message;
+    struct str header = end != NULL ? str_make(message.p, (size_t)(end - message.p) + 2) : message;
+    if (header.n <= DSN_HEADER_MAX)
+        return header;
+    end = memrchr(header.p, '\n', DSN_HEADER_MAX);
+    return str_make(header.p, end != NULL ? (size_t)(end - header.p) + 1 : 0);
 }
 
 static void begin_part(struct buf *out, const char *boundary, const char *description, const char *type)

@@ -20,7 +20,8 @@
 #include "queue/store.h"
 
 #define DSN_ORIGINAL_MAX (1024 * 1024)     /* a longer message is returned as its header, whatever RET says */
-#define DSN_MESSAGE_MAX  (8 * 1024 * 1024) /* a good maximum for the buffer of dsn_compose */
+#define DSN_HEADER_MAX   (64 * 1024)       /* of its header, what is returned */
+#define DSN_MESSAGE_MAX  (8 * 1024 * 1024) /* of dsn_compose's buffer: 500 recipients and a message fit */
 
 struct dsn_rcpt {
     struct str to;

@@ -282,13 +282,13 @@ static int64_t after_pause(struct path *path, struct prng *dice)
            (int64_t)prng_below(dice, 5 * MS_PER_S);
 }
 
-/* By the operator's schedule for the status; else after the time that the rule names, twice as long each
- * time; else slowly. */
+/* By the operator's schedule for the status, or that of greylisting; else after the time that the rule names,
+ * twice as long each time; else slowly. */
 static void defer_slowly(struct path *path, struct taken *taken, const struct verdict *why, struct prng *dice)
 {
     struct router *router = path->router;
     int64_t wait_ms = why->rule->reaction.wait_ms, now_ms = router->now.wall_ms;
-    if (wait_ms > 0 && !retry_is_operators(router->retry, why->status)) {
+    if (wait_ms > 0 && !why->greylisted && !retry_is_operators(router->retry, why->status)) {
         wait_ms <<= taken->attempts < 4 ? taken->attempts : 4;
         taken->next_ms = now_ms + prng_jitter(dice, wait_ms, RETRY_JITTER_PERCENT);
         return;

@@ -54,6 +54,7 @@ consumers:
 ENDS = {"delivered", "bounced", "expired", "cancelled", "suppressed"}
 ROUND_MAX_S = 0.9  # of a daemon's life, and
 EARLY_MAX_S = 0.06  # where it is killed early: about as long as it takes to be up
+CANCELLED = 0.03  # the part of the bodies whose first job is cancelled at once
 SOME_FIRST = 0.3  # the part of all recipients that is handed in at the beginning, in one job
 
 
@@ -92,8 +93,8 @@ class Hook:
 class Source:
     """Jobs, until so many recipients are handed in; each body with a key, so that it may be repeated."""
 
-    def __init__(self, rng, recipients, rounds):
-        self.random, self.left, self.number = rng, recipients, 0
+    def __init__(self, rng, recipients, rounds, cancelled):
+        self.random, self.left, self.number, self.cancelled = rng, recipients, 0, cancelled
         self.rounds_left = rounds
         self.first = int(recipients * SOME_FIRST)
         self.body = None  # under way: (key, jobs, lines)
@@ -142,7 +143,7 @@ class Source:
             self.jobs[one["job"]] = size
             self.sent += size
         self.body = None
-        if self.random.random() < 0.03:
+        if self.random.random() < self.cancelled:
             try:
                 daemon.post(f"/v1/jobs/{done[0]['job']}/cancel", timeout=5)
             except OSError:
@@ -241,10 +242,10 @@ def the_end(daemon, source, hook):
     return total, problems
 
 
-def run(rounds, recipients, seed, say=lambda text: None):
+def run(rounds, recipients, seed, say=lambda text: None, cancelled=CANCELLED):
     """Returns the figures and the problems."""
     rng = random.Random(seed)
-    hook, source = Hook(seed), Source(rng, recipients, rounds)
+    hook, source = Hook(seed), Source(rng, recipients, rounds, cancelled)
     hosts = [{"name": f"mx.{kind}.test", "address": f"127.0.7.{n + 2}", **character}
              for n, (kind, character) in enumerate(KINDS.items())]
     domains = [{"name": f"{kind}.test", "mx": [[10, f"mx.{kind}.test"]]} for kind in KINDS]

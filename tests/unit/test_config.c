@@ -196,6 +196,8 @@ static void test_consumers(void **state)
     refused("consumers: [{name: a, file: /f, gzip: yes}]\n", "1:39: error: gzip is for a webhook");
     refused("consumers: [{name: a, webhook: 'http://x', shape: mailgun}]\n",
             "1:51: error: the shape mailgun is signed: it needs secret_file");
+    refused("consumers: [{name: a, webhook: 'http://u:p@x/'}]\n",
+            "1:33: error: webhook: expected an address such as https://crm.example.com/events, without user");
     refused("consumers: [{name: a, webhook: 'http://x', user: u}]\n",
             "1:50: error: user and password_file go together");
     refused("consumers: [{name: a, webhook: 'http://x', retry: 1h}]\n",

@@ -196,6 +196,27 @@ static void test_eight_bit(void **state)
 }
 
 /* To an address that is not ASCII itself: in UTF-8, and everything as it is. */
+/* A report must fit, whatever the message is made of: one that can't be made would hold up all others. */
+static void test_long_header(void **state)
+{
+    (void)state;
+    struct buf original;
+    struct dsn_report report = report_of(&unknown, 1);
+    buf_init(&original, 2 * (size_t)DSN_MESSAGE_MAX);
+    buf_add_z(&original, "Subject: first\r\n");
+    while (original.len < DSN_MESSAGE_MAX)
+        buf_printf(&original, "X-Long: %0900d\r\n", 7);
+    buf_add_z(&original, "X-Last: 8\r\n\r\nHello\r\n");
+    report.original = buf_str(&original);
+    const char *text = compose(&report), *part = strstr(text, "Content-Type: text/rfc822-headers\r\n");
+    assert_non_null(part);
+    expect(part, "Subject: first\r\n");
+    expect(part, "0007\r\n\r\n--=_"); /* whole lines */
+    expect_not(part, "X-Last");
+    assert_in_range(strlen(part), DSN_HEADER_MAX / 2, DSN_HEADER_MAX + 200);
+    buf_free(&original);
+}
+
 static void test_global(void **state)
 {
     (void)state;
@@ -386,9 +407,10 @@ static int write_samples(const char *directory)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one),       cmocka_unit_test(test_several), cmocka_unit_test(test_full),
-        cmocka_unit_test(test_eight_bit), cmocka_unit_test(test_hostile), cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_global),    cmocka_unit_test(test_delayed), cmocka_unit_test(test_relayed),
+        cmocka_unit_test(test_one),         cmocka_unit_test(test_several), cmocka_unit_test(test_full),
+        cmocka_unit_test(test_eight_bit),   cmocka_unit_test(test_hostile), cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_long_header), cmocka_unit_test(test_global),  cmocka_unit_test(test_delayed),
+        cmocka_unit_test(test_relayed),
     };
     if (argc > 1)
         return write_samples(argv[1]);

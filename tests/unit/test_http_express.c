@@ -335,6 +335,33 @@ static void test_room(void **state)
     wait_for_release();
 }
 
+/* No descriptor is left for who comes: they wait for one, and nobody turns in circles meanwhile. */
+static void test_descriptors(void **state)
+{
+    struct http_client client;
+    struct rlimit files, none;
+    struct rusage before, after;
+    (void)state;
+    wait_for_connections(1);
+    getrlimit(RLIMIT_NOFILE, &files);
+    int fd = dup(0);
+    none = (struct rlimit){(rlim_t)fd + 1, files.rlim_max};
+    assert_true(fd >= 0 && setrlimit(RLIMIT_NOFILE, &none) == 0);
+    close(fd);
+    client_open(&client, path); /* has the last one */
+    getrusage(RUSAGE_SELF, &before);
+    usleep(400000);
+    getrusage(RUSAGE_SELF, &after);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    assert_true(client_send_z(&client, POST("", "1") "a"));
+    expect(&client, 202, "1 bytes");
+    client_close(&client);
+    wait_for_release();
+    int64_t used_us = (after.ru_stime.tv_sec - before.ru_stime.tv_sec) * 1000000 +
+                      (after.ru_stime.tv_usec - before.ru_stime.tv_usec);
+    assert_in_range(used_us, 0, 100000);
+}
+
 /* The end finds connections in every state. */
 static void test_stop(void **state)
 {
@@ -387,9 +414,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answer), cmocka_unit_test(test_hand_over), cmocka_unit_test(test_ahead),
-        cmocka_unit_test(test_pieces), cmocka_unit_test(test_leaves),    cmocka_unit_test(test_slow_reader),
-        cmocka_unit_test(test_room),   cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_answer), cmocka_unit_test(test_hand_over),   cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_pieces), cmocka_unit_test(test_leaves),      cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_room),   cmocka_unit_test(test_descriptors), cmocka_unit_test(test_stop),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -181,6 +181,51 @@ static void late_events_keep_their_job(void **state)
     world_end(&w);
 }
 
+static void complain(struct world *w, uint64_t job)
+{
+    struct edits *edits = edits_create();
+    struct late_event late = {.type = EVENT_COMPLAINED, .rid = {job, 0, 3}, .time_ms = w->now.wall_ms};
+    assert_non_null(edits);
+    assert_true(edits_late_event(edits, &late));
+    assert_true(edits_alert(edits, STR("site"), STR("source"), STR(""), STR("look"), w->now.wall_ms));
+    world_edit(w, edits);
+}
+
+/* They come all the time, so that some are always unread: that keeps their jobs, and no others. */
+static void late_events_keep_no_other_job(void **state)
+{
+    struct world w;
+    (void)state;
+    make(&w, 0);
+    read_up_to(&w, "crm", 0);
+    uint64_t quiet = deliver(&w, 10), loud = deliver(&w, 10);
+    for (unsigned n = 0; n < 90; n++) {
+        struct store_figures figures;
+        store_figures(w.store, &figures);
+        read_up_to(&w, "crm", figures.events);
+        complain(&w, loud);
+        world_pass(&w, MINUTE_MS);
+    }
+    assert_false(is_there(&w, quiet));
+    assert_true(is_there(&w, loud));
+    /* More of them than are known singly: their jobs stay all the same. */
+    uint64_t third = deliver(&w, 10);
+    world_pass(&w, RETAIN_MS);
+    complain(&w, third);
+    struct store_figures figures;
+    store_figures(w.store, &figures);
+    read_up_to(&w, "crm", figures.events - 2);
+    for (unsigned n = 0; n < LATE_KNOWN + 1; n++)
+        complain(&w, loud);
+    pass_minutes(&w, 20);
+    assert_true(is_there(&w, third));
+    store_figures(w.store, &figures);
+    read_up_to(&w, "crm", figures.events);
+    pass_minutes(&w, 20);
+    assert_false(is_there(&w, third));
+    world_end(&w);
+}
+
 static enum admit_result offer(struct world *w)
 {
     struct job_spec spec = world_spec("hello");
@@ -299,6 +344,7 @@ int main(void)
         cmocka_unit_test(consumer_that_is_removed_holds_nothing),
         cmocka_unit_test(operators_purge_waits_too),
         cmocka_unit_test(late_events_keep_their_job),
+        cmocka_unit_test(late_events_keep_no_other_job),
         cmocka_unit_test(full_log_stops_intake),
         cmocka_unit_test(one_that_drops_does_not_stop_it),
         cmocka_unit_test(full_log_without_consumers_loses_its_oldest),

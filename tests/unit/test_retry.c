@@ -148,6 +148,21 @@ static void test_classify(void **state)
     assert_false(retry_pauses_path(builtin, STATUS(0, 0, 0), false));
 }
 
+/* One recipient alone, slowly: by what is said of mailboxes, unless somebody said how. */
+static void test_slowly(void **state)
+{
+    (void)state;
+    static const struct retry_rule rules[] = {{{4, 7, 1}, 1, {3 * HOUR}, 0}};
+    struct retry_table *table = retry_table_create(rules, 1);
+    assert_true(retry_is_operators(table, STATUS(4, 7, 1)) && !retry_is_operators(table, STATUS(4, 7, 0)));
+    assert_int_equal(retry_slow_status(table, STATUS(4, 7, 1), false).subject, 7);
+    assert_int_equal(retry_slow_status(builtin, STATUS(4, 7, 1), false).subject, 2);
+    assert_int_equal(retry_slow_status(builtin, STATUS(4, 7, 1), true).subject, 7);
+    assert_int_equal(retry_slow_status(builtin, STATUS(4, 2, 2), false).detail, 2);
+    assert_int_equal(retry_slow_status(builtin, STATUS(0, 0, 0), false).detail, 1);
+    retry_table_destroy(table);
+}
+
 static void test_pause(void **state)
 {
     (void)state;
@@ -220,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_too_many_recipients),
         cmocka_unit_test(test_operator),
         cmocka_unit_test(test_classify),
+        cmocka_unit_test(test_slowly),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_together),
         cmocka_unit_test(test_properties),
