@@ -270,9 +270,9 @@ static void describe_kind(const struct reaction *reaction, struct buf *out)
         buf_printf(out, "hold %s until an operator resumes it, and raise an alert", held(reaction));
         break;
     case REACTION_FIX:
-        buf_add_z(out,
-                  "hold the sender domain at this site until an operator resumes it, and raise an alert: "
-                  "our own set-up is at fault");
+        buf_printf(out,
+                   "hold %s until an operator resumes it, and raise an alert: our own set-up is at fault",
+                   held(reaction));
         break;
     case REACTION_JOB:
         buf_add_z(out,
@@ -323,7 +323,10 @@ void reaction_describe(const struct reaction *reaction, struct buf *out)
 {
     size_t start = out->len;
     describe_kind(reaction, out);
-    if (reaction->slow) {
+    if (reaction->slow && reaction->reach == REACH_SENDER) { /* it has no rate of its own */
+        if (out->len == start)
+            buf_printf(out, "hold %s for the site's pause", held(reaction));
+    } else if (reaction->slow) {
         if (out->len > start)
             buf_add_z(out, ", and slow it down");
         else

@@ -34,6 +34,30 @@ static void assert_formats(const char *text)
     buf_free(&out);
 }
 
+static void assert_describes(const char *text, const char *words)
+{
+    struct reaction reaction = reaction_of(text);
+    struct buf out;
+    buf_init(&out, 4096);
+    reaction_describe(&reaction, &out);
+    buf_add_char(&out, '\0');
+    if (strstr(out.data, words) != out.data)
+        fail_msg("'%s': \"%s\" does not begin with \"%s\"", text, out.data, words);
+    buf_free(&out);
+}
+
+static void test_words_name_what_is_held(void **state)
+{
+    (void)state;
+    assert_describes("fix", "hold the sender domain at this site, from every source, until an operator");
+    assert_describes("fix, path", "hold the path (this source to this site) until an operator");
+    assert_describes("slow", "slow the path (this source to this site) down;");
+    assert_describes("slow, sender",
+                     "hold the sender domain at this site, from every source, for the site's pause;");
+    assert_describes("slow, pause 1h, sender",
+                     "hold the sender domain at this site, from every source, for 1h;");
+}
+
 static void test_reactions_read_and_write(void **state)
 {
     (void)state;
@@ -328,6 +352,7 @@ static void test_a_wrong_expression_says_where(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_words_name_what_is_held),
         cmocka_unit_test(test_reactions_read_and_write),
         cmocka_unit_test(test_a_reaction_says_what_becomes_of_the_recipient),
         cmocka_unit_test(test_a_reach_stays_within_the_kind),
