@@ -8,6 +8,7 @@
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
+#include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
 #include "engine/route/shipment.h"
 #include "engine/worker.h"
@@ -85,7 +86,7 @@ static void paths_fill(const struct path *path, struct path_info *info)
     };
     snprintf(info->site, sizeof info->site, "%s", path_site(path));
     snprintf(info->source, sizeof info->source, "%s", path->source->name);
-    snprintf(info->reason, sizeof info->reason, "%s", path->reason);
+    snprintf(info->reason, sizeof info->reason, "%s", path_reason(path));
     for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
         info->buffered += (unsigned)pool->backlog;
         for (const struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
@@ -183,7 +184,7 @@ static void lane_why_path(const struct lane *lane, struct lane_why *why)
         return;
     snprintf(why->limit, sizeof why->limit, "%s", answer.limit);
     why->until_ms = inspect_wall_ms(lane->router, answer.until_ns);
-    snprintf(why->reason, sizeof why->reason, "%s", path->reason);
+    snprintf(why->reason, sizeof why->reason, "%s", path_reason(path));
 }
 
 /* What the lane's own worker has handed to this one. */

@@ -113,9 +113,14 @@ void path_learn_end(struct path *path)
 
 /* ---- lessons ---- */
 
+/* While it is held, the words for it stay those that hold it: sessions on their way may still hear others. */
 static void path_note_lesson(struct path *path, const struct path_lesson *lesson)
 {
     struct learnt *learnt = &path->learnt;
+    enum reaction_kind kind = lesson->rule->reaction.kind;
+    bool holds = kind == REACTION_STOP || kind == REACTION_FIX || kind == REACTION_PAUSE;
+    if (learnt->stopped_ms != 0 || (!holds && learnt->pause_until_ms > wall_ms(path)))
+        return;
     learnt->since_ms = wall_ms(path);
     learnt->code = lesson->code;
     learnt->status = lesson->status;
@@ -280,6 +285,13 @@ void path_learn_pause(struct path *path)
         memcpy(learnt->reason, path->reason, sizeof learnt->reason);
     }
     path_learnt(path);
+}
+
+const char *path_reason(const struct path *path)
+{
+    const struct learnt *learnt = &path->learnt;
+    bool held = learnt->stopped_ms != 0 || learnt->pause_until_ms > wall_ms(path);
+    return held ? learnt->reason : path->reason;
 }
 
 /* ---- by an operator ---- */

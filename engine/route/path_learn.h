@@ -20,6 +20,8 @@ struct path_lesson {
     char reason[256];
 };
 void path_learn(struct path *path, const struct path_lesson *lesson);
+/* Why it is held, else the words of its last failure. */
+const char *path_reason(const struct path *path);
 
 /* It was paused by the ledger: kept over a restart. */
 void path_learn_pause(struct path *path);

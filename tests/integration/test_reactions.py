@@ -186,6 +186,20 @@ def test_stop_holds_until_an_operator_acts(scene):
     assert held(s) == []
 
 
+def test_a_stop_tells_of_its_own_reply_whatever_comes_after(scene):
+    s = scene(host(replies=[made("rcpt", 550, "5.7.1 on our block list (S3150)", match="u0"),
+                            made("rcpt", 451, "4.3.0 server busy")], reply_delay_ms=300), ONE_DOMAIN,
+              site=QUICK + ", max_recipients_per_transaction: 1",
+              config="replies:\n  - { match: block list, action: stop }\n  - { match: busy, action: slow }\n")
+    submit(s, [f"v{i}@a.test" for i in range(50)])
+    wait_for(lambda: site(s, "a.test").get("connections", 0) > 1, 10, "other sessions")
+    submit(s, ["u0@a.test"], **{"class": "transactional"})
+    wait_for(lambda: site(s, "a.test")["blocked_by"] == "stop", 20, "the stop")
+    wait_for(lambda: site(s, "a.test")["connections"] == 0, 20, "the others' replies")
+    one, = held(s)
+    assert one["code"] == 550 and "S3150" in one["reply"] and "S3150" in why(s, "v49@a.test")["why"]
+
+
 def test_a_stop_of_one_source_leaves_the_others(scene):
     s = scene(host(replies=[made("rcpt", 550, "5.7.1 listed", match="u0", times=1)]), ONE_DOMAIN, site=QUICK,
               config=rule("listed", "stop") +
