@@ -166,7 +166,6 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
 
 void fleet_stop(struct fleet *fleet)
 {
-    signers_hurry(fleet->signers);
     for (unsigned i = 0; i < fleet->count; i++) {
         struct inbox_node *node = calloc(1, sizeof *node);
         if (node == NULL || fleet->members[i].worker == NULL) {
@@ -176,6 +175,7 @@ void fleet_stop(struct fleet *fleet)
         node->kind = HANDOVER_STOP;
         inbox_post(fleet->inboxes[i], node);
     }
+    signers_hurry(fleet->signers); /* each worker knows why what comes back is not signed */
     for (unsigned i = 0; i < fleet->count; i++)
         if (fleet->members[i].started)
             pthread_join(fleet->members[i].thread, NULL);

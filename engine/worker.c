@@ -101,6 +101,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     TAILQ_INIT(&router->resting);
     TAILQ_INIT(&router->held_lanes);
     LIST_INIT(&router->learners);
+    LIST_INIT(&router->signing);
     wheel_init(&router->wheel, now);
     const struct dns_settings dns = {
         .servers = settings->config->dns.servers_joined,

@@ -121,6 +121,15 @@ static void carrier_done(struct session *session, struct session_transaction *tr
     shipment_done(transaction, carrier->pool);
 }
 
+/* Those that the reply to the message decides about. */
+static unsigned carrier_undecided(const struct session_transaction *transaction)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < transaction->rcpt_count; i++)
+        n += transaction->rcpts[i].verdict == NULL;
+    return n;
+}
+
 static void carrier_judge(struct session *session, const struct session_transaction *transaction,
                           enum smtp_step step, struct verdict *verdict)
 {
@@ -130,6 +139,7 @@ static void carrier_judge(struct session *session, const struct session_transact
         .host = carrier->host,
         .job = transaction ? shipment_job(transaction) : NULL,
         .recipients = transaction ? (unsigned)transaction->rcpt_count : 0,
+        .undecided = transaction ? carrier_undecided(transaction) : 0,
         .started_ns = transaction ? transaction->started_ns : carrier->opened_ns,
     };
     react_judge(&where, step, verdict);

@@ -400,18 +400,21 @@ static void lane_place(struct lane *lane, struct taken *taken, bool front)
     struct strand *strand = lane->state == LANE_ROUTED && !router->stopping ? lane_choose(lane, taken) : NULL;
     if (strand == NULL)
         settle_release(router, taken);
-    else if (signers_want(router, lane->id, taken))
+    else if (lane->loan == NULL && signers_want(router, lane->id, taken))
         lane->buffered++; /* until it comes back, signed */
     else
         strand_add(strand, taken, front);
 }
 
-void lane_signed(struct router *router, const struct sign_request *request)
+void lane_signed(struct router *router, struct sign_request *request)
 {
     struct lane *lane = lane_find(router, request->lane); /* it is not over: this is buffered */
     struct verdict why;
     lane->buffered--;
-    if (router->stopping || request->drops != router->drops) {
+    LIST_REMOVE(request, mine);
+    if (request->recalled) {
+        settle_suppressed(router, request->taken);
+    } else if (router->stopping || request->dropped) {
         settle_release(router, request->taken);
     } else if (request->good) {
         lane_place(lane, request->taken, false);

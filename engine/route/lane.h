@@ -29,7 +29,7 @@ struct lane *lane_borrow(struct loan *loan);
 void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over);
 /* HANDOVER_SIGNED. */
 struct sign_request;
-void lane_signed(struct router *router, const struct sign_request *request);
+void lane_signed(struct router *router, struct sign_request *request);
 
 /* Asks the store for more if the lane can use it now. */
 void lane_want(struct lane *lane);
@@ -37,6 +37,8 @@ void lane_want(struct lane *lane);
 void lane_arrived(struct lane *lane, unsigned n);
 /* One of them waits again, at the front. */
 void lane_put_back(struct lane *lane, struct taken *taken);
+/* Lets it wait in the strand, in front or behind. */
+void strand_add(struct strand *strand, struct taken *taken, bool front);
 /* Takes all that waits in the strand out of every count; the caller settles it, or puts it back. */
 struct taken *lane_empty_strand(struct strand *strand);
 /* Credit came back: lanes that waited for it ask. */

@@ -6,6 +6,7 @@
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/settle.h"
+#include "engine/route/signers.h"
 
 void lane_mark_held(struct lane *lane)
 {
@@ -101,10 +102,18 @@ static void given_drop_job(struct lane *lane, uint64_t job)
     }
 }
 
+/* What is with the signers goes back when it comes. */
+static void signing_drop_job(struct router *router, uint64_t job)
+{
+    struct sign_request *request;
+    LIST_FOREACH(request, &router->signing, mine)
+    request->dropped |= request->taken->job->id == job;
+}
+
 void lane_drop_job(struct router *router, uint64_t job)
 {
     struct lane *lane, *next;
-    router->drops++; /* what is with the signers goes back when it comes */
+    signing_drop_job(router, job);
     HASH_ITER(hh, router->lanes, lane, next)
     {
         for (unsigned i = 0; i < lane->strand_count; i++)
@@ -129,7 +138,6 @@ void lane_hear_holds(struct router *router)
     if (router->held_walked == router->held->generation)
         return; /* several changes in a row were told of one by one */
     router->held_walked = router->held->generation;
-    router->drops++;
     HASH_ITER(hh, router->lanes, lane, next)
     {
         lane_mark_held(lane);

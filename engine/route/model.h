@@ -136,6 +136,7 @@ TAILQ_HEAD(carrier_list, carrier);
 TAILQ_HEAD(lane_list, lane);
 LIST_HEAD(shipment_list, shipment);
 LIST_HEAD(path_list_head, path);
+LIST_HEAD(sign_list, sign_request);
 
 struct pool {
     UT_hash_handle hh; /* by key, in its path */
@@ -227,7 +228,7 @@ struct router {
     const struct dkim *dkim;
     struct signers *signers;    /* NULL: no domain has keys */
     struct dkim_signer *signer; /* this worker's own, made when it is needed: shipment.c */
-    uint64_t drops;             /* of jobs, and recalls of recipients: see signers.h */
+    struct sign_list signing;   /* what is with the signers */
     unsigned index, worker_count;
     struct inbox *const *inboxes; /* of all workers */
     struct session_context session_context;
@@ -274,6 +275,16 @@ struct router {
     int64_t looked_ns, awake_ns;      /* when last looked, and how long it did not sleep since */
     unsigned busy_looks, spare_looks; /* in a row */
 };
+
+/* In a recipient's `worker`: how often a connection was lost under it, and whether it is to share no
+ * transaction. */
+#define TAKEN_LOSSES ((uintptr_t)0xff)
+#define TAKEN_ALONE  ((uintptr_t)0x100)
+
+static inline bool taken_is_alone(const struct taken *taken)
+{
+    return ((uintptr_t)taken->worker & TAKEN_ALONE) != 0;
+}
 
 static inline const char *path_site(const struct path *path)
 {

@@ -375,6 +375,7 @@ static bool load_one(struct str name, struct str value, void *user)
         ledger_set_pause(path->ledger,
                          learnt.stopped_ms != 0 ? LEDGER_STOPPED : router->now.mono_ns + left_ms * NS_PER_MS,
                          learnt.pauses);
+    path_wake_at(path, ledger_pause_until_ns(path->ledger)); /* its lanes ask for nothing until then */
     path_learnt(path);
     return true;
 }

@@ -119,14 +119,15 @@ void pool_touch(struct pool *pool)
 /* ---- pulling ---- */
 
 /* Takes from the strand's front what may share a transaction: one recipient, or several of one job (and, in a
- * borrowed lane, of one domain) whose message is the same for all. They are out of what waits. */
+ * borrowed lane, of one domain) whose message is the same for all, and who are not to go alone. They are out
+ * of what waits. */
 static struct taken *pool_cut(struct strand *strand, unsigned rcpts_max, unsigned *count)
 {
     struct taken *first = strand->head, *last = first;
     struct pool *pool = strand->pool;
     unsigned n = 1;
     while (first->job->same_for_all && n < rcpts_max && last->next != NULL && last->next->job == first->job &&
-           last->next->lane == first->lane) {
+           last->next->lane == first->lane && !taken_is_alone(first) && !taken_is_alone(last->next)) {
         last = last->next;
         n++;
     }

@@ -9,9 +9,12 @@
  *   fail, suppress  failed, narrow                           -
  *   reconnect, tls  deferred, session                        at once, over another connection
  *   split           deferred, recipient                      at once, in a smaller transaction
- * narrow: recipient for RCPT, else transaction. What cannot go on at once any more waits for the site's
- * `pause`, or as an operator's `retry` says. Before a session is ready there is neither sender nor job nor
- * recipient: `fix` then stops the path, and what is about those is left to the table. */
+ * narrow: recipient for RCPT, and where the reply is to the message of one alone; else transaction. Where
+ * several share the message, what rcpt, fail and suppress say is about none of them: each is sent again at
+ * once by itself. To MAIL nothing is said of a recipient, and nobody is suppressed. What cannot go on at once
+ * any more waits for the site's `pause`, or as an operator's `retry` says. Before a session is ready there is
+ * neither sender nor job nor recipient: `fix` then stops the path, and what is about those is left to the
+ * table. */
 #include "engine/route/react.h"
 
 #include "engine/route/evidence.h"
@@ -147,6 +150,12 @@ static void react_path(const struct react_where *where, const struct verdict *ve
 
 /* ---- the verdict ---- */
 
+static enum verdict_scope narrow(const struct react_where *where, enum smtp_step step)
+{
+    bool alone = step == STEP_RCPT || (step > STEP_RCPT && where->undecided == 1);
+    return alone ? SCOPE_RECIPIENT : SCOPE_TRANSACTION;
+}
+
 static void decide(struct verdict *verdict, enum verdict_outcome outcome, enum verdict_scope scope)
 {
     verdict->outcome = outcome;
@@ -159,17 +168,16 @@ static void decide(struct verdict *verdict, enum verdict_outcome outcome, enum v
 static void judge_kept(const struct react_where *where, enum smtp_step step, struct verdict *verdict)
 {
     const struct reaction *reaction = &verdict->rule->reaction;
-    enum verdict_scope narrow = step == STEP_RCPT ? SCOPE_RECIPIENT : SCOPE_TRANSACTION;
     bool path = reaction->reach == REACH_PATH;
     switch (reaction->kind) {
     case REACTION_PAUSE:
     case REACTION_STOP:
     case REACTION_FIX:
-        decide(verdict, VERDICT_DEFERRED, path ? SCOPE_PATH : narrow);
+        decide(verdict, VERDICT_DEFERRED, path ? SCOPE_PATH : narrow(where, step));
         break;
     case REACTION_SLOW:
     case REACTION_CAP:
-        decide(verdict, VERDICT_DEFERRED, path ? SCOPE_SESSION : narrow);
+        decide(verdict, VERDICT_DEFERRED, path ? SCOPE_SESSION : narrow(where, step));
         break;
     case REACTION_SPLIT:
         decide(verdict, VERDICT_DEFERRED, SCOPE_RECIPIENT);
@@ -180,15 +188,22 @@ static void judge_kept(const struct react_where *where, enum smtp_step step, str
         decide(verdict, VERDICT_DEFERRED, SCOPE_SESSION);
         break;
     default:
-        decide(verdict, VERDICT_DEFERRED, narrow);
+        decide(verdict, VERDICT_DEFERRED, narrow(where, step));
     }
+}
+
+/* What may be about one of several that share the message. Greylisting is about the lot of them. */
+static bool is_of_one(const struct react_where *where, enum smtp_step step, const struct verdict *verdict)
+{
+    enum reaction_fate fate = verdict->rule->reaction.fate;
+    return (fate == FATE_FAIL || fate == FATE_RETRY) && step > STEP_RCPT && where->undecided > 1 &&
+           !verdict->greylisted;
 }
 
 static void judge_transaction(const struct react_where *where, enum smtp_step step, struct verdict *verdict)
 {
     const struct reaction *reaction = &verdict->rule->reaction;
-    enum verdict_scope narrow = step == STEP_RCPT ? SCOPE_RECIPIENT : SCOPE_TRANSACTION;
-    bool fails = reaction->fate == FATE_FAIL;
+    bool of_one = is_of_one(where, step, verdict), fails = reaction->fate == FATE_FAIL && !of_one;
     if (reaction->fate == FATE_JOB)
         fails = !react_job(where, verdict) && verdict->code >= 500;
     if (reaction->reach == REACH_SENDER && reaction->kind == REACTION_FIX)
@@ -198,7 +213,8 @@ static void judge_transaction(const struct react_where *where, enum smtp_step st
     if (reaction->fate == FATE_KEEP)
         judge_kept(where, step, verdict);
     else
-        decide(verdict, fails ? VERDICT_FAILED : VERDICT_DEFERRED, narrow);
+        decide(verdict, fails ? VERDICT_FAILED : VERDICT_DEFERRED, narrow(where, step));
+    verdict->again_now |= of_one;
 }
 
 /* Before a session is ready only what is about the path or the connection means anything. */
@@ -316,7 +332,7 @@ void react_fail(struct path *path, const struct taken *taken, const struct verdi
 {
     const struct reaction *reaction = &why->rule->reaction;
     struct router *router = path->router;
-    if (reaction->kind != REACTION_SUPPRESS)
+    if (reaction->kind != REACTION_SUPPRESS || why->scope != SCOPE_RECIPIENT)
         return;
     char reason[SUPPRESSION_REASON_MAX];
     int n = snprintf(reason, sizeof reason, "%s: %.*s", why->rule->name, (int)why->text_size, why->text);

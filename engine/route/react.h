@@ -12,7 +12,8 @@ struct react_where {
     struct path *path;
     const char *host;
     const struct store_job *job; /* of the transaction; NULL: none is under way */
-    unsigned recipients;         /* of it */
+    unsigned recipients;         /* of it; */
+    unsigned undecided;          /* of these, those that no reply has decided about yet */
     int64_t started_ns;          /* when what the reply answers was begun */
 };
 /* Looks for a rule for this reply (code 0: hung up without one); where there is one, it decides the verdict,
@@ -20,7 +21,8 @@ struct react_where {
 void react_judge(const struct react_where *where, enum smtp_step step, struct verdict *verdict);
 /* Of a deferral that a rule decided: when to try again, and whether the attempt counts. */
 void react_defer(struct path *path, struct taken *taken, const struct verdict *why, struct prng *dice);
-/* Of a failure: its address is suppressed for its tenant where the rule says so. */
+/* Of a failure: its address is suppressed for its tenant where the rule says so and the reply
+ * was about it. */
 void react_fail(struct path *path, const struct taken *taken, const struct verdict *why);
 
 #endif

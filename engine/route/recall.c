@@ -4,6 +4,7 @@
 #include "engine/route/lane.h"
 #include "engine/route/loan.h"
 #include "engine/route/settle.h"
+#include "engine/route/signers.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -55,10 +56,18 @@ static void recall_given(struct lane *lane, const struct keys *keys)
     }
 }
 
+/* They end when they come back. */
+static void recall_signing(struct router *router, const struct keys *keys)
+{
+    struct sign_request *request;
+    LIST_FOREACH(request, &router->signing, mine)
+    request->recalled |= is_recalled(keys, request->taken);
+}
+
 static void recall_lanes(struct router *router, const struct keys *keys)
 {
     struct lane *lane, *next;
-    router->drops++; /* what is with the signers comes back later */
+    recall_signing(router, keys);
     HASH_ITER(hh, router->lanes, lane, next)
     {
         for (unsigned i = 0; i < lane->strand_count; i++)

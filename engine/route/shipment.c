@@ -10,6 +10,7 @@
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
+#include "engine/rules/rules.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -212,22 +213,23 @@ unsigned shipment_count_lane(const struct pool *pool, uint32_t lane)
 }
 
 /* A recipient whose connection was lost before anything of its message was sent, or that was one too many for
- * its transaction, goes to the next session at once, some times. */
+ * its transaction, goes to the next session at once, some times; one that a reply to all of a transaction may
+ * be about goes by itself. */
 static bool shipment_again(const struct session_transaction *transaction, struct taken *taken,
                            const struct verdict *why, bool others_passed)
 {
     if (why->outcome != VERDICT_DEFERRED)
         return false;
+    if (why->again_now && why->rule != NULL && why->rule->reaction.kind != REACTION_SPLIT)
+        taken->worker = (void *)((uintptr_t)taken->worker | TAKEN_ALONE);
     if (why->again_now)
         return others_passed || (why->rule != NULL && transaction->rcpt_count > 1);
     bool refused = why->rule != NULL && why->code != 0; /* in words: it was not taken */
     if (why->scope != SCOPE_SESSION || (transaction->body_sent && !refused))
         return false;
-    uintptr_t losses = (uintptr_t)taken->worker;
     if (transaction->started_ns != 0)
-        losses++;
-    taken->worker = (void *)losses;
-    return losses <= REQUEUE_MAX;
+        taken->worker = (void *)((uintptr_t)taken->worker + 1);
+    return ((uintptr_t)taken->worker & TAKEN_LOSSES) <= REQUEUE_MAX;
 }
 
 void shipment_done(struct session_transaction *transaction, struct pool *pool)

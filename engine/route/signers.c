@@ -132,7 +132,8 @@ bool signers_want(struct router *router, uint32_t lane, struct taken *taken)
     request->inbox = router->inboxes[router->index];
     request->taken = taken;
     request->lane = lane;
-    request->drops = router->drops;
+    request->dropped = request->recalled = false;
+    LIST_INSERT_HEAD(&router->signing, request, mine);
     request->err.text[0] = '\0';
     post(router->signers, request);
     return true;

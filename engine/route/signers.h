@@ -17,7 +17,10 @@ struct sign_request {
     struct inbox *inbox; /* the worker's */
     struct taken *taken;
     uint32_t lane;
-    uint64_t drops; /* the worker's count when it was sent: was anything dropped or recalled since? */
+    /* The worker's alone, who walks over them: */
+    LIST_ENTRY(sign_request) mine;
+    bool dropped, recalled; /* meanwhile its job was dropped, its address suppressed */
+    /* The signer's answer: */
     bool good;
     struct err err; /* why not */
 };

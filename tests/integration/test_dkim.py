@@ -227,9 +227,32 @@ def test_pause_and_stop_while_signing(tmp_path):
         daemon.stop()
         daemon.start()
         daemon.wait_counts(ident, 120, delivered=count)
+        assert {e["attempt"] for e in daemon.events() if e["type"] != "accepted"} == {1}
     receiver.close()
     assert sorted(to for to, _ in receiver.mails) == sorted(["u%d@a.example" % i] for i in range(count))
     assert all(plain.startswith(b"DKIM-Signature:") for _, plain in receiver.mails)
+
+
+def test_suppressing_others_while_signing(tmp_path):
+    """What is with the signers meanwhile is not signed again, however long it waits there."""
+    key = tmp_path / "slow.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096", "-out",
+                    str(key)], check=True, stderr=subprocess.DEVNULL)
+    receiver = Receiver(True)
+    count = 2000
+    config = "routes: [{domain: '*', host: 127.0.0.1, port: %d}]\ndkim: [%s]\n" % (
+        receiver.port, json.dumps({"domain": DOMAIN, "selector": "s", "key": str(key)}))
+    with Daemon(config) as daemon:
+        ident = daemon.submit({"from": "b@x.example", "message": {"from": "n@x.example", "text": "hi {{i}}"}},
+                              [{"to": "u%d@a%d.example" % (i, i % 20), "vars": {"i": i}}
+                               for i in range(count)]).json["jobs"][0]["job"]
+        others = iter(range(1000))
+
+        def all_there():
+            daemon.cli("suppress", "add", "other%d@a.example" % next(others))
+            return len(receiver.mails) == count
+        wait_for(all_there, 60, "every message, one second's suppressions after the other's")
+    receiver.close()
 
 
 def test_no_keys_at_all():

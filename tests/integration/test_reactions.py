@@ -140,6 +140,16 @@ def test_pause_holds_the_path_over_a_restart(scene):
     all_delivered(s, ident, 100)
 
 
+def test_mail_goes_on_when_a_pause_from_before_a_restart_ends(scene):
+    s = scene(host(replies=[made("mail", 421, "4.7.0 [TSS04] Messages temporarily deferred", times=1)]),
+              ONE_DOMAIN, site=QUICK, config=rule("TSS04", "pause 8s"))
+    ident = submit(s, [f"u{i}@a.test" for i in range(100)])["job"]
+    wait_for(lambda: site(s, "a.test")["blocked_by"] == "pause", 10, "the pause")
+    time.sleep(1.2)  # written down
+    restart(s)
+    all_delivered(s, ident, 100)
+
+
 def test_stop_holds_until_an_operator_acts(scene):
     s = scene(host(replies=[made("rcpt", 550, "5.7.1 part of your network is on our block list (S3150)")]) +
               [SECOND_HOST], ONE_DOMAIN + [SECOND_DOMAIN], site=QUICK, config=rule("block list", "stop"))
@@ -259,6 +269,27 @@ def test_rcpt_fail_and_suppress_are_of_one_recipient(scene):
     assert wait_s["next"] is not None and by["slow@a.test"]["state"] == "deferred"
     assert site(s, "a.test")["blocked_by"] == "" and held(s) == []
     all_delivered(s, submit(s, ["v@a.test"])["job"], 1)
+
+
+@pytest.mark.parametrize("action, code, kept", [("suppress", 554, 0), ("fail", 554, 0), ("rcpt", 452, 1)])
+def test_a_reply_to_a_shared_message_is_about_none_of_its_recipients_alone(scene, action, code, kept):
+    s = scene(host(replies=[made("dot", code, "5.2.1 this user's mailbox is disabled", match="gone")]),
+              ONE_DOMAIN, site=QUICK, config=rule("mailbox is disabled", action))
+    ident = submit(s, ["gone@a.test"] + [f"u{i}@a.test" for i in range(9)],
+                   message={"raw": "Subject: x\r\n\r\nHello\r\n"})["job"]
+    s.daemon.wait_counts(ident, 15, delivered=9, bounced=1 - kept, deferred=kept)
+    rest = [r for r in s.daemon.recipients(ident) if r["state"] != "delivered"]
+    assert [(r["to"], r["attempts"]) for r in rest] == [("gone@a.test", 1)]
+    listed = s.daemon.cli("suppress", "list").stdout
+    assert ("gone@a.test" in listed) == (action == "suppress") and "u0@a.test" not in listed
+
+
+def test_a_reply_to_mail_suppresses_nobody(scene):
+    s = scene(host(replies=[made("mail", 550, "5.1.1 this mailbox does not exist")]), ONE_DOMAIN, site=QUICK,
+              config=rule("does not exist", "suppress"))
+    ident = submit(s, ["u@a.test"])["job"]
+    s.daemon.wait_counts(ident, 15, bounced=1)
+    assert s.daemon.cli("suppress", "list").stdout == "Nobody is suppressed.\n"
 
 
 def test_split_sends_fewer_recipients_a_transaction(scene):
