@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #define CLI_OPTIONS_MAX 16
+#define CLI_ARGS_MAX    1000 /* of lists; longer ones come as a file */
 
 struct cli;
 
@@ -42,7 +43,7 @@ struct cli {
     bool json;
     const char
         *values[CLI_OPTIONS_MAX]; /* by index in the command's options; NULL: not given, "" for a switch */
-    const char *args[8];
+    const char *args[CLI_ARGS_MAX];
     unsigned arg_count;
 };
 

@@ -218,8 +218,9 @@ static const struct action {
     int (*run)(struct cli *cli);
     unsigned min_args, max_args; /* itself included */
 } actions[] = {
-    {"add", run_add, 2, 8},       {"remove", run_remove, 2, 8}, {"list", run_list, 1, 2},
-    {"import", run_import, 2, 2}, {"export", run_export, 1, 1},
+    {"add", run_add, 2, CLI_ARGS_MAX}, {"remove", run_remove, 2, CLI_ARGS_MAX},
+    {"list", run_list, 1, 2},          {"import", run_import, 2, 2},
+    {"export", run_export, 1, 1},
 };
 
 static int run_suppress(struct cli *cli)
@@ -253,7 +254,7 @@ const struct command command_suppress = {
             "which lines are bad; export writes CSV.",
     .run = run_suppress,
     .min_args = 1,
-    .max_args = 8,
+    .max_args = CLI_ARGS_MAX,
     .json = true,
     OPTIONS(suppress_options),
 };

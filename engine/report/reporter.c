@@ -157,8 +157,11 @@ static bool collect_first(const struct rcpt_info *info, void *user)
     return collect(info, first->reporter);
 }
 
+/* How much of the message is returned. */
+enum { AS_ASKED, HEADER_ONLY, NOTHING_OF_IT, AMOUNTS };
+
 static bool compose(struct reporter *reporter, const struct dsn_due *due, const struct job_info *job,
-                    struct now now, struct buf *out, struct err *err)
+                    unsigned amount, struct now now, struct buf *out, struct err *err)
 {
     struct first first = {.reporter = reporter};
     struct buf original;
@@ -170,8 +173,9 @@ static bool compose(struct reporter *reporter, const struct dsn_due *due, const 
         reporter->rcpts[0] = (struct dsn_rcpt){.to = STR("unknown")};
         reporter->count = 1;
     }
-    bool whole = job->ret == RET_FULL && due->kind == DSN_FAILED && !dsn_is_global(str_of(due->return_path));
-    if (first.known)
+    bool full = job->ret == RET_FULL && amount == AS_ASKED;
+    bool whole = full && due->kind == DSN_FAILED && !dsn_is_global(str_of(due->return_path));
+    if (first.known && amount != NOTHING_OF_IT)
         original_of(reporter, job, first.rid, whole, &original);
     int n = snprintf(unique, sizeof unique, "%" PRIu64 ".%" PRIx64 ".%" PRIx64, due->job,
                      (uint64_t)now.wall_ms, prng_seed());
@@ -185,7 +189,7 @@ static bool compose(struct reporter *reporter, const struct dsn_due *due, const 
         .arrival_ms = job->created_ms,
         .now_ms = now.wall_ms,
         .until_ms = job->expires_ms,
-        .full = job->ret == RET_FULL,
+        .full = full,
         .original = buf_str(&original),
         .rcpts = reporter->rcpts,
         .count = reporter->count,
@@ -255,7 +259,9 @@ static bool admit_report(struct reporter *reporter, const struct dsn_due *due, c
     return true;
 }
 
-/* Asks for the next report and posts it; returns when to ask again. */
+/* Asks for the next report and posts it; returns when to ask again. What is at the limit of a message itself
+ * (its fields, the depth of its parts) is beyond that as a part of one: less of it is returned then, for a
+ * report that can't be made would hold up all others. */
 static int64_t next_report(struct reporter *reporter, struct now now)
 {
     struct dsn_due due;
@@ -271,8 +277,12 @@ static int64_t next_report(struct reporter *reporter, struct now now)
         job = (struct job_info){
             .id = due.job, .created_ms = now.wall_ms, .tenant = "default", .pool = "default"};
     buf_init(&message, DSN_MESSAGE_MAX);
-    bool posted = compose(reporter, &due, &job, now, &message, &err) &&
-                  admit_report(reporter, &due, &job, buf_str(&message), now, &err);
+    bool posted = false;
+    for (unsigned amount = AS_ASKED; amount < AMOUNTS && !posted; amount++) {
+        buf_clear(&message);
+        posted = compose(reporter, &due, &job, amount, now, &message, &err) &&
+                 admit_report(reporter, &due, &job, buf_str(&message), now, &err);
+    }
     buf_free(&message);
     if (posted)
         return now.mono_ns + POLL_NS;

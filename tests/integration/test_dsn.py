@@ -268,3 +268,22 @@ def test_addresses_that_are_not_ascii():
         assert here.content.isascii() and "SMTPUTF8" not in here.mail_options
         assert told([email.message_from_bytes(here.content, policy=email.policy.SMTP)]) == [
             ("n\\x{F6}@a.test", "failed", "5.1.1")]
+
+
+def test_a_message_that_can_not_be_returned(scene):
+    """Nested as deep as a message may be, or with a header of megabytes: told all the same, and nobody waits."""
+    s = scene(host(unknown="*"), ONE_DOMAIN)
+    head = "From: a@sender.test\r\nTo: b@a.test\r\n"
+    fields = head + "".join(f"X-{i}: y\r\n" for i in range(1998)) + "\r\nHello\r\n"
+    deep = head + "".join(f"Content-Type: multipart/mixed; boundary=b{i}\r\n\r\n--b{i}\r\n"
+                          for i in range(15)) + "\r\nHello\r\n"
+    long = head + "".join(f"X-{i}: " + "\r\n ".join(["x" * 900] * 6) + "\r\n"
+                          for i in range(1600)) + "\r\nHello\r\n"
+    for number, raw in enumerate([fields, deep, long, PLAIN]):
+        answer = s.daemon.submit(job(bounces="dsn", message={"raw": raw}, dsn={"ret": "full"}),
+                                 [f"u{number}@a.test"])
+        assert answer.status == 202, answer
+    wait_told(s.daemon, [(f"u{number}@a.test", "failed", "5.1.1") for number in range(4)])
+    whole = [message.get_content_type() for report in reports(s.daemon)
+             for message in list(report.iter_parts())[2:]]
+    assert whole.count("message/rfc822") >= 1 and whole.count("text/rfc822-headers") >= 2

@@ -108,6 +108,9 @@ def test_import_and_export(scene, tmp_path):
     assert "list" in lines[1] and "import" in lines[1]
     assert good(s.daemon.cli("suppress", "list", "u7@a.test")).splitlines()[1].startswith("u7@a.test  -  ")
     assert good(s.daemon.cli("suppress", "list", "nobody@a.test")) == "Nobody is suppressed.\n"
+    shell = [f"u{i}@a.test" for i in range(200)]  # as xargs gives them
+    assert len(good(s.daemon.cli("suppress", "remove", *shell)).splitlines()) == 200
+    assert good(s.daemon.cli("suppress", "add", *shell)) == "200 suppressed, 200 of them new or changed\n"
     missing = s.daemon.cli("suppress", "remove", "ada@a.test")
     assert missing.returncode == 1 and "ada@a.test is not on everybody's list" in missing.stderr
     said = good(s.daemon.cli("suppress", "remove", "ada@a.test", "--tenant", "acme"))
