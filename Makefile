@@ -105,7 +105,7 @@ test-unit: units
 	for t in $(FUZZ); do timeout 300 $B/replay/$$t tests/fuzz/corpus/$$t || failed="$$failed replay/$$t"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 test-integration:
-	BUILD=$B $(PY) -m pytest -q --durations=5 -p no:cacheprovider tests/integration $(PYTEST)
+	BUILD=$B $(PY) -m pytest -q -n 3 --dist loadfile --durations=5 -p no:cacheprovider tests/integration $(PYTEST)
 test-all: test
 	@$(MAKE) --no-print-directory -j2 SANITIZER=address,undefined programs units
 	@$(MAKE) --no-print-directory SANITIZER=address,undefined test-unit test-integration

@@ -271,7 +271,7 @@ def test_addresses_that_are_not_ascii():
 
 
 def test_a_message_that_can_not_be_returned(scene):
-    """Nested as deep as a message may be, or with a header of megabytes: told all the same, and nobody waits."""
+    """At the limits of a message, or with megabytes of header: told all the same, and nobody waits."""
     s = scene(host(unknown="*"), ONE_DOMAIN)
     head = "From: a@sender.test\r\nTo: b@a.test\r\n"
     fields = head + "".join(f"X-{i}: y\r\n" for i in range(1998)) + "\r\nHello\r\n"
