@@ -3,8 +3,9 @@
  *
  * A recipient that has come from the store, or unasked, goes to a signer before it waits in its strand. The
  * request, recipient and all, is the signers' until it comes back in the worker's inbox (HANDOVER_SIGNED):
- * meanwhile the worker only looks whose it is, to mark what is dropped or recalled. Transactional mail goes first. How many wait is bounded by what workers
- * may hold in memory. A lock each time: beside a signature it is nothing. */
+ * meanwhile the worker only looks whose it is, to mark what is dropped or recalled. Transactional mail goes
+ * first. How many wait is bounded by what workers may hold in memory. A lock each time: beside a signature it
+ * is nothing. */
 #ifndef POSTRIDER_ROUTE_SIGNERS_H
 #define POSTRIDER_ROUTE_SIGNERS_H
 
