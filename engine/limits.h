@@ -217,6 +217,9 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define SLOW_LEAST_MS          60000 /* between messages of a path, however often it is slowed */
 #define SLOW_UNKNOWN_MS        10000 /* the same, where it is not known how fast it was */
 #define SLOW_OVER              4     /* times what it was: then a slowed path is at full rate again */
+#define SENDER_RATES_MAX       1000  /* sender domains at sites that a worker knows to be slowed; */
+#define SENDER_TAKEN_MAX       256   /* recipients of one in memory, */
+#define ASIDE_TAKEN            32    /* and in one lane; beyond, they stay in the store */
 #define SPLIT_MS               3600000  /* how long fewer recipients share a transaction, */
 #define MESSAGES_MS            86400000 /* fewer messages a connection, */
 #define TLS_ONLY_MS            86400000 /* and TLS is a must, after a reply that asked for it */

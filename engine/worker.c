@@ -17,6 +17,7 @@
 #include "engine/route/pool.h"
 #include "engine/route/recall.h"
 #include "engine/route/remember.h"
+#include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
 
@@ -63,6 +64,7 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
 {
     struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, tick));
     path_learn_tick(&worker->router);
+    sender_rates_tick(&worker->router);
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
@@ -122,6 +124,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
     path_learn_load(router);
+    sender_rates_load(router);
     worker_tick(&worker->tick, now);
     return worker;
 }
@@ -242,6 +245,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
     if (worker->stop_at_ns != 0) {
         if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router)) {
             path_learn_tick(router);
+            sender_rates_tick(router);
             remember_flush(router);
             atomic_store(&router->lend_words[router->index].gone, true);
             return false;
@@ -284,6 +288,7 @@ void worker_destroy(struct worker *worker)
         pool_free(pool);
         path_free(path);
     }
+    sender_rates_free(router);
     shipment_free_spares(router);
     dkim_signer_destroy(router->signer);
     host_forget_all(router);

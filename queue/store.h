@@ -284,6 +284,9 @@ struct store_except {
 struct store_except *store_except_create(unsigned count, size_t bytes);
 struct store_except *store_except_ref(struct store_except *except);
 void store_except_unref(struct store_except *except); /* NULL is fine */
+/* The same and, besides, all of these sender domains; takes the reference (NULL: nothing is held). Without
+ * memory it comes back as it was. */
+struct store_except *store_except_more(struct store_except *except, const struct str *senders, unsigned n);
 bool store_held_matches(const struct store_held *held, uint64_t job, struct str campaign, struct str from);
 bool store_except_matches(const struct store_except *except, uint64_t job, struct str campaign,
                           struct str from);
@@ -293,6 +296,8 @@ void store_take_but(struct store *store, uint32_t lane, unsigned want, unsigned 
 /* What was passed over may go now: lanes with work that no worker has are announced again, those that one has
  * are looked through from the start. Costs a seek a lane, by the taker. Any thread. */
 void store_look_again(struct store *store);
+/* The same of one lane that the caller, a worker, has in its hands. */
+void store_lane_again(struct store *store, uint32_t lane);
 /* The worker has the lane in its hands: the store turns to it with the lane's work from now on, instead of
  * the one its domain hashes to. A hint: lanes may share one, so that any worker must know what to do with any
  * lane. Workers only. */

@@ -152,6 +152,7 @@ static void carrier_ready(struct session *session, struct now now)
     (void)now;
     carrier->ready = true;
     pool->connecting--;
+    pool_reached(pool);
     path_connected(pool->path);
     pool_touch(pool); /* the window has grown */
 }
@@ -188,8 +189,10 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         loan_tell_host(path, &carrier->address);
         return PATH_END_FINE; /* the same address again, in the clear */
     }
-    if (why->rule != NULL && (why->rule->reaction.kind == REACTION_RECONNECT || why->scope == SCOPE_PATH))
-        return PATH_END_FINE; /* the path has heard, and holds back by itself */
+    bool of_sender = why->rule != NULL && carrier->ready && why->rule->reaction.reach == REACH_SENDER;
+    if (of_sender ||
+        (why->rule != NULL && (why->rule->reaction.kind == REACTION_RECONNECT || why->scope == SCOPE_PATH)))
+        return PATH_END_FINE; /* path or sender have heard, and hold back by themselves */
     bool speaks = why->code != 0 && ledger_ready(path->ledger) > 0;
     if (!carrier->ready && (speaks || carrier_has_company(carrier))) {
         path_note(path, why);
@@ -201,6 +204,7 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         host_lost(router, &carrier->address, path->settings);
     else
         host_failed(router, &carrier->address, path->settings);
+    host_set_asked(router, &carrier->address, why->rule != NULL);
     loan_tell_host(path, &carrier->address);
     pool_target_failed(pool, why);
     return PATH_END_FAILED;

@@ -56,6 +56,19 @@ int64_t host_failed(struct router *router, const struct sockaddr_storage *addres
     return until_ns;
 }
 
+void host_set_asked(struct router *router, const struct sockaddr_storage *address, bool asked)
+{
+    struct host_memory *host = host_find(router, address);
+    if (host != NULL)
+        host->state.asked = asked;
+}
+
+bool host_has_asked(struct router *router, const struct sockaddr_storage *address)
+{
+    const struct host_memory *host = host_find(router, address);
+    return host != NULL && host->state.asked;
+}
+
 void host_lost(struct router *router, const struct sockaddr_storage *address,
                const struct config_site *settings)
 {

@@ -11,6 +11,9 @@
 /* Remembers a failure to connect; returns until when (mono_ns) the address is left alone. */
 int64_t host_failed(struct router *router, const struct sockaddr_storage *address,
                     const struct config_site *settings);
+/* The failure was a reply by which a rule slows the path: whom it keeps waiting has lost no attempt. */
+void host_set_asked(struct router *router, const struct sockaddr_storage *address, bool asked);
+bool host_has_asked(struct router *router, const struct sockaddr_storage *address);
 /* A connection got through to EHLO and was then lost before it was of use. The first time is no failure
  * (receivers do that); once more after HOST_LOST_AGAIN_MS, without a success in between, is one. */
 void host_lost(struct router *router, const struct sockaddr_storage *address,
@@ -26,6 +29,7 @@ bool host_is_plain(struct router *router, const struct sockaddr_storage *address
 struct host_state {
     int64_t dead_until_ns, plain_until_ns, lost_at_ns;
     unsigned failures; /* in a row */
+    bool asked;        /* the last one was a reply that asks for patience: the host is not down */
 };
 bool host_get(struct router *router, const struct sockaddr_storage *address, struct host_state *state);
 void host_set(struct router *router, const struct sockaddr_storage *address, const struct host_state *state);

@@ -209,7 +209,19 @@ def test_stop(play, row):
     assert len(play.events(name, type="alert")) == 1
 
 
-@each(rows("sender"))
+@each([row for row in rows("sender") if "slow" in clauses(row["rule"])[1]])
+def test_a_sender_domain_is_slowed(play, row):
+    """Not the path; and what heard it goes again by that rate, its attempt not used."""
+    name = row["rule"]
+    site = wait_for(lambda: (site := play.site(name)).get("senders") and site, 30, f"{name} to slow it down")
+    assert [one["sender"] for one in site["senders"]] == ["sender.test"] and site["slowed_to"] is None
+    assert set(play.ends(name)) <= {"deferred"}
+    play.assert_kept(name)
+    play.assert_path_free(name)
+    assert play.events(name, type="alert") == []
+
+
+@each(rows("sender", without=["slow"]))
 def test_a_sender_domain_waits(play, row):
     name = row["rule"]
     why = play.held_by(name, "sender")
