@@ -499,6 +499,11 @@ const char *session_tls_text(const struct session *session)
     return session->tls ? tls_text(session->tls) : "";
 }
 
+bool session_chunking(const struct session *session)
+{
+    return session->settings->chunking && session->offers.chunking;
+}
+
 const struct session_offers *session_offers(const struct session *session)
 {
     return &session->offers;
