@@ -36,7 +36,7 @@ struct session_transaction {
     size_t body_count;
     uint64_t size;  /* for SIZE=: not stuffed, CRLFs counted */
     bool eight_bit; /* BODY=8BITMIME where offered */
-    bool utf8;      /* needs SMTPUTF8: else 5.6.7 */
+    bool utf8;      /* sender or message need SMTPUTF8: else 5.6.7; set, too, where a recipient does */
     enum session_ret ret;
     struct str envid;   /* not xtext; empty: none */
     int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */
