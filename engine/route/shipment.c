@@ -127,7 +127,6 @@ static void shipment_address(struct shipment *shipment)
         rcpt->notify = taken->notify ? taken->notify : taken->job->notify;
         rcpt->orcpt = taken->orcpt;
         rcpt->owner = taken;
-        transaction->utf8 |= !str_is_ascii(taken->to);
     }
     transaction->rcpt_count = n;
 }

@@ -191,19 +191,23 @@ static void refuse_rcpt(struct session_transaction *t, struct session_rcpt *rcpt
     rcpt->refused = true;
 }
 
-static bool check_rcpts(struct session_transaction *t)
+/* Only those who need SMTPUTF8 suffer where it is not offered. */
+static bool check_rcpts(const struct session *session, struct session_transaction *t)
 {
     size_t good = 0;
     for (size_t i = 0; i < t->rcpt_count; i++) {
         struct session_rcpt *rcpt = &t->rcpts[i];
-        enum command_address result = command_address_check(rcpt->to, t->utf8);
-        if (rcpt->to.n == 0 || result == COMMAND_ADDRESS_BAD)
+        enum command_address result = command_address_check(rcpt->to, false);
+        bool needs_utf8 = result == COMMAND_ADDRESS_NEEDS_UTF8;
+        if (rcpt->to.n == 0 || result == COMMAND_ADDRESS_BAD) {
             refuse_rcpt(t, rcpt, STATUS(5, 1, 3), "the recipient's address is malformed");
-        else if (result == COMMAND_ADDRESS_NEEDS_UTF8)
+        } else if (needs_utf8 && !session->offers.smtputf8) {
             refuse_rcpt(t, rcpt, STATUS(5, 6, 7),
-                        "the recipient's address is not ASCII and the message was not marked as UTF-8");
-        else
+                        "the recipient's address is not ASCII, and its mail host does not offer SMTPUTF8");
+        } else {
+            t->utf8 |= needs_utf8;
             good++;
+        }
     }
     return good > 0;
 }
@@ -248,7 +252,7 @@ static bool transfer_accept(struct session *session, struct session_transaction 
     if (command_address_check(t->from, t->utf8) != COMMAND_ADDRESS_OK)
         return refuse(t, STATUS(5, 1, 7), "the sender's address cannot be sent to %s: it is malformed",
                       session->host);
-    if (!check_rcpts(t))
+    if (!check_rcpts(session, t))
         return false;
     if (check_domains(session, t))
         return true;

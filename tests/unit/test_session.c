@@ -1028,7 +1028,7 @@ static const struct row locals[] = {
      "done 4[Fr 5.1.1, Fr 5.1.3, Fr 5.1.3, Fr 5.6.7, Dr 2.0.0] closed[none]"},
 };
 
-static const struct order utf8_orders[] = {{"s@a", {"j\xc3\xb6@b"}, "X\r\n", 3, true, true}};
+static const struct order utf8_orders[] = {{"s@a", {"j\xc3\xb6@b"}, "X\r\n", 3, false, true}};
 
 static const struct row extensions[] = {
     {"SMTPUTF8 and 8BITMIME offered",
