@@ -149,7 +149,17 @@
 #define TLS_PLAIN_MAX  (4 * TLS_RECORD_MAX)
 #define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
 #define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
-#define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
+#define TLS_TEXTS_MAX  256          /* of version, cipher suite and how it was checked */
+#define TLS_TRUSTS_MAX 256          /* different sets of authorities and client certificates */
+
+#define TLSA_RECORDS_MAX 16   /* of one host */
+#define TLSA_BYTES_MAX   4096 /* of their data together */
+#define TLSA_TEXT_MAX    8224
+
+/* MTA-STS, RFC 8461. */
+#define STS_ID_MAX    32
+#define STS_MX_MAX    64       /* patterns of one policy */
+#define STS_MAX_AGE_S 31557600 /* 3.2 */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64

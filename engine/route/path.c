@@ -34,7 +34,6 @@ static void path_set_session(struct path *path, const struct config_site *site)
 {
     path->session = (struct session_settings){
         .ehlo = path->source->ehlo,
-        .tls = site->tls == CONFIG_TLS_MAY ? TLS_POLICY_MAY : TLS_POLICY_NONE,
         .timeouts = {.connect = site->connect_timeout_ms,
                      .greeting = site->greeting_timeout_ms,
                      .ehlo = site->helo_timeout_ms,
@@ -79,8 +78,6 @@ static struct path *path_make(struct router *router, const char *site, const str
     path->key_size = n;
     memcpy(path->key, key, n);
     path_set_session(path, settings);
-    path->session_tls = path->session;
-    path->session_tls.tls = TLS_POLICY_ENCRYPT;
     HASH_ADD(hh, router->paths, key, n, path);
     return path;
 }
@@ -242,7 +239,7 @@ bool path_send(struct path *path)
 
 bool path_is_tls_only(const struct path *path)
 {
-    return path->settings->tls != CONFIG_TLS_NONE &&
+    return path->settings->tls != TLS_POLICY_NONE &&
            atomic_load_explicit(&path->ledger->tls_only, memory_order_relaxed);
 }
 

@@ -46,7 +46,9 @@ struct session {
     const struct session_settings *settings;
     const struct session_handlers *handlers;
     void *owner;
+    struct tls_demand demand;
     struct tls_conn *tls;
+    enum tls_fault fault;
     struct session_offers offers;
     struct reply reply;
     enum session_state state;
@@ -55,7 +57,6 @@ struct session {
     bool busy;     /* an event is being handled: kicks and stops from callbacks wait for its end */
     bool progress; /* something moved: the time-out begins anew */
     bool stop_soft, stop_hard;
-    bool try_tls;
     bool ready; /* `ready` was called */
     bool early; /* the reply being read began when none was awaited */
     bool closed_by_peer;
@@ -108,7 +109,8 @@ void session_end(struct session *session);
 void session_fail(struct session *session, const struct verdict *why);
 void session_fail_reply(struct session *session); /* by the reply just read */
 void session_fail_protocol(struct session *session, const char *what);
-void session_fail_tls(struct session *session, const char *what);
+/* TLS failed, or the certificate is not as demanded: fault says how. */
+void session_fail_tls(struct session *session, enum tls_fault fault, const char *what);
 void session_lost(struct session *session, const char *how); /* the connection, where it was still needed */
 /* Lets the owner have its say in a verdict on what was read, or not, in this step. */
 void session_judge(struct session *session, enum smtp_step step, struct verdict *verdict);

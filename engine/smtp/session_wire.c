@@ -34,7 +34,7 @@ static bool wire_encrypt(struct session *session)
         buf_clear(&session->commands);
         return true;
     }
-    session_fail_tls(session, err.text);
+    session_fail_tls(session, TLS_FAULT_HANDSHAKE, err.text);
     return false;
 }
 
@@ -141,19 +141,18 @@ static void wire_received_tls(struct session *session, struct str data)
     struct err err;
     enum tls_state state = tls_feed(session->tls, data.p, data.n, &plain, &err);
     if (session->state == SESSION_HANDSHAKE && state == TLS_OPEN) {
-        if (plain.n > 0) {
+        session->progress = true;
+        if (!session->demand.implicit && plain.n > 0) {
             session_fail_protocol(session, "a reply before our EHLO");
             return;
         }
-        session->progress = true;
-        session_go(session, SESSION_EHLO);
-        return;
+        session_go(session, session->demand.implicit ? SESSION_GREETING : SESSION_EHLO);
     }
     wire_replies(session, plain);
     if (session->state >= SESSION_CLOSING)
         return;
     if (state == TLS_FAILED)
-        session_fail_tls(session, err.text);
+        session_fail_tls(session, tls_fault(session->tls), err.text);
     else if (state == TLS_CLOSED)
         session_lost(session, "closed by the peer");
 }

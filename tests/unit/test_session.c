@@ -388,6 +388,8 @@ struct client {
     struct wheel wheel;
     struct now now;
     struct tls *tls;
+    struct trusts *trusts;
+    struct tls_demand demand;
     struct session_context context;
     struct session_settings settings;
     struct session *session;
@@ -542,13 +544,17 @@ static struct client *client_new(const struct order *orders, size_t count)
     if (client->io == NULL)
         fail_msg("%s", err.text);
     client->tls = tls_create(&err);
+    client->trusts = trusts_create(&err);
     assert_non_null(client->tls);
+    assert_non_null(client->trusts);
+    client->demand =
+        (struct tls_demand){.policy = TLS_POLICY_NONE, .trust = trusts_add(client->trusts, "", "", "", &err)};
+    assert_non_null(client->demand.trust);
     client->now = clock_now();
     wheel_init(&client->wheel, client->now);
     client->context = (struct session_context){client->io, &client->wheel, client->tls, &client->now};
     client->settings = (struct session_settings){
         .ehlo = "me.example",
-        .tls = TLS_POLICY_MAY,
         .timeouts = {5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 2000, 60, 5000},
     };
     client->orders = orders;
@@ -558,14 +564,14 @@ static struct client *client_new(const struct order *orders, size_t count)
     return client;
 }
 
-static void client_connect(struct client *client, const struct server *server, bool try_tls)
+static void client_connect(struct client *client, const struct server *server)
 {
     struct err err;
     client->closed = false;
     client->now = clock_now();
-    client->session =
-        session_create(&client->context, &client->settings, &handlers, client, "mx.example", NULL, 0,
-                       (const struct sockaddr *)&server->address, sizeof server->address, try_tls, &err);
+    client->session = session_create(&client->context, &client->settings, &handlers, client, "mx.example",
+                                     NULL, 0, (const struct sockaddr *)&server->address,
+                                     sizeof server->address, &client->demand, &err);
     if (client->session == NULL)
         fail_msg("%s", err.text);
 }
@@ -596,6 +602,7 @@ static void client_free(struct client *client)
 {
     io_destroy(client->io);
     tls_destroy(client->tls);
+    trusts_destroy(client->trusts);
     buf_free(&client->log);
     free(client);
 }
@@ -615,7 +622,7 @@ static void run_row(const struct row *row, void (*adjust)(struct client *client)
     struct client *client = client_new(row->orders, row->order_count);
     if (adjust != NULL)
         adjust(client);
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     if (server.failure[0] != '\0' || strcmp(client->log.data, row->log) != 0)
@@ -917,7 +924,7 @@ static void test_no_listener(void **state)
     server_stop(&server);
     close(fd);
     struct client *client = client_new(one, 1);
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_run(client);
     assert_string_equal(client->log.data,
                         "closed[Th 4.4.1] cannot connect to mx.example: Connection refused");
@@ -934,7 +941,7 @@ static void test_bad_source(void **state)
     struct err err;
     struct session *session = session_create(&client->context, &client->settings, &handlers, client,
                                              "mx.example", (struct sockaddr *)&source, sizeof source,
-                                             (struct sockaddr *)&peer, sizeof peer, false, &err);
+                                             (struct sockaddr *)&peer, sizeof peer, &client->demand, &err);
     assert_null(session);
     assert_non_null(strstr(err.text, "192.0.2.77"));
     client_free(client);
@@ -1172,7 +1179,7 @@ static void test_kick(void **state)
     struct client *client = client_new(three, 2);
     client->settings.timeouts.idle = 500;
     client->hold_at = 1;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     while (client->order_next == 0)
         client_step(client);
     client_until_idle(client);
@@ -1211,7 +1218,7 @@ static void test_kick_while_waiting(void **state)
     server_start(&server, steps, NULL);
     struct client *client = client_new(three, 2);
     client->hold_at = 1;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     for (int i = 0; i < 2000 && client->asked < 2; i++)
         client_step(client);
     for (int i = 0; i < 4 * MOMENT_MS; i++)
@@ -1244,7 +1251,7 @@ static void test_many_refused(void **state)
                                        .body_sent = true};
     client->endless = &huge;
     client->endless_left = 3 * REFUSALS_MAX + 1;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     unsigned most = 0;
     while (!client->closed) {
         unsigned before = client->endless_left;
@@ -1268,7 +1275,7 @@ static void test_stop_hard(void **state)
     struct server server;
     server_start(&server, steps, NULL);
     struct client *client = client_new(three, 3);
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     for (int i = 0; i < 2000 && client->order_next == 0; i++)
         client_step(client);
     for (int i = 0; i < 20; i++)
@@ -1288,7 +1295,7 @@ static void test_stop_before_ready(void **state)
     struct server server;
     server_start(&server, steps, NULL);
     struct client *client = client_new(three, 3);
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     for (int i = 0; i < 10; i++)
         client_step(client);
     assert_false(session_is_ready(client->session));
@@ -1307,7 +1314,7 @@ static void test_stop_idle(void **state)
     server_start(&server, steps, NULL);
     struct client *client = client_new(NULL, 0);
     client->settings.timeouts.idle = 60000;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_until_idle(client);
     session_stop(client->session, false);
     client_run(client);
@@ -1333,7 +1340,8 @@ static void run_large(const struct step *steps, const char *log, size_t segments
     struct server server;
     server_start(&server, steps, context);
     struct client *client = client_new(one, 1);
-    client_connect(client, &server, context != NULL);
+    client->demand.policy = context != NULL ? TLS_POLICY_MAY : TLS_POLICY_NONE;
+    client_connect(client, &server);
     while (client->order_next == 0 && !client->closed)
         client_step(client);
     /* MAIL is on its way, the body not yet: put the large one in its place. */
@@ -1429,7 +1437,7 @@ static void test_many_recipients(void **state)
     struct client *client = client_new(NULL, 0);
     client->special = &t;
     client->every_other = true;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     assert_string_equal(server.failure, "");
@@ -1468,7 +1476,7 @@ static void test_many_pieces(void **state)
     server_start(&server, steps, NULL);
     struct client *client = client_new(NULL, 0);
     client->special = &t;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     assert_string_equal(server.failure, "");
@@ -1592,7 +1600,7 @@ static void test_chunks_lost(void **state)
         server_start(&server, i == 0 ? stale : late, NULL);
         struct client *client = client_new(one, 1);
         client->settings.chunking = true;
-        client_connect(client, &server, false);
+        client_connect(client, &server);
         client_run(client);
         server_stop(&server);
         assert_string_equal(server.failure, "");
@@ -1613,8 +1621,9 @@ static void run_chunks(const struct step *steps, const char *log, size_t size, s
     server_start(&server, steps, context);
     struct client *client = client_new(three, count);
     client->settings.chunking = true;
+    client->demand.policy = context != NULL ? TLS_POLICY_MAY : TLS_POLICY_NONE;
     client->large = (struct iovec){memory, size};
-    client_connect(client, &server, context != NULL);
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     if (server.failure[0] != '\0' || strcmp(client->log.data, log) != 0)
@@ -1712,7 +1721,7 @@ static void run_many_rcpts(const struct step *steps, const char *log, int64_t rc
     struct client *client = client_new(NULL, 0);
     client->settings.timeouts.rcpt = client->settings.timeouts.mail = rcpt_ms;
     client->special = &t;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     assert_string_equal(server.failure, "");
@@ -1830,13 +1839,16 @@ static const struct row secure[] = {
      "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " LOST("waiting for the reply to the end of data of")},
 };
 
-static void run_secure(const struct row *row, SSL_CTX *context, int64_t tls_ms)
+static void run_demand(const struct row *row, SSL_CTX *context, int64_t tls_ms, enum tls_policy policy,
+                       bool implicit)
 {
     struct server server;
     server_start(&server, row->steps, context);
     struct client *client = client_new(row->orders, row->order_count);
     client->settings.timeouts.tls = tls_ms;
-    client_connect(client, &server, true);
+    client->demand.policy = policy;
+    client->demand.implicit = implicit;
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     bool right = row->log == NULL ? strncmp(client->log.data, "closed[Th 4.7.5] ", 17) == 0
@@ -1845,6 +1857,61 @@ static void run_secure(const struct row *row, SSL_CTX *context, int64_t tls_ms)
         fail_msg("%s:\n  server: %s\n  owner saw: %s\n  expected:  %s", row->name, server.failure,
                  client->log.data, row->log ? row->log : "4.7.5");
     client_free(client);
+}
+
+static void run_secure(const struct row *row, SSL_CTX *context, int64_t tls_ms)
+{
+    run_demand(row, context, tls_ms, TLS_POLICY_MAY, false);
+}
+
+/* Where TLS is a must. */
+static const struct row demanded[] = {
+    {"delivered", one, 1, {SECURED, DELIVER}, "ready done 1[Dr 2.0.0] closed[none]"},
+    {"not offered",
+     one,
+     1,
+     {PIPED, EXPECT_END},
+     "closed[Th 4.7.4] mx.example offers no TLS, and nothing goes there without"},
+    {"refused",
+     one,
+     1,
+     {OFFER, EXPECT("STARTTLS\r\n"), SEND("454 4.7.0 no\r\n"), EXPECT_END},
+     "closed[Th 4.7.4] mx.example refuses TLS, and nothing goes there without"},
+    {"no EHLO",
+     one,
+     1,
+     {GREET, SEND("502 what?\r\n"), EXPECT("HELO me.example\r\n"), SEND("250 mx\r\n"), EXPECT_END},
+     "closed[Th 4.7.4] mx.example offers no TLS, and nothing goes there without"},
+};
+
+#define AT_ONCE START_TLS, SEND("220 mx ready\r\n"), EXPECT("EHLO me.example\r\n")
+
+/* TLS from the first byte. */
+static const struct row implicit[] = {
+    {"delivered",
+     one,
+     1,
+     {AT_ONCE, SEND("250-mx\r\n250-PIPELINING\r\n250 SIZE 1000\r\n"), DELIVER},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"a greeting in the clear",
+     one,
+     1,
+     {SEND("220 mx ready\r\n"), WAIT(50)},
+     "closed[Th 4.7.5] TLS handshake failed: wrong version number while negotiating TLS with mx.example"},
+};
+
+static void test_tls_demanded(void **state)
+{
+    (void)state;
+    SSL_CTX *context = server_context();
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        SSL_CTX_set_max_proto_version(context, version);
+        for (size_t i = 0; i < sizeof demanded / sizeof *demanded; i++)
+            run_demand(&demanded[i], context, 5000, TLS_POLICY_ENCRYPT, false);
+        for (size_t i = 0; i < sizeof implicit / sizeof *implicit; i++)
+            run_demand(&implicit[i], context, 5000, TLS_POLICY_ENCRYPT, true);
+    }
+    SSL_CTX_free(context);
 }
 
 static void test_tls(void **state)
@@ -1884,7 +1951,8 @@ static void test_tls_too_old(void **state)
     struct server server;
     server_start(&server, steps, context);
     struct client *client = client_new(one, 1);
-    client_connect(client, &server, true);
+    client->demand.policy = TLS_POLICY_MAY;
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     assert_memory_equal(client->log.data, "closed[Th 4.7.5] TLS handshake failed: ", 39);
@@ -1897,17 +1965,7 @@ static void test_tls_not_wanted(void **state)
     (void)state;
     static const struct row row = {
         "policy none", one, 1, {OFFER, DELIVER}, "ready done 1[Dr 2.0.0] closed[none]"};
-    run_row(&row, NULL); /* the owner passes try_tls = false */
-    struct server server;
-    server_start(&server, row.steps, NULL);
-    struct client *client = client_new(one, 1);
-    client->settings.tls = TLS_POLICY_NONE;
-    client_connect(client, &server, true);
-    client_run(client);
-    server_stop(&server);
-    assert_string_equal(server.failure, "");
-    assert_string_equal(client->log.data, row.log);
-    client_free(client);
+    run_row(&row, NULL);
 }
 
 /* The second connection of the same worker to the same host resumes, the one of another worker does not. */
@@ -1922,13 +1980,15 @@ static void test_tls_resumed(void **state)
         struct server server;
         server_start(&server, steps, context);
         struct client *client = client_new(twice, 1);
-        client_connect(client, &server, true);
+        client->demand.policy = TLS_POLICY_MAY;
+        client_connect(client, &server);
         client_run(client);
         assert_memory_equal(client->tls_text, version == TLS1_2_VERSION ? "TLSv1.2 ECDHE" : "TLSv1.3 TLS_A",
                             13);
         buf_clear(&client->log);
         client->order_count = 2;
-        client_connect(client, &server, true);
+        client->demand.policy = TLS_POLICY_MAY;
+        client_connect(client, &server);
         client_run(client);
         server_stop(&server);
         assert_string_equal(server.failure, "");
@@ -1998,6 +2058,7 @@ int main(void)
         cmocka_unit_test(test_told_limits),
         cmocka_unit_test(test_no_deadlock),
         cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_tls_demanded),
         cmocka_unit_test(test_tls_silence),
         cmocka_unit_test(test_tls_too_old),
         cmocka_unit_test(test_tls_not_wanted),
