@@ -90,6 +90,7 @@ struct config_site {
     const char *tls_ca_file;              /* "": the system's */
     unsigned max_messages_per_connection; /* 0: no limit */
     unsigned max_recipients_per_transaction;
+    bool chunking;                   /* BDAT where the host offers it */
     struct rate max_rate;            /* messages; count 0: no limit */
     struct rate max_connection_rate; /* connections begun; count 0: no limit */
     int64_t idle_timeout_ms;         /* an open session that has nothing to send */

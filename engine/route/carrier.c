@@ -102,8 +102,7 @@ static struct session_transaction *carrier_pull(struct session *session, struct 
     if (!carrier->stopping && (carrier_should_yield(carrier, false) || carrier_is_over(carrier)))
         carrier_stop(carrier, false);
     if (!carrier->stopping)
-        transaction =
-            shipment_next(pool, carrier->host, session_tls_text(session), session_offers(session)->eight_bit);
+        transaction = shipment_next(pool, carrier->host, session);
     if (transaction == NULL && !carrier->stopping && carrier_should_yield(carrier, true))
         carrier_stop(carrier, false);
     carrier->pulled += transaction != NULL;

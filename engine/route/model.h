@@ -210,6 +210,7 @@ struct path {
     /* What replies have taught: path_learn.h. */
     struct learnt learnt;
     bool dirty, learning; /* to be written down; in the router's list of learners */
+    unsigned refusing;    /* share of its last transactions that nobody was accepted for, of REFUSING_ALL */
     bool parked;          /* lanes of it are held for the length of its pause */
     int64_t cut_ns;       /* when it was slowed or capped last */
     int64_t reconnect_ns;

@@ -504,6 +504,11 @@ const char *session_tls_text(const struct session *session)
     return session->tls ? tls_text(session->tls) : "";
 }
 
+bool session_chunking(const struct session *session)
+{
+    return session->settings->chunking && session->offers.chunking;
+}
+
 enum tls_fault session_tls_fault(const struct session *session)
 {
     if (session->fault != TLS_FAULT_NONE || session->tls == NULL)
