@@ -204,7 +204,8 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define PATH_TAKEN_PART        8       /* and at most this part of what room is left */
 #define HOSTS_REMEMBERED_MAX   20000   /* addresses of mail hosts with a past */
 #define HOST_PLAIN_MS          3600000 /* how long a host whose TLS failed is spoken to in the clear */
-#define HOST_LOST_AGAIN_MS     1000    /* sessions lost within it are one loss */
+#define HOST_LOST_AGAIN_MS     1000    /* sessions lost within it are one loss, */
+#define HOST_LOSSES_MAX        3       /* but so many one after the other are enough */
 #define SESSIONS_MAX           65536   /* of all workers together */
 #define DNS_CACHE_MAX          50000   /* answers kept by one worker: some 30 MB */
 #define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
