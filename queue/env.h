@@ -48,6 +48,9 @@ void env_give_up_reserve(struct env *env);
 /* Bytes of the file in use, free pages included. */
 uint64_t env_bytes(struct env *env);
 
+/* Syncs a directory: names made or changed in it, which the files' own syncs need not write. */
+bool env_sync_names(const char *directory);
+
 /* How many rows a table has, as the transaction sees it. */
 uint64_t env_entries(const struct env *env, MDB_txn *txn, enum table table);
 /* Bytes of the pages that a table takes. */
