@@ -18,6 +18,7 @@
 
 #include <sys/socket.h>
 
+#define CONFIG_PATH_MAX   4096         /* with its NUL */
 #define CONFIG_ERRORS_MAX (256 * 1024) /* a good maximum for the buffer of config_load */
 
 struct config_strings {
@@ -221,6 +222,9 @@ const struct config_route *config_route_of(const struct config *config, struct s
 const struct config_tenant *config_tenant_of(const struct config *config, struct str name);
 /* "native", …; static. */
 const char *config_shape_name(enum config_shape shape);
+/* Where the dead letters of a webhook go. */
+void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
+                         char path[CONFIG_PATH_MAX]);
 /* By name; NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 

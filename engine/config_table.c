@@ -277,7 +277,7 @@ static const struct option consumer_options[] = {
      .help = "Up to this."},
     {"dead_letters", KIND_PATH, AT(config_consumer, dead_letters), BETWEEN(1, 3000),
      .help = "A file for the events that a webhook refuses for good (4xx but 408, 425 and 429); unset, "
-             "NAME.dead.ndjson in the state directory."},
+             "NAME.dead.ndjson in the state directory. It is put aside by rotate_size and keep, too."},
     {"rotate_size", KIND_SIZE, AT(config_consumer, rotate_size), .preset = "100M", BETWEEN(0, TIB),
      .help = "A file of this size is put aside as FILE.1, those before it move up; 0: never."},
     {"rotate_age", KIND_DURATION, AT(config_consumer, rotate_age_ms), .preset = "1d", BETWEEN(0, 365 * DAY),

@@ -5,6 +5,7 @@
 #include "engine/dkim/dkim.h"
 #include "engine/route/carrier.h"
 #include "engine/route/evidence.h"
+#include "engine/route/give_up.h"
 #include "engine/route/handover.h"
 #include "engine/route/hold.h"
 #include "engine/route/host.h"
@@ -180,6 +181,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case STORE_SUPPRESSED:
         recall_heard(router, (struct store_suppressed_msg *)(void *)node);
         return; /* kept for a while */
+    case STORE_BOUNCE:
+        give_up_heard(router, (struct store_bounce_msg *)(void *)node);
+        return; /* likewise */
     case HANDOVER_LANE:
         lane_handed_over(router, (struct lane_handover *)(void *)node);
         break;
@@ -240,6 +244,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
     loan_look(router);
     pool_run_touched(router);
     settle_flush(router);
+    give_up_look(router);
     remember_flush(router);
     lane_feed_starved(router);
     lane_reap(router);
@@ -281,6 +286,7 @@ void worker_destroy(struct worker *worker)
     settle_flush(router);
     loan_free_all(router);
     recall_free(router);
+    give_up_free(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {

@@ -217,7 +217,7 @@ struct taken {
 };
 
 /* Messages from the store to a worker's inbox (struct inbox_node first, kind as named). */
-enum { STORE_LANE_READY = 100, STORE_TAKEN, STORE_DROP_JOB, STORE_GIVEN, STORE_SUPPRESSED };
+enum { STORE_LANE_READY = 100, STORE_TAKEN, STORE_DROP_JOB, STORE_GIVEN, STORE_SUPPRESSED, STORE_BOUNCE };
 
 struct store_lane_msg { /* STORE_LANE_READY: this lane has work; freed by the worker with free() */
     struct inbox_node node;
@@ -257,6 +257,17 @@ struct store_suppressed_msg {
     struct str *keys; /* as store_suppressed_key makes them; */
     char *bytes;
 };
+/* STORE_BOUNCE: an operator gives up what matches. What is taken of it and not in flight is settled as
+ * released, whereupon it ends; then the worker calls store_bounced. Freed with free(). */
+struct store_bounce;
+struct store_bounce_msg {
+    struct inbox_node node;
+    struct store_bounce *bounce;
+};
+bool store_bounce_matches(const struct store_bounce *bounce, const struct taken *taken);
+/* After the settles of what it had. */
+void store_bounced(struct store *store, struct store_bounce *bounce);
+void store_bounce_free(struct store_bounce *bounce); /* of a message that nobody will hear */
 #define STORE_SUPPRESSED_KEY_MAX 511
 /* scope: a tenant, or empty for everybody. Returns the length, 0: there can be none. Pure. */
 size_t store_suppressed_key(struct str scope, struct str address, char key[STORE_SUPPRESSED_KEY_MAX]);

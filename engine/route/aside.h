@@ -1,10 +1,10 @@
-/* aside.h - mail of a slowed sender (sender_rate.h) waits in strands of its own, so that others of its lane go
- * past it.
+/* aside.h - mail of a slowed sender (sender_rate.h) waits in strands of its own, so that others of its lane
+ * go past it.
  *
- * A lane has an aside for each of its sources and each slowed sender of whom it has mail: a strand in the same
- * pool, in a flow that asks the sender's limit too. A few recipients are enough there: with ASIDE_TAKEN, or
- * SENDER_TAKEN_MAX of one sender in all lanes, the store passes over the rest (lane_mark_held) until half of
- * them has gone. One worker's thread. */
+ * A lane has an aside for each of its sources and each slowed sender of whom it has mail: a strand in the
+ * same pool, in a flow that asks the sender's limit too. A few recipients are enough there: with ASIDE_TAKEN,
+ * or SENDER_TAKEN_MAX of one sender in all lanes, the store passes over the rest (lane_mark_held) until half
+ * of them has gone. One worker's thread. */
 #ifndef POSTRIDER_ROUTE_ASIDE_H
 #define POSTRIDER_ROUTE_ASIDE_H
 

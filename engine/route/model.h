@@ -281,6 +281,7 @@ struct router {
 
     struct store_suppressed_msg *recalls; /* heard of, and to be looked for: recall.h */
     struct wheel_timer recall_timer;
+    struct store_bounce_msg *given_up; /* to be answered: give_up.h */
 
     /* Lending: loan.h. */
     struct lend_word *lend_words;  /* of all workers, shared */

@@ -463,6 +463,22 @@ def test_tls_only(scene):
     assert all(d.tls for d in s.delivered("mx.a.test"))
 
 
+def test_a_reply_that_asks_for_tls_is_followed_by_a_try_over_tls(scene):
+    """In the clear only because a handshake failed before: the recipient goes again at once, with TLS, though
+    that is what was given up at this host; and that is its first attempt."""
+    s = scene(host(starttls="broken", reply_delay_ms=700,
+                   replies=[made("mail", 550, "5.7.29 This message requires TLS", times=1)]),
+              ONE_DOMAIN, site=QUICK, config=rule("requires tls", "tls"))
+    ident = submit(s, ["u@a.test"])["job"]
+    wait_for(lambda: s.world.counts("mx.a.test")["connections"]["total"] == 2, 20, "the one in the clear")
+    s.world.host("mx.a.test", "starttls", "good")
+    all_delivered(s, ident, 1, 20)
+    one, = s.delivered("mx.a.test")
+    assert one.tls and site(s, "a.test")["paths"][0]["tls_only"]
+    assert [(e["type"], e["attempt"]) for e in s.daemon.events() if e["type"] != "accepted"] == [("delivered", 1)]
+    assert held(s) == [] and alerts(s) == []
+
+
 # ---- an operator's ----
 
 @pytest.mark.parametrize("filters,hits", [("tenant=acme", {"acme"}), ("campaign=c1", {"acme"}),

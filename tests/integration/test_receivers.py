@@ -296,6 +296,22 @@ def test_suppress(play, row):
     play.assert_path_free(name)
 
 
+@each([row for row in rows("suppress") if after("suppress", row["rule"])])
+def test_suppress_after_several(play, row):
+    """Each reply counts, over jobs; the last of them suppresses, none before."""
+    name = row["rule"]
+    wanted = int(after("suppress", name).split()[1])
+    for n in range(2, wanted + 1):
+        assert not play.is_suppressed(f"bad0@{name}.test")
+        play.submit(job(name, [f"bad0@{name}.test"]))
+        wait_for(lambda: play.ends(name).count("bounced") == n, 30, f"{name} to fail for the {n}th time")
+    wait_for(lambda: play.is_suppressed(f"bad0@{name}.test"), 30, f"{name} to suppress")
+    play.submit(job(name, [f"bad0@{name}.test"]))
+    wait_for(lambda: play.ends(name)[-1] == "suppressed", 30, f"{name}: no more mail to it")
+    assert play.ends(name).count("bounced") == wanted
+    play.assert_path_free(name)
+
+
 @each(rows("reconnect"))
 def test_reconnect(play, row):
     """At once for the first time; then after a minute or so, for this goes on."""
