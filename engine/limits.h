@@ -34,6 +34,8 @@
 #define LANE_DELTA_ROWS     1000                  /* or so many commits have moved them */
 #define READ_ROWS_MAX       1000                  /* rows read before a read transaction is renewed */
 #define READERS_MAX         512                   /* LMDB reader slots */
+#define BACKUP_PATH_MAX     4000                  /* bytes of the path of a backup */
+#define BACKUP_SYNC_BYTES   (UINT64_C(64) << 20)  /* of it, written before they are synced */
 
 #define EDITS_MAX              1000 /* edits in one post */
 #define POLICY_NAME_MAX        400

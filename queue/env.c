@@ -74,8 +74,7 @@ bool env_sync_names(const char *directory)
     return ok;
 }
 
-/* The name of what is at that path, in the directory above. */
-static bool name_sync(const char *path)
+bool env_sync_above(const char *path)
 {
     char above[4096];
     size_t n = strlen(path);
@@ -101,7 +100,7 @@ static bool directory_ready(const char *directory, struct err *err)
                 err, errno,
                 "cannot create state_directory %s: %s; create it (mkdir -p) for the user of the daemon",
                 directory, strerror(errno));
-        if (!name_sync(directory))
+        if (!env_sync_above(directory))
             return err_set(err, errno,
                            "cannot sync the directory above state_directory %s: %s; check the disk",
                            directory, strerror(errno));
@@ -373,6 +372,17 @@ static uint64_t free_pages(struct env *env)
     }
     env_read_end(txn);
     return pages;
+}
+
+uint64_t env_used_bytes(struct env *env)
+{
+    uint64_t all = env_bytes(env), unused = free_pages(env) * 4096;
+    return all > unused ? all - unused : 0;
+}
+
+int env_copy(struct env *env, int fd)
+{
+    return mdb_env_copyfd2(env->mdb, fd, MDB_CP_COMPACT);
 }
 
 bool env_check_full(struct env *env)

@@ -141,11 +141,12 @@ static int record_sync(int fd)
         return 0;
     unsigned n = disk.fds[fd].object - 1;
     const struct disk_object *object = &disk.objects[n];
-    bool left_out = object->directory ? disk.defect == DISK_NO_NAME_SYNC
-                    : strncmp(object->name, "data.mdb", 8) == 0
-                        ? disk.defect == DISK_NO_DATA_SYNC
-                        : strncmp(object->name, "fresh.log", 9) == 0 && disk.defect == DISK_NO_FRESH_SYNC;
-    if (!left_out)
+    bool queue = strcmp(disk.objects[object->parent].name, "queue") == 0;
+    enum disk_defect defect = object->directory                            ? DISK_NO_NAME_SYNC
+                              : !queue                                     ? DISK_NO_COPY_SYNC
+                              : strncmp(object->name, "fresh.log", 9) == 0 ? DISK_NO_FRESH_SYNC
+                                                                           : DISK_NO_DATA_SYNC;
+    if (disk.defect != defect)
         record(DISK_SYNC, n);
     return 0;
 }
@@ -219,6 +220,13 @@ void disk_end(void)
 
 /* ---- the calls ---- */
 
+int __real_open(const char *path, int flags, ...);
+int __real_close(int fd);
+int __real_mkdir(const char *path, mode_t mode);
+int __real_rename(const char *from, const char *to);
+int __real_unlink(const char *path);
+int __real_ftruncate(int fd, off_t size);
+ssize_t __real_pwrite(int fd, const void *bytes, size_t n, off_t offset);
 ssize_t __real_write(int fd, const void *bytes, size_t n);
 ssize_t __real_writev(int fd, const struct iovec *parts, int n);
 void *__real_mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset);

@@ -25,7 +25,7 @@
 
 #define DISK_DOINGS_MAX 16
 
-enum disk_place { DISK_PAGE, DISK_META, DISK_HEAD, DISK_ZEROS, DISK_FRAME, DISK_PLACES };
+enum disk_place { DISK_PAGE, DISK_META, DISK_HEAD, DISK_ZEROS, DISK_FRAME, DISK_COPY, DISK_PLACES };
 enum disk_fate { DISK_KEPT, DISK_DROPPED, DISK_TORN, DISK_FATES };
 const char *disk_place_name(enum disk_place place);
 
@@ -41,7 +41,8 @@ enum disk_defect {
     DISK_NO_FRESH_SYNC,
     DISK_NO_DATA_SYNC,
     DISK_META_NOT_THROUGH,
-    DISK_NO_NAME_SYNC
+    DISK_NO_NAME_SYNC,
+    DISK_NO_COPY_SYNC
 };
 void disk_plant(enum disk_defect defect);
 

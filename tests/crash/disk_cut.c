@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define SECTOR 512
 
 const char *disk_place_name(enum disk_place place)
 {
-    static const char *const names[] = {"page", "meta page", "log head", "log zeros", "log frame"};
+    static const char *const names[] = {"page", "meta page", "log head", "log zeros", "log frame", "copy"};
     return names[place];
 }
 
@@ -125,6 +126,8 @@ struct cut {
 static enum disk_place place_of(const struct disk_op *op)
 {
     const struct disk_object *object = &disk.objects[op->object];
+    if (strcmp(disk.objects[object->parent].name, "queue") != 0)
+        return DISK_COPY;
     if (strcmp(object->name, "data.mdb") == 0)
         return op->offset < (size_t)2 * DISK_BLOCK ? DISK_META : DISK_PAGE;
     return op->offset < DISK_BLOCK ? DISK_HEAD : op->bytes == NULL ? DISK_ZEROS : DISK_FRAME;
@@ -179,8 +182,8 @@ static void write_cut(struct cut *cut, struct disk_object *image, const struct d
 
 static void file_write(const struct disk_object *image, const char *path)
 {
-    int fd = __real_open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || __real_ftruncate(fd, (off_t)image->size) != 0)
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, (off_t)image->size) != 0)
         disk_die("cannot write", path);
     for (size_t at = 0; at < image->size;) { /* holes are zeros too */
         size_t n = 0;
@@ -190,11 +193,11 @@ static void file_write(const struct disk_object *image, const char *path)
                 break;
             n += block;
         }
-        if (n > 0 && __real_pwrite(fd, image->bytes + at, n, (off_t)at) != (ssize_t)n)
+        if (n > 0 && pwrite(fd, image->bytes + at, n, (off_t)at) != (ssize_t)n)
             disk_die("cannot write", path);
         at += n > 0 ? n : DISK_BLOCK;
     }
-    __real_close(fd);
+    close(fd);
 }
 
 static void file_cut(struct cut *cut, unsigned number, size_t writes)
@@ -284,7 +287,7 @@ void disk_cut(size_t at, struct prng *prng, const char *into, struct disk_tally 
             writes += disk.ops[disk.objects[n].pending[i]].kind == DISK_WRITE;
         if (!disk.objects[n].directory)
             file_cut(&cut, n, writes);
-        else if (__real_mkdir(cut.path[n], 0700) != 0)
+        else if (mkdir(cut.path[n], 0700) != 0)
             disk_die("cannot make", cut.path[n]);
     }
 }

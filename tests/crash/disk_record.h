@@ -60,13 +60,4 @@ static inline bool disk_is_zero(const uint8_t *p, size_t n)
     return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-/* The calls themselves. */
-int __real_open(const char *path, int flags, ...);
-int __real_close(int fd);
-int __real_mkdir(const char *path, mode_t mode);
-int __real_rename(const char *from, const char *to);
-int __real_unlink(const char *path);
-int __real_ftruncate(int fd, off_t size);
-ssize_t __real_pwrite(int fd, const void *bytes, size_t n, off_t offset);
-
 #endif

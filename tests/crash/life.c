@@ -1,6 +1,7 @@
 /* life.c - see life.h. */
 #include "tests/crash/life.h"
 
+#include "queue/backup.h"
 #include "tests/crash/disk.h"
 #include "tests/unit/store_check.h"
 #include "tests/unit/store_old.h"
@@ -21,18 +22,19 @@
 enum { THING_POLICY = ADDRESSES, THING_CURSOR = ADDRESSES + POLICIES, THINGS };
 _Static_assert(THINGS <= LEDGER_THINGS, "the ledger has room for them");
 
-/* The seam to time, for this program: it goes on a little with each look, so that work is cut into slices as
- * on a busy machine. */
+/* The seam to time, for this program: it goes on with each look, so that work is cut into slices as on a busy
+ * machine, which some lives have more of than others. */
+static int64_t look_ns;
 struct now clock_now(void)
 {
-    static int64_t looks;
-    return (struct now){.mono_ns = NS_PER_S + looks++ * NS_PER_MS / 10, .wall_ms = WORLD_START_MS};
+    static int64_t clock_ns = NS_PER_S;
+    return (struct now){.mono_ns = clock_ns += look_ns, .wall_ms = WORLD_START_MS};
 }
 
 const char *doing_name(enum doing doing)
 {
-    static const char *const names[] = {"start",   "migration", "upload", "admit",  "settle",
-                                        "operate", "edit",      "wait",   "recover"};
+    static const char *const names[] = {"start",  "migration", "upload", "admit", "settle", "operate",
+                                        "slices", "edit",      "backup", "wait",  "recover"};
     return names[doing];
 }
 
@@ -233,6 +235,9 @@ static void operate(struct life *life)
     if (ledger_steer(job, kind) == NULL)
         return;
     store_operate(life->w.store, kind, &filter, 3600 * MS_PER_S, on_steered, &steering);
+    store_write_step(life->w.store, life->w.now);
+    if (!steering.done)
+        disk_doing(DOING_SLICES);
     world_run(&life->w);
     assert_true(steering.done);
 }
@@ -322,6 +327,24 @@ static void edit(struct life *life)
     steps_until(life, &editing.done);
 }
 
+/* ---- a backup ---- */
+
+static void backup(struct life *life)
+{
+    char path[300];
+    struct err err = {0};
+    struct backup_progress progress = {0};
+    if (life->backup.asked != LEDGER_NEVER)
+        return; /* one a life */
+    disk_doing(DOING_BACKUP);
+    (void)snprintf(path, sizeof path, "%.*s/backup",
+                   (int)(strrchr(life->w.directory, '/') - life->w.directory), life->w.directory);
+    life->backup.asked = disk_at();
+    if (!backup_make(life->w.store, path, &progress, &err))
+        fail_msg("%s", err.text);
+    life->backup.answered = disk_at();
+}
+
 /* ---- a life ---- */
 
 void life_begin(struct life *life, uint64_t seed)
@@ -338,9 +361,9 @@ void life_begin(struct life *life, uint64_t seed)
                                                .workers = 1};
 }
 
-static void open_at(struct life *life, const char *root)
+static void open_at(struct life *life, const char *root, const char *name)
 {
-    (void)snprintf(life->w.directory, sizeof life->w.directory, "%s/queue", root);
+    (void)snprintf(life->w.directory, sizeof life->w.directory, "%s/%s", root, name);
     life->w.asking = true;
     life->w.want = LANE_TAKE_MAX;
     life->w.taken = NULL;
@@ -369,6 +392,8 @@ static void step(struct life *life)
         operate(life);
     else if (dice < 84)
         edit(life);
+    else if (dice < 86)
+        backup(life);
     else if (dice < 97) {
         disk_doing(DOING_WAIT);
         world_pass(&life->w, (int64_t)below(life, below(life, 3) ? 1000 : 100000));
@@ -382,17 +407,31 @@ static void step(struct life *life)
         ledger_read_events(&life->ledger, life->w.store);
 }
 
+/* That of the life before is no more held against anything. */
+static void backup_remove(const char *root)
+{
+    static const char *const names[] = {"backup", "backup.part"};
+    char path[300];
+    for (unsigned n = 0; n < 2; n++) {
+        (void)snprintf(path, sizeof path, "%s/%s", root, names[n]);
+        (void)nftw(path, world_unlink, 8, FTW_DEPTH | FTW_PHYS);
+    }
+}
+
 void life_run(struct life *life, const char *root, bool again, size_t cut_at)
 {
     bool older = again && below(life, 4) == 0;
+    look_ns = below(life, 2) ? NS_PER_MS / 10 : NS_PER_MS;
+    life->backup = (struct ledger_times){LEDGER_NEVER, LEDGER_NEVER};
+    backup_remove(root);
     if (older) {
-        open_at(life, root);
+        open_at(life, root, "queue");
         store_make_old(&life->w, below(life, 2));
         world_close(&life->w);
     }
     disk_begin(root);
     disk_doing(older ? DOING_MIGRATE : again ? DOING_RECOVER : DOING_START);
-    open_at(life, root);
+    open_at(life, root, "queue");
     if (again)
         ledger_rewind(&life->ledger, life->w.store, cut_at);
     for (uint64_t n = STEPS_MIN + below(life, STEPS); n > 0; n--)
@@ -428,21 +467,42 @@ static void drain(struct life *life)
     assert_int_equal(world_rows(w, T_DEFERRED), 0);
 }
 
-void life_check(struct life *life, const char *root, size_t cut_at, bool count, bool drained)
+/* Opens one directory of those that a cut left. */
+static void check_at(struct life *life, const char *root, const char *name, size_t at, bool count,
+                     bool drained)
 {
     struct now now = life->w.now;
     bool purged = false;
-    open_at(life, root);
-    ledger_check(&life->ledger, life->w.store, cut_at, false);
+    open_at(life, root, name);
+    ledger_check(&life->ledger, life->w.store, at, false);
     for (size_t n = 0; n < life->ledger.job_n; n++)
-        purged |= life->ledger.jobs[n].purged_at <= cut_at;
+        purged |= life->ledger.jobs[n].purged_at <= at;
     if (count && !purged && world_rows(&life->w, T_META) > 0) /* 0: there was no commit yet */
         store_check(life->w.store, true);
     if (drained && !purged) {
         drain(life);
-        ledger_check(&life->ledger, life->w.store, cut_at, true);
+        ledger_check(&life->ledger, life->w.store, at, true);
         store_check(life->w.store, true);
     }
     world_close(&life->w);
     life->w.now = now;
+}
+
+/* A backup with its name is whole, and holds what was so as it was made; one that was answered has it. */
+static void check_backup(struct life *life, const char *root, size_t cut_at, bool count, bool drained)
+{
+    char path[300];
+    size_t at = life->backup.answered; /* nothing else happened meanwhile */
+    (void)snprintf(path, sizeof path, "%s/backup", root);
+    bool there = access(path, F_OK) == 0;
+    if (at <= cut_at && !there)
+        fail_msg("backup: it was answered and is gone");
+    if (there)
+        check_at(life, root, "backup", at, count, drained);
+}
+
+void life_check(struct life *life, const char *root, size_t cut_at, bool count, bool drained)
+{
+    check_at(life, root, "queue", cut_at, count, drained);
+    check_backup(life, root, cut_at, count, drained);
 }

@@ -17,7 +17,9 @@ enum doing { /* what a cut falls into */
              DOING_ADMIT,
              DOING_SETTLE,
              DOING_OPERATE,
+             DOING_SLICES, /* of an operation that is too long for one commit */
              DOING_EDIT,
+             DOING_BACKUP,
              DOING_WAIT,
              DOING_RECOVER,
              DOINGS
@@ -28,6 +30,7 @@ struct life {
     struct world w;
     struct ledger ledger;
     struct prng prng;
+    struct ledger_times backup; /* of this life */
 };
 
 void life_begin(struct life *life, uint64_t seed);
@@ -36,8 +39,9 @@ void life_begin(struct life *life, uint64_t seed);
 void life_run(struct life *life, const char *root, bool again, size_t cut_at);
 void life_end(struct life *life);
 
-/* After the cut: opens what is there, without a record, holds it against the ledger, and counts it over.
- * drained: also lets it run until all has ended, which every recipient then has, once. */
+/* After the cut: opens what is there, without a record, holds it against the ledger, and counts it over; a
+ * backup, if it has its name, likewise. drained: also lets it run until all has ended, which every recipient
+ * then has, once. */
 void life_check(struct life *life, const char *root, size_t cut_at, bool count, bool drained);
 
 #endif

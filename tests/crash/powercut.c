@@ -65,6 +65,7 @@ static const struct plant plants[] = {
     {"the tables are not synced before their meta page", "", NOT_SYNCED, DISK_NO_DATA_SYNC, 0, 0, true},
     {"the meta page is not written through", "", NOT_SYNCED, DISK_META_NOT_THROUGH, 0, 0, true},
     {"names of new files are not synced", "accepted: ", NOT_SYNCED, DISK_NO_NAME_SYNC, 0, 0, true},
+    {"a backup is not synced", "", NOT_SYNCED, DISK_NO_COPY_SYNC, 0, 0, true},
     {"some job rows are not written", "accepted: ", ROWS_MISSING, DISK_SOUND, T_JOBS, 20, false},
     {"some messages are not written", "accepted: ", ROWS_MISSING, DISK_SOUND, T_CONTENT, 20, false},
     {"some keys are not written", "key: ", ROWS_MISSING, DISK_SOUND, T_KEYS, 5, false},
