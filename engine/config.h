@@ -45,11 +45,15 @@ struct config_control {
     unsigned mode;
 };
 
+/* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
+enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
+
 struct config_dns {
     struct config_strings servers; /* "127.0.0.1:5353"; none: resolv.conf */
     const char *servers_joined;    /* the same, comma-separated, as dns.h wants them */
     int64_t timeout_ms;
     bool ipv6;
+    enum config_dnssec dnssec;
 };
 
 struct config_queue {

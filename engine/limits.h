@@ -194,6 +194,8 @@
 #define DNS_FAILED_TTL_S       5    /* so that a dead resolver is not hammered */
 #define DNS_HALF_TTL_MAX_S     60   /* of A without AAAA, or the reverse, when the other failed */
 #define DNS_EDNS_BYTES         1232 /* no fragments */
+#define DNS_RECORDS_MAX        32   /* of one name, where their data is asked for, */
+#define DNS_RECORDS_BYTES      8192 /* and its size together */
 
 _Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what is under way");
 _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");

@@ -30,6 +30,9 @@
 #define STARVED_WAIT_NS  NS_PER_MS      /* room comes with commits, which nobody tells us of */
 #define SWEEP_NS         (60 * NS_PER_S)
 
+_Static_assert((int)DNS_DNSSEC_AUTO == CONFIG_DNSSEC_AUTO && (int)DNS_DNSSEC_NO == CONFIG_DNSSEC_NO,
+               "the configuration's words are the resolver's");
+
 struct worker {
     struct router router;
     struct inbox *inbox;
@@ -112,6 +115,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         .timeout_ms = settings->config->dns.timeout_ms,
         .ipv6 = settings->config->dns.ipv6,
         .cache_max = DNS_CACHE_MAX,
+        .dnssec = (enum dns_dnssec)settings->config->dns.dnssec,
     };
     router->io = io_create(settings->sessions_max, err);
     if (router->io != NULL)

@@ -123,7 +123,7 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
                             const struct config_site *settings, const struct config_route *route)
 {
     struct router *router = lane->router;
-    const struct pool_tls tls = secure_policy(router, settings, route);
+    const struct pool_tls tls = secure_policy(router, mx, settings, route);
     uint16_t port = route ? route->port : settings->port;
     unsigned n = (unsigned)lane->sources->source_count;
     lane->strands = calloc(n, sizeof *lane->strands);
@@ -148,7 +148,7 @@ static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
 {
     if (a == b)
         return true;
-    if (a == NULL || a->host_count != b->host_count)
+    if (a == NULL || a->host_count != b->host_count || a->secure != b->secure)
         return false;
     for (unsigned i = 0; i < a->host_count; i++)
         if (a->hosts[i].preference != b->hosts[i].preference ||

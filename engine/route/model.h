@@ -131,6 +131,7 @@ struct flow {
 struct pool_tls {
     enum tls_policy policy;
     bool implicit;
+    bool tlsa; /* TLSA records of its hosts count: DNSSEC vouches for the list of them */
     const struct trust *trust;
 };
 
@@ -138,6 +139,8 @@ struct pool_tls {
 struct target {
     unsigned host;            /* index in the pool's hosts */
     int64_t refused_until_ns; /* its TLS was not what the pool asks: left alone by this pool; 0: no */
+    enum dane_verdict dane;
+    struct tlsa_set *tlsa; /* of DANE_REQUIRED; the host's */
     struct sockaddr_storage address;
     socklen_t len;
 };
