@@ -210,7 +210,8 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     if (why->scope == SCOPE_PATH && (carrier->ready || ledger_connections(path->ledger) == 1))
         path_pause(path, why); /* not one connection is welcome: none is still on its way */
     if (carrier->ready)
-        host_lost(router, &carrier->address, carrier->opened_ns, path->settings);
+        host_lost(router, &carrier->address, carrier->opened_ns, session_was_told(carrier->session),
+                  path->settings);
     else
         host_failed(router, &carrier->address, path->settings);
     host_set_asked(router, &carrier->address, why->rule != NULL);

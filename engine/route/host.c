@@ -69,7 +69,7 @@ bool host_has_asked(struct router *router, const struct sockaddr_storage *addres
     return host != NULL && host->state.asked;
 }
 
-void host_lost(struct router *router, const struct sockaddr_storage *address, int64_t opened_ns,
+void host_lost(struct router *router, const struct sockaddr_storage *address, int64_t opened_ns, bool told,
                const struct config_site *settings)
 {
     struct host_memory *host = host_touch(router, address);
@@ -79,7 +79,7 @@ void host_lost(struct router *router, const struct sockaddr_storage *address, in
     struct host_state *state = &host->state;
     if (state->lost_at_ns == 0)
         state->lost_at_ns = now_ns;
-    if (opened_ns >= state->lost_last_ns) { /* else it fell with others */
+    if (!told && opened_ns >= state->lost_last_ns) { /* else it fell with others */
         state->lost_last_ns = now_ns;
         state->losses++;
     }

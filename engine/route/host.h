@@ -16,8 +16,8 @@ void host_set_asked(struct router *router, const struct sockaddr_storage *addres
 bool host_has_asked(struct router *router, const struct sockaddr_storage *address);
 /* A connection got through to EHLO and was then lost before it was of use. That is no failure at first
  * (receivers do that); without a success in between it is one after HOST_LOST_AGAIN_MS, or when more than
- * HOST_LOSSES_MAX connections, each begun after the one before was lost, ended so. */
-void host_lost(struct router *router, const struct sockaddr_storage *address, int64_t opened_ns,
+ * HOST_LOSSES_MAX connections, each begun after the one before was lost, ended so and without a word. */
+void host_lost(struct router *router, const struct sockaddr_storage *address, int64_t opened_ns, bool told,
                const struct config_site *settings);
 /* A message was taken there. True: that is news, it had failed before. */
 bool host_works(struct router *router, const struct sockaddr_storage *address);
