@@ -324,6 +324,7 @@ static void test_old_evidence_goes(void **state)
     evidence_save(&evidence, edits, 1001 + EVIDENCE_MS);
     assert_int_equal(edits_count(edits), 2);
     assert_int_equal(evidence.count, 0);
+    assert_false(evidence_may_be(&evidence, 1));
     edits_free(edits);
     evidence_free(&evidence);
 }
