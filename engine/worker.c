@@ -51,15 +51,26 @@ static void worker_sweep(struct wheel_timer *timer, struct now now)
     wheel_set(&worker->router.wheel, timer, now.mono_ns + SWEEP_NS, worker_sweep);
 }
 
+static bool job_is_over(uint64_t job, void *user)
+{
+    const struct router *router = user;
+    struct job_info info;
+    return !query_job(router->store, job, &info) || info.ended_ms != 0;
+}
+
 /* The first worker looks after what all share. */
 static void worker_tend_shared(struct router *router)
 {
     struct edits *edits = remember_edits(router);
     int64_t next_ms;
-    if (router->index != 0 || edits == NULL)
+    if (router->index != 0)
         return;
-    evidence_save(router->evidence, edits, router->now.wall_ms);
-    if (router->held->count > 0 && holds_expire(router->holds, router->now.wall_ms, edits, &next_ms) > 0)
+    if (edits != NULL)
+        evidence_save(router->evidence, edits, router->now.wall_ms);
+    if (router->held->count == 0)
+        return;
+    holds_end_jobs(router->holds, job_is_over, router);
+    if (holds_expire(router->holds, router->now.wall_ms, &next_ms) > 0)
         store_look_again(router->store);
 }
 
@@ -69,6 +80,8 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
     struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, tick));
     path_learn_tick(&worker->router);
     sender_rates_tick(&worker->router);
+    if (holds_generation(worker->router.holds) != worker->router.held->generation)
+        lane_hear_holds(&worker->router); /* there was no memory to tell */
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }

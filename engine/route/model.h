@@ -273,6 +273,7 @@ struct router {
     struct holds *holds;              /* hold.h: shared by all workers; */
     struct hold_set *held;            /* as last heard, */
     uint64_t held_walked;             /* and what is in memory was looked at for that generation */
+    int64_t full_told_ms;             /* wall: when an alert said that no more can be held */
     struct evidence *evidence;        /* shared too */
     struct sender_rate *sender_rates; /* of its sites; NULL: no sender is slowed */
     struct edits *edits;              /* to be posted at the end of the step: remember.h */
