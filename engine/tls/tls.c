@@ -4,6 +4,7 @@
 #include "engine/tls/tls.h"
 
 #include "engine/tls/resume.h"
+#include "engine/tls/tls_context.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -98,8 +99,7 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
     return resume_keep(&conn->tls->resume, conn_key(conn), session);
 }
 
-/* Why OpenSSL said no, in its words; and empties its queue of errors. */
-static const char *ssl_reason(void)
+const char *tls_reason(void)
 {
     unsigned long code = ERR_peek_last_error();
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
@@ -131,7 +131,7 @@ struct tls *tls_create(struct err *err)
     tls->context = SSL_CTX_new(TLS_client_method());
     if (tls->method == NULL || tls->context == NULL || !context_setup(tls->context)) {
         err_set(err, 0, "cannot set up TLS: OpenSSL says: %s; see its configuration (openssl version -d)",
-                ssl_reason());
+                tls_reason());
         tls_destroy(tls);
         return NULL;
     }
@@ -172,9 +172,9 @@ static bool conn_set_name(struct tls_conn *conn, const char *host)
     return SSL_set_tlsext_host_name(conn->ssl, name);
 }
 
-static bool conn_setup(struct tls_conn *conn, const char *host)
+static bool conn_open(struct tls_conn *conn, SSL_CTX *context)
 {
-    conn->ssl = SSL_new(conn->tls->context);
+    conn->ssl = SSL_new(context);
     BIO *bio = conn->ssl ? BIO_new(conn->tls->method) : NULL;
     if (bio == NULL)
         return false;
@@ -182,6 +182,13 @@ static bool conn_setup(struct tls_conn *conn, const char *host)
     BIO_set_init(bio, 1);
     SSL_set_bio(conn->ssl, bio, bio);
     SSL_set_app_data(conn->ssl, conn);
+    return true;
+}
+
+static bool conn_setup(struct tls_conn *conn, const char *host)
+{
+    if (!conn_open(conn, conn->tls->context))
+        return false;
     SSL_set_connect_state(conn->ssl);
     SSL_SESSION *session = resume_find(&conn->tls->resume, conn_key(conn));
     if (session != NULL)
@@ -207,7 +214,7 @@ static struct tls_conn *conn_create(struct tls *tls, const char *host, const cha
 
 static enum tls_state conn_fail(struct tls_conn *conn, struct err *err, const char *doing)
 {
-    const char *reason = conn->out->failed ? "too much waits to be sent" : ssl_reason();
+    const char *reason = conn->out->failed ? "too much waits to be sent" : tls_reason();
     ERR_clear_error();
     err_set(err, 0, "TLS %s failed: %s", doing, reason);
     if (conn->state == TLS_HANDSHAKING)
@@ -259,7 +266,7 @@ struct tls_conn *tls_start(struct tls *tls, const char *host, const char *source
     ERR_clear_error();
     struct tls_conn *conn = conn_create(tls, host, source, out);
     if (conn == NULL || !conn_setup(conn, host)) {
-        err_set(err, ENOMEM, "cannot begin TLS: %s", conn ? ssl_reason() : "no memory");
+        err_set(err, ENOMEM, "cannot begin TLS: %s", conn ? tls_reason() : "no memory");
         tls_free(conn);
         return NULL;
     }
@@ -268,6 +275,20 @@ struct tls_conn *tls_start(struct tls *tls, const char *host, const char *source
         return NULL;
     }
     return conn;
+}
+
+struct tls_conn *tls_accept(struct tls *tls, const struct tls_server *server, struct buf *out,
+                            struct err *err)
+{
+    ERR_clear_error();
+    struct tls_conn *conn = conn_create(tls, "", "", out);
+    if (conn != NULL && conn_open(conn, tls_server_context(server))) {
+        SSL_set_accept_state(conn->ssl);
+        return conn;
+    }
+    err_set(err, ENOMEM, "cannot begin TLS: %s", conn ? tls_reason() : "no memory");
+    tls_free(conn);
+    return NULL;
 }
 
 void tls_free(struct tls_conn *conn)
