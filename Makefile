@@ -26,8 +26,9 @@ WORLD := $(wildcard bench/world/*.c)
 LOAD := $(wildcard bench/load/*.c)
 LOAD_PARTS := $(filter-out bench/load/main.c bench/load/verb_%,$(LOAD))
 RAW := $(wildcard bench/raw/*.c)
-TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
-PROGRAMS := $B/postriderd $B/postrider $B/world
+TOOLS := $(wildcard tools/*.c)
+SENDMAIL := $(wildcard tools/sendmail/*.c)
+PROGRAMS := $B/postriderd $B/postrider $B/sendmail $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
@@ -62,6 +63,8 @@ $B/libpostrider.a: $(call obj,$(ENGINE))
 $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/postrider: $(call obj,$(TOOLS)) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/sendmail: $(call obj,$(SENDMAIL)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -132,6 +135,7 @@ compare: deps-compare
 install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider
+	install -Dm755 $B/sendmail $(DESTDIR)$(PREFIX)/lib/postrider/sendmail
 	for page in $B/man/*; do install -Dm644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	install -Dm644 deploy/replies.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/replies.yaml
 	install -Dm644 deploy/examples/postrider.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/examples/postrider.yaml

@@ -69,6 +69,10 @@ static void set_timer(struct client *client, int64_t ms)
 /* The last reply is with the kernel. To close at once would lose it where the client is still sending. */
 static void part(struct client *client)
 {
+    if (client->ended) {
+        cut(client);
+        return;
+    }
     if (client->parted)
         return;
     client->parted = true;
@@ -250,6 +254,7 @@ static void settle(struct client *client)
     if (client->conn.closing || client->gone)
         return;
     count_message(client);
+    client->leaving |= client->ended && client->wait == CLIENT_READY && client->input.len == 0;
     if (client->wait != CLIENT_READY)
         wheel_cancel(client->door->settings.wheel, &client->timer);
     else if (!client->parted)
@@ -285,8 +290,13 @@ static void take_cipher(struct client *client, struct str data)
 static void on_received(struct io_conn *conn, const void *data, ssize_t n)
 {
     struct client *client = (struct client *)(void *)conn;
-    if (n <= 0) {
+    if (n < 0) {
         cut(client);
+        return;
+    }
+    if (n == 0) {
+        client->ended = true;
+        settle(client);
         return;
     }
     if (client->leaving) /* only so that the last reply gets through */

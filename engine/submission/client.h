@@ -29,6 +29,7 @@ struct client {
     enum client_wait wait;
     bool handshake; /* TLS's is under way */
     bool sending, paused;
+    bool ended;        /* the peer sends no more; what it has asked is answered all the same */
     bool leaving;      /* what waits to be sent is the last */
     bool shut;         /* TLS has said that it ends */
     bool parted;       /* that is done, and the peer has not closed yet */

@@ -39,7 +39,7 @@ class Post:
 
     def __init__(self, options="", config="", **receiver):
         self.receiver = Aiosmtpd(**receiver)
-        domains = [{"name": name, "mx": [[10, "mx.a.test"]]} for name in ("a.test", "b.test")]
+        domains = [{"name": name, "mx": [[10, "mx.a.test"]]} for name in ("a.test", "b.test", "xn--fsqu00a.test")]
         self.world = World.start({"hosts": SENDER["hosts"] + [{"name": "mx.a.test", "address": "127.0.7.1"}],
                                   "domains": SENDER["domains"] + domains})
         self.daemon = Daemon()
