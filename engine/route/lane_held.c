@@ -6,6 +6,7 @@
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/settle.h"
+#include "engine/route/shipment.h"
 #include "engine/route/signers.h"
 
 void lane_mark_held(struct lane *lane)
@@ -114,6 +115,7 @@ void lane_drop_job(struct router *router, uint64_t job)
 {
     struct lane *lane, *next;
     signing_drop_job(router, job);
+    shipment_drop_job(router, job);
     HASH_ITER(hh, router->lanes, lane, next)
     {
         for (unsigned i = 0; i < lane->strand_count; i++)

@@ -14,6 +14,8 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool);
 unsigned shipment_count_lane(const struct pool *pool, uint32_t lane);
 /* Whose message it is. */
 const struct store_job *shipment_job(const struct session_transaction *transaction);
+/* The job is paused or cancelled: what is on its way and is not answered is not tried again from here. */
+void shipment_drop_job(struct router *router, uint64_t job);
 void shipment_free_spares(struct router *router);
 
 #endif
