@@ -26,12 +26,14 @@ WORLD := $(wildcard bench/world/*.c)
 LOAD := $(wildcard bench/load/*.c)
 LOAD_PARTS := $(filter-out bench/load/main.c bench/load/verb_%,$(LOAD))
 RAW := $(wildcard bench/raw/*.c)
+SIM := $(wildcard tests/sim/*.c)
+SIM_SEAMS := prng_seed getrlimit fallocate socket setsockopt bind close inbox_post look_wait
 TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
 PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash lint bench compare install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash sim nightly lint bench compare install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -44,13 +46,15 @@ help:
 #: make fuzz         looks for input that breaks a parser, SECONDS=60 each; fuzz-short: 10
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make crash        ROUNDS=1000: kill -9 at random moments, and what must hold after it
+#: make sim          SEEDS=1000: the daemon in one thread on virtual time, faults and receivers made of seeds
+#: make nightly      sim with 100,000 seeds, crash and fuzz: some hours
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT) $(FUZZ:%=$B/replay/%) $B/render $(BENCH_PROGRAMS)
+units: $(UNIT) $(FUZZ:%=$B/replay/%) $B/render $B/sim $(BENCH_PROGRAMS)
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -73,6 +77,8 @@ $B/load: $(call obj,$(filter-out $(LOAD_PARTS),$(LOAD))) $B/libload.a $B/libpost
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/raw: $(call obj,$(RAW)) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/sim: $(call obj,$(SIM)) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) $(SIM_SEAMS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 $B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/message_bench: $(call obj,bench/message_bench.c) $B/libpostrider.a
@@ -103,6 +109,7 @@ test: deps-test
 test-unit: units
 	@failed=; for t in $(UNIT); do echo "== $$t"; TSAN_OPTIONS=halt_on_error=1 timeout 300 $$t || failed="$$failed $$t"; done; \
 	for t in $(FUZZ); do timeout 300 $B/replay/$$t tests/fuzz/corpus/$$t || failed="$$failed replay/$$t"; done; \
+	echo "== $B/sim"; timeout 300 $B/sim --seeds 300 --jobs 2 --seconds 60 --quiet || failed="$$failed sim"; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 # Three at a time, as they mostly wait; but all io_urings of an ordinary user share its limit of locked memory.
 test-integration: PARALLEL = $(if $(filter 0,$(shell id -u)),-n 3 --dist loadfile)
@@ -121,6 +128,12 @@ fuzz-short:
 crash: deps-test
 	@$(MAKE) --no-print-directory -j2 programs
 	BUILD=$B $(PY) tests/crash/crash.py --rounds $(or $(ROUNDS),1000)
+sim: deps-test
+	@$(MAKE) --no-print-directory -j2 $B/sim
+	$B/sim --seeds $(or $(SEEDS),1000) --jobs $(shell nproc)
+nightly:
+	@$(MAKE) --no-print-directory sim SEEDS=100000
+	@$(MAKE) --no-print-directory crash fuzz
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench

@@ -60,10 +60,8 @@ static unsigned fleet_sessions_max(void)
     return (unsigned)(files > 2 * FILES_KEPT ? files - FILES_KEPT : files / 2);
 }
 
-static void *member_run(void *arg)
+struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err)
 {
-    struct member *member = arg;
-    struct fleet *fleet = member->fleet;
     const struct worker_settings settings = {
         .store = fleet->store,
         .config = fleet->config,
@@ -73,7 +71,7 @@ static void *member_run(void *arg)
         .evidence = &fleet->evidence,
         .dkim = fleet->dkim,
         .signers = fleet->signers,
-        .index = member->index,
+        .index = index,
         .worker_count = fleet->count,
         .inboxes = fleet->inboxes,
         .sessions_max = fleet->sessions_max,
@@ -81,8 +79,14 @@ static void *member_run(void *arg)
         .lend_words = fleet->lend_words,
         .seed = prng_seed(),
     };
-    struct worker *worker = worker_create(&settings, clock_now(), &member->err);
-    member->worker = worker;
+    fleet->members[index].worker = worker_create(&settings, now, err);
+    return fleet->members[index].worker;
+}
+
+static void *member_run(void *arg)
+{
+    struct member *member = arg;
+    struct worker *worker = fleet_open(member->fleet, member->index, clock_now(), &member->err);
     sem_post(&member->up);
     if (worker == NULL)
         return NULL;
@@ -114,8 +118,8 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
     return true;
 }
 
-struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          unsigned workers, struct err *err)
+struct fleet *fleet_create(struct store *store, const struct config *config, const struct dkim *dkim,
+                           unsigned workers, struct err *err)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
@@ -155,7 +159,14 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
         fleet_destroy(fleet);
         return NULL;
     }
-    for (unsigned i = 0; i < workers; i++)
+    return fleet;
+}
+
+struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
+                          unsigned workers, struct err *err)
+{
+    struct fleet *fleet = fleet_create(store, config, dkim, workers, err);
+    for (unsigned i = 0; fleet != NULL && i < workers; i++)
         if (!member_start(fleet, i, err)) {
             fleet_stop(fleet);
             fleet_destroy(fleet);
@@ -164,7 +175,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
     return fleet;
 }
 
-void fleet_stop(struct fleet *fleet)
+void fleet_tell_stop(struct fleet *fleet)
 {
     for (unsigned i = 0; i < fleet->count; i++) {
         struct inbox_node *node = calloc(1, sizeof *node);
@@ -176,6 +187,11 @@ void fleet_stop(struct fleet *fleet)
         inbox_post(fleet->inboxes[i], node);
     }
     signers_hurry(fleet->signers); /* each worker knows why what comes back is not signed */
+}
+
+void fleet_stop(struct fleet *fleet)
+{
+    fleet_tell_stop(fleet);
     for (unsigned i = 0; i < fleet->count; i++)
         if (fleet->members[i].started)
             pthread_join(fleet->members[i].thread, NULL);

@@ -20,6 +20,15 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
 void fleet_stop(struct fleet *fleet);
 void fleet_destroy(struct fleet *fleet);
 
+/* For a simulator instead of fleet_start and fleet_stop: a fleet without threads; each of its workers, which
+ * the caller then steps with worker_step; and the word to stop, after which each step returns false in time.
+ */
+struct worker;
+struct fleet *fleet_create(struct store *store, const struct config *config, const struct dkim *dkim,
+                           unsigned workers, struct err *err);
+struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err);
+void fleet_tell_stop(struct fleet *fleet);
+
 /* What is held: hold.h. */
 struct holds;
 struct holds *fleet_holds(const struct fleet *fleet);
@@ -27,7 +36,6 @@ struct store *fleet_store(const struct fleet *fleet);
 /* For inspect.c. */
 unsigned fleet_size(const struct fleet *fleet);
 struct inbox *fleet_inbox(const struct fleet *fleet, unsigned worker);
-struct worker;
 const struct worker *fleet_worker(const struct fleet *fleet, unsigned worker);
 /* The worker that a domain, or a site, belongs to. */
 unsigned fleet_home(const struct fleet *fleet, struct str name);

@@ -1,5 +1,5 @@
-/* daemon.h - postriderd in this thread: what its main does, with the steps of its threads taken one at a time,
- * in any order, each now and then late.
+/* daemon.h - postriderd in this thread: what its main does, with the steps of its threads taken one at a
+ * time, in any order, each now and then late.
  *
  * Up and down as main has it: store, fleet, reporter. A crash keeps what the files hold at that moment, in a
  * copy, and throws the rest away: the old daemon is run to its end over its own files, deaf (sim.deaf), so

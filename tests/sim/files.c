@@ -10,10 +10,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static char root[64];
+
+void files_begin(void)
+{
+    snprintf(root, sizeof root, "%s/postrider-sim-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    if (mkdtemp(root) == NULL)
+        sim_fail("files", "cannot make a directory %s", root);
+}
+
 void files_make_directory(char path[FILES_PATH_MAX])
 {
-    const char *root = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-    snprintf(path, FILES_PATH_MAX, "%s/postrider-sim-XXXXXX", root);
+    snprintf(path, FILES_PATH_MAX, "%s/XXXXXX", root);
     if (mkdtemp(path) == NULL)
         sim_fail("files", "cannot make a directory in %s", root);
 }
@@ -29,6 +38,11 @@ static int entry_remove(const char *path, const struct stat *st, int kind, struc
 void files_remove(const char *directory)
 {
     nftw(directory, entry_remove, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+void files_end(void)
+{
+    files_remove(root);
 }
 
 void files_write(const char *path, struct str text)

@@ -7,6 +7,10 @@
 
 #define FILES_PATH_MAX 128
 
+/* Before the first process and after the last: all directories lie in one. */
+void files_begin(void);
+void files_end(void);
+
 void files_make_directory(char path[FILES_PATH_MAX]);
 void files_remove(const char *directory);
 void files_write(const char *path, struct str text);

@@ -19,22 +19,20 @@ static struct host hosts[PLAN_HOSTS_MAX];
 void hosts_begin(void)
 {
     for (unsigned i = 0; i < plan.hosts; i++) {
-        hosts[i] = (struct host){
-            .number = i,
-            .pipelining = !fault_is_on(FAULT_NO_PIPELINING) || sim_once_in(DICE_PLAN, 2),
-            .ehlo = !fault_is_on(FAULT_NO_EHLO) || !sim_once_in(DICE_PLAN, 4),
-            .greylists = fault_is_on(FAULT_GREYLISTED) && sim_once_in(DICE_PLAN, 3),
-            .size = sim_once_in(DICE_PLAN, 2),
-            .eight_bit = sim_once_in(DICE_PLAN, 2),
-            .dsn = sim_once_in(DICE_PLAN, 3),
-            .think_ns = sim_between(DICE_PLAN, 0, 100) * NS_PER_MS,
-            .rcpts_max = fault_is_on(FAULT_RCPT_TOO_MANY) && sim_once_in(DICE_PLAN, 3)
-                             ? (unsigned)sim_between(DICE_PLAN, 1, 5)
-                             : 0,
-        };
-        if (!hosts[i].ehlo)
-            hosts[i].pipelining = hosts[i].size = hosts[i].eight_bit = hosts[i].dsn = false;
-        if (!hosts[i].pipelining)
+        struct host *host = &hosts[i];
+        *host = (struct host){.number = i};
+        host->pipelining = !fault_is_on(FAULT_NO_PIPELINING) || sim_once_in(DICE_PLAN, 2);
+        host->ehlo = !fault_is_on(FAULT_NO_EHLO) || !sim_once_in(DICE_PLAN, 4);
+        host->greylists = fault_is_on(FAULT_GREYLISTED) && sim_once_in(DICE_PLAN, 3);
+        host->size = sim_once_in(DICE_PLAN, 2);
+        host->eight_bit = sim_once_in(DICE_PLAN, 2);
+        host->dsn = sim_once_in(DICE_PLAN, 3);
+        host->think_ns = sim_between(DICE_PLAN, 0, 100) * NS_PER_MS;
+        if (fault_is_on(FAULT_RCPT_TOO_MANY) && sim_once_in(DICE_PLAN, 3))
+            host->rcpts_max = (unsigned)sim_between(DICE_PLAN, 1, 5);
+        if (!host->ehlo)
+            host->pipelining = host->size = host->eight_bit = host->dsn = false;
+        if (!host->pipelining)
             fault_count(FAULT_NO_PIPELINING);
     }
 }
@@ -96,14 +94,9 @@ void smtp_end_txn(struct smtp *smtp)
 static struct str unstuff(char *data, size_t n)
 {
     size_t out = 0;
-    bool start = true;
-    for (size_t i = 0; i < n; i++) {
-        if (start && data[i] == '.')
-            start = false;
-        else
+    for (size_t i = 0; i < n; i++)
+        if (data[i] != '.' || (i > 0 && data[i - 1] != '\n'))
             data[out++] = data[i];
-        start = data[i] == '\n';
-    }
     return str_make(data, out);
 }
 

@@ -66,7 +66,8 @@ static int64_t reply_time(struct smtp *smtp)
     return smtp->last_ns;
 }
 
-/* "250-text\r\n250 text\r\n"; the lines of text are separated by '\n'. False: it is not said, or not all of it. */
+/* "250-text\r\n250 text\r\n"; the lines of text are separated by '\n'. False: it is not said, or not
+ * all of it. */
 static bool say(struct smtp *smtp, unsigned code, const char *text)
 {
     char reply[1024];

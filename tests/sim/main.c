@@ -5,6 +5,7 @@
 #include "tests/sim/drive.h"
 #include "tests/sim/events.h"
 #include "tests/sim/faults.h"
+#include "tests/sim/files.h"
 #include "tests/sim/host.h"
 #include "tests/sim/net.h"
 #include "tests/sim/ring.h"
@@ -21,8 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FAIR_EVERY 25 /* one seed in so many is about shares */
-#define IDLE_NS    (120 * NS_PER_S)
+#define FAIR_EVERY 25               /* one seed in so many is about shares */
+#define IDLE_NS    (900 * NS_PER_S) /* longer than any time-out */
 
 struct options {
     uint64_t first, seeds;
@@ -52,13 +53,20 @@ static int64_t drain_until_ns(void)
     return sim.now.mono_ns + most_ms * NS_PER_MS;
 }
 
+static bool nothing_to_report(void)
+{
+    struct dsn_due due;
+    int64_t next_ms;
+    return !query_dsn_due(daemon_store(), sim.now, &due, &next_ms) && next_ms == INT64_MAX;
+}
+
 static bool all_is_over(void)
 {
     struct store_figures figures;
     if (!drive_is_done() || book_open() > 0)
         return false;
     store_figures(daemon_store(), &figures);
-    return figures.queued == 0 && figures.claimed == 0 && figures.jobs == 0;
+    return figures.queued == 0 && figures.claimed == 0 && figures.jobs == 0 && nothing_to_report();
 }
 
 static void run_until_drained(void)
@@ -74,16 +82,14 @@ static void run_until_drained(void)
     }
 }
 
-/* Connections end when nobody needs them; reports may come once more. */
+/* Connections end when nobody needs them, and those that hang when their time is out. */
 static void run_until_idle(void)
 {
     int64_t until_ns = sim.now.mono_ns + IDLE_NS;
-    while (sim.now.mono_ns < until_ns)
-        if (!daemon_go_on(until_ns))
-            break;
-    if (net_links() > 0)
-        sim_fail("drain", "%u connections are still open %d s after the last message", net_links(),
-                 (int)(IDLE_NS / NS_PER_S));
+    while (net_links() > 0)
+        if (sim.now.mono_ns > until_ns || !daemon_go_on(until_ns + 1))
+            sim_fail("drain", "%u connections are still open %d s after the last message", net_links(),
+                     (int)(IDLE_NS / NS_PER_S));
 }
 
 static uint64_t run_seed(uint64_t seed, bool telling)
@@ -115,8 +121,12 @@ static uint64_t run_seed(uint64_t seed, bool telling)
     return sim.hash;
 }
 
+static char last_words[128]; /* should the seed end with a signal */
+
 static void run_one(uint64_t seed, const struct options *options)
 {
+    snprintf(last_words, sizeof last_words,
+             "sim: seed %" PRIu64 " ends with a signal: tests/sim/sim --seed %" PRIu64 "\n", seed, seed);
     uint64_t hash = run_seed(seed, options->trace);
     if (options->twice > 0 && seed % options->twice == 0) {
         if (run_seed(seed, false) != hash)
@@ -137,13 +147,9 @@ static int64_t seconds(void)
     return now.tv_sec;
 }
 
-static void on_abort(int number)
+static void on_signal(int number)
 {
-    char text[128];
-    int n = snprintf(text, sizeof text,
-                     "sim: seed %" PRIu64 " ends with signal %d: tests/sim/sim --seed %" PRIu64 "\n",
-                     sim.seed, number, sim.seed);
-    ssize_t written = write(STDERR_FILENO, text, (size_t)n);
+    ssize_t written = write(STDERR_FILENO, last_words, strlen(last_words));
     (void)written;
     signal(number, SIG_DFL);
     raise(number);
@@ -151,8 +157,8 @@ static void on_abort(int number)
 
 static int process_run(const struct options *options, int64_t until_s)
 {
-    signal(SIGABRT, on_abort);
-    signal(SIGSEGV, on_abort);
+    signal(SIGABRT, on_signal);
+    signal(SIGSEGV, on_signal);
     for (;;) {
         uint64_t n = shared->next++;
         if (n >= options->seeds || (until_s > 0 && seconds() >= until_s))
@@ -165,15 +171,14 @@ static int run_all(const struct options *options)
 {
     int64_t start_s = seconds(), until_s = options->seconds ? start_s + options->seconds : 0;
     int failed = 0, status;
-    if (options->processes <= 1) {
-        failed = process_run(options, until_s);
-    } else {
-        for (unsigned i = 0; i < options->processes; i++)
-            if (fork() == 0)
-                exit(process_run(options, until_s));
-        while (wait(&status) > 0)
-            failed |= status != 0;
-    }
+    files_begin();
+    fflush(stdout);
+    for (unsigned i = 0; i < options->processes; i++)
+        if (fork() == 0)
+            exit(process_run(options, until_s));
+    while (wait(&status) > 0)
+        failed |= status != 0;
+    files_end();
     unsigned never = options->quiet ? 0 : faults_print(stdout);
     printf("sim: %" PRIu64 " seeds (%" PRIu64 " of them twice) in %" PRId64 " s: %.1f days of mail, %" PRIu64
            " steps%s\n",
@@ -240,7 +245,7 @@ int main(int argc, char **argv)
             options.first = value;
             break;
         case 'j':
-            options.processes = (unsigned)value;
+            options.processes = value > 0 && value < 1000 ? (unsigned)value : 1;
             break;
         case 't':
             options.seconds = (unsigned)value;

@@ -12,7 +12,7 @@ struct plan plan;
 
 static unsigned pick(unsigned low, unsigned high)
 {
-    return (unsigned)sim_between(DICE, low, high);
+    return low + (unsigned)sim_below(DICE, high - low + 1);
 }
 
 static bool once_in(unsigned n)
@@ -23,23 +23,30 @@ static bool once_in(unsigned n)
 const char *plan_tenant_name(unsigned tenant)
 {
     static const char *const names[PLAN_TENANTS_MAX] = {"default", "t1", "t2"};
-    return names[tenant];
+    return tenant < PLAN_TENANTS_MAX ? names[tenant] : names[0];
 }
 
 /* ---- receivers ---- */
 
-static void site_make(struct plan_site *site)
+static struct plan_rate rate_make(unsigned low, unsigned high, unsigned longest)
 {
     static const int64_t periods_ms[] = {MS_PER_S, MINUTE_MS, HOUR_MS};
-    *site = (struct plan_site){
-        .connections = once_in(3) ? 1 : pick(2, 12),
-        .messages = once_in(2) ? 0 : pick(1, 10),
-        .rcpts = once_in(3) ? 1 : pick(2, 30),
-    };
+    struct plan_rate rate = {.count = pick(low, high)};
+    rate.per_ms = periods_ms[pick(0, longest)];
+    return rate;
+}
+
+/* Field by field here and below: the order in which an initializer's dice are thrown is the compiler's. */
+static void site_make(struct plan_site *site)
+{
+    *site = (struct plan_site){0};
+    site->connections = once_in(3) ? 1 : pick(2, 12);
+    site->messages = once_in(2) ? 0 : pick(1, 10);
+    site->rcpts = once_in(3) ? 1 : pick(2, 30);
     if (once_in(3))
-        site->rate = (struct plan_rate){pick(20, 200), periods_ms[pick(0, 2)]};
+        site->rate = rate_make(20, 200, 2);
     if (once_in(4))
-        site->connection_rate = (struct plan_rate){pick(2, 60), periods_ms[pick(0, 1)]};
+        site->connection_rate = rate_make(2, 60, 1);
 }
 
 static void host_make(struct plan_host *host, unsigned number, unsigned site)
@@ -63,32 +70,27 @@ static void domain_make(struct plan_domain *domain, unsigned number, unsigned mx
     domain->site = PLAN_SITES_MAX + number;
     struct plan_host *host = &plan.host[plan.hosts++];
     host_make(host, 0, domain->site);
-    snprintf(host->name, sizeof host->name, "%s", domain->name);
+    memcpy(host->name, domain->name, sizeof host->name);
 }
 
 /* ---- mail ---- */
 
 static void job_make(struct plan_job *job)
 {
-    *job = (struct plan_job){
-        .rcpts = once_in(2)    ? 1
-                 : once_in(12) ? pick(100, 400)
-                               : pick(2, 40),
-        .domains = pick(1, plan.domains),
-        .first_domain = pick(0, plan.domains - 1),
-        .tenant = pick(0, plan.tenants - 1),
-        .sender_domain = pick(0, plan.domains - 1),
-        .lines = once_in(20) ? pick(1000, 6000) : pick(0, 40),
-        .class_ = once_in(3) ? CLASS_TRANSACTIONAL : CLASS_BULK,
-        .bounces = once_in(2)   ? BOUNCES_DSN
-                   : once_in(2) ? BOUNCES_REPORT
-                                : BOUNCES_NONE,
-        .null_sender = once_in(6),
-        .same_for_all = once_in(2),
-        .keyed = once_in(3),
-        .at_ns = once_in(3) ? 0 : sim_between(DICE, 0, plan.horizon_ns * 3 / 4),
-        .lifetime_ms = once_in(5) ? sim_between(DICE, MINUTE_MS, plan.lifetime_ms) : 0,
-    };
+    *job = (struct plan_job){0};
+    job->rcpts = once_in(2) ? 1 : once_in(12) ? pick(100, 400) : pick(2, 40);
+    job->domains = pick(1, plan.domains);
+    job->first_domain = pick(0, plan.domains - 1);
+    job->tenant = pick(0, plan.tenants - 1);
+    job->sender_domain = pick(0, plan.domains - 1);
+    job->lines = once_in(20) ? pick(1000, 6000) : pick(0, 40);
+    job->class_ = once_in(3) ? CLASS_TRANSACTIONAL : CLASS_BULK;
+    job->bounces = once_in(2) ? BOUNCES_DSN : once_in(2) ? BOUNCES_REPORT : BOUNCES_NONE;
+    job->null_sender = once_in(6);
+    job->same_for_all = once_in(2);
+    job->keyed = once_in(3);
+    job->at_ns = once_in(3) ? 0 : sim_between(DICE, 0, plan.horizon_ns * 3 / 4);
+    job->lifetime_ms = once_in(5) ? sim_between(DICE, MINUTE_MS, plan.lifetime_ms) : 0;
     if (once_in(6))
         job->not_before_ms = sim_between(DICE, 1, plan.horizon_ns / NS_PER_MS / 2);
 }
@@ -136,21 +138,17 @@ void plan_make(bool fair)
     static const int64_t horizons_s[] = {60, 600, 3600, 4 * 3600, 12 * 3600};
     static const unsigned files[] = {16, 64, 400, 1024};
     static const int64_t holds_ms[] = {0, 30, FRESH_HOLD_MS};
-    plan = (struct plan){
-        .workers = pick(1, 3),
-        .sources = pick(1, PLAN_SOURCES_MAX),
-        .tenants = pick(1, PLAN_TENANTS_MAX),
-        .horizon_ns = horizons_s[pick(0, once_in(4) ? 4 : 2)] * NS_PER_S,
-        .lifetime_ms = sim_between(DICE, 1, 12) * HOUR_MS,
-        .retain_ms = once_in(4) ? 0 : 7 * 24 * HOUR_MS,
-        .hold_ms = holds_ms[pick(0, 2)],
-        .first_delay_ms = sim_between(DICE, 1, 600) * MS_PER_S,
-        .files = files[once_in(4) ? pick(0, 2) : 3],
-        .fair = fair,
-        .dozes = !once_in(8),
-        .lending = lendings[pick(0, 2)],
-    };
-    plan.retain_ms = 7 * 24 * HOUR_MS;
+    plan = (struct plan){.fair = fair, .retain_ms = 7 * 24 * HOUR_MS};
+    plan.workers = pick(1, 3);
+    plan.sources = pick(1, PLAN_SOURCES_MAX);
+    plan.tenants = pick(1, PLAN_TENANTS_MAX);
+    plan.horizon_ns = horizons_s[pick(0, once_in(4) ? 4 : 2)] * NS_PER_S;
+    plan.lifetime_ms = sim_between(DICE, 1, 12) * HOUR_MS;
+    plan.hold_ms = holds_ms[pick(0, 2)];
+    plan.first_delay_ms = sim_between(DICE, 1, 600) * MS_PER_S;
+    plan.files = files[once_in(4) ? pick(0, 2) : 3];
+    plan.dozes = !once_in(8);
+    plan.lending = lendings[pick(0, 2)];
     plan.delay_ms = plan.first_delay_ms + sim_between(DICE, 0, 1800) * MS_PER_S;
     for (unsigned i = 0; i < PLAN_TENANTS_MAX; i++) {
         plan.tenant_weight[i] = pick(1, 4);

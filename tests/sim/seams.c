@@ -7,9 +7,21 @@
 #include "tests/sim/sim.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
 
 int __real_close(int fd);
 void __real_inbox_post(struct inbox *inbox, struct inbox_node *node);
+uint64_t __wrap_prng_seed(void);
+int __wrap_getrlimit(int resource, struct rlimit *limit);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t n);
+int __wrap_socket(int family, int type, int protocol);
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t n);
+int __wrap_bind(int fd, const struct sockaddr *address, socklen_t n);
+int __wrap_close(int fd);
+void __wrap_inbox_post(struct inbox *inbox, struct inbox_node *node);
+/* Runs the daemon until the answer is there, or the time is over. */
+bool __wrap_look_wait(struct look *look, int64_t wait_ms);
 
 struct now clock_now(void)
 {

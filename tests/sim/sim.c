@@ -82,7 +82,7 @@ void trace(const char *format, ...)
         fprintf(stderr, "%s\n", line);
 }
 
-_Noreturn void sim_fail(const char *checker, const char *format, ...)
+void sim_fail(const char *checker, const char *format, ...)
 {
     va_list args;
     unsigned first = lines_n > LINES_KEPT ? lines_n - LINES_KEPT : 0;

@@ -53,7 +53,7 @@ bool sim_once_in(enum dice dice, unsigned n);
 void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Something that must hold does not: tells the seed, the last lines of the trace and what is wrong, and ends
  * the process with 1. */
-_Noreturn void sim_fail(const char *checker, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_fail(const char *checker, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 /* Memory or a file is missing: not the daemon's fault. */
 void *sim_alloc(size_t size);
 

@@ -34,13 +34,13 @@ static unsigned asks_n;
 
 void zone_begin(void)
 {
-    for (unsigned i = 0; i < plan.domains; i++)
-        domains[i] = (struct zone_domain){
-            .was_gone = plan.domain[i].mail == MAIL_NULL_MX || plan.domain[i].mail == MAIL_NOWHERE,
-            .site = plan.domain[i].site,
-            .first = (unsigned)sim_below(DICE_PLAN, plan.hosts),
-            .most = 1 + (unsigned)sim_below(DICE_PLAN, 3),
-        };
+    for (unsigned i = 0; i < plan.domains; i++) {
+        enum plan_mail mail = plan.domain[i].mail;
+        domains[i] = (struct zone_domain){.was_gone = mail == MAIL_NULL_MX || mail == MAIL_NOWHERE,
+                                          .site = plan.domain[i].site};
+        domains[i].first = (unsigned)sim_below(DICE_PLAN, plan.hosts);
+        domains[i].most = 1 + (unsigned)sim_below(DICE_PLAN, 3);
+    }
 }
 
 static struct zone_domain *domain_find(struct str name)

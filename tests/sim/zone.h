@@ -1,5 +1,5 @@
-/* zone.h - the names of the Internet, in the place of engine/dns/dns_ares.c: questions of the resolver's logic
- * answered late, wrongly, or not at all, and an MX that points elsewhere from now on. */
+/* zone.h - the names of the Internet, in the place of engine/dns/dns_ares.c: questions of the resolver's
+ * logic answered late, wrongly, or not at all, and an MX that points elsewhere from now on. */
 #ifndef POSTRIDER_TESTS_SIM_ZONE_H
 #define POSTRIDER_TESTS_SIM_ZONE_H
 
