@@ -128,8 +128,9 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->submission = submission_create(daemon->store, config, daemon->dkim, err);
     if (daemon->submission == NULL)
         return false;
-    daemon->fleet =
-        fleet_start(daemon->store, config, daemon->dkim, daemon->trusts, daemon->submission, workers, err);
+    const struct fleet_parts parts = {daemon->store,      config, daemon->dkim, daemon->trusts,
+                                      daemon->submission, workers};
+    daemon->fleet = fleet_start(&parts, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);

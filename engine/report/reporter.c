@@ -290,8 +290,7 @@ static int64_t next_report(struct reporter *reporter, struct now now)
     return now.mono_ns + AFTER_FULL_NS;
 }
 
-/* One bounded round, which never waits for the store's writer; returns when to call again, in mono_ns. */
-static int64_t reporter_step(struct reporter *reporter, struct now now)
+int64_t reporter_step(struct reporter *reporter, struct now now)
 {
     if (reporter->admit == NULL)
         return next_report(reporter, now);
@@ -307,9 +306,14 @@ static int64_t reporter_step(struct reporter *reporter, struct now now)
 
 /* ---- its thread ---- */
 
+bool reporter_is_busy(const struct reporter *reporter)
+{
+    return reporter->admit != NULL && atomic_load(&reporter->result) < 0;
+}
+
 static bool may_end(const struct reporter *reporter)
 {
-    return reporter->ending && (reporter->admit == NULL || atomic_load(&reporter->result) >= 0);
+    return reporter->ending && !reporter_is_busy(reporter);
 }
 
 static void *reporter_thread(void *user)
@@ -330,7 +334,7 @@ static void *reporter_thread(void *user)
     }
 }
 
-static struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err)
+struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err)
 {
     struct reporter *reporter = calloc(1, sizeof *reporter);
     pthread_condattr_t monotonic;
@@ -348,8 +352,7 @@ static struct reporter *reporter_create(struct store *store, const struct config
     return reporter;
 }
 
-/* When no commit is under way. */
-static void reporter_destroy(struct reporter *reporter)
+void reporter_destroy(struct reporter *reporter)
 {
     if (reporter->admit != NULL)
         admit_free(reporter->admit);

@@ -297,10 +297,11 @@ struct router {
     unsigned busy_looks, spare_looks; /* in a row */
 };
 
-/* In a recipient's `worker`: how often a connection was lost under it, and whether it is to share no
- * transaction. */
-#define TAKEN_LOSSES ((uintptr_t)0xff)
-#define TAKEN_ALONE  ((uintptr_t)0x100)
+/* In a recipient's `worker`: how often a connection was lost under it, whether it is to share no transaction,
+ * and whether its job was paused or cancelled while it was on its way. */
+#define TAKEN_LOSSES  ((uintptr_t)0xff)
+#define TAKEN_ALONE   ((uintptr_t)0x100)
+#define TAKEN_DROPPED ((uintptr_t)0x200)
 
 static inline bool taken_is_alone(const struct taken *taken)
 {
