@@ -55,6 +55,14 @@ struct config_dns {
     enum config_dnssec dnssec;
 };
 
+/* How policies of MTA-STS are had. */
+struct config_mta_sts {
+    bool enabled;
+    int64_t timeout_ms;
+    const char *ca_file; /* "": the system's */
+    uint16_t port;
+};
+
 struct config_queue {
     uint64_t max_size, reserve; /* bytes */
     uint64_t events_max;        /* bytes of the event log */
@@ -176,6 +184,7 @@ struct config {
     struct config_jobs jobs;
     struct config_control control;
     struct config_dns dns;
+    struct config_mta_sts mta_sts;
     struct config_queue queue;
     struct config_source *sources; /* at least one */
     size_t source_count;
