@@ -233,7 +233,7 @@ const struct config_route *config_route_of(const struct config *config, struct s
 const struct config_tenant *config_tenant_of(const struct config *config, struct str name);
 /* "native", …; static. */
 const char *config_shape_name(enum config_shape shape);
-/* By name; NULL if unknown. */
+/* By name, with or without a wish behind it (tls/wish.h); NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 
 #endif

@@ -122,7 +122,7 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
                             const struct config_site *settings, const struct config_route *route)
 {
     struct router *router = lane->router;
-    const struct pool_tls tls = secure_policy(router, mx, settings, route);
+    const struct pool_tls tls = secure_policy(router, mx, settings, route, wish_of(str_of(lane->pool_name)));
     uint16_t port = route ? route->port : settings->port;
     unsigned n = (unsigned)lane->sources->source_count;
     lane->strands = calloc(n, sizeof *lane->strands);

@@ -25,6 +25,7 @@
 #include "engine/route/ledger.h"
 #include "engine/smtp/session.h"
 #include "engine/tls/sts.h"
+#include "engine/tls/wish.h"
 #include "queue/retry.h"
 #include "queue/store.h"
 
@@ -130,7 +131,9 @@ struct flow {
 struct pool_tls {
     enum tls_policy policy;
     bool implicit;
-    bool tlsa; /* TLSA records of its hosts count: DNSSEC vouches for the list of them */
+    bool vouched; /* DNSSEC, or the operator, vouches for the list of hosts */
+    bool tlsa;    /* their TLSA records count */
+    enum tls_wish wish;
     enum sts_mode sts;
     uint32_t sts_hosts; /* a bit a host that the policy names */
     const struct trust *trust;

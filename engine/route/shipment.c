@@ -78,8 +78,10 @@ void shipment_free_spares(struct router *router)
     }
 }
 
-static bool shipment_render(struct router *router, struct shipment *shipment, bool eight_bit, struct err *err)
+static bool shipment_render(const struct pool *pool, struct shipment *shipment, bool eight_bit,
+                            struct err *err)
 {
+    struct router *router = pool->path->router;
     struct taken *taken = shipment->list;
     struct store_job *job = taken->job;
     struct session_transaction *transaction = &shipment->transaction;
@@ -105,6 +107,7 @@ static bool shipment_render(struct router *router, struct shipment *shipment, bo
     transaction->size = shipment->rendition.message_size;
     transaction->eight_bit = shipment->rendition.has_8bit;
     transaction->utf8 = shipment->rendition.needs_smtputf8;
+    transaction->require_tls = pool->tls.wish == TLS_WISH_REQUIRED;
     transaction->ret = job->ret == RET_FULL   ? SESSION_RET_FULL
                        : job->ret == RET_HDRS ? SESSION_RET_HDRS
                                               : SESSION_RET_NONE;
@@ -183,7 +186,7 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
         shipment->list = list;
         shipment->host = host;
         shipment->tls = tls;
-        if (!shipment_render(router, shipment, eight_bit, &err)) {
+        if (!shipment_render(pool, shipment, eight_bit, &err)) {
             shipment_release(router, shipment);
             shipment_broken(pool, lane, list, &err);
             continue;

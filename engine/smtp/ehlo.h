@@ -5,7 +5,7 @@
 #include "engine/base/str.h"
 
 struct session_offers {
-    bool esmtp, pipelining, size, eight_bit, starttls, smtputf8, dsn, enhanced, chunking;
+    bool esmtp, pipelining, size, eight_bit, starttls, smtputf8, dsn, enhanced, chunking, requiretls;
     uint64_t size_max; /* 0: no limit said */
 };
 

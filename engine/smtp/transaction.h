@@ -34,9 +34,10 @@ struct session_transaction {
     size_t rcpt_count;  /* 1 to TXN_RCPTS_MAX */
     struct iovec *body; /* dot-stuffed, ends with CRLF; the session adds ".\r\n" and changes nothing */
     size_t body_count;
-    uint64_t size;  /* for SIZE=: not stuffed, CRLFs counted */
-    bool eight_bit; /* BODY=8BITMIME where offered */
-    bool utf8;      /* needs SMTPUTF8: else 5.6.7 */
+    uint64_t size;    /* for SIZE=: not stuffed, CRLFs counted */
+    bool eight_bit;   /* BODY=8BITMIME where offered */
+    bool utf8;        /* needs SMTPUTF8: else 5.6.7 */
+    bool require_tls; /* REQUIRETLS where offered; the session's demand is to see to that */
     enum session_ret ret;
     struct str envid;   /* not xtext; empty: none */
     int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */

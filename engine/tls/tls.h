@@ -26,6 +26,7 @@ struct tls_demand {
     enum tls_policy policy;
     bool implicit;             /* TLS from the first byte, without STARTTLS (RFC 8314 3) */
     bool report;               /* checked as VERIFY asks, which is told by tls_fault and ends nothing */
+    bool requiretls;           /* and the host must offer REQUIRETLS (RFC 8689) */
     const struct trust *trust; /* never NULL but with NONE */
     struct tlsa_set *tlsa;     /* of DANE, at least one of them usable */
     const char *name;          /* another name of the host that its certificate may bear; NULL: none */
