@@ -74,6 +74,14 @@ struct config_dns {
     enum config_dnssec dnssec;
 };
 
+/* How policies of MTA-STS are had. */
+struct config_mta_sts {
+    bool enabled;
+    int64_t timeout_ms;
+    const char *ca_file; /* "": the system's */
+    uint16_t port;
+};
+
 struct config_queue {
     uint64_t max_size, reserve; /* bytes */
     uint64_t events_max;        /* bytes of the event log */
@@ -198,6 +206,7 @@ struct config {
     struct config_submission *submission;
     size_t submission_count;
     struct config_dns dns;
+    struct config_mta_sts mta_sts;
     struct config_queue queue;
     struct config_source *sources; /* at least one */
     size_t source_count;
@@ -249,7 +258,7 @@ const char *config_shape_name(enum config_shape shape);
 /* Where the dead letters of a webhook go. */
 void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
                          char path[CONFIG_PATH_MAX]);
-/* By name; NULL if unknown. */
+/* By name, with or without a wish behind it (tls/wish.h); NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 
 #endif

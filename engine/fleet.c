@@ -5,9 +5,11 @@
 #include "engine/route/evidence.h"
 #include "engine/route/handover.h"
 #include "engine/route/hold.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/signers.h"
+#include "engine/sts/keeper.h"
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -35,6 +37,8 @@ struct fleet {
     const struct dkim *dkim;
     const struct trusts *trusts;
     struct submission *submission;
+    struct fetch_settings fetch;
+    struct sts_keeper *sts;
     struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
@@ -76,6 +80,7 @@ struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, s
         .evidence = &fleet->evidence,
         .dkim = fleet->dkim,
         .trusts = fleet->trusts,
+        .sts = fleet->sts,
         .signers = fleet->signers,
         .index = index,
         .worker_count = fleet->count,
@@ -174,9 +179,23 @@ struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
     return fleet;
 }
 
+/* For the policies of MTA-STS, where they are heeded. */
+static bool keeper_start(struct fleet *fleet, struct err *err)
+{
+    const struct config_mta_sts *wanted = &fleet->config->mta_sts;
+    fleet->fetch = (struct fetch_settings){
+        .timeout_ms = wanted->timeout_ms, .ca_file = wanted->ca_file, .port = wanted->port};
+    fleet->sts = wanted->enabled ? sts_keeper_start(fleet->store, &fleet->fetch, err) : NULL;
+    return fleet->sts != NULL || !wanted->enabled;
+}
+
 struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
 {
     struct fleet *fleet = fleet_create(parts, err);
+    if (fleet != NULL && !keeper_start(fleet, err)) {
+        fleet_destroy(fleet);
+        return NULL;
+    }
     for (unsigned i = 0; fleet != NULL && i < parts->workers; i++)
         if (!member_start(fleet, i, err)) {
             fleet_stop(fleet);
@@ -213,6 +232,7 @@ void fleet_destroy(struct fleet *fleet)
     if (fleet == NULL)
         return;
     signers_stop(fleet->signers);
+    sts_keeper_stop(fleet->sts);
     for (unsigned i = 0; i < fleet->count; i++) {
         worker_destroy(fleet->members[i].worker);
         if (fleet->inboxes[i] == NULL)
@@ -229,7 +249,9 @@ void fleet_destroy(struct fleet *fleet)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
             if (node->kind == STORE_BOUNCE)
                 store_bounce_free(((struct store_bounce_msg *)(void *)node)->bounce);
-            if (node->kind == HANDOVER_LOOK)
+            if (node->kind == HANDOVER_STS)
+                lane_sts_drop_message(node);
+            else if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
             else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)
                 loan_drop_message(node);

@@ -173,9 +173,16 @@
 #define TLSA_TEXT_MAX    8224
 
 /* MTA-STS, RFC 8461. */
-#define STS_ID_MAX    32
-#define STS_MX_MAX    64       /* patterns of one policy */
-#define STS_MAX_AGE_S 31557600 /* 3.2 */
+#define STS_ID_MAX        32
+#define STS_MX_MAX        64       /* patterns of one policy */
+#define STS_MAX_AGE_S     31557600 /* 3.2 */
+#define STS_AGE_MIN_MS    60000    /* however little the policy says */
+#define STS_BODY_MAX      65536    /* 3.3 */
+#define STS_ADDRESSES_MAX 256      /* of a policy host, as text */
+#define STS_FETCHES_MAX   16       /* at once */
+#define STS_RETRY_MS      300000   /* after a failed fetch, 3.3 */
+#define STS_REFRESH_MS    86400000 /* a policy is looked at again so often, however long it holds */
+#define STS_POLICIES_MAX  50000    /* known: some 20 MB */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64

@@ -11,6 +11,7 @@
 #include "engine/route/host.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
@@ -107,6 +108,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->tenant_limits = settings->tenant_limits;
     router->dkim = settings->dkim;
     router->trusts = settings->trusts;
+    router->sts = settings->sts;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
@@ -220,6 +222,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case HANDOVER_LOOK:
         look_answer((struct look *)(void *)node, router);
         return; /* freed by whoever lets go of it last */
+    case HANDOVER_STS:
+        lane_sts_answered(node);
+        return;
     case HANDOVER_HOLDS:
         lane_hear_holds(router);
         break;

@@ -24,6 +24,8 @@
 #include "engine/route/learnt.h"
 #include "engine/route/ledger.h"
 #include "engine/smtp/session.h"
+#include "engine/tls/sts.h"
+#include "engine/tls/wish.h"
 #include "queue/retry.h"
 #include "queue/store.h"
 
@@ -43,6 +45,8 @@ struct evidence;
 struct edits;
 struct aside;
 struct sender_rate;
+struct sts_keeper;
+struct lane_sts;
 
 /* Recipients of a lane that will leave from one source. */
 struct strand {
@@ -89,6 +93,7 @@ struct lane {
     struct limit *limit; /* the tenant's rate; NULL: none */
     const struct config_pool *sources;
     struct dns_query query;
+    struct lane_sts *sts; /* its policy of MTA-STS is being asked for; NULL: not */
     struct dns_mx *mx;
     struct verdict *doom;
     struct wheel_timer timer;
@@ -131,7 +136,11 @@ struct flow {
 struct pool_tls {
     enum tls_policy policy;
     bool implicit;
-    bool tlsa; /* TLSA records of its hosts count: DNSSEC vouches for the list of them */
+    bool vouched; /* DNSSEC, or the operator, vouches for the list of hosts */
+    bool tlsa;    /* their TLSA records count */
+    enum tls_wish wish;
+    enum sts_mode sts;
+    uint32_t sts_hosts; /* a bit a host that the policy names */
     const struct trust *trust;
 };
 
@@ -237,6 +246,7 @@ struct router {
     struct dns *dns;
     struct tls *tls;
     const struct trusts *trusts;
+    struct sts_keeper *sts; /* NULL: policies of MTA-STS are not looked for */
     struct prng prng;
     struct now now;
     struct store *store;

@@ -78,9 +78,10 @@ void shipment_free_spares(struct router *router)
     }
 }
 
-static bool shipment_render(struct router *router, struct shipment *shipment, const struct session *session,
+static bool shipment_render(const struct pool *pool, struct shipment *shipment, const struct session *session,
                             struct err *err)
 {
+    struct router *router = pool->path->router;
     struct taken *taken = shipment->list;
     struct store_job *job = taken->job;
     struct session_transaction *transaction = &shipment->transaction;
@@ -108,6 +109,7 @@ static bool shipment_render(struct router *router, struct shipment *shipment, co
     transaction->chunked = args.unstuffed;
     transaction->eight_bit = shipment->rendition.has_8bit;
     transaction->utf8 = shipment->rendition.needs_smtputf8;
+    transaction->require_tls = pool->tls.wish == TLS_WISH_REQUIRED;
     transaction->ret = job->ret == RET_FULL   ? SESSION_RET_FULL
                        : job->ret == RET_HDRS ? SESSION_RET_HDRS
                                               : SESSION_RET_NONE;
@@ -187,7 +189,7 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
         shipment->list = list;
         shipment->host = host;
         shipment->tls = session_tls_text(session);
-        if (!shipment_render(router, shipment, session, &err)) {
+        if (!shipment_render(pool, shipment, session, &err)) {
             shipment_release(router, shipment);
             shipment_broken(pool, lane, list, &err);
             continue;
