@@ -4,6 +4,7 @@
 #include "engine/tls/tls.h"
 
 #include "engine/tls/resume.h"
+#include "engine/tls/tls_conn.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -382,4 +383,9 @@ const char *tls_text(const struct tls_conn *conn)
 bool tls_resumed(const struct tls_conn *conn)
 {
     return SSL_session_reused(conn->ssl);
+}
+
+const SSL *tls_ssl(const struct tls_conn *conn)
+{
+    return conn->ssl;
 }
