@@ -33,6 +33,7 @@ struct fleet {
     struct store *store;
     const struct config *config;
     const struct dkim *dkim;
+    const struct trusts *trusts;
     struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
@@ -72,6 +73,7 @@ static void *member_run(void *arg)
         .holds = fleet->holds,
         .evidence = &fleet->evidence,
         .dkim = fleet->dkim,
+        .trusts = fleet->trusts,
         .signers = fleet->signers,
         .index = member->index,
         .worker_count = fleet->count,
@@ -115,7 +117,7 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
 }
 
 struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          unsigned workers, struct err *err)
+                          const struct trusts *trusts, unsigned workers, struct err *err)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
@@ -130,6 +132,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
     fleet->store = store;
     fleet->config = config;
     fleet->dkim = dkim;
+    fleet->trusts = trusts;
     fleet->count = workers;
     for (size_t i = 0; i < config->tenant_count; i++)
         limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,

@@ -121,13 +121,16 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
-#define COMMAND_MAX      1024         /* one command with all its parameters */
-#define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
-#define SESSION_IOV_MAX  1024         /* pieces of a message in one send; with more it takes several */
-#define SESSION_IOV_KEPT 16           /* for so many a session has always room */
-#define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
-#define REFUSALS_MAX     32           /* transactions a session refuses in one go before it yields */
-#define WAIT_NAMED_MAX_S 86400        /* "try again in …": longer is not believed */
+#define COMMAND_MAX      1024          /* one command with all its parameters */
+#define COMMANDS_MAX     4096          /* bytes of commands written ahead of their replies */
+#define SESSION_IOV_MAX  1024          /* pieces of a message in one send; with more it takes several */
+#define SESSION_IOV_KEPT 16            /* for so many a session has always room */
+#define SEND_PIECE_MAX   (256 * 1024)  /* bytes in one send, for each of which the time-out of a block runs */
+#define CHUNK_MAX        (1024 * 1024) /* bytes of a message in one BDAT */
+#define CHUNK_AHEAD_MAX  SEND_PIECE_MAX /* a larger message waits for the replies to RCPT */
+#define LIMIT_DOMAINS    8     /* that a session tells apart: a larger RCPTDOMAINMAX counts as this */
+#define REFUSALS_MAX     32    /* transactions a session refuses in one go before it yields */
+#define WAIT_NAMED_MAX_S 86400 /* "try again in …": longer is not believed */
 
 /* Reply rules. */
 #define RULE_MATCH_MAX     10000                            /* steps of one expression over one reply */
@@ -146,7 +149,17 @@
 #define TLS_PLAIN_MAX  (4 * TLS_RECORD_MAX)
 #define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
 #define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
-#define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
+#define TLS_TEXTS_MAX  256          /* of version, cipher suite and how it was checked */
+#define TLS_TRUSTS_MAX 256          /* different sets of authorities and client certificates */
+
+#define TLSA_RECORDS_MAX 16   /* of one host */
+#define TLSA_BYTES_MAX   4096 /* of their data together */
+#define TLSA_TEXT_MAX    8224
+
+/* MTA-STS, RFC 8461. */
+#define STS_ID_MAX    32
+#define STS_MX_MAX    64       /* patterns of one policy */
+#define STS_MAX_AGE_S 31557600 /* 3.2 */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64
@@ -230,6 +243,9 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define JOB_HOLD_WINDOW        200      /* replies there: then a job is held */
 #define EVIDENCE_MAX           4096     /* jobs at sites with such replies, */
 #define EVIDENCE_MS            86400000 /* forgotten that long after the last */
+#define REFUSING_ALL           65536    /* all transactions of a path in vain; about its last */
+#define REFUSING_LAST          16       /* count, */
+#define REFUSING_OFTEN         16384    /* and above a quarter the message waits for a recipient */
 #define LEARNT_WRITE_MS        1000     /* how often what a path has learnt is written at most */
 #define POOL_LINGER_MS         60000    /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */

@@ -85,6 +85,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->evidence = settings->evidence;
     router->tenant_limits = settings->tenant_limits;
     router->dkim = settings->dkim;
+    router->trusts = settings->trusts;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;

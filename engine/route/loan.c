@@ -284,6 +284,7 @@ static void loan_make(struct pool *pool, unsigned borrower)
     loan->source = (unsigned)(path->source - router->config->sources);
     loan->hosts = dns_mx_ref(pool->hosts);
     loan->port = pool->port;
+    loan->tls = pool->tls;
     snprintf(loan->site, sizeof loan->site, "%s", path_site(path));
     loan->pool = pool;
     loan->next = router->loans;
@@ -416,7 +417,7 @@ static void offer_hear(struct router *router, struct loan_msg *msg)
 {
     struct loan *loan = msg->loan;
     struct path *path = router->stopping ? NULL : path_borrow(router, loan);
-    struct pool *pool = path ? pool_get(path, loan->hosts, loan->port) : NULL;
+    struct pool *pool = path ? pool_get(path, loan->hosts, loan->port, &loan->tls) : NULL;
     if (pool != NULL && pool->loan == NULL) {
         loan->next_borrowed = router->borrowed;
         router->borrowed = loan;

@@ -166,6 +166,24 @@ static struct targets *targets_fresh(struct pool *pool)
     return targets;
 }
 
+/* 0, or until when nothing goes there. */
+static int64_t target_dead_until_ns(struct router *router, const struct target *target)
+{
+    int64_t dead_ns = host_dead_until_ns(router, &target->address);
+    if (target->refused_until_ns > router->now.mono_ns && target->refused_until_ns > dead_ns)
+        return target->refused_until_ns;
+    return dead_ns;
+}
+
+void targets_refuse(struct pool *pool, const struct sockaddr_storage *address)
+{
+    struct targets *targets = pool->targets;
+    int64_t delay_ns = pool->path->settings->dead_host_delay_ms * NS_PER_MS;
+    for (unsigned i = 0; targets != NULL && i < targets->count; i++)
+        if (memcmp(&targets->list[i].address, address, sizeof *address) == 0)
+            targets->list[i].refused_until_ns = pool->path->router->now.mono_ns + delay_ns;
+}
+
 /* Counts the live addresses of the best tier that has one, and where that tier begins and ends in the list.
  */
 static unsigned targets_live(struct targets *targets, unsigned *begin, unsigned *end, int64_t *until_ns)
@@ -179,7 +197,7 @@ static unsigned targets_live(struct targets *targets, unsigned *begin, unsigned 
         for (*end = *begin;
              *end < targets->count && hosts->hosts[targets->list[*end].host].preference == preference;
              ++*end) {
-            int64_t dead_ns = host_dead_until_ns(router, &targets->list[*end].address);
+            int64_t dead_ns = target_dead_until_ns(router, &targets->list[*end]);
             if (dead_ns == 0)
                 live++;
             else if (dead_ns < *until_ns)
@@ -207,7 +225,7 @@ enum targets_answer targets_pick(struct pool *pool, const struct target **target
         if (live > 0) {
             unsigned skip = targets->turn++ % live;
             for (unsigned i = begin; i < end; i++) {
-                if (host_dead_until_ns(router, &targets->list[i].address) != 0)
+                if (target_dead_until_ns(router, &targets->list[i]) != 0)
                     continue;
                 if (skip-- == 0) {
                     *target = &targets->list[i];
