@@ -44,11 +44,23 @@ struct config_control {
     unsigned mode;
 };
 
+/* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
+enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
+
 struct config_dns {
     struct config_strings servers; /* "127.0.0.1:5353"; none: resolv.conf */
     const char *servers_joined;    /* the same, comma-separated, as dns.h wants them */
     int64_t timeout_ms;
     bool ipv6;
+    enum config_dnssec dnssec;
+};
+
+/* How policies of MTA-STS are had. */
+struct config_mta_sts {
+    bool enabled;
+    int64_t timeout_ms;
+    const char *ca_file; /* "": the system's */
+    uint16_t port;
 };
 
 struct config_queue {
@@ -173,6 +185,7 @@ struct config {
     struct config_jobs jobs;
     struct config_control control;
     struct config_dns dns;
+    struct config_mta_sts mta_sts;
     struct config_queue queue;
     struct config_source *sources; /* at least one */
     size_t source_count;

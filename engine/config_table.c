@@ -54,8 +54,24 @@ static const struct option dns_options[] = {
      .help = "How long a question may take over all tries."},
     {"ipv6", KIND_SWITCH, AT(config_dns, ipv6), .preset = "yes",
      .help = "Also ask for and use IPv6 addresses."},
+    {"dnssec", KIND_DNSSEC, AT(config_dns, dnssec), .preset = "auto",
+     .help =
+         "Whether what the resolvers call validated is believed, as DANE needs: \"auto\": if all of them are "
+         "on this host; \"yes\": the way to them is safe too; \"no\"."},
 };
 static const struct section dns_section = SECTION("dns", config_dns, dns_options);
+
+static const struct option mta_sts_options[] = {
+    {"enabled", KIND_SWITCH, AT(config_mta_sts, enabled), .preset = "yes",
+     .help = "Look for policies of MTA-STS (RFC 8461) of the domains that mail goes to, and hold to them."},
+    {"timeout", KIND_DURATION, AT(config_mta_sts, timeout_ms), .preset = "30s", BETWEEN(100, 5 * MINUTE),
+     .help = "How long a policy may take to be fetched; a domain's mail waits for it."},
+    {"ca_file", KIND_PATH, AT(config_mta_sts, ca_file), BETWEEN(1, 3000),
+     .help = "Certificates (PEM) that may vouch for policy hosts, in place of the system's."},
+    {"port", KIND_PORT, AT(config_mta_sts, port), .preset = "443", BETWEEN(1, 65535),
+     .help = "The port of policy hosts; another than 443 is for tests."},
+};
+static const struct section mta_sts_section = SECTION("mta_sts", config_mta_sts, mta_sts_options);
 
 static const struct option queue_options[] = {
     {"max_size", KIND_SIZE, AT(config_queue, max_size), .preset = "100G", BETWEEN(64 * MIB, 64 * TIB),
@@ -113,7 +129,7 @@ static const struct option site_options[] = {
      .help =
          "\"none\": plain; \"may\": STARTTLS where the host offers it, in the clear where it fails; "
          "\"encrypt\": never in the clear, whoever the host may be; \"verify\": and its certificate must be "
-         "vouched for and bear its name."},
+         "vouched for and bear its name; \"dane\": and it must match TLSA records. See TLS."},
     {"tls_ca_file", KIND_PATH, AT(config_site, tls_ca_file), BETWEEN(1, 3000),
      .help = "Certificates (PEM) of the authorities to trust in place of the system's."},
     {"max_messages_per_connection", KIND_NUMBER, AT(config_site, max_messages_per_connection),
@@ -316,6 +332,7 @@ static const struct option top_options[] = {
     {"control", KIND_GROUP, AT(config, control), .section = &control_section,
      .help = "The API for operators."},
     {"dns", KIND_GROUP, AT(config, dns), .section = &dns_section, .help = "The resolver."},
+    {"mta_sts", KIND_GROUP, AT(config, mta_sts), .section = &mta_sts_section, .help = "Policies of MTA-STS."},
     {"queue", KIND_GROUP, AT(config, queue), .section = &queue_section, .help = "The queue on disk."},
     LIST("sources", sources, source_count, source_section,
          "Local addresses to send from; unset, one named \"default\" that the system chooses."),

@@ -5,9 +5,11 @@
 #include "engine/route/evidence.h"
 #include "engine/route/handover.h"
 #include "engine/route/hold.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/signers.h"
+#include "engine/sts/keeper.h"
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -34,6 +36,8 @@ struct fleet {
     const struct config *config;
     const struct dkim *dkim;
     const struct trusts *trusts;
+    struct fetch_settings fetch;
+    struct sts_keeper *sts;
     struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
@@ -74,6 +78,7 @@ static void *member_run(void *arg)
         .evidence = &fleet->evidence,
         .dkim = fleet->dkim,
         .trusts = fleet->trusts,
+        .sts = fleet->sts,
         .signers = fleet->signers,
         .index = member->index,
         .worker_count = fleet->count,
@@ -158,6 +163,13 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
         fleet_destroy(fleet);
         return NULL;
     }
+    fleet->fetch = (struct fetch_settings){.timeout_ms = config->mta_sts.timeout_ms,
+                                           .ca_file = config->mta_sts.ca_file,
+                                           .port = config->mta_sts.port};
+    if (config->mta_sts.enabled && (fleet->sts = sts_keeper_start(store, &fleet->fetch, err)) == NULL) {
+        fleet_destroy(fleet);
+        return NULL;
+    }
     for (unsigned i = 0; i < workers; i++)
         if (!member_start(fleet, i, err)) {
             fleet_stop(fleet);
@@ -189,6 +201,7 @@ void fleet_destroy(struct fleet *fleet)
     if (fleet == NULL)
         return;
     signers_stop(fleet->signers);
+    sts_keeper_stop(fleet->sts);
     for (unsigned i = 0; i < fleet->count; i++) {
         worker_destroy(fleet->members[i].worker);
         if (fleet->inboxes[i] == NULL)
@@ -203,7 +216,9 @@ void fleet_destroy(struct fleet *fleet)
                 store_taken_free(((struct sign_request *)(void *)node)->taken);
             if (node->kind == STORE_GIVEN)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
-            if (node->kind == HANDOVER_LOOK)
+            if (node->kind == HANDOVER_STS)
+                lane_sts_drop_message(node);
+            else if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
             else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)
                 loan_drop_message(node);

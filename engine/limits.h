@@ -157,9 +157,16 @@
 #define TLSA_TEXT_MAX    8224
 
 /* MTA-STS, RFC 8461. */
-#define STS_ID_MAX    32
-#define STS_MX_MAX    64       /* patterns of one policy */
-#define STS_MAX_AGE_S 31557600 /* 3.2 */
+#define STS_ID_MAX        32
+#define STS_MX_MAX        64       /* patterns of one policy */
+#define STS_MAX_AGE_S     31557600 /* 3.2 */
+#define STS_AGE_MIN_MS    60000    /* however little the policy says */
+#define STS_BODY_MAX      65536    /* 3.3 */
+#define STS_ADDRESSES_MAX 256      /* of a policy host, as text */
+#define STS_FETCHES_MAX   16       /* at once */
+#define STS_RETRY_MS      300000   /* after a failed fetch, 3.3 */
+#define STS_REFRESH_MS    86400000 /* a policy is looked at again so often, however long it holds */
+#define STS_POLICIES_MAX  50000    /* known: some 20 MB */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64
@@ -192,6 +199,8 @@
 #define DNS_FAILED_TTL_S       5    /* so that a dead resolver is not hammered */
 #define DNS_HALF_TTL_MAX_S     60   /* of A without AAAA, or the reverse, when the other failed */
 #define DNS_EDNS_BYTES         1232 /* no fragments */
+#define DNS_RECORDS_MAX        32   /* of one name, where their data is asked for, */
+#define DNS_RECORDS_BYTES      8192 /* and its size together */
 
 _Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what is under way");
 _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");

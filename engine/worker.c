@@ -10,6 +10,7 @@
 #include "engine/route/host.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
@@ -27,6 +28,9 @@
 #define STEP_WAIT_MAX_NS (NS_PER_S / 2) /* figures are published at least so often */
 #define STARVED_WAIT_NS  NS_PER_MS      /* room comes with commits, which nobody tells us of */
 #define SWEEP_NS         (60 * NS_PER_S)
+
+_Static_assert((int)DNS_DNSSEC_AUTO == CONFIG_DNSSEC_AUTO && (int)DNS_DNSSEC_NO == CONFIG_DNSSEC_NO,
+               "the configuration's words are the resolver's");
 
 struct worker {
     struct router router;
@@ -86,6 +90,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->tenant_limits = settings->tenant_limits;
     router->dkim = settings->dkim;
     router->trusts = settings->trusts;
+    router->sts = settings->sts;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
@@ -109,6 +114,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         .timeout_ms = settings->config->dns.timeout_ms,
         .ipv6 = settings->config->dns.ipv6,
         .cache_max = DNS_CACHE_MAX,
+        .dnssec = (enum dns_dnssec)settings->config->dns.dnssec,
     };
     router->io = io_create(settings->sessions_max, err);
     if (router->io != NULL)
@@ -186,6 +192,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case HANDOVER_LOOK:
         look_answer((struct look *)(void *)node, router);
         return; /* freed by whoever lets go of it last */
+    case HANDOVER_STS:
+        lane_sts_answered(node);
+        return;
     case HANDOVER_HOLDS:
         lane_hear_holds(router);
         break;

@@ -226,12 +226,13 @@ bool dialogue_connect(struct dialogue *dialogue, const struct sockaddr *source, 
     return connected(dialogue, &step, err);
 }
 
-bool dialogue_secure(struct dialogue *dialogue, const char *host, struct err *err)
+bool dialogue_secure(struct dialogue *dialogue, const char *host, const struct tls_demand *demand,
+                     struct err *err)
 {
     struct step step = step_begin(dialogue);
     if (dialogue->kept.len > 0)
         return err_set(err, 0, "the host sent plaintext behind its reply to STARTTLS");
-    dialogue->conn = tls_start(dialogue->tls, host, "", &dialogue->cipher, err);
+    dialogue->conn = tls_start(dialogue->tls, demand, host, "", &dialogue->cipher, err);
     if (dialogue->conn == NULL)
         return false;
     while (tls_text(dialogue->conn)[0] == '\0')

@@ -41,6 +41,7 @@ bool dialogue_hear(struct dialogue *dialogue, struct err *err);
 /* Sends a command, with its CRLF, and waits for its answer. */
 bool dialogue_say(struct dialogue *dialogue, struct str command, struct err *err);
 /* The handshake, after STARTTLS was granted. */
-bool dialogue_secure(struct dialogue *dialogue, const char *host, struct err *err);
+bool dialogue_secure(struct dialogue *dialogue, const char *host, const struct tls_demand *demand,
+                     struct err *err);
 
 #endif

@@ -53,6 +53,13 @@ static void carrier_set_idle(struct carrier *carrier, bool idle)
     }
 }
 
+static void carrier_free(struct carrier *carrier)
+{
+    dns_mx_unref(carrier->hosts);
+    tlsa_set_unref(carrier->demand.tlsa);
+    free(carrier);
+}
+
 /* One that has something to send, waits for a rate, and has sent nothing yet keeps its place: else pools
  * would take turns at opening connections, and none at sending. */
 static bool carrier_may_go(const struct carrier *carrier)
@@ -230,8 +237,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     path_serve(path);
     path_serve_line(path->router);
     session_free(session);
-    dns_mx_unref(carrier->hosts);
-    free(carrier);
+    carrier_free(carrier);
 }
 
 static const struct session_handlers carrier_handlers = {
@@ -273,8 +279,7 @@ bool carrier_open(struct pool *pool, const struct target *target)
         host_failed(router, &carrier->address, path->settings);
         path_connection_over(path, false, PATH_END_FINE);
         pool_target_failed(pool, &why);
-        dns_mx_unref(carrier->hosts);
-        free(carrier);
+        carrier_free(carrier);
         return false;
     }
     TAILQ_INSERT_TAIL(&pool->carriers, carrier, all);

@@ -10,6 +10,7 @@
 #include "engine/route/handover.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/secure.h"
@@ -121,7 +122,7 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
                             const struct config_site *settings, const struct config_route *route)
 {
     struct router *router = lane->router;
-    const struct pool_tls tls = secure_policy(router, settings, route);
+    const struct pool_tls tls = secure_policy(router, mx, settings, route);
     uint16_t port = route ? route->port : settings->port;
     unsigned n = (unsigned)lane->sources->source_count;
     lane->strands = calloc(n, sizeof *lane->strands);
@@ -146,7 +147,8 @@ static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
 {
     if (a == b)
         return true;
-    if (a == NULL || a->host_count != b->host_count)
+    if (a == NULL || a->host_count != b->host_count || a->secure != b->secure || a->sts_mode != b->sts_mode ||
+        a->sts_hosts != b->sts_hosts)
         return false;
     for (unsigned i = 0; i < a->host_count; i++)
         if (a->hosts[i].preference != b->hosts[i].preference ||
@@ -210,7 +212,7 @@ static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
     lane->asking = false;
     switch (mx->status) {
     case DNS_OK:
-        lane_route(lane, mx, config_route_of(lane->router->config, str_of(lane->domain)));
+        lane_sts_ask(lane, mx);
         return;
     case DNS_FAILED:
         if (lane->state == LANE_ROUTED || lane->state == LANE_DOOMED) /* what was known serves on */

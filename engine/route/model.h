@@ -24,6 +24,7 @@
 #include "engine/route/learnt.h"
 #include "engine/route/ledger.h"
 #include "engine/smtp/session.h"
+#include "engine/tls/sts.h"
 #include "queue/retry.h"
 #include "queue/store.h"
 
@@ -41,6 +42,8 @@ struct hold_set;
 struct holds;
 struct evidence;
 struct edits;
+struct sts_keeper;
+struct lane_sts;
 
 /* Recipients of a lane that will leave from one source. */
 struct strand {
@@ -87,6 +90,7 @@ struct lane {
     struct limit *limit; /* the tenant's rate; NULL: none */
     const struct config_pool *sources;
     struct dns_query query;
+    struct lane_sts *sts; /* its policy of MTA-STS is being asked for; NULL: not */
     struct dns_mx *mx;
     struct verdict *doom;
     struct wheel_timer timer;
@@ -126,6 +130,9 @@ struct flow {
 struct pool_tls {
     enum tls_policy policy;
     bool implicit;
+    bool tlsa; /* TLSA records of its hosts count: DNSSEC vouches for the list of them */
+    enum sts_mode sts;
+    uint32_t sts_hosts; /* a bit a host that the policy names */
     const struct trust *trust;
 };
 
@@ -133,6 +140,8 @@ struct pool_tls {
 struct target {
     unsigned host;            /* index in the pool's hosts */
     int64_t refused_until_ns; /* its TLS was not what the pool asks: left alone by this pool; 0: no */
+    enum dane_verdict dane;
+    struct tlsa_set *tlsa; /* of DANE_REQUIRED; the host's */
     struct sockaddr_storage address;
     socklen_t len;
 };
@@ -229,6 +238,7 @@ struct router {
     struct dns *dns;
     struct tls *tls;
     const struct trusts *trusts;
+    struct sts_keeper *sts; /* NULL: policies of MTA-STS are not looked for */
     struct prng prng;
     struct now now;
     struct store *store;

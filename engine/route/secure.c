@@ -42,8 +42,8 @@ struct trusts *secure_load(const struct config *config, struct err *err)
 
 /* ---- pools ---- */
 
-struct pool_tls secure_policy(const struct router *router, const struct config_site *settings,
-                              const struct config_route *route)
+struct pool_tls secure_policy(const struct router *router, const struct dns_mx *mx,
+                              const struct config_site *settings, const struct config_route *route)
 {
     const char *ca_file = route && route->tls_ca_file[0] ? route->tls_ca_file : settings->tls_ca_file;
     struct pool_tls tls = {
@@ -54,24 +54,104 @@ struct pool_tls secure_policy(const struct router *router, const struct config_s
     };
     if (tls.implicit && tls.policy < TLS_POLICY_ENCRYPT)
         tls.policy = TLS_POLICY_ENCRYPT;
+    /* A route's host is the operator's word. Who names the authorities that may vouch wants no others. */
+    bool pinned = tls.policy == TLS_POLICY_VERIFY && ca_file[0] != '\0';
+    if (route == NULL && tls.policy != TLS_POLICY_NONE) {
+        tls.sts = (enum sts_mode)mx->sts_mode;
+        tls.sts_hosts = mx->sts_hosts;
+    }
+    tls.tlsa = tls.policy != TLS_POLICY_NONE && !pinned && (route != NULL || mx->secure);
     return tls;
 }
 
 void secure_key(const struct pool_tls *tls, struct buf *key)
 {
-    buf_printf(key, " %d%d %u", tls->policy, tls->implicit, trust_number(tls->trust));
+    buf_printf(key, " %d%d%d%d %u %x", tls->policy, tls->implicit, tls->tlsa, tls->sts,
+               trust_number(tls->trust), tls->sts_hosts);
+}
+
+/* ---- hosts ---- */
+
+bool secure_wants_tlsa(const struct pool *pool, const struct dns_addresses *addresses)
+{
+    return pool->tls.tlsa && addresses->secure;
+}
+
+enum dane_verdict secure_read_tlsa(const struct dns_records *answer, struct tlsa_set **set)
+{
+    *set = NULL;
+    if (answer->status == DNS_FAILED)
+        return dane_verdict(TLSA_FAILED, NULL);
+    if (answer->status != DNS_OK || !answer->secure)
+        return dane_verdict(TLSA_NONE, NULL);
+    struct tlsa_set *records = tlsa_set_create();
+    if (records == NULL)
+        return DANE_BOGUS; /* no memory: later */
+    for (unsigned i = 0; i < answer->data->count; i++)
+        tlsa_set_add(records, answer->data->bytes + answer->data->list[i].at, answer->data->list[i].size);
+    enum dane_verdict verdict = dane_verdict(TLSA_FOUND, records);
+    if (verdict == DANE_REQUIRED)
+        *set = records;
+    else
+        tlsa_set_unref(records);
+    return verdict;
+}
+
+static bool sts_names(const struct pool *pool, unsigned host)
+{
+    return (pool->tls.sts_hosts >> host & 1) != 0;
+}
+
+bool secure_refuses(const struct pool *pool, unsigned host, enum dane_verdict dane, const char *reason,
+                    struct verdict *why)
+{
+    const char *name = pool->hosts->hosts[host].name;
+    if (dane == DANE_BOGUS) {
+        verdict_local(why, SCOPE_HOST, STATUS(4, 7, 5), "the TLSA records of %s cannot be had: %s", name,
+                      reason);
+        return true;
+    }
+    if (dane == DANE_REQUIRED)
+        return false;
+    if (pool->tls.policy == TLS_POLICY_DANE) {
+        verdict_local(why, SCOPE_HOST, STATUS(4, 7, 5), "%s has no %s, and nothing goes there without", name,
+                      dane == DANE_UNUSABLE ? "TLSA record that SMTP can use"
+                                            : "TLSA records that DNSSEC vouches for");
+        return true;
+    }
+    if (pool->tls.sts == STS_ENFORCE && !sts_names(pool, host)) {
+        verdict_local(why, SCOPE_HOST, STATUS(4, 7, 5),
+                      "the domain's MTA-STS policy does not name its mail host %s", name);
+        return true;
+    }
+    return false;
 }
 
 /* ---- connections ---- */
+
+/* RFC 8461 4.1, and RFC 8460 for what is only tested. */
+static void demand_sts(const struct pool *pool, unsigned host, struct tls_demand *demand)
+{
+    if (pool->tls.sts == STS_ENFORCE && demand->policy < TLS_POLICY_VERIFY)
+        demand->policy = TLS_POLICY_VERIFY;
+    else if (pool->tls.sts == STS_TESTING && sts_names(pool, host))
+        demand->report = true;
+}
 
 void secure_demand(const struct pool *pool, const struct target *target, struct tls_demand *demand)
 {
     const struct path *path = pool->path;
     *demand = (struct tls_demand){
         .policy = pool->tls.policy, .implicit = pool->tls.implicit, .trust = pool->tls.trust};
+    if (target->dane == DANE_REQUIRED) { /* whatever MTA-STS says: RFC 8461 2 */
+        demand->policy = TLS_POLICY_DANE;
+        demand->tlsa = tlsa_set_ref(target->tlsa);
+        return;
+    }
+    demand_sts(pool, target->host, demand);
     if (demand->policy != TLS_POLICY_MAY)
         return;
-    if (path_is_tls_only(path))
+    if (target->dane == DANE_UNUSABLE || path_is_tls_only(path))
         demand->policy = TLS_POLICY_ENCRYPT;
     else if (host_is_plain(path->router, &target->address))
         demand->policy = TLS_POLICY_NONE;

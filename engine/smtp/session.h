@@ -97,7 +97,7 @@ bool session_is_idle(const struct session *session);
 const char *session_tls_text(const struct session *session);
 /* Transactions may be chunked: the settings allow it, and the server offers it. */
 bool session_chunking(const struct session *session);
-/* What the demand asked and did not get; of report_only also while all is well otherwise. */
+/* What the demand asked and did not get; of `report` also while all is well otherwise. */
 enum tls_fault session_tls_fault(const struct session *session);
 /* What EHLO offered. */
 const struct session_offers *session_offers(const struct session *session);

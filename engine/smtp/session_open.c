@@ -75,7 +75,7 @@ static void open_up(struct session *session)
     bool clear = session->tls == NULL && session->demand.policy != TLS_POLICY_NONE;
     if (clear)
         session->fault = TLS_FAULT_NOT_OFFERED;
-    if (!clear || session->demand.policy == TLS_POLICY_MAY || session->demand.report_only) {
+    if (!clear || session->demand.policy == TLS_POLICY_MAY) {
         session_go(session, SESSION_OPEN);
         return;
     }

@@ -24,11 +24,11 @@ struct tls_conn;
 /* What a connection must bring. All it points to outlives the connection. */
 struct tls_demand {
     enum tls_policy policy;
-    bool implicit;               /* TLS from the first byte, without STARTTLS (RFC 8314 3) */
-    bool report_only;            /* what is checked and not met is told by tls_fault, and ends nothing */
-    const struct trust *trust;   /* never NULL but with NONE */
-    const struct tlsa_set *tlsa; /* of DANE, at least one of them usable */
-    const char *name;            /* another name of the host that its certificate may bear; NULL: none */
+    bool implicit;             /* TLS from the first byte, without STARTTLS (RFC 8314 3) */
+    bool report;               /* checked as VERIFY asks, which is told by tls_fault and ends nothing */
+    const struct trust *trust; /* never NULL but with NONE */
+    struct tlsa_set *tlsa;     /* of DANE, at least one of them usable */
+    const char *name;          /* another name of the host that its certificate may bear; NULL: none */
 };
 
 /* What was not met, as RFC 8460 4.3 tells such things apart. */
@@ -66,7 +66,7 @@ void tls_shutdown(struct tls_conn *conn);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384", with " verified" or " dane" behind it where that was checked and holds:
  * interned, valid for the life of the process. "" before TLS_OPEN. */
 const char *tls_text(const struct tls_conn *conn);
-/* After TLS_FAILED, or TLS_OPEN with report_only. */
+/* After TLS_FAILED, or TLS_OPEN with report. */
 enum tls_fault tls_fault(const struct tls_conn *conn);
 bool tls_resumed(const struct tls_conn *conn);
 

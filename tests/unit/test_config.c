@@ -304,7 +304,7 @@ static void test_values(void **state)
     refused("sites: [{name: a, mx: a.b, max_rate: 5}]\n",
             "1:38: error: max_rate: expected a rate such as 5/s");
     refused("sites: [{name: a, mx: a.b, tls: strict}]\n",
-            "1:33: error: tls: expected none, may, encrypt or verify, found 'strict'");
+            "1:33: error: tls: expected none, may, encrypt, verify or dane, found 'strict'");
     refused("routes: [{domain: a.b, host: c.d, tls_certificate: /c.pem}]\n",
             "1:52: error: tls_certificate and tls_key go together");
     refused("routes: [{domain: a.b, host: c.d, tls: none, tls_implicit: yes}]\n",
