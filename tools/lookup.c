@@ -2,6 +2,8 @@
 #include "tools/lookup.h"
 
 #include "engine/base/clock.h"
+#include "engine/route/secure.h"
+#include "engine/tls/sts.h"
 
 #include <arpa/inet.h>
 #include <stddef.h>
@@ -123,10 +125,119 @@ json_t *lookup_json(const struct lookup *lookup, const char *domain)
                      "reason", mx->reason, "implicit", mx->implicit, "hosts", hosts);
 }
 
-static bool lookup_start(struct lookup *lookup, const char *servers, bool ipv6, struct err *err)
+/* ---- what DNS says of TLS ---- */
+
+/* One question, and room for its answer. */
+struct question {
+    struct dns_query query;
+    struct lookup *lookup;
+    enum dane_verdict dane;
+    struct tlsa_set *set;
+    char *id, *reason;
+    struct dns_addresses answer;
+};
+
+static void on_tlsa(struct dns_query *query, const struct dns_records *answer)
+{
+    struct question *question = (struct question *)(void *)query;
+    question->dane = secure_read_tlsa(answer, &question->set);
+    snprintf(question->reason, DNS_REASON_MAX, "%s", answer->reason);
+    question->lookup->waiting--;
+}
+
+enum dane_verdict lookup_dane(struct lookup *lookup, unsigned host, unsigned port, struct tlsa_set **set,
+                              char reason[DNS_REASON_MAX])
+{
+    struct question question = {.lookup = lookup, .dane = DANE_BOGUS, .reason = reason};
+    char name[DOMAIN_MAX + 16];
+    *set = NULL;
+    reason[0] = '\0';
+    if (!lookup->mx->secure || !lookup->hosts[host].answer.secure)
+        return DANE_ABSENT;
+    int n = snprintf(name, sizeof name, "_%u._tcp.%s", port, lookup->mx->hosts[host].name);
+    question.query.records = on_tlsa;
+    lookup->waiting = 1;
+    dns_ask_records(lookup->dns, &question.query, DNS_RECORDS_TLSA, str_make(name, (size_t)n), clock_now());
+    if (!wait_answers(lookup)) {
+        dns_cancel(&question.query);
+        snprintf(reason, DNS_REASON_MAX, "no answer from DNS");
+    }
+    *set = question.set;
+    return question.dane;
+}
+
+static void on_sts_record(struct dns_query *query, const struct dns_records *answer)
+{
+    struct question *question = (struct question *)(void *)query;
+    unsigned found = 0;
+    for (unsigned i = 0; answer->status == DNS_OK && i < answer->data->count; i++) {
+        const char *text = (const char *)answer->data->bytes + answer->data->list[i].at;
+        found += sts_record_parse(str_make(text, answer->data->list[i].size), question->id);
+    }
+    if (found != 1) /* RFC 8461 3.1 */
+        question->id[0] = '\0';
+    question->lookup->waiting--;
+}
+
+static void on_sts_addresses(struct dns_query *query, const struct dns_addresses *answer)
+{
+    struct question *question = (struct question *)(void *)query;
+    question->answer = *answer;
+    question->lookup->waiting--;
+}
+
+static void list_addresses(const struct dns_addresses *answer, char text[STS_ADDRESSES_MAX])
+{
+    char one[INET6_ADDRSTRLEN];
+    size_t used = 0;
+    for (unsigned i = 0; i < answer->count; i++) {
+        bool v6 = answer->list[i].address.ss_family == AF_INET6;
+        lookup_address_text(&answer->list[i], one);
+        if (used + strlen(one) + 4 > STS_ADDRESSES_MAX)
+            break;
+        used += (size_t)snprintf(text + used, STS_ADDRESSES_MAX - used, "%s%s%s%s", used > 0 ? "," : "",
+                                 v6 ? "[" : "", one, v6 ? "]" : "");
+    }
+}
+
+bool lookup_sts(struct lookup *lookup, const char *domain, char id[STS_ID_MAX + 1],
+                char addresses[STS_ADDRESSES_MAX])
+{
+    struct question question = {.lookup = lookup, .id = id};
+    char name[DOMAIN_MAX + 16];
+    id[0] = addresses[0] = '\0';
+    question.query.records = on_sts_record;
+    question.query.addresses = on_sts_addresses;
+    int n = snprintf(name, sizeof name, "_mta-sts.%s", domain);
+    lookup->waiting = 1;
+    dns_ask_records(lookup->dns, &question.query, DNS_RECORDS_TXT, str_make(name, (size_t)n), clock_now());
+    if (!wait_answers(lookup) || id[0] == '\0') {
+        dns_cancel(&question.query);
+        return false;
+    }
+    n = snprintf(name, sizeof name, "mta-sts.%s", domain);
+    lookup->waiting = 1;
+    dns_ask_addresses(lookup->dns, &question.query, str_make(name, (size_t)n), clock_now());
+    if (!wait_answers(lookup))
+        dns_cancel(&question.query);
+    list_addresses(&question.answer, addresses);
+    return true;
+}
+
+/* ---- the whole ---- */
+
+static bool lookup_start(struct lookup *lookup, const struct config_dns *given, const char *servers,
+                         struct err *err)
 {
     const struct dns_settings settings = {
-        .servers = servers, .timeout_ms = LOOKUP_TIMEOUT_MS, .ipv6 = ipv6, .cache_max = 2 * MX_HOSTS_MAX};
+        .servers = servers ? servers
+                   : given ? given->servers_joined
+                           : NULL,
+        .timeout_ms = LOOKUP_TIMEOUT_MS,
+        .ipv6 = given == NULL || given->ipv6,
+        .cache_max = 2 * MX_HOSTS_MAX,
+        .dnssec = given ? (enum dns_dnssec)given->dnssec : DNS_DNSSEC_AUTO,
+    };
     lookup->prng.state = prng_seed();
     wheel_init(&lookup->wheel, clock_now());
     lookup->io = io_create(64, err);
@@ -136,14 +247,14 @@ static bool lookup_start(struct lookup *lookup, const char *servers, bool ipv6, 
     return lookup->dns != NULL;
 }
 
-struct lookup *lookup_open(const char *servers, bool ipv6, struct err *err)
+struct lookup *lookup_open(const struct config_dns *settings, const char *servers, struct err *err)
 {
     struct lookup *lookup = calloc(1, sizeof *lookup);
     if (lookup == NULL) {
         err_set(err, 0, "memory is out");
         return NULL;
     }
-    if (lookup_start(lookup, servers, ipv6, err))
+    if (lookup_start(lookup, settings, servers, err))
         return lookup;
     lookup_close(lookup);
     return NULL;

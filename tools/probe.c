@@ -3,6 +3,7 @@
 #include "tools/commands.h"
 #include "tools/local.h"
 #include "tools/probe_host.h"
+#include "tools/probe_sts.h"
 #include "tools/table.h"
 
 #include <stdlib.h>
@@ -71,6 +72,21 @@ static void add_certificate(struct table *table, const json_t *certificate)
                  verified ? "yes" : "no: ", verified ? "" : member_text(certificate, "reason"));
 }
 
+/* What DANE and MTA-STS say, where they say something. */
+static void add_policies(struct table *table, const json_t *host)
+{
+    const json_t *dane = json_object_get(host, "dane"), *matched = json_object_get(dane, "matched");
+    const char *verdict = member_text(dane, "verdict"), *sts = member_text(host, "mta_sts");
+    table_text(table, "DANE");
+    table_printf(table, "%s%s%s%s", verdict, json_is_true(matched) ? ", and a record matches" : "",
+                 json_is_false(matched) ? ", and no record matches" : "", member_text(dane, "reason"));
+    table_text(table, "MTA-STS");
+    table_printf(table, "%s%s", sts,
+                 strcmp(sts, "required") != 0       ? ""
+                 : member_true(host, "mta_sts_met") ? ", and met"
+                                                    : ", and not met");
+}
+
 static void print_facts(const json_t *host)
 {
     static const char *const heads[] = {"-", "-"};
@@ -87,6 +103,7 @@ static void print_facts(const json_t *host)
     print_pair(&table, "TLS", json_is_object(tls) ? member_text(tls, "version") : "none");
     if (json_is_object(json_object_get(tls, "certificate")))
         add_certificate(&table, json_object_get(tls, "certificate"));
+    add_policies(&table, host);
     if (accepted != NULL)
         print_pair(&table, "mailbox", json_is_true(accepted) ? "accepted" : "refused");
     table_print(&table, stdout, false);
@@ -111,22 +128,21 @@ struct findings {
     bool answered, asked, accepted;
 };
 
-static int probe_hosts(const struct cli *cli, struct probe *probe, const struct lookup *lookup, json_t *all,
+static int probe_hosts(const struct cli *cli, struct probe *probe, struct lookup *lookup, json_t *all,
                        struct findings *findings)
 {
     const json_t *hosts = json_object_get(all, "hosts");
     struct err err;
     for (unsigned i = 0; i < lookup_count(lookup); i++) {
         json_t *host = json_array_get(hosts, i);
-        const char *name = lookup_mx(lookup)->hosts[i].name;
         const struct dns_addresses *addresses = lookup_addresses(lookup, i);
         if (!cli->json)
-            printf("%u %s%s%s\n", lookup_mx(lookup)->hosts[i].preference, name,
+            printf("%u %s%s%s\n", lookup_mx(lookup)->hosts[i].preference, lookup_mx(lookup)->hosts[i].name,
                    addresses->count == 0 ? ": " : "", addresses->count == 0 ? addresses->reason : "");
         if (probe->line == trace_json)
             json_object_set_new(host, "trace", json_array());
         probe->user = &host;
-        if (!probe_host(probe, name, addresses, host, &err))
+        if (!probe_host(probe, lookup, i, host, &err))
             return cli_fail("%s", err.text);
         if (!cli->json)
             print_host(host);
@@ -138,12 +154,32 @@ static int probe_hosts(const struct cli *cli, struct probe *probe, const struct 
     return 0;
 }
 
+/* The domain's policy of MTA-STS. */
+static void probe_policy(const struct cli *cli, struct probe *probe, struct lookup *lookup,
+                         const char *domain, json_t *all, struct sts_policy *policy)
+{
+    json_t *told = probe_sts(lookup, &probe->config->mta_sts, domain, policy);
+    json_object_set_new(all, "mta_sts", told ? told : json_null());
+    if (policy->mode != STS_NONE)
+        probe->sts = policy;
+    if (cli->json || told == NULL)
+        return;
+    const char *error = json_string_value(json_object_get(told, "error"));
+    printf("MTA-STS: policy %s", member_text(told, "id"));
+    if (error != NULL)
+        printf(" cannot be had: %s\n\n", error);
+    else
+        printf(", mode %s, for %lld s\n\n", member_text(told, "mode"), member_number(told, "max_age"));
+}
+
 static int probe_domain(const struct cli *cli, struct probe *probe, struct lookup *lookup, const char *domain)
 {
+    static struct sts_policy policy; /* too large for a stack */
     struct findings findings = {0};
     if (!lookup_ask(lookup, str_of(domain)))
         return cli_fail("%s: no answer from DNS within %d s", domain, LOOKUP_WAIT_MS / 1000);
     json_t *all = lookup_json(lookup, domain);
+    probe_policy(cli, probe, lookup, domain, all, &policy);
     int code = all == NULL ? cli_fail("memory is out") : probe_hosts(cli, probe, lookup, all, &findings);
     if (code == 0 && cli->json) {
         json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
@@ -237,12 +273,14 @@ static int run_configured(const struct cli *cli, const struct config *config, co
     int code = take_options(cli, &probe);
     if (code != 0)
         return code;
-    struct lookup *lookup =
-        lookup_open(servers ? servers : config->dns.servers_joined, config->dns.ipv6, &err);
-    if (lookup == NULL)
-        return cli_fail("%s", err.text);
-    code = probe_domain(cli, &probe, lookup, domain);
-    lookup_close(lookup);
+    struct trusts *trusts = trusts_create(&err);
+    struct lookup *lookup = lookup_open(&config->dns, servers, &err);
+    if (lookup != NULL && trusts != NULL)
+        probe.trust = trusts_add(trusts, "", "", "", &err);
+    code = probe.trust != NULL ? probe_domain(cli, &probe, lookup, domain) : cli_fail("%s", err.text);
+    if (lookup != NULL)
+        lookup_close(lookup);
+    trusts_destroy(trusts);
     return code;
 }
 

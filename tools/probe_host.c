@@ -2,8 +2,8 @@
  *
  *   connect, greeting, EHLO, (STARTTLS, TLS, EHLO), HELP, VRFY, EXPN, (MAIL, RCPT, RSET), QUIT
  *
- * Addresses of a host are tried until one answers EHLO. One whose handshake fails is asked again in the
- * clear, as the engine would. What a host refuses is an answer, not a failure. */
+ * Addresses of a host are tried until one answers EHLO. One whose handshake fails is asked again with less,
+ * and in the clear. What a host refuses is an answer, not a failure. */
 #include "tools/probe_host.h"
 
 #include "engine/smtp/command.h"
@@ -21,6 +21,8 @@ struct talk {
     struct session_offers offers;
     struct buf command;
     struct err err;
+    unsigned port;
+    struct tls_demand demand;
     bool tls_failed;
 };
 
@@ -156,7 +158,8 @@ static bool secure(struct talk *talk)
         return false;
     if (!granted(talk))
         return true;
-    talk->tls_failed = !note_step(talk, "TLS", dialogue_secure(&talk->dialogue, talk->host, &talk->err));
+    talk->tls_failed =
+        !note_step(talk, "TLS", dialogue_secure(&talk->dialogue, talk->host, &talk->demand, &talk->err));
     if (talk->tls_failed)
         return false;
     json_object_set_new(talk->out, "tls",
@@ -165,17 +168,15 @@ static bool secure(struct talk *talk)
     return hello(talk);
 }
 
-static bool open_up(struct talk *talk, const struct dns_address *to, bool try_tls)
+static bool open_up(struct talk *talk, const struct dns_address *to)
 {
     const struct probe *probe = talk->probe;
     const struct config_source *source = probe->source;
-    const struct config_site *site = config_site_of_host(probe->config, str_of(talk->host));
-    unsigned port = probe->port ? probe->port : site ? site->port : probe->config->site_default.port;
     struct sockaddr_storage peer = to->address;
     if (peer.ss_family == AF_INET6)
-        ((struct sockaddr_in6 *)(void *)&peer)->sin6_port = htons((uint16_t)port);
+        ((struct sockaddr_in6 *)(void *)&peer)->sin6_port = htons((uint16_t)talk->port);
     else
-        ((struct sockaddr_in *)(void *)&peer)->sin_port = htons((uint16_t)port);
+        ((struct sockaddr_in *)(void *)&peer)->sin_port = htons((uint16_t)talk->port);
     bool ours = source->address_len > 0 && source->address_value.ss_family == peer.ss_family;
     if (!note_step(
             talk, "connect",
@@ -185,7 +186,8 @@ static bool open_up(struct talk *talk, const struct dns_address *to, bool try_tl
     if (!note_answer(talk, "greeting", STEP_GREETING, dialogue_hear(&talk->dialogue, &talk->err)) ||
         !granted(talk))
         return false;
-    return hello(talk) && granted(talk) && (!try_tls || !talk->offers.starttls || secure(talk));
+    return hello(talk) && granted(talk) &&
+           (talk->demand.policy == TLS_POLICY_NONE || !talk->offers.starttls || secure(talk));
 }
 
 /* ---- what it says to questions ---- */
@@ -228,12 +230,49 @@ static void ask(struct talk *talk)
         say(talk, "QUIT", STEP_QUIT, "QUIT", STR(""));
 }
 
+/* ---- what is said of its TLS elsewhere ---- */
+
+static unsigned port_of(const struct probe *probe, const char *host)
+{
+    const struct config_site *site = config_site_of_host(probe->config, str_of(host));
+    if (probe->port > 0)
+        return probe->port;
+    return site ? site->port : probe->config->site_default.port;
+}
+
+static void note_dane(json_t *out, enum dane_verdict verdict, const struct tlsa_set *set, const char *reason)
+{
+    char text[TLSA_TEXT_MAX];
+    json_t *records = json_array();
+    for (unsigned i = 0; set != NULL && i < set->count; i++) {
+        tlsa_text(set, i, text);
+        json_array_append_new(records, json_string(text));
+    }
+    json_object_set_new(out, "dane",
+                        json_pack("{s:s, s:o, s:n, s:s}", "verdict", dane_verdict_name(verdict), "records",
+                                  records, "matched", "reason", verdict == DANE_BOGUS ? reason : ""));
+}
+
+static void note_sts(const struct talk *talk)
+{
+    enum sts_verdict verdict = sts_verdict(talk->probe->sts, str_of(talk->host));
+    const json_t *tls = json_object_get(talk->out, "tls");
+    bool met = json_is_true(json_object_get(json_object_get(tls, "certificate"), "verified"));
+    json_object_set_new(talk->out, "mta_sts", json_string(sts_verdict_name(verdict)));
+    json_object_set_new(talk->out, "mta_sts_met",
+                        verdict == STS_REQUIRED && talk->address[0] ? json_boolean(met) : json_null());
+}
+
 /* ---- a host ---- */
 
-static bool talk_to(struct talk *talk, const struct dns_address *address, bool try_tls)
+static bool talk_to(struct talk *talk, const struct dns_address *address, enum tls_policy policy)
 {
+    talk->tls_failed = false;
+    talk->demand.policy = policy;
     lookup_address_text(address, talk->address);
-    bool open = open_up(talk, address, try_tls);
+    bool open = open_up(talk, address);
+    if (policy == TLS_POLICY_DANE && (talk->dialogue.conn != NULL || talk->tls_failed))
+        json_object_set_new(json_object_get(talk->out, "dane"), "matched", json_boolean(!talk->tls_failed));
     if (open)
         ask(talk);
     dialogue_close(&talk->dialogue);
@@ -242,10 +281,27 @@ static bool talk_to(struct talk *talk, const struct dns_address *address, bool t
     return open;
 }
 
-bool probe_host(const struct probe *probe, const char *host, const struct dns_addresses *addresses,
-                json_t *out, struct err *err)
+/* As the engine would, if that were all it knew; and on, where a handshake fails, with what asks less. */
+static bool talk_about(struct talk *talk, const struct dns_address *address)
 {
-    struct talk talk = {.probe = probe, .host = host, .out = out, .steps = json_array()};
+    static const enum tls_policy policies[] = {TLS_POLICY_DANE, TLS_POLICY_MAY, TLS_POLICY_NONE};
+    for (size_t i = talk->demand.tlsa == NULL; i < sizeof policies / sizeof *policies; i++) {
+        if (talk_to(talk, address, policies[i]))
+            return true;
+        if (!talk->tls_failed)
+            return false;
+    }
+    return false;
+}
+
+bool probe_host(const struct probe *probe, struct lookup *lookup, unsigned host, json_t *out, struct err *err)
+{
+    const struct dns_addresses *addresses = lookup_addresses(lookup, host);
+    struct talk talk = {.probe = probe, .out = out, .steps = json_array()};
+    struct tlsa_set *set;
+    char reason[DNS_REASON_MAX];
+    talk.host = lookup_mx(lookup)->hosts[host].name;
+    talk.port = port_of(probe, talk.host);
     json_object_set_new(out, "steps", talk.steps);
     json_object_set_new(out, "tls", json_null());
     if (!dialogue_init(&talk.dialogue, probe->timeout_ms, err))
@@ -253,13 +309,14 @@ bool probe_host(const struct probe *probe, const char *host, const struct dns_ad
     buf_init(&talk.command, COMMAND_MAX);
     talk.dialogue.line = probe->line;
     talk.dialogue.user = probe->user;
+    enum dane_verdict dane = lookup_dane(lookup, host, talk.port, &set, reason);
+    note_dane(out, dane, set, reason);
+    talk.demand = (struct tls_demand){.trust = probe->trust, .tlsa = set};
     bool open = false;
-    for (unsigned i = 0; i < addresses->count && !open; i++) {
-        open = talk_to(&talk, &addresses->list[i], true);
-        if (talk.tls_failed && !open)
-            open = talk_to(&talk, &addresses->list[i], false);
-        talk.tls_failed = false;
-    }
+    for (unsigned i = 0; i < addresses->count && !open; i++)
+        open = talk_about(&talk, &addresses->list[i]);
+    note_sts(&talk);
+    tlsa_set_unref(set);
     buf_free(&talk.command);
     dialogue_free(&talk.dialogue);
     return true;

@@ -60,7 +60,7 @@ static int run_resolve(struct cli *cli)
     struct err err;
     if (!domain_to_ascii(str_of(cli->args[0]), domain, &n, &err))
         return cli_usage("resolve: '%s' is no domain: %s", cli->args[0], err.text);
-    struct lookup *lookup = lookup_open(cli_value(cli, "servers"), true, &err);
+    struct lookup *lookup = lookup_open(NULL, cli_value(cli, "servers"), &err);
     if (lookup == NULL)
         return cli_fail("%s", err.text);
     int code = lookup_ask(lookup, str_make(domain, n))

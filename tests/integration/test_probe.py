@@ -6,13 +6,17 @@ import subprocess
 import time
 
 import pytest
+from certificates import Authority
 from daemon import BUILD, free_port
 from hostile import POLITE, Hosts
 from mta import Aiosmtpd, Exim, Postfix, certificate
 from nameserver import Dnsmasq
 from sanitizer import PATIENCE
+from test_dane import HOSTS, Internet
 from test_hostile import WRONG, at
 from test_interop import skip_without_mounts
+from test_sts import Scene as Policies
+from test_sts import policy
 
 RECORDS = ["--local=/test/", "--mx-host=a.test,mx.a.test,10", "--mx-host=a.test,gone.a.test,20",
            "--host-record=mx.a.test,127.0.7.1"]
@@ -148,6 +152,50 @@ def test_real_hosts(kind):
         assert host["tls"]["version"].startswith("TLSv1.3 ")
         assert scene.json("no@a.test", "--rcpt", code=1)["hosts"][0]["accepted"] is False
         assert scene.peer.messages() == []
+
+
+def test_what_dane_asks():
+    """The verdicts, and whether what the host shows matches; what does not is spoken to all the same."""
+    expected = {"valid": ("required", True), "wrong": ("required", False), "expired": ("required", True),
+                "late": ("required", False), "missing": ("absent", None), "bogus": ("bogus", None),
+                "unusable": ("unusable", None), "plain": ("required", None), "unnamed": ("required", False)}
+    assert expected.keys() == HOSTS.keys()
+    with Authority() as authority, Internet(authority) as internet:
+        for name, (verdict, matched) in expected.items():
+            ran = run(f"{name}.signed.test", "--servers", internet.unbound.server, "--port", internet.port,
+                      "--json")
+            host, = json.loads(ran.stdout)["hosts"]
+            assert ran.returncode == 0 and "address" in host
+            assert (host["dane"]["verdict"], host["dane"]["matched"]) == (verdict, matched), name
+            assert (host["dane"]["reason"] != "") == (verdict == "bogus")
+            assert (len(host["dane"]["records"]) == 1) == (verdict == "required")
+        ran = run("wrong.signed.test", "--servers", internet.unbound.server, "--port", internet.port)
+        assert "DANE         required, and no record matches" in ran.stdout
+        ran = run("valid.open.test", "--servers", internet.unbound.server, "--port", internet.port, "--json")
+        assert json.loads(ran.stdout)["hosts"][0]["dane"]["verdict"] == "absent"
+
+
+@pytest.mark.parametrize("arguments, mode, verdict, met", [
+    ({"text": policy("enforce")}, "enforce", "required", True),
+    ({"text": policy("testing"), "mx": "other.test"}, "testing", "required", False),
+    ({"text": policy("enforce", "*.b.test")}, "enforce", "refused", None),
+    ({"text": policy("enforce"), "web": "b.test"}, None, "absent", None),
+    ({"text": policy("enforce"), "record": ""}, None, "absent", None),
+])
+def test_what_mta_sts_asks(arguments, mode, verdict, met, tmp_path):
+    with Authority() as authority, Policies(authority, **arguments) as scene:
+        config = tmp_path / "postrider.yaml"
+        config.write_text(f"mta_sts: {{ ca_file: {authority.file}, port: {scene.web.port} }}\n")
+        ran = run("a.test", "--config", config, "--servers", scene.dns.server, "--port", scene.host.port,
+                  "--json", env={"SSL_CERT_FILE": authority.file})
+        answer = json.loads(ran.stdout)
+        host, = answer["hosts"]
+        if arguments.get("record") == "":
+            assert answer["mta_sts"] is None
+        else:
+            assert answer["mta_sts"]["id"] == "1" and answer["mta_sts"].get("mode") == mode
+            assert ("error" in answer["mta_sts"]) == (mode is None)
+        assert (host["mta_sts"], host["mta_sts_met"]) == (verdict, met)
 
 
 def test_nobody_there():
