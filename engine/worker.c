@@ -20,6 +20,7 @@
 #include "engine/route/remember.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/route/trace.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -67,6 +68,7 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
 {
     struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, tick));
     path_learn_tick(&worker->router);
+    trace_tick(&worker->router);
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
@@ -286,6 +288,7 @@ void worker_destroy(struct worker *worker)
     settle_flush(router);
     loan_free_all(router);
     recall_free(router);
+    trace_leave_all(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {

@@ -21,6 +21,7 @@ const struct command *const cli_commands[] = {
     &command_suspend,
     &command_resume,
     &command_explain,
+    &command_trace,
     &command_retry,
     &command_bounce,
     &command_suppress,

@@ -13,6 +13,7 @@ extern const struct command command_mailq, command_recipient;              /* re
 extern const struct command command_retry, command_bounce;                 /* steer.c */
 extern const struct command command_suspend, command_resume;               /* held.c */
 extern const struct command command_suspensions, command_site;             /* held.c */
+extern const struct command command_trace;                                 /* trace.c */
 extern const struct command command_events;                                /* events.c */
 extern const struct command command_rule;                                  /* rule.c */
 extern const struct command command_consumers;                             /* consumers.c */
