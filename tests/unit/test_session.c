@@ -1971,7 +1971,8 @@ static void test_tls_key_updates(void **state)
     server_start(&server, steps, context);
     struct client *client = client_new(one, 1);
     client->settings.timeouts.mail = 500;
-    client_connect(client, &server, true);
+    client->demand.policy = TLS_POLICY_MAY;
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     assert_string_equal(server.failure, "");
