@@ -22,6 +22,7 @@
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/route/trace.h"
 #include "engine/submission/door.h"
 
 #include <errno.h>
@@ -85,6 +86,7 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
     sender_rates_tick(&worker->router);
     if (holds_generation(worker->router.holds) != worker->router.held->generation)
         lane_hear_holds(&worker->router); /* there was no memory to tell */
+    trace_tick(&worker->router);
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
@@ -321,6 +323,7 @@ void worker_destroy(struct worker *worker)
     loan_free_all(router);
     recall_free(router);
     give_up_free(router);
+    trace_leave_all(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {

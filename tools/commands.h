@@ -13,6 +13,7 @@ extern const struct command command_mailq, command_recipient;              /* re
 extern const struct command command_retry, command_bounce;                 /* steer.c */
 extern const struct command command_suspend, command_resume;               /* held.c */
 extern const struct command command_suspensions, command_site;             /* held.c */
+extern const struct command command_trace;                                 /* trace.c */
 extern const struct command command_events;                                /* events.c */
 extern const struct command command_rule;                                  /* rule.c */
 extern const struct command command_consumers;                             /* consumers.c */
@@ -20,6 +21,7 @@ extern const struct command command_inbound;                               /* in
 extern const struct command command_suppress;                              /* suppress.c */
 extern const struct command command_backup;                                /* backup.c */
 extern const struct command command_resolve;                               /* resolve.c */
+extern const struct command command_probe;                                 /* probe.c */
 extern const struct command command_preview;                               /* preview.c */
 extern const struct command command_config, command_version, command_help; /* local.c */
 

@@ -61,6 +61,7 @@ static const struct http_route routes[] = {
     {HTTP_POST, "/v1/queue/suspend", HELD_FILTER_PARAMETERS, call_queue_suspend, NULL, CONTROL},
     {HTTP_POST, "/v1/queue/resume", HELD_FILTER_PARAMETERS, call_queue_resume, NULL, CONTROL},
     {HTTP_GET, "/v1/suspensions", "", call_suspensions, NULL, CONTROL},
+    {HTTP_GET, "/v1/trace", "site", call_trace, NULL, CONTROL},
     {HTTP_GET, "/v1/rules", "site", call_rules, NULL, CONTROL},
     {HTTP_GET, "/v1/rules/test", "reply site mx at", call_rules_test, NULL, CONTROL},
     {HTTP_GET, "/v1/backup", "", call_backup, NULL, CONTROL},

@@ -116,6 +116,7 @@ extern const struct http_upload_ops suppressions_upload;
 http_handler call_recipient, call_recipient_message;
 http_handler call_rules, call_rules_test;
 http_handler call_consumers;
+http_handler call_trace;
 /* Their figures for Prometheus; NULL: there are none. */
 void consumer_metrics(const struct consumers *consumers, struct now now, struct buf *out);
 http_handler call_inbound;

@@ -293,6 +293,9 @@ struct router {
     struct pool *touched; /* see pool_touch */
     struct figures figures;
 
+    struct trace *traces[TRACES_MAX]; /* trace.h */
+    unsigned trace_count;
+
     struct store_suppressed_msg *recalls; /* heard of, and to be looked for: recall.h */
     struct wheel_timer recall_timer;
     struct store_bounce_msg *given_up; /* to be answered: give_up.h */

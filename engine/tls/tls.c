@@ -4,6 +4,7 @@
 #include "engine/tls/tls.h"
 
 #include "engine/tls/resume.h"
+#include "engine/tls/tls_conn.h"
 #include "engine/tls/tls_context.h"
 #include "engine/tls/trust_context.h"
 
@@ -489,4 +490,9 @@ enum tls_fault tls_fault(const struct tls_conn *conn)
 bool tls_resumed(const struct tls_conn *conn)
 {
     return SSL_session_reused(conn->ssl);
+}
+
+const SSL *tls_ssl(const struct tls_conn *conn)
+{
+    return conn->ssl;
 }

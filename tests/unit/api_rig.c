@@ -61,6 +61,31 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     snprintf(why->reason, sizeof why->reason, "600/min for %s", domain);
 }
 
+/* Nobody may watch here. */
+struct trace *inspect_trace(struct fleet *fleet, const char *site)
+{
+    (void)fleet;
+    (void)site;
+    return NULL;
+}
+
+bool inspect_trace_ready(const struct trace *trace)
+{
+    (void)trace;
+    return false;
+}
+
+void inspect_trace_take(struct trace *trace, struct buf *out)
+{
+    (void)trace;
+    (void)out;
+}
+
+void inspect_trace_end(struct trace *trace)
+{
+    (void)trace;
+}
+
 void inspect_figures(struct fleet *fleet, struct fleet_figures *figures)
 {
     (void)fleet;
