@@ -34,7 +34,7 @@ PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut lint bench compare install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc lint bench compare install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -48,13 +48,14 @@ help:
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make crash        ROUNDS=1000: kill -9 at random moments, and what must hold after it
 #: make powercut     CUTS=100000: the power is cut at any write, and what must hold after it
+#: make alloc        EACH=0: each allocation of the unit programs fails once; EACH=N: N of each
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)
 #: make install      DESTDIR= PREFIX=/usr/local
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT) $(FUZZ:%=$B/replay/%) $B/powercut $B/render $(BENCH_PROGRAMS)
+units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/render $(BENCH_PROGRAMS)
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -86,6 +87,12 @@ $B/libunit.a: $(call obj,$(UNIT_PARTS))
 $B/unit/%: $B/obj/tests/unit/%.o $B/libunit.a $B/libpostrider.a
 	@mkdir -p $(@D)
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
+# The unit programs again, on an archive whose allocations are tests/faults/alloc.c's.
+ALLOC := malloc=alloc_malloc calloc=alloc_calloc realloc=alloc_realloc aligned_alloc=alloc_aligned strdup=alloc_strdup exit=alloc_exit
+$B/alloc/libpostrider.a: $B/libpostrider.a
+	@mkdir -p $(@D) && objcopy $(ALLOC:%=--redefine-sym %) $< $@
+$B/alloc/%: $B/obj/tests/unit/%.o $B/obj/tests/faults/alloc.o $B/libunit.a $B/alloc/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
 $B/powercut: $(call obj,$(POWERCUT)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ -l:liblmdb.a $(LIBS) $(shell pkg-config --libs cmocka)
 $B/replay/%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/fuzz/replay.o $B/libpostrider.a
@@ -110,6 +117,7 @@ test-unit: units
 	@failed=; for t in $(UNIT); do echo "== $$t"; TSAN_OPTIONS=halt_on_error=1 timeout 300 $$t || failed="$$failed $$t"; done; \
 	for t in $(FUZZ); do timeout 300 $B/replay/$$t tests/fuzz/corpus/$$t || failed="$$failed replay/$$t"; done; \
 	for option in "--cuts $(or $(CUTS),3000)" --self-test; do timeout 300 $B/powercut $$option || failed="$$failed powercut"; done; \
+	$(if $(SANITIZER),,$(PY) tests/faults/alloc.py --each 3 $(UNIT:$B/unit/%=$B/alloc/%) || failed="$$failed alloc";) \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 # Three at a time, as they mostly wait; but all io_urings of an ordinary user share its limit of locked memory.
 test-integration: PARALLEL = $(if $(filter 0,$(shell id -u)),-n 3 --dist loadfile)
@@ -131,6 +139,9 @@ crash: deps-test
 powercut: deps-test
 	@$(MAKE) --no-print-directory -j2 $B/powercut
 	$B/powercut --cuts $(or $(CUTS),100000) --seed $(or $(SEED),1)
+alloc: deps-test
+	@$(MAKE) --no-print-directory -j2 $(UNIT:$B/unit/%=$B/alloc/%)
+	$(PY) tests/faults/alloc.py --each $(or $(EACH),0) $(UNIT:$B/unit/%=$B/alloc/%)
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench

@@ -24,11 +24,11 @@
 #include "engine/route/learnt.h"
 #include "engine/route/ledger.h"
 #include "engine/smtp/session.h"
+#include "queue/memory.h"
 #include "queue/retry.h"
 #include "queue/store.h"
 
 #include <sys/queue.h>
-#include <uthash.h>
 
 struct router;
 struct path;
