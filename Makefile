@@ -34,7 +34,7 @@ PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc lint bench compare install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc lint bench compare install deb clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -53,6 +53,7 @@ help:
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)
 #: make install      DESTDIR= PREFIX=/usr/local
+#: make deb          a Debian package of that, build/postrider_*.deb
 #: make clean
 programs: $(PROGRAMS)
 units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/render $(BENCH_PROGRAMS)
@@ -119,10 +120,11 @@ test-unit: units
 	for option in "--cuts $(or $(CUTS),3000)" --self-test; do timeout 300 $B/powercut $$option || failed="$$failed powercut"; done; \
 	$(if $(SANITIZER),,$(PY) tests/faults/alloc.py --each 3 $(UNIT:$B/unit/%=$B/alloc/%) || failed="$$failed alloc";) \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
-# Three at a time, as they mostly wait; but all io_urings of an ordinary user share its limit of locked memory.
-test-integration: PARALLEL = $(if $(filter 0,$(shell id -u)),-n 3 --dist loadfile)
+# Three at a time, as they mostly wait. All io_urings of an ordinary user share its limit of locked memory,
+# often 8 MiB: with fewer descriptors they are smaller.
 test-integration:
-	BUILD=$B $(PY) -m pytest -q $(PARALLEL) --durations=5 -p no:cacheprovider tests/integration $(PYTEST)
+	@[ $$(id -u) = 0 ] || ulimit -n 2048; set -x; BUILD=$B $(PY) -m pytest -q -n 3 --dist loadfile --durations=5 \
+	  -p no:cacheprovider tests/integration $(PYTEST)
 test-all: test
 	@$(MAKE) --no-print-directory -j2 SANITIZER=address,undefined programs units
 	@$(MAKE) --no-print-directory SANITIZER=address,undefined test-unit test-integration
@@ -156,6 +158,8 @@ install: all man
 	for page in $B/man/*; do install -Dm644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	install -Dm644 deploy/replies.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/replies.yaml
 	install -Dm644 deploy/examples/postrider.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/examples/postrider.yaml
+deb: all man
+	@deploy/deb $B $(VERSION)
 
 deps-%:
 	@deploy/install-deps $*
