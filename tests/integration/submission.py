@@ -30,16 +30,17 @@ def certificate(directory):
 class Post:
     """A daemon with listeners, and a host that keeps all mail.
 
-    with Post() as post:
+    with Post() as post:          # options: of all listeners; users: of those that have some
         post.plain, post.secure   # ports: STARTTLS and AUTH, networks allowed; implicit TLS, users only
         post.outside              # nobody is allowed: no users, networks elsewhere
         post.unix                 # a path
         post.kept                 # what arrived: envelopes of aiosmtpd
     """
 
-    def __init__(self, options="", config="", **receiver):
+    def __init__(self, options="", users="", config="", **receiver):
         self.receiver = Aiosmtpd(**receiver)
-        domains = [{"name": name, "mx": [[10, "mx.a.test"]]} for name in ("a.test", "b.test", "xn--fsqu00a.test")]
+        names = ("a.test", "b.test", "xn--fsqu00a.test")
+        domains = [{"name": name, "mx": [[10, "mx.a.test"]]} for name in names]
         self.world = World.start({"hosts": SENDER["hosts"] + [{"name": "mx.a.test", "address": "127.0.7.1"}],
                                   "domains": SENDER["domains"] + domains})
         self.daemon = Daemon()
@@ -52,7 +53,7 @@ class Post:
         self.plain, self.secure, self.outside = free_port(), free_port(), free_port()
         tls = "tls_certificate: cert.pem, tls_key: key.pem"
         dns = f"{self.world.dns[0]}:{self.world.dns[1]}"
-        users = "users_file: users" + (", " + options if options else "")
+        users = ", ".join(filter(None, ["users_file: users", users, options]))
         options = ", " + options if options else ""
         self.daemon.configure(
             f'dns: {{ servers: ["{dns}"], timeout: 2s }}\n'
