@@ -34,6 +34,7 @@ struct fleet {
     const struct config *config;
     const struct dkim *dkim;
     struct submission *submission;
+    const struct trusts *trusts;
     struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
@@ -76,6 +77,7 @@ static void *member_run(void *arg)
         .holds = fleet->holds,
         .evidence = &fleet->evidence,
         .dkim = fleet->dkim,
+        .trusts = fleet->trusts,
         .signers = fleet->signers,
         .index = member->index,
         .worker_count = fleet->count,
@@ -120,7 +122,8 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
 }
 
 struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          struct submission *submission, unsigned workers, struct err *err)
+                          const struct trusts *trusts, struct submission *submission, unsigned workers,
+                          struct err *err)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
@@ -136,6 +139,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
     fleet->config = config;
     fleet->dkim = dkim;
     fleet->submission = submission;
+    fleet->trusts = trusts;
     fleet->count = workers;
     for (size_t i = 0; i < config->tenant_count; i++)
         limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
@@ -206,6 +210,8 @@ void fleet_destroy(struct fleet *fleet)
                 store_taken_free(((struct sign_request *)(void *)node)->taken);
             if (node->kind == STORE_GIVEN)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
+            if (node->kind == STORE_BOUNCE)
+                store_bounce_free(((struct store_bounce_msg *)(void *)node)->bounce);
             if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
             else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)

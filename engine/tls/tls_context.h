@@ -7,7 +7,5 @@
 #include <openssl/ssl.h>
 
 SSL_CTX *tls_server_context(const struct tls_server *server);
-/* Why OpenSSL said no, in its words; and empties its queue of errors. */
-const char *tls_reason(void);
 
 #endif

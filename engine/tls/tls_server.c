@@ -2,6 +2,7 @@
 #include "engine/tls/tls_server.h"
 
 #include "engine/tls/tls_context.h"
+#include "engine/tls/trust_context.h"
 
 #include <errno.h>
 #include <stdlib.h>

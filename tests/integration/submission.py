@@ -1,12 +1,11 @@
-"""Listeners for tests of mail that comes in over SMTP: a certificate, users, and an aiosmtpd that keeps what
-goes out."""
+"""Listeners for tests of mail that comes in over SMTP, and an aiosmtpd that keeps what goes out."""
 import os
 import socket
 import subprocess
 
 from conftest import SENDER
 from daemon import PATIENCE, Daemon, free_port, wait_for
-from test_peers import Aiosmtpd
+from mta import Aiosmtpd, certificate
 from world import World
 
 USER, PASSWORD = "ada@sender.test", "secret & Sesam"
@@ -15,16 +14,6 @@ USER, PASSWORD = "ada@sender.test", "secret & Sesam"
 def hashed(password):
     return subprocess.run(["openssl", "passwd", "-6", password], check=True, capture_output=True,
                           text=True).stdout.strip()
-
-
-def certificate(directory):
-    """A certificate for localhost and its key: their paths."""
-    paths = [os.path.join(directory, name) for name in ("cert.pem", "key.pem")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                    "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-                    "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]],
-                   check=True, stderr=subprocess.DEVNULL)
-    return paths
 
 
 class Post:
@@ -38,14 +27,14 @@ class Post:
     """
 
     def __init__(self, options="", users="", config="", **receiver):
-        self.receiver = Aiosmtpd(**receiver)
+        self.receiver = Aiosmtpd(**receiver).__enter__()
         names = ("a.test", "b.test", "xn--fsqu00a.test")
         domains = [{"name": name, "mx": [[10, "mx.a.test"]]} for name in names]
         self.world = World.start({"hosts": SENDER["hosts"] + [{"name": "mx.a.test", "address": "127.0.7.1"}],
                                   "domains": SENDER["domains"] + domains})
         self.daemon = Daemon()
         directory = self.daemon.directory
-        self.certificate, self.key = certificate(directory)
+        self.certificate, self.key = certificate(directory, "localhost")
         self.users = os.path.join(directory, "users")
         with open(self.users, "w") as f:
             f.write(f"# name:hash:tenant\n{USER}:{hashed(PASSWORD)}:acme\neve:{hashed('x')}\n")
