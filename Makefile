@@ -6,7 +6,7 @@ comma := ,
 SANITIZER ?=
 B := build$(if $(SANITIZER),-$(subst $(comma),-,$(SANITIZER)))$(if $(filter clang%,$(CC)),-clang)
 VERSION := 0.1.0
-PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash libpcre2-8 libxml-2.0 libcurl zlib
+PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash libpcre2-8 libxml-2.0 libcurl zlib libcrypt
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-sanitize-recover=undefined -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
 OPT ?= -O2 -g
@@ -26,11 +26,12 @@ WORLD := $(wildcard bench/world/*.c)
 LOAD := $(wildcard bench/load/*.c)
 LOAD_PARTS := $(filter-out bench/load/main.c bench/load/verb_%,$(LOAD))
 RAW := $(wildcard bench/raw/*.c)
-TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
+TOOLS := $(wildcard tools/*.c)
+SENDMAIL := $(wildcard tools/sendmail/*.c)
 POWERCUT := $(wildcard tests/crash/*.c)
 # tests/crash: what these calls do, LMDB's own among them, is recorded there.
 WRAPPED := open close mkdir rename unlink ftruncate fallocate fsync fdatasync pwrite write writev mmap mdb_put store_operate log_info
-PROGRAMS := $B/postriderd $B/postrider $B/world
+PROGRAMS := $B/postriderd $B/postrider $B/sendmail $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
@@ -68,6 +69,8 @@ $B/libpostrider.a: $(call obj,$(ENGINE))
 $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/postrider: $(call obj,$(TOOLS)) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/sendmail: $(call obj,$(SENDMAIL)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -155,6 +158,7 @@ compare: deps-compare
 install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider
+	install -Dm755 $B/sendmail $(DESTDIR)$(PREFIX)/lib/postrider/sendmail
 	for page in $B/man/*; do install -Dm644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	install -Dm644 deploy/replies.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/replies.yaml
 	install -Dm644 deploy/examples/postrider.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/examples/postrider.yaml

@@ -45,6 +45,24 @@ struct config_control {
     unsigned mode;
 };
 
+/* A listener for mail by SMTP. */
+struct config_submission {
+    const char *listen;              /* "127.0.0.1:2587", "[::1]:587", "unix:/run/postrider/smtp.sock" */
+    struct sockaddr_storage address; /* of it */
+    socklen_t address_len;           /* 0: it is a Unix socket */
+    unsigned mode;                   /* of that one's file */
+    const char *group;               /* "": left as it is */
+    const char *tls_certificate, *tls_key; /* ""; both or neither */
+    bool implicit_tls, require_tls, require_auth, plaintext_auth;
+    const char *users_file;               /* "": nobody logs in */
+    struct config_strings networks;       /* whose clients may send without a user */
+    const char *tenant;                   /* of who is bound to none; "": whatever they say, or "default" */
+    struct config_strings return_domains; /* patterns for str_glob_nocase */
+    uint64_t max_size;
+    unsigned max_connections, max_recipients, max_messages /* 0: no limit */, max_errors, max_commands;
+    int64_t timeout_ms, message_timeout_ms;
+};
+
 /* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
 enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
 
@@ -177,6 +195,8 @@ struct config {
     int64_t stop_timeout_ms;
     struct config_jobs jobs;
     struct config_control control;
+    struct config_submission *submission;
+    size_t submission_count;
     struct config_dns dns;
     struct config_queue queue;
     struct config_source *sources; /* at least one */

@@ -33,6 +33,7 @@ struct fleet {
     struct store *store;
     const struct config *config;
     const struct dkim *dkim;
+    struct submission *submission;
     const struct trusts *trusts;
     struct signers *signers;
     struct retry_table *retry;
@@ -46,9 +47,12 @@ struct fleet {
     struct member *members;
 };
 
-/* As many sessions as descriptors allow; a session needs one. */
-static unsigned fleet_sessions_max(void)
+/* As many sessions as descriptors allow; a session needs one, and so does whoever may come in. */
+static unsigned fleet_sessions_max(const struct config *config)
 {
+    uint64_t kept = FILES_KEPT;
+    for (size_t i = 0; i < config->submission_count; i++)
+        kept += config->submission[i].max_connections;
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 256;
@@ -58,7 +62,7 @@ static unsigned fleet_sessions_max(void)
             log_warn("cannot raise the limit of open files: %s", strerror(errno));
     }
     uint64_t files = limit.rlim_cur > SESSIONS_MAX ? SESSIONS_MAX : (uint64_t)limit.rlim_cur;
-    return (unsigned)(files > 2 * FILES_KEPT ? files - FILES_KEPT : files / 2);
+    return (unsigned)(files > 2 * kept ? files - kept : files / 2);
 }
 
 static void *member_run(void *arg)
@@ -81,6 +85,7 @@ static void *member_run(void *arg)
         .sessions_max = fleet->sessions_max,
         .sessions_all = &fleet->sessions_all,
         .lend_words = fleet->lend_words,
+        .submission = fleet->submission,
         .seed = prng_seed(),
     };
     struct worker *worker = worker_create(&settings, clock_now(), &member->err);
@@ -117,7 +122,8 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
 }
 
 struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          const struct trusts *trusts, unsigned workers, struct err *err)
+                          const struct trusts *trusts, struct submission *submission, unsigned workers,
+                          struct err *err)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
@@ -132,12 +138,13 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
     fleet->store = store;
     fleet->config = config;
     fleet->dkim = dkim;
+    fleet->submission = submission;
     fleet->trusts = trusts;
     fleet->count = workers;
     for (size_t i = 0; i < config->tenant_count; i++)
         limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
                   config->tenants[i].max_rate.per_ms);
-    fleet->sessions_max = fleet_sessions_max();
+    fleet->sessions_max = fleet_sessions_max(config);
     store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);

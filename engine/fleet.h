@@ -11,11 +11,13 @@
 
 /* workers: how many (lanes were shared out for so many). Attaches their inboxes to the store and starts their
  * threads, and as many signers where a domain has keys; returns when each is up, or NULL with the first
- * error. Borrows store, config, dkim and trusts. */
+ * error. Borrows store, config, dkim, trusts and submission (NULL: no mail comes in over SMTP). */
 struct dkim;
+struct submission;
 struct trusts;
 struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          const struct trusts *trusts, unsigned workers, struct err *err);
+                          const struct trusts *trusts, struct submission *submission, unsigned workers,
+                          struct err *err);
 /* No new transactions; waits until what is under way has ended, at most stop_timeout, and everything is
  * settled. */
 void fleet_stop(struct fleet *fleet);

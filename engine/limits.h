@@ -69,9 +69,23 @@
 #define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
 #define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
+/* Mail taken in over SMTP. */
+#define SUBMISSION_LINE_MAX     12288 /* a command, or an answer of AUTH (RFC 4954 4) */
+#define SUBMISSION_USER_MAX     255
+#define SUBMISSION_PASSWORD_MAX 1024
+#define SUBMISSION_REPLIES_MAX  16384 /* bytes waiting to be sent before a client's next command is read */
+#define SUBMISSION_INPUT_MAX    (1024 * 1024) /* bytes kept of a client that sends ahead; more ends it */
+#define SUBMISSION_RCPTS_MAX    50000         /* of one message */
+#define SUBMISSION_RECEIVED_MAX 100 /* Received fields of one; with more it goes in circles (RFC 5321 6.3) */
+#define SUBMISSION_BYTES_MAX    (UINT64_C(256) << 20) /* of all messages under way, before others wait */
+#define SUBMISSION_QUICK_BYTES  (256 * 1024)          /* a larger message is read on the desk */
+#define SUBMISSION_DESK_THREADS 2
+#define SUBMISSION_USERS_BYTES  (4 * 1024 * 1024) /* a file of users */
+#define SUBMISSION_KNOWN_MAX    1024              /* logins that were right lately, */
+#define SUBMISSION_KNOWN_MS     600000            /* for so long */
+
 /* HTTP. */
-#define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
-#define HTTP_BACKLOG         1024
+#define HTTP_CONNECTIONS_MAX 512          /* a listener; more wait in its backlog */
 #define HTTP_MEMORY_MAX      (16 * 1024)  /* a connection's buffers: header and a piece of the body */
 #define HTTP_BODY_MAX        (64 * 1024)  /* of a handler's request; uploads have no limit */
 #define HTTP_LARGE_MAX       (256 * 1024) /* of one that says so */
@@ -170,6 +184,8 @@
 #define CONSUMER_ANSWER_MAX 4096              /* kept of what a webhook answers, for the last error */
 #define CONSUMER_STOP_MS    2000              /* what is under way may take when the daemon stops */
 #define URL_MAX             2000
+
+#define LISTEN_BACKLOG 1024 /* connections not accepted yet, a listening socket */
 
 /* Network, a worker. */
 #define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */

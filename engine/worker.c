@@ -21,6 +21,7 @@
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/submission/door.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -36,6 +37,7 @@ _Static_assert((int)DNS_DNSSEC_AUTO == CONFIG_DNSSEC_AUTO && (int)DNS_DNSSEC_NO 
 struct worker {
     struct router router;
     struct inbox *inbox;
+    struct door *door;  /* through which mail comes in over SMTP */
     int64_t stop_at_ns; /* when stopping: sessions are closed hard then; 0: not stopping */
     bool stopped_hard;
     struct wheel_timer sweep, tick;
@@ -122,7 +124,11 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         router->dns = dns_create(router->io, &router->wheel, &router->prng, &dns, err);
     if (router->dns != NULL)
         router->tls = tls_create(err);
-    if (router->tls == NULL) {
+    const struct door_settings door = {settings->submission, router->io,   &router->wheel,
+                                       router->tls,          &router->now, worker->inbox};
+    if (router->tls != NULL)
+        worker->door = door_create(&door, err);
+    if (worker->door == NULL || !door_open(worker->door, err)) {
         worker_destroy(worker);
         return NULL;
     }
@@ -156,6 +162,7 @@ static void worker_stop(struct worker *worker)
         return;
     worker->stop_at_ns = router->now.mono_ns + router->config->stop_timeout_ms * NS_PER_MS;
     router->stopping = true;
+    door_stop(worker->door, false);
     for (struct path *path = router->paths; path != NULL; path = path->hh.next)
         for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
             pool_give_back(pool, NULL);
@@ -182,6 +189,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case STORE_DROP_JOB:
         lane_drop_job(router, ((struct store_drop_msg *)(void *)node)->job);
         break;
+    case DOOR_CLIENT:
+        door_hear(node);
+        return; /* a part of the client */
     case STORE_SUPPRESSED:
         recall_heard(router, (struct store_suppressed_msg *)(void *)node);
         return; /* kept for a while */
@@ -253,7 +263,8 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
     lane_feed_starved(router);
     lane_reap(router);
     if (worker->stop_at_ns != 0) {
-        if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router)) {
+        if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router) &&
+            door_is_empty(worker->door)) {
             path_learn_tick(router);
             sender_rates_tick(router);
             remember_flush(router);
@@ -263,6 +274,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         if (now.mono_ns >= worker->stop_at_ns && !worker->stopped_hard) {
             worker->stopped_hard = true;
             worker_stop_sessions(router, true);
+            door_stop(worker->door, true);
         }
     }
     worker_publish(worker);
@@ -305,12 +317,15 @@ void worker_destroy(struct worker *worker)
     host_forget_all(router);
     edits_free(router->edits);
     hold_set_unref(router->held);
+    if (worker->door)
+        door_close(worker->door);
     if (router->dns)
         dns_destroy(router->dns);
     if (router->tls)
         tls_destroy(router->tls);
     if (router->io)
         io_destroy(router->io);
+    door_free(worker->door);
     free(worker);
 }
 
