@@ -26,11 +26,11 @@
 #include "engine/smtp/session.h"
 #include "engine/tls/sts.h"
 #include "engine/tls/wish.h"
+#include "queue/memory.h"
 #include "queue/retry.h"
 #include "queue/store.h"
 
 #include <sys/queue.h>
-#include <uthash.h>
 
 struct router;
 struct path;

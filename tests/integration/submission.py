@@ -1,12 +1,11 @@
-"""Listeners for tests of mail that comes in over SMTP: a certificate, users, and an aiosmtpd that keeps what
-goes out."""
+"""Listeners for tests of mail that comes in over SMTP, and an aiosmtpd that keeps what goes out."""
 import os
 import socket
 import subprocess
 
 from conftest import SENDER
 from daemon import PATIENCE, Daemon, free_port, wait_for
-from test_peers import Aiosmtpd
+from mta import Aiosmtpd, certificate
 from world import World
 
 USER, PASSWORD = "ada@sender.test", "secret & Sesam"
@@ -17,34 +16,25 @@ def hashed(password):
                           text=True).stdout.strip()
 
 
-def certificate(directory):
-    """A certificate for localhost and its key: their paths."""
-    paths = [os.path.join(directory, name) for name in ("cert.pem", "key.pem")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                    "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-                    "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]],
-                   check=True, stderr=subprocess.DEVNULL)
-    return paths
-
-
 class Post:
     """A daemon with listeners, and a host that keeps all mail.
 
-    with Post() as post:
+    with Post() as post:          # options: of all listeners; users: of those that have some
         post.plain, post.secure   # ports: STARTTLS and AUTH, networks allowed; implicit TLS, users only
         post.outside              # nobody is allowed: no users, networks elsewhere
         post.unix                 # a path
         post.kept                 # what arrived: envelopes of aiosmtpd
     """
 
-    def __init__(self, options="", config="", **receiver):
-        self.receiver = Aiosmtpd(**receiver)
-        domains = [{"name": name, "mx": [[10, "mx.a.test"]]} for name in ("a.test", "b.test", "xn--fsqu00a.test")]
+    def __init__(self, options="", users="", config="", **receiver):
+        self.receiver = Aiosmtpd(**receiver).__enter__()
+        names = ("a.test", "b.test", "xn--fsqu00a.test")
+        domains = [{"name": name, "mx": [[10, "mx.a.test"]]} for name in names]
         self.world = World.start({"hosts": SENDER["hosts"] + [{"name": "mx.a.test", "address": "127.0.7.1"}],
                                   "domains": SENDER["domains"] + domains})
         self.daemon = Daemon()
         directory = self.daemon.directory
-        self.certificate, self.key = certificate(directory)
+        self.certificate, self.key = certificate(directory, "localhost")
         self.users = os.path.join(directory, "users")
         with open(self.users, "w") as f:
             f.write(f"# name:hash:tenant\n{USER}:{hashed(PASSWORD)}:acme\neve:{hashed('x')}\n")
@@ -52,7 +42,7 @@ class Post:
         self.plain, self.secure, self.outside = free_port(), free_port(), free_port()
         tls = "tls_certificate: cert.pem, tls_key: key.pem"
         dns = f"{self.world.dns[0]}:{self.world.dns[1]}"
-        users = "users_file: users" + (", " + options if options else "")
+        users = ", ".join(filter(None, ["users_file: users", users, options]))
         options = ", " + options if options else ""
         self.daemon.configure(
             f'dns: {{ servers: ["{dns}"], timeout: 2s }}\n'

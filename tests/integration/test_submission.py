@@ -39,7 +39,7 @@ def context(post):
 
 
 def client(post, port=None):
-    return smtplib.SMTP("127.0.0.1", port or post.plain, timeout=60 * PATIENCE)
+    return smtplib.SMTP("localhost", port or post.plain, timeout=60 * PATIENCE)
 
 
 def sent(post, send, count=1):

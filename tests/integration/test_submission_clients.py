@@ -1,5 +1,5 @@
-"""Clients that this project did not write, against the listeners: nodemailer, swaks, msmtp, curl, smtp-source,
-Postfix relaying to us. What each sends arrives as it was meant."""
+"""Clients that this project did not write, against the listeners: nodemailer, swaks, msmtp, curl,
+smtp-source, Postfix relaying to us. What each sends arrives as it was meant."""
 import base64
 import email
 import email.policy
@@ -29,8 +29,8 @@ def modules():
     place = os.path.abspath(os.path.join(BUILD, "npm"))
     if not os.path.exists(os.path.join(place, "node_modules/nodemailer")):
         os.makedirs(place, exist_ok=True)
-        subprocess.run(["npm", "install", "--prefix", place, "--no-audit", "--no-fund", NODEMAILER], check=True,
-                       capture_output=True, timeout=300 * PATIENCE)
+        subprocess.run(["npm", "install", "--prefix", place, "--no-audit", "--no-fund", NODEMAILER],
+                       check=True, capture_output=True, timeout=300 * PATIENCE)
     return os.path.join(place, "node_modules")
 
 
@@ -165,13 +165,12 @@ def test_swaks(post, options):
 
 
 def test_swaks_elsewhere(post):
-    arrive(post, lambda: run("swaks", "--server", f"127.0.0.1:{post.secure}", "--tlsc", "--from", "a@sender.test",
-                             "--to", "x@a.test", "--auth", "PLAIN", "--auth-user", USER, "--auth-password",
-                             PASSWORD), ["x@a.test"])
-    arrive(post, lambda: run("swaks", "--socket", post.unix, "--from", "a@sender.test", "--to", "x@a.test"),
-           ["x@a.test"])
-    refused = subprocess.run(["swaks", "--server", f"127.0.0.1:{post.outside}", "--from", "a@sender.test",
-                              "--to", "x@a.test"], capture_output=True, text=True, timeout=120 * PATIENCE)
+    envelope = ["--from", "a@sender.test", "--to", "x@a.test"]
+    arrive(post, lambda: run("swaks", "--server", f"127.0.0.1:{post.secure}", "--tlsc", *envelope, "--auth",
+                             "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD), ["x@a.test"])
+    arrive(post, lambda: run("swaks", "--socket", post.unix, *envelope), ["x@a.test"])
+    refused = subprocess.run(["swaks", "--server", f"127.0.0.1:{post.outside}", *envelope],
+                             capture_output=True, text=True, timeout=120 * PATIENCE)
     assert refused.returncode == 24 and "<** 550 5.7.1" in refused.stdout
 
 
@@ -192,8 +191,8 @@ def test_curl(post, tmp_path):
     base = ["curl", "-sS", "--mail-from", "a@sender.test", "--mail-rcpt", "x@a.test", "--cacert",
             post.certificate, "-T", str(mail)]
     login = ["--user", f"{USER}:{PASSWORD}"]
-    for options in ([f"smtp://localhost:{post.plain}"], ["--ssl-reqd", f"smtp://localhost:{post.plain}", *login],
-                    [f"smtps://localhost:{post.secure}", *login]):
+    plain = f"smtp://localhost:{post.plain}"
+    for options in ([plain], ["--ssl-reqd", plain, *login], [f"smtps://localhost:{post.secure}", *login]):
         _, [kept] = arrive(post, lambda: run(*base, *options), ["x@a.test"])
         assert parsed(kept)["Subject"] == "curl" and kept.content.endswith(b"\r\nHi\r\n..\r\n")
 
@@ -203,9 +202,10 @@ def test_smtp_source(post, target):
     """Fifty sessions of Postfix's load generator."""
     where = f"inet:127.0.0.1:{post.plain}" if target == "TCP" else f"unix:{post.unix}"
     before = post.count()
-    run("smtp-source", "-s", "50", "-m", "1000", "-l", "4096", "-f", "a@sender.test", "-t", "x@a.test", where)
+    envelope = ["-l", "4096", "-f", "a@sender.test", "-t", "x@a.test", where]
+    run("smtp-source", "-s", "50", "-m", "1000", *envelope)
     assert post.count() == before + 1000
-    run("smtp-source", "-d", "-s", "10", "-m", "200", "-r", "3", "-N", "-f", "a@sender.test", "-t", "y@a.test", where)
+    run("smtp-source", "-d", "-s", "10", "-m", "200", "-r", "3", *envelope)
     assert post.count() == before + 1200 and post.jobs()[0]["total"] == 3
     wait_for(lambda: post.daemon.status()["queued"] == 0, 60, "all to be delivered")
 

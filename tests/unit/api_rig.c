@@ -282,8 +282,10 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
 
 void api_rig_close(struct api_rig *rig)
 {
-    api_stop(rig->api);
-    api_destroy(rig->api);
+    if (rig->api != NULL) {
+        api_stop(rig->api);
+        api_destroy(rig->api);
+    }
     atomic_store(&rig->over, true);
     pthread_join(rig->worker, NULL);
     store_stop(rig->store);

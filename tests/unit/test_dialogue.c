@@ -491,6 +491,11 @@ static void test_sizes(void **state)
     say(talk, STR("MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n"));
     say(talk, str_make("a\0b\r\n.\r\n", 8));
     assert_memory_equal(talk->out.data, "554 5.6.0", 9);
+    say(talk, STR("MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n"));
+    talk->dialogue.parcel.message.max = 100; /* as if memory were out */
+    expect(talk, line, "");
+    expect(talk, "x\r\n.\r\nNOOP\r\n", "451 4.3.0|250 2.0.0");
+    assert_false(talk->dialogue.parcel.message.failed);
 }
 
 static void test_limits(void **state)
