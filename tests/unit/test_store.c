@@ -194,6 +194,32 @@ static void takes_all_once(void **state)
     world_end(&w);
 }
 
+/* A job that has begun stays so when the clock is set back before its time, over a restart too. */
+static void begins_once(void **state)
+{
+    struct world w;
+    struct job_spec spec = world_spec("hello");
+    (void)state;
+    world_make(&w, NULL);
+    spec.not_before_ms = w.now.wall_ms + 10000;
+    world_job(&w, &spec, 4, 2);
+    world_pass(&w, 9000);
+    assert_int_equal(w.taken_n, 0);
+    world_pass(&w, 1100);
+    assert_int_equal(w.taken_n, 4);
+    w.now.wall_ms -= 3600 * MS_PER_S;
+    world_settle(&w, OUTCOME_DEFERRED);
+    world_pass(&w, 61000);
+    assert_int_equal(w.taken_n, 4);
+    world_settle(&w, OUTCOME_RELEASED);
+    assert_int_equal(w.taken_n, 4);
+    world_reopen(&w);
+    world_run(&w);
+    assert_int_equal(w.taken_n, 4);
+    world_settle(&w, OUTCOME_DELIVERED);
+    world_end(&w);
+}
+
 static void defers(void **state)
 {
     struct world w;
@@ -1041,6 +1067,7 @@ int main(void)
         cmocka_unit_test(carries_large),
         cmocka_unit_test(uploads_are_invisible),
         cmocka_unit_test(takes_all_once),
+        cmocka_unit_test(begins_once),
         cmocka_unit_test(defers),
         cmocka_unit_test(keeps_long_words),
         cmocka_unit_test(due_behind_claimed),
