@@ -812,6 +812,12 @@ static bool first_window(struct world *w, struct dsn_row *dsn, int64_t *due_ms)
     return found;
 }
 
+static bool on_reported(const struct rcpt_info *info, void *user)
+{
+    (void)user;
+    return info->state == RCPT_BOUNCED;
+}
+
 static void collects_failures(void **state)
 {
     struct world w;
@@ -847,14 +853,20 @@ static void collects_failures(void **state)
     assert_true(first_window(&w, &dsn, &due_ms));
     assert_int_equal(dsn.count, 110);
     assert_true(due_ms <= w.now.wall_ms);
-    /* The report takes 100 of them away with it. */
+    /* The report takes 100 of them away with it: those it is about, wherever the others stand. */
+    struct dsn_due due;
+    struct rid rids[110], left[110];
+    int64_t next_ms;
+    assert_true(query_dsn_due(w.store, w.now, &due, &next_ms));
+    assert_int_equal(query_dsn_rcpts(w.store, &due, rids, on_reported, NULL), 110);
     struct job_spec report = world_spec("report");
     report.is_dsn = true;
     report.from = STR("");
     struct admit *admit = world_begin(&w, &report);
     world_add(admit, "news@acme.example", "");
     struct posted posted = {0};
-    struct admit_consumes consumes = {.set = true, .job = job, .return_path = spec.from, .count = 100};
+    const struct admit_consumes consumes = {
+        .set = true, .job = job, .return_path = spec.from, .rids = rids + 10, .count = 100};
     admit_commit(admit, NULL, &consumes, world_posted, &posted);
     world_run(&w);
     assert_true(posted.done && posted.result == ADMIT_OK);
@@ -863,6 +875,10 @@ static void collects_failures(void **state)
     assert_int_equal(dsn.count, 10);
     assert_true(due_ms <= w.now.wall_ms);
     assert_int_equal(world_rows(&w, T_DSN), 11);
+    assert_true(query_dsn_due(w.store, w.now, &due, &next_ms));
+    assert_int_equal(query_dsn_rcpts(w.store, &due, left, on_reported, NULL), 10);
+    for (unsigned n = 0; n < 10; n++)
+        assert_true(rid_eq(left[n], rids[n]));
     world_end(&w);
 }
 
