@@ -33,7 +33,7 @@ PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash sim nightly lint bench compare install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash sim sim-selftest nightly lint bench compare install clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -47,6 +47,7 @@ help:
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make crash        ROUNDS=1000: kill -9 at random moments, and what must hold after it
 #: make sim          SEEDS=1000: the daemon in one thread on virtual time, faults and receivers made of seeds
+#: make sim-selftest a bug planted for each of its checkers, which it must find
 #: make nightly      sim with 100,000 seeds, crash and fuzz: some hours
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
@@ -79,6 +80,8 @@ $B/raw: $(call obj,$(RAW)) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/sim: $(call obj,$(SIM)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) $(SIM_SEAMS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+$B/selftest/%: $B/selftest/%.c $(call obj,$(SIM)) $B/libpostrider.a
+	@$(CC) $(CFLAGS_ALL) -w $(LDFLAGS_ALL) $(SIM_SEAMS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 $B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/message_bench: $(call obj,bench/message_bench.c) $B/libpostrider.a
@@ -131,6 +134,9 @@ crash: deps-test
 sim: deps-test
 	@$(MAKE) --no-print-directory -j2 $B/sim
 	$B/sim --seeds $(or $(SEEDS),1000) --jobs $(shell nproc)
+sim-selftest: deps-test
+	@$(MAKE) --no-print-directory -j2 $B/sim
+	@tests/sim/selftest $B
 nightly:
 	@$(MAKE) --no-print-directory sim SEEDS=100000
 	@$(MAKE) --no-print-directory crash fuzz
