@@ -37,7 +37,7 @@ PROGRAMS := $B/postriderd $B/postrider $B/sendmail $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc sim nightly lint bench compare install deb clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc sim sim-selftest nightly lint bench compare install deb clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -53,6 +53,7 @@ help:
 #: make powercut     CUTS=100000: the power is cut at any write, and what must hold after it
 #: make alloc        EACH=0: each allocation of the unit programs fails once; EACH=N: N of each
 #: make sim          SEEDS=1000: the daemon in one thread on virtual time, faults and receivers made of seeds
+#: make sim-selftest a bug planted for each of its checkers, which it must find
 #: make nightly      sim with 100,000 seeds, 100,000 power cuts, 1,000 kills, each allocation, fuzz: some hours
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
@@ -88,6 +89,8 @@ $B/raw: $(call obj,$(RAW)) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/sim: $(call obj,$(SIM)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) $(SIM_SEAMS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+$B/selftest/%: $B/selftest/%.c $(call obj,$(SIM)) $B/libpostrider.a
+	@$(CC) $(CFLAGS_ALL) -w $(LDFLAGS_ALL) $(SIM_SEAMS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 $B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/message_bench: $(call obj,bench/message_bench.c) $B/libpostrider.a
@@ -157,6 +160,9 @@ alloc: deps-test
 sim: deps-test
 	@$(MAKE) --no-print-directory -j2 $B/sim
 	$B/sim --seeds $(or $(SEEDS),1000) --jobs $(shell nproc)
+sim-selftest: deps-test
+	@$(MAKE) --no-print-directory -j2 $B/sim
+	@tests/sim/selftest $B
 nightly:
 	@$(MAKE) --no-print-directory sim SEEDS=100000
 	@$(MAKE) --no-print-directory powercut alloc crash fuzz

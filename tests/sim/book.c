@@ -27,6 +27,7 @@ static struct book_path {
 static struct bucket tenants[PLAN_TENANTS_MAX];
 static unsigned tenant_landed[PLAN_TENANTS_MAX];
 static bool shares_checked;
+static int64_t held_ns[BOOK_HOLDS][PLAN_JOBS_MAX]; /* since when; 0: not */
 
 /* ---- life ---- */
 
@@ -50,6 +51,7 @@ void book_begin(void)
     memset(tenants, 0, sizeof tenants);
     memset(tenant_landed, 0, sizeof tenant_landed);
     shares_checked = false;
+    book_release_all();
     book_events_begin();
     for (unsigned i = 0; i < plan.jobs; i++) {
         struct book_job *job = &book_jobs[i];
@@ -76,12 +78,15 @@ unsigned book_number(const struct book_job *job)
     return (unsigned)(job - book_jobs);
 }
 
-void book_address(unsigned job, unsigned rcpt, char text[64])
+static unsigned book_domain(unsigned job, unsigned rcpt)
 {
     const struct plan_job *from = &plan.job[job];
-    const struct plan_domain *domain =
-        &plan.domain[(from->first_domain + rcpt % from->domains) % plan.domains];
-    snprintf(text, 64, "r%u.j%u@%s", rcpt, job, domain->name);
+    return (from->first_domain + rcpt % from->domains) % plan.domains;
+}
+
+void book_address(unsigned job, unsigned rcpt, char text[64])
+{
+    snprintf(text, 64, "r%u.j%u@%s", rcpt, job, plan.domain[book_domain(job, rcpt)].name);
 }
 
 void book_sender(unsigned job, char text[64])
@@ -122,6 +127,16 @@ void book_accepted(unsigned number, uint64_t id)
     trace("job %u is accepted as %" PRIu64, number, id);
     job->state = BOOK_ACCEPTED;
     job->id = id;
+}
+
+void book_hold(enum book_held what, unsigned number, bool held)
+{
+    held_ns[what][number] = held ? sim.now.mono_ns : 0;
+}
+
+void book_release_all(void)
+{
+    memset(held_ns, 0, sizeof held_ns);
 }
 
 void book_crashed(void)
@@ -213,6 +228,13 @@ void book_message(const struct host *host, unsigned source, unsigned messages)
                  host_name(host), limits->rate.count, limits->rate.per_ms);
 }
 
+void book_murk(const struct book_job *job)
+{
+    for (unsigned i = 0; i < plan.jobs; i++)
+        if (job != NULL ? &book_jobs[i] == job : plan.job[i].null_sender)
+            book_jobs[i].murky = true;
+}
+
 void book_tenant_message(unsigned tenant)
 {
     if (bucket_overflows(&tenants[tenant], plan.tenant_rate[tenant], 60))
@@ -221,6 +243,16 @@ void book_tenant_message(unsigned tenant)
 }
 
 /* ---- recipients ---- */
+
+static void check_held(const struct book_rcpt *rcpt, enum book_held what, unsigned number)
+{
+    static const char *const names[] = {"job was paused", "job was suspended", "tenant was suspended",
+                                        "domain was suspended"};
+    int64_t since_ns = held_ns[what][number];
+    if (since_ns != 0 && sim.now.mono_ns - since_ns > HELD_NS)
+        sim_fail("held", "r%u.j%u is sent %.0f s after its %s", rcpt->number, rcpt->job,
+                 (double)(sim.now.mono_ns - since_ns) / (double)NS_PER_S, names[what]);
+}
 
 void book_attempt(struct book_rcpt *rcpt, const struct host *host, unsigned rcpts)
 {
@@ -248,9 +280,10 @@ void book_attempt(struct book_rcpt *rcpt, const struct host *host, unsigned rcpt
     if (rcpt->last == EVENT_DEFERRED && rcpt->next_ms > sim.wall_high_ms && !asked)
         sim_fail("early", "r%u.j%u is sent %" PRId64 " ms before its next time", rcpt->number, rcpt->job,
                  rcpt->next_ms - sim.wall_high_ms);
-    if (job->held_ns != 0 && sim.now.mono_ns - job->held_ns > HELD_NS)
-        sim_fail("held", "r%u.j%u is sent %.0f s after its job was paused", rcpt->number, rcpt->job,
-                 (double)(sim.now.mono_ns - job->held_ns) / (double)NS_PER_S);
+    check_held(rcpt, BOOK_PAUSED, rcpt->job);
+    check_held(rcpt, BOOK_JOB_HELD, rcpt->job);
+    check_held(rcpt, BOOK_TENANT_HELD, plan.job[rcpt->job].tenant);
+    check_held(rcpt, BOOK_DOMAIN_HELD, book_domain(rcpt->job, rcpt->number));
 }
 
 /* Tenants with a backlog share the receiver by their weights, until the first of them has no more. */
@@ -293,33 +326,47 @@ void book_heard_refused(struct book_rcpt *rcpt, uint16_t code, bool sure)
 
 /* ---- reports ---- */
 
-static void report_line(struct book_job *job, struct str address, bool failed)
+static void report_line(struct book_job *job, struct str address, bool failed, uint64_t report)
 {
     struct book_rcpt *rcpt = book_find(address);
     if (rcpt == NULL || rcpt->job != book_number(job))
         sim_fail("report", "a report about job %u names %.*s", book_number(job), STR_ARG(address));
     rcpt->reported++;
-    if (failed && rcpt->last != EVENT_BOUNCED && rcpt->last != EVENT_EXPIRED)
+    trace("a report says that r%u.j%u %s", rcpt->number, rcpt->job, failed ? "failed" : "is delayed");
+    if (!failed)
+        return;
+    if (rcpt->last != EVENT_BOUNCED && rcpt->last != EVENT_EXPIRED)
         sim_fail("report", "r%u.j%u is reported as failed, and its last event is %s", rcpt->number, rcpt->job,
                  event_type_name(rcpt->last));
+    if (rcpt->report != 0 && rcpt->report != report)
+        sim_fail("report", "two reports say that r%u.j%u failed", rcpt->number, rcpt->job);
+    rcpt->report = report;
+}
+
+/* The rest of the line behind the name of a field; empty: there is none. */
+static struct str field_of(struct str text, const char *name)
+{
+    const char *at = memmem(text.p, text.n, name, strlen(name));
+    if (at == NULL)
+        return STR("");
+    at += strlen(name);
+    const char *end = memchr(at, '\r', (size_t)(text.p + text.n - at));
+    return str_trim(str_make(at, (size_t)((end ? end : text.p + text.n) - at)));
 }
 
 void book_report(struct book_job *job, struct str text)
 {
     static const char mark[] = "Final-Recipient: rfc822;";
+    uint64_t report = str_hash(field_of(text, "\nMessage-ID:"));
     job->reports_landed++;
     if (plan.job[book_number(job)].bounces != BOUNCES_DSN)
         sim_fail("report", "a report about job %u, which wants none", book_number(job));
-    const char *at = text.p, *end = text.p + text.n;
-    while ((at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1)) != NULL) {
-        at += sizeof mark - 1;
-        const char *line = memchr(at, '\r', (size_t)(end - at));
-        if (line == NULL)
-            sim_fail("report", "a report about job %u ends in the middle", book_number(job));
-        size_t rest = (size_t)(end - line);
-        const char *next = memmem(line, rest, mark, sizeof mark - 1);
-        const char *failed = memmem(line, next ? (size_t)(next - line) : rest, "Action: failed", 14);
-        report_line(job, str_trim(str_make(at, (size_t)(line - at))), failed != NULL);
+    for (struct str address = field_of(text, mark); address.n > 0; address = field_of(text, mark)) {
+        const char *next = memmem(address.p, (size_t)(text.p + text.n - address.p), mark, sizeof mark - 1);
+        const char *end = text.p + text.n;
+        struct str fields = str_make(address.p, (size_t)((next ? next : end) - address.p));
+        report_line(job, address, str_eq(field_of(fields, "Action:"), STR("failed")), report);
+        text = str_make(address.p, (size_t)(end - address.p));
     }
 }
 

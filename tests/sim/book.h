@@ -38,6 +38,7 @@ struct book_rcpt {
     int64_t last_ms, next_ms;
     unsigned events[EVENT_TYPES];
     unsigned reported;
+    uint64_t report; /* the first that says it failed, by its Message-ID; 0: none does */
 };
 
 struct book_job {
@@ -47,10 +48,10 @@ struct book_job {
     char *body; /* as it must arrive */
     size_t body_size;
     int64_t not_before_ms, expires_ms; /* wall, as it was offered */
+    bool murky;                        /* mail of it was offered where a host had said more than was asked */
     bool mail_refused, cancelled, bounced, retried, paused;
     bool reports_are_whole; /* every report about it was delivered */
     int64_t retried_ms;     /* wall, of the last retry that was asked for */
-    int64_t held_ns;        /* paused or suspended, and that was answered: when; 0: not */
     unsigned reports_accepted, reports_ended, reports_landed;
 };
 extern struct book_job book_jobs[PLAN_JOBS_MAX];
@@ -70,6 +71,11 @@ void book_sender(unsigned job, char text[64]); /* "" for the null sender */
 /* ---- the driver ---- */
 
 void book_accepted(unsigned job, uint64_t id);
+/* Of a job (0 to jobs-1), a tenant, a domain: mail is held from now on, or no more. Nothing of it may be
+ * offered some time after that. */
+enum book_held { BOOK_PAUSED, BOOK_JOB_HELD, BOOK_TENANT_HELD, BOOK_DOMAIN_HELD, BOOK_HOLDS };
+void book_hold(enum book_held what, unsigned number, bool held);
+void book_release_all(void);
 /* The daemon's memory is gone: what it heard and had no time to write down may come again. */
 void book_crashed(void);
 /* It was stopped in order: all that it heard must be written down. */
@@ -87,6 +93,9 @@ void book_disconnect(const struct host *host, unsigned source);
 /* A transaction begins on a connection, as its `messages`th. */
 void book_message(const struct host *host, unsigned source, unsigned messages);
 void book_tenant_message(unsigned tenant);
+/* MAIL of this job, NULL: of a null sender, where a host said more than was asked: which of its recipients
+ * that is about, if any, is not known. */
+void book_murk(const struct book_job *job);
 /* RCPT, as the `rcpts`th of its transaction. */
 void book_attempt(struct book_rcpt *rcpt, const struct host *host, unsigned rcpts);
 /* Taken with the 250 on its way; and what it means that this was heard. */

@@ -15,7 +15,7 @@ void book_events_begin(void)
 
 static void check_delivered(const struct book_rcpt *rcpt)
 {
-    if (rcpt->landed == 0 && !rcpt->murky)
+    if (rcpt->landed == 0 && !rcpt->murky && !book_jobs[rcpt->job].murky)
         sim_fail("truth", "r%u.j%u is said to be delivered, and no host has taken it", rcpt->number,
                  rcpt->job);
 }
@@ -23,7 +23,8 @@ static void check_delivered(const struct book_rcpt *rcpt)
 static void check_bounced(const struct book_rcpt *rcpt, const struct event *event)
 {
     const struct book_job *job = &book_jobs[rcpt->job];
-    if (event->code >= 400 && !rcpt->was_refused && !job->mail_refused && !job->bounced && !rcpt->murky)
+    if (event->code >= 400 && !rcpt->was_refused && !job->mail_refused && !job->bounced && !rcpt->murky &&
+        !job->murky)
         sim_fail("truth", "r%u.j%u is said to be refused with %u (%.*s), and no host has done so",
                  rcpt->number, rcpt->job, event->code, STR_ARG(event->reply));
     if (event->code == 0 && !job->bounced && !zone_was_gone(event->domain))
@@ -62,6 +63,10 @@ static void check_end(const struct book_rcpt *rcpt, const struct event *event)
         if (job->expires_ms > sim.wall_high_ms + MS_PER_S)
             sim_fail("early", "r%u.j%u expires %" PRId64 " ms before its time", rcpt->number, rcpt->job,
                      job->expires_ms - sim.wall_high_ms);
+        if (sim.calm && sim.now.mono_ns - sim.calm_ns > plan_drain_ms() * NS_PER_MS &&
+            sim.now.wall_ms - job->not_before_ms > plan_drain_ms())
+            sim_fail("drain", "r%u.j%u expires %.1f h after all was well", rcpt->number, rcpt->job,
+                     (double)(sim.now.mono_ns - sim.calm_ns) / (double)(HOUR_MS * NS_PER_MS));
         break;
     case EVENT_CANCELLED:
         if (!job->cancelled)
@@ -132,8 +137,9 @@ static bool on_event(const struct event *event, void *user)
     (void)user;
     if (event->type == EVENT_ALERT || event->rid.job == 0)
         return true;
-    trace("event %" PRIu64 " %s %.*s %u %.*s", event->seq, event_type_name(event->type), STR_ARG(event->to),
-          event->code, STR_ARG(event->reply));
+    trace("event %" PRIu64 " %s %.*s %u %.*s, next in %" PRId64 " ms", event->seq,
+          event_type_name(event->type), STR_ARG(event->to), event->code, STR_ARG(event->reply),
+          event->next_ms ? event->next_ms - sim.now.wall_ms : 0);
     struct book_rcpt *rcpt = book_find(event->to);
     struct book_job *job = book_find_sender(event->to);
     if (rcpt != NULL)

@@ -72,6 +72,8 @@ static void configure(void)
     plan_configure(postriderd.directory, &text);
     snprintf(path, sizeof path, "%s/postrider.yaml", postriderd.directory);
     files_write(path, buf_str(&text));
+    if (sim.telling)
+        fprintf(stderr, "%.*s", (int)text.len, text.data);
     if (!config_load(path, &postriderd.config, &errors))
         sim_fail("plan", "the configuration is refused: %.*s\n%.*s", (int)errors.len, errors.data,
                  (int)text.len, text.data);
@@ -300,7 +302,6 @@ void daemon_restart(void)
 void daemon_crash(void)
 {
     char old[FILES_PATH_MAX];
-    fault_count(FAULT_CRASHED);
     trace("postriderd crashes");
     memcpy(old, postriderd.directory, sizeof old);
     files_make_directory(postriderd.directory);

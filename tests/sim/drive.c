@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #define ACTS_MAX    16
+#define CRASHES_MAX 4 /* at a bad time, a seed */
 #define LATER_NS    NS_PER_S
 #define FORWARD_MAX (6 * HOUR_MS)
 #define BACK_MAX    HOUR_MS
@@ -28,6 +29,8 @@ struct act {
     bool undo;
 };
 static struct act acts[ACTS_MAX + 1];
+static struct act crashes[CRASHES_MAX]; /* those that come at a bad time */
+static unsigned crashes_left;
 static bool busy; /* the daemon is being asked: nothing else may happen to it meanwhile */
 
 static void on_act(void *owner, const void *bytes, size_t n)
@@ -58,7 +61,7 @@ static void on_paused(const struct op_progress *progress, void *user)
 {
     struct book_job *job = user;
     if (!sim.deaf && progress->done && progress->found && job->paused)
-        job->held_ns = sim.now.mono_ns;
+        book_hold(BOOK_PAUSED, book_number(job), true);
 }
 
 static void operate(struct book_job *job, enum op_kind kind, op_done *done)
@@ -79,7 +82,7 @@ static void act_pause(struct act *act)
     struct book_job *job = &book_jobs[act->job];
     if (job->state != BOOK_ACCEPTED)
         return;
-    job->held_ns = 0;
+    book_hold(BOOK_PAUSED, act->job, false);
     job->paused = !act->undo;
     operate(job, act->undo ? OP_RESUME : OP_PAUSE, on_paused);
     if (!act->undo) {
@@ -123,24 +126,30 @@ static void act_bounce(struct act *act)
 
 static void act_suspend(struct act *act)
 {
-    struct book_job *job = &book_jobs[act->job];
+    const struct book_job *job = &book_jobs[act->job];
     const struct plan_job *from = &plan.job[act->job];
-    const struct steer_filter filters[] = {
-        {.job = job->id},
-        {.tenant = str_of(plan_tenant_name(from->tenant))},
-        {.domain = str_of(plan.domain[from->first_domain].name)},
+    const struct {
+        struct steer_filter filter;
+        enum book_held what;
+        unsigned number;
+    } ways[] = {
+        {{.job = job->id}, BOOK_JOB_HELD, act->job},
+        {{.tenant = str_of(plan_tenant_name(from->tenant))}, BOOK_TENANT_HELD, from->tenant},
+        {{.domain = str_of(plan.domain[from->first_domain].name)}, BOOK_DOMAIN_HELD, from->first_domain},
     };
-    const struct steer_filter *filter = &filters[act->job % 3];
+    const size_t way = act->job % (sizeof ways / sizeof *ways);
     unsigned changed;
     if (job->state != BOOK_ACCEPTED)
         return;
     if (act->undo) {
-        steer_resume(daemon_fleet(), filter, &changed);
+        book_hold(ways[way].what, ways[way].number, false);
+        steer_resume(daemon_fleet(), &ways[way].filter, &changed);
         return;
     }
     fault_count(FAULT_SUSPENDED);
     trace("mail of job %u, its tenant or its domain is suspended", act->job);
-    steer_suspend(daemon_fleet(), filter, sim.now, &changed);
+    if (steer_suspend(daemon_fleet(), &ways[way].filter, sim.now, &changed) == STEER_OK)
+        book_hold(ways[way].what, ways[way].number, true);
     undo_later(act);
 }
 
@@ -179,18 +188,29 @@ static void act_slow_site(struct act *act)
 
 static void act_crash(struct act *act)
 {
-    (void)act;
+    if (act->fault == FAULT_CRASHED)
+        fault_count(FAULT_CRASHED);
     drive_jobs_lost();
     daemon_crash();
     drive_jobs_found();
 }
 
+void drive_crash_soon(unsigned once_in)
+{
+    if (crashes_left == 0 || !fault_now(FAULT_CRASHED, once_in))
+        return;
+    crashes_left--;
+    crashes[crashes_left] = (struct act){.run = act_crash, .fault = FAULTS};
+    events_at(sim.now.mono_ns + sim_between(DICE_DRIVE, 0, 300) * NS_PER_MS, on_act, &crashes[crashes_left],
+              NULL, 0);
+}
+
 static void act_restart(struct act *act)
 {
-    (void)act;
-    if (drive_jobs_under_way())
-        return;
-    daemon_restart();
+    if (drive_jobs_are_with_store() && !sim.calm)
+        events_at(sim.now.mono_ns + 10 * NS_PER_MS, on_act, act, NULL, 0);
+    else
+        daemon_restart();
 }
 
 static void act_clock(struct act *act)
@@ -227,9 +247,10 @@ static void act_calm(struct act *act)
     unsigned changed;
     (void)act;
     sim.calm = true;
+    sim.calm_ns = sim.now.mono_ns;
     trace("all is calm");
+    book_release_all();
     for (unsigned i = 0; i < plan.jobs; i++) {
-        book_jobs[i].held_ns = 0;
         book_jobs[i].paused = false;
         if (book_jobs[i].state == BOOK_ACCEPTED)
             operate(&book_jobs[i], OP_RESUME, on_nothing);
@@ -254,6 +275,7 @@ void drive_begin(void)
     int64_t start_ns = sim.now.mono_ns;
     unsigned n = plan.fair ? 0 : (unsigned)sim_below(DICE_DRIVE, ACTS_MAX + 1);
     busy = false;
+    crashes_left = CRASHES_MAX;
     drive_jobs_begin();
     for (unsigned i = 0; i < n; i++) {
         size_t kind = (size_t)sim_below(DICE_DRIVE, KINDS);

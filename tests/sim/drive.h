@@ -8,6 +8,8 @@
 
 void drive_begin(void);
 void drive_end(void);
+/* Something has just been promised: once in so many times the daemon crashes within a moment. */
+void drive_crash_soon(unsigned once_in);
 /* All jobs were answered, and nothing is left to do. */
 bool drive_is_done(void);
 

@@ -5,6 +5,7 @@
 #include "engine/tls/digest.h"
 #include "tests/sim/book.h"
 #include "tests/sim/daemon.h"
+#include "tests/sim/drive.h"
 #include "tests/sim/events.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/sim.h"
@@ -62,6 +63,14 @@ bool drive_jobs_under_way(void)
 {
     for (unsigned i = 0; i < offers_n; i++)
         if (!offers[i].over)
+            return true;
+    return false;
+}
+
+bool drive_jobs_are_with_store(void)
+{
+    for (unsigned i = 0; i < offers_n; i++)
+        if (offers[i].admit != NULL)
             return true;
     return false;
 }
@@ -197,6 +206,7 @@ static void offer_accepted(struct offer *offer)
     if (from->keyed && fault_now(FAULT_KEY_REPEATED, 2))
         offer_new(offer->job, true, sim.now.mono_ns + sim_between(DICE_DRIVE, 0, plan.horizon_ns / 4));
     offer_end(offer);
+    drive_crash_soon(30);
 }
 
 static void on_offer(void *owner, const void *bytes, size_t n)

@@ -15,7 +15,7 @@ struct host {
 /* One MAIL and what follows it; replies to it may still be on their way when it is over. */
 struct txn {
     unsigned refs;
-    int job; /* by its sender; -1: of a report, or of a null sender */
+    struct book_job *job; /* by its sender; NULL: of a report, or of a null sender */
     size_t rcpt_n, rcpt_cap;
     struct txn_rcpt {
         struct book_rcpt *rcpt;  /* or, of a report: */

@@ -1,6 +1,7 @@
 /* host_say.c - what a host answers, and when, and how the answer goes wrong on its way. See host.h. */
 #include "tests/sim/host_parts.h"
 
+#include "tests/sim/drive.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/sim.h"
 
@@ -48,6 +49,8 @@ void host_heard(struct link *link, void *marked, bool sure)
 static void murk(struct smtp *smtp)
 {
     smtp->murky = true;
+    if (smtp->txn != NULL)
+        book_murk(smtp->txn->job);
     for (size_t i = 0; smtp->txn != NULL && i < smtp->txn->rcpt_n; i++)
         if (smtp->txn->rcpts[i].rcpt != NULL)
             smtp->txn->rcpts[i].rcpt->murky = true;
@@ -98,6 +101,7 @@ static void say_more(struct smtp *smtp)
     if (smtp->silent || !fault_now(FAULT_EXTRA, 300))
         return;
     murk(smtp);
+    trace("link %u < %s", smtp->link->id, more);
     net_reply(smtp->link, more, sizeof more - 1, smtp->last_ns);
 }
 
@@ -165,7 +169,9 @@ static void say_mail(struct smtp *smtp, struct str line)
     struct book_job *job = from.n > 0 ? book_find_sender(from) : NULL;
     if (from.n > 0 && job == NULL)
         sim_fail("content", "mail comes from %.*s, which is no job's sender", STR_ARG(from));
-    smtp->txn->job = job ? (int)book_number(job) : -1;
+    smtp->txn->job = job;
+    if (smtp->murky)
+        book_murk(job);
     if (fault_now(FAULT_POLICY, 80)) {
         say(smtp, 451, "4.7.0 sim has seen too much of you");
     } else if (job != NULL && fault_now(FAULT_MAIL_REFUSED, 60)) {
@@ -314,6 +320,7 @@ static void say_taken(struct smtp *smtp)
         net_break(smtp->link);
     } else if (say(smtp, 250, "2.0.0 taken")) {
         mark(smtp, MARK_END, 0, 250);
+        drive_crash_soon(300);
     }
 }
 

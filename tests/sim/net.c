@@ -72,7 +72,7 @@ struct sock *net_sock(int fd)
 
 int seam_socket(void)
 {
-    if (fault_now(FAULT_NO_SOCKET, 400)) {
+    if (fault_now(FAULT_NO_SOCKET, 60)) {
         errno = EMFILE;
         return -1;
     }
@@ -91,7 +91,7 @@ int seam_socket(void)
 int seam_bind(int fd, const struct sockaddr *address)
 {
     const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
-    if (fault_now(FAULT_NO_SUCH_SOURCE, 400)) {
+    if (fault_now(FAULT_NO_SUCH_SOURCE, 60)) {
         errno = EADDRNOTAVAIL;
         return -1;
     }

@@ -144,6 +144,7 @@ void plan_make(bool fair)
     plan.tenants = pick(1, PLAN_TENANTS_MAX);
     plan.horizon_ns = horizons_s[pick(0, once_in(4) ? 4 : 2)] * NS_PER_S;
     plan.lifetime_ms = sim_between(DICE, 1, 12) * HOUR_MS;
+    plan.warning_ms = once_in(2) ? sim_between(DICE, MINUTE_MS, 4 * HOUR_MS) : 0;
     plan.hold_ms = holds_ms[pick(0, 2)];
     plan.first_delay_ms = sim_between(DICE, 1, 600) * MS_PER_S;
     plan.files = files[once_in(4) ? pick(0, 2) : 3];
@@ -163,6 +164,25 @@ void plan_make(bool fair)
     plan.jobs = pick(1, once_in(3) ? PLAN_JOBS_MAX : 8);
     for (unsigned i = 0; i < plan.jobs; i++)
         job_make(&plan.job[i]);
+}
+
+static int64_t rate_needs_ms(struct plan_rate rate, int64_t n)
+{
+    return rate.count > 0 ? n * rate.per_ms / rate.count : 0;
+}
+
+int64_t plan_drain_ms(void)
+{
+    int64_t n = 0, slowest_ms = 0;
+    for (unsigned i = 0; i < plan.jobs; i++)
+        n += 2 * plan.job[i].rcpts; /* some of them with a report */
+    for (unsigned i = 0; i < plan.sites; i++) {
+        int64_t ms = rate_needs_ms(plan.site[i].rate, n) + rate_needs_ms(plan.site[i].connection_rate, n);
+        slowest_ms = ms > slowest_ms ? ms : slowest_ms;
+    }
+    for (unsigned i = 0; i < plan.tenants; i++)
+        slowest_ms += rate_needs_ms(plan.tenant_rate[i], n);
+    return 2 * plan.delay_ms * 11 / 10 + 3 * HOUR_MS + slowest_ms;
 }
 
 /* ---- the configuration ---- */
@@ -198,9 +218,11 @@ void plan_configure(const char *directory, struct buf *out)
     buf_printf(out,
                "hostname: mta.sim.example\nstate_directory: %s\nworkers: %u\nlending: %s\n"
                "dns: { servers: [\"127.0.0.1\"], ipv6: no }\n"
-               "queue: { max_size: 256M, reserve: 0, lifetime: %" PRId64 "s, retain: %" PRId64 "s }\n"
+               "queue: { max_size: 256M, reserve: 0, lifetime: %" PRId64 "s, retain: %" PRId64
+               "s, delay_warning: %" PRId64 "s }\n"
                "default_replies: no\n",
-               directory, plan.workers, plan.lending, plan.lifetime_ms / MS_PER_S, plan.retain_ms / MS_PER_S);
+               directory, plan.workers, plan.lending, plan.lifetime_ms / MS_PER_S, plan.retain_ms / MS_PER_S,
+               plan.warning_ms / MS_PER_S);
     buf_printf(out, "sources:\n");
     for (unsigned i = 0; i < plan.sources; i++)
         buf_printf(out, "  - { name: a%u, address: 192.0.2.%u }\n", i, i + 1);

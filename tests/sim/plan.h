@@ -61,7 +61,7 @@ struct plan {
     struct plan_rate tenant_rate[PLAN_TENANTS_MAX];
     unsigned tenant_weight[PLAN_TENANTS_MAX];
     int64_t horizon_ns; /* faults and acts end then */
-    int64_t lifetime_ms, retain_ms, hold_ms;
+    int64_t lifetime_ms, retain_ms, hold_ms, warning_ms;
     int64_t first_delay_ms, delay_ms; /* the schedule of what is deferred: the first, and all others */
     unsigned files;                   /* descriptors that the daemon may have */
     bool fair;  /* a run about shares alone: one receiver, tenants with backlogs, no faults */
@@ -73,6 +73,9 @@ extern struct plan plan;
 void plan_make(bool fair);
 /* The configuration as YAML. */
 void plan_configure(const char *directory, struct buf *out);
+/* How long, once all is well, the last recipient may take: two of the longest delays, what pauses and dead
+ * hosts are still left alone for, and what the slowest rate needs for all. */
+int64_t plan_drain_ms(void);
 /* Tenants are "default", "t1", …. */
 const char *plan_tenant_name(unsigned tenant);
 

@@ -28,7 +28,8 @@ struct sim {
     uint64_t seed;
     struct now now;
     int64_t wall_high_ms; /* the latest time of day that was ever shown */
-    bool calm;            /* the faults are over: all that is left has to drain */
+    bool calm;            /* the faults are over: all that is left has to drain, */
+    int64_t calm_ns;      /* from then on */
     bool deaf;            /* a daemon that crashed ends: nothing it does counts */
     bool telling;         /* the trace goes to stderr too */
     uint64_t hash;

@@ -107,7 +107,7 @@ static void answer_make(const struct dns_question *question, struct dns_answer *
     const struct plan_domain *from = domain ? &plan.domain[domain - domains] : NULL;
     answer->ttl_s = (uint32_t)sim_between(DICE_NAMES, 1, 1800);
     snprintf(answer->name, sizeof answer->name, "%s", question->name);
-    if (domain != NULL && fault_now(FAULT_DNS_NOTHING, 200)) {
+    if (domain != NULL && fault_now(FAULT_DNS_NOTHING, 40)) {
         domain->was_gone = true;
         answer->kind = DNS_ANSWER_NO_DOMAIN;
         answer->ttl_s = 5;
