@@ -20,6 +20,7 @@
 #include "engine/route/remember.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/route/source.h"
 #include "engine/route/trace.h"
 
 #include <errno.h>
@@ -130,6 +131,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->session_context = (struct session_context){
         .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
+    source_load(router);
     path_learn_load(router);
     worker_tick(&worker->tick, now);
     return worker;
@@ -289,6 +291,7 @@ void worker_destroy(struct worker *worker)
     loan_free_all(router);
     recall_free(router);
     trace_leave_all(router);
+    source_free(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {
