@@ -6,7 +6,9 @@
 #include "engine/config.h"
 
 #include "engine/config_table.h"
+#include "engine/tls/wish.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct config_block {
@@ -77,8 +79,18 @@ const struct config_tenant *config_tenant_of(const struct config *config, struct
 
 const struct config_pool *config_pool_of(const struct config *config, struct str name)
 {
+    name = wish_pool(name);
     for (size_t i = 0; i < config->pool_count; i++)
         if (str_eq(str_of(config->pools[i].name), name))
             return &config->pools[i];
     return NULL;
+}
+
+void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
+                         char path[CONFIG_PATH_MAX])
+{
+    if (consumer->dead_letters[0] != '\0')
+        snprintf(path, CONFIG_PATH_MAX, "%s", consumer->dead_letters);
+    else
+        snprintf(path, CONFIG_PATH_MAX, "%s/%s.dead.ndjson", state_directory, consumer->name);
 }

@@ -18,6 +18,7 @@
 
 #include <sys/socket.h>
 
+#define CONFIG_PATH_MAX   4096         /* with its NUL */
 #define CONFIG_ERRORS_MAX (256 * 1024) /* a good maximum for the buffer of config_load */
 
 struct config_strings {
@@ -46,6 +47,24 @@ struct config_control {
 
 /* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
 enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
+
+/* A listener for mail by SMTP. */
+struct config_submission {
+    const char *listen;              /* "127.0.0.1:2587", "[::1]:587", "unix:/run/postrider/smtp.sock" */
+    struct sockaddr_storage address; /* of it */
+    socklen_t address_len;           /* 0: it is a Unix socket */
+    unsigned mode;                   /* of that one's file */
+    const char *group;               /* "": left as it is */
+    const char *tls_certificate, *tls_key; /* ""; both or neither */
+    bool implicit_tls, require_tls, require_auth, plaintext_auth;
+    const char *users_file;               /* "": nobody logs in */
+    struct config_strings networks;       /* whose clients may send without a user */
+    const char *tenant;                   /* of who is bound to none; "": whatever they say, or "default" */
+    struct config_strings return_domains; /* patterns for str_glob_nocase */
+    uint64_t max_size;
+    unsigned max_connections, max_recipients, max_messages /* 0: no limit */, max_errors, max_commands;
+    int64_t timeout_ms, message_timeout_ms;
+};
 
 struct config_dns {
     struct config_strings servers; /* "127.0.0.1:5353"; none: resolv.conf */
@@ -184,6 +203,8 @@ struct config {
     int64_t stop_timeout_ms;
     struct config_jobs jobs;
     struct config_control control;
+    struct config_submission *submission;
+    size_t submission_count;
     struct config_dns dns;
     struct config_mta_sts mta_sts;
     struct config_queue queue;
@@ -234,7 +255,10 @@ const struct config_route *config_route_of(const struct config *config, struct s
 const struct config_tenant *config_tenant_of(const struct config *config, struct str name);
 /* "native", …; static. */
 const char *config_shape_name(enum config_shape shape);
-/* By name; NULL if unknown. */
+/* Where the dead letters of a webhook go. */
+void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
+                         char path[CONFIG_PATH_MAX]);
+/* By name, with or without a wish behind it (tls/wish.h); NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 
 #endif

@@ -34,6 +34,8 @@
 #define LANE_DELTA_ROWS     1000                  /* or so many commits have moved them */
 #define READ_ROWS_MAX       1000                  /* rows read before a read transaction is renewed */
 #define READERS_MAX         512                   /* LMDB reader slots */
+#define BACKUP_PATH_MAX     4000                  /* bytes of the path of a backup */
+#define BACKUP_SYNC_BYTES   (UINT64_C(64) << 20)  /* of it, written before they are synced */
 
 #define EDITS_MAX              1000 /* edits in one post */
 #define POLICY_NAME_MAX        400
@@ -67,9 +69,23 @@
 #define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
 #define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
+/* Mail taken in over SMTP. */
+#define SUBMISSION_LINE_MAX     12288 /* a command, or an answer of AUTH (RFC 4954 4) */
+#define SUBMISSION_USER_MAX     255
+#define SUBMISSION_PASSWORD_MAX 1024
+#define SUBMISSION_REPLIES_MAX  16384 /* bytes waiting to be sent before a client's next command is read */
+#define SUBMISSION_INPUT_MAX    (1024 * 1024) /* bytes kept of a client that sends ahead; more ends it */
+#define SUBMISSION_RCPTS_MAX    50000         /* of one message */
+#define SUBMISSION_RECEIVED_MAX 100 /* Received fields of one; with more it goes in circles (RFC 5321 6.3) */
+#define SUBMISSION_BYTES_MAX    (UINT64_C(256) << 20) /* of all messages under way, before others wait */
+#define SUBMISSION_QUICK_BYTES  (256 * 1024)          /* a larger message is read on the desk */
+#define SUBMISSION_DESK_THREADS 2
+#define SUBMISSION_USERS_BYTES  (4 * 1024 * 1024) /* a file of users */
+#define SUBMISSION_KNOWN_MAX    1024              /* logins that were right lately, */
+#define SUBMISSION_KNOWN_MS     600000            /* for so long */
+
 /* HTTP. */
-#define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
-#define HTTP_BACKLOG         1024
+#define HTTP_CONNECTIONS_MAX 512          /* a listener; more wait in its backlog */
 #define HTTP_MEMORY_MAX      (16 * 1024)  /* a connection's buffers: header and a piece of the body */
 #define HTTP_BODY_MAX        (64 * 1024)  /* of a handler's request; uploads have no limit */
 #define HTTP_LARGE_MAX       (256 * 1024) /* of one that says so */
@@ -176,6 +192,8 @@
 #define CONSUMER_STOP_MS    2000              /* what is under way may take when the daemon stops */
 #define URL_MAX             2000
 
+#define LISTEN_BACKLOG 1024 /* connections not accepted yet, a listening socket */
+
 /* Network, a worker. */
 #define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */
 #define IO_CQ_MAX          65536 /* completions it may post before we look: 1 MiB */
@@ -240,14 +258,19 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define SLOW_LEAST_MS          60000 /* between messages of a path, however often it is slowed */
 #define SLOW_UNKNOWN_MS        10000 /* the same, where it is not known how fast it was */
 #define SLOW_OVER              4     /* times what it was: then a slowed path is at full rate again */
-#define SPLIT_MS               3600000      /* how long fewer recipients share a transaction, */
-#define MESSAGES_MS            86400000     /* fewer messages a connection, */
-#define TLS_ONLY_MS            86400000     /* and TLS is a must, after a reply that asked for it */
-#define RECONNECT_MS           60000        /* the first back-off of a path whose connections end unused */
-#define HOLDS_MAX              10000        /* of mail: fix, job, suspensions */
-#define LANES_HELD_MAX         20000        /* of a worker's, kept in memory to be seen while they are held */
-#define TRACES_MAX             4            /* sites watched at once, */
-#define TRACE_SESSIONS_MAX     8            /* sessions of each, */
+#define SENDER_RATES_MAX       1000  /* sender domains at sites that a worker knows to be slowed; */
+#define SENDER_TAKEN_MAX       256   /* recipients of one in memory, */
+#define ASIDE_TAKEN            32    /* and in one lane; beyond, they stay in the store */
+#define SPLIT_MS               3600000  /* how long fewer recipients share a transaction, */
+#define MESSAGES_MS            86400000 /* fewer messages a connection, */
+#define TLS_ONLY_MS            86400000 /* and TLS is a must, after a reply that asked for it */
+#define RECONNECT_MS           60000    /* the first back-off of a path whose connections end unused */
+#define HOLDS_MAX              10000    /* of mail: fix, job, suspensions */
+#define HOLDS_ASKED            64       /* of jobs: how many are asked for at once whether they are over */
+#define HOLDS_FULL_TOLD_MS     3600000  /* how often at most an alert says that no more can be held */
+#define LANES_HELD_MAX         20000    /* of a worker's, kept in memory to be seen while they are held */
+#define TRACES_MAX             4        /* sites watched at once, */
+#define TRACE_SESSIONS_MAX     8        /* sessions of each, */
 #define TRACE_BYTES_MAX        (256 * 1024) /* lines that wait for whoever watches, */
 #define TRACE_LINE_MAX         (16 * 1024)  /* and one of them, as JSON */
 #define PARK_MS                60000        /* a pause that lasts longer has its lanes forgotten meanwhile */

@@ -1,8 +1,8 @@
 /* main.c - postriderd: reads the configuration, starts the parts, waits for a signal, stops them in order.
  *
- * Up: store (opened, recovered), workers, store's threads, reporter, consumers of the event log, API. Down:
- * the API refuses new work, the reporter ends, workers finish what is under way, consumers are told of it,
- * the API lets go of its clients, the store commits what is left. */
+ * Up: store (opened, recovered), sockets for SMTP, workers, store's threads, reporter, consumers of the event
+ * log, API. Down: the API refuses new work, the reporter ends, workers send SMTP clients away and finish what
+ * is under way, consumers are told of it, the API lets go of its clients, the store commits what is left. */
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
@@ -11,6 +11,7 @@
 #include "engine/report/consumers.h"
 #include "engine/report/reporter.h"
 #include "engine/route/secure.h"
+#include "engine/submission/submission.h"
 #include "queue/store.h"
 
 #include <errno.h>
@@ -31,6 +32,7 @@ struct daemon {
     struct dkim *dkim;
     struct trusts *trusts;
     struct store *store;
+    struct submission *submission;
     struct fleet *fleet;
     struct reporter *reporter;
     struct consumers *consumers;
@@ -123,7 +125,12 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->store = store_open(&store, now, err);
     if (daemon->store == NULL)
         return false;
-    daemon->fleet = fleet_start(daemon->store, config, daemon->dkim, daemon->trusts, workers, err);
+    daemon->submission = submission_create(daemon->store, config, daemon->dkim, err);
+    if (daemon->submission == NULL)
+        return false;
+    const struct fleet_parts parts = {daemon->store,      config, daemon->dkim, daemon->trusts,
+                                      daemon->submission, workers};
+    daemon->fleet = fleet_start(&parts, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);
@@ -160,6 +167,7 @@ static void daemon_stop(struct daemon *daemon)
     if (daemon->store)
         store_stop(daemon->store);
     fleet_destroy(daemon->fleet);
+    submission_destroy(daemon->submission);
     if (daemon->store)
         store_close(daemon->store);
     dkim_destroy(daemon->dkim);

@@ -33,6 +33,7 @@ const struct command *const cli_commands[] = {
     &command_rule,
     &command_flush,
     &command_resolve,
+    &command_backup,
     &command_probe,
     &command_config,
     &command_version,

@@ -163,6 +163,7 @@ static void carrier_ready(struct session *session, struct now now)
     (void)now;
     carrier->ready = true;
     pool->connecting--;
+    pool_reached(pool);
     path_connected(pool->path);
     pool_touch(pool); /* the window has grown */
 }
@@ -199,8 +200,10 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         pool_target_failed(pool, why);
         return PATH_END_FINE;
     }
-    if (why->rule != NULL && (why->rule->reaction.kind == REACTION_RECONNECT || why->scope == SCOPE_PATH))
-        return PATH_END_FINE; /* the path has heard, and holds back by itself */
+    bool of_sender = why->rule != NULL && carrier->ready && why->rule->reaction.reach == REACH_SENDER;
+    if (of_sender ||
+        (why->rule != NULL && (why->rule->reaction.kind == REACTION_RECONNECT || why->scope == SCOPE_PATH)))
+        return PATH_END_FINE; /* path or sender have heard, and hold back by themselves */
     bool speaks = why->code != 0 && ledger_ready(path->ledger) > 0;
     if (!carrier->ready && (speaks || carrier_has_company(carrier))) {
         path_note(path, why);
@@ -209,9 +212,11 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     if (why->scope == SCOPE_PATH && (carrier->ready || ledger_connections(path->ledger) == 1))
         path_pause(path, why); /* not one connection is welcome: none is still on its way */
     if (carrier->ready)
-        host_lost(router, &carrier->address, carrier->opened_ns, path->settings);
+        host_lost(router, &carrier->address, carrier->opened_ns, session_was_told(carrier->session),
+                  path->settings);
     else
         host_failed(router, &carrier->address, path->settings);
+    host_set_asked(router, &carrier->address, why->rule != NULL);
     loan_tell_host(path, &carrier->address);
     pool_target_failed(pool, why);
     return PATH_END_FAILED;

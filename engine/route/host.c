@@ -56,7 +56,20 @@ int64_t host_failed(struct router *router, const struct sockaddr_storage *addres
     return until_ns;
 }
 
-void host_lost(struct router *router, const struct sockaddr_storage *address, int64_t opened_ns,
+void host_set_asked(struct router *router, const struct sockaddr_storage *address, bool asked)
+{
+    struct host_memory *host = host_find(router, address);
+    if (host != NULL)
+        host->state.asked = asked;
+}
+
+bool host_has_asked(struct router *router, const struct sockaddr_storage *address)
+{
+    const struct host_memory *host = host_find(router, address);
+    return host != NULL && host->state.asked;
+}
+
+void host_lost(struct router *router, const struct sockaddr_storage *address, int64_t opened_ns, bool told,
                const struct config_site *settings)
 {
     struct host_memory *host = host_touch(router, address);
@@ -66,7 +79,7 @@ void host_lost(struct router *router, const struct sockaddr_storage *address, in
     struct host_state *state = &host->state;
     if (state->lost_at_ns == 0)
         state->lost_at_ns = now_ns;
-    if (opened_ns >= state->lost_last_ns) { /* else it fell with others */
+    if (!told && opened_ns >= state->lost_last_ns) { /* else it fell with others */
         state->lost_last_ns = now_ns;
         state->losses++;
     }

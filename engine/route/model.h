@@ -25,11 +25,12 @@
 #include "engine/route/ledger.h"
 #include "engine/smtp/session.h"
 #include "engine/tls/sts.h"
+#include "engine/tls/wish.h"
+#include "queue/memory.h"
 #include "queue/retry.h"
 #include "queue/store.h"
 
 #include <sys/queue.h>
-#include <uthash.h>
 
 struct router;
 struct path;
@@ -42,6 +43,8 @@ struct hold_set;
 struct holds;
 struct evidence;
 struct edits;
+struct aside;
+struct sender_rate;
 struct sts_keeper;
 struct lane_sts;
 
@@ -109,6 +112,8 @@ struct lane {
     struct loan *loan;       /* it takes from another worker, not from the store */
     unsigned strand_count;
     struct strand *strands; /* one a source; NULL until routed */
+    struct aside *asides;   /* of slowed senders: aside.h; */
+    unsigned set_aside;     /* of buffered, those that wait there */
     char tenant_name[NAME_MAX_BYTES + 1];
     char pool_name[NAME_MAX_BYTES + 1];
     char domain[]; /* with its NUL */
@@ -118,8 +123,9 @@ struct lane {
 struct flow {
     struct flow *next, *prev; /* the class' ring, while it has strands that wait */
     const struct config_tenant *tenant;
-    struct limit *limit; /* the tenant's rate over all workers; NULL: none */
-    struct strand *turn; /* whose turn it is; NULL: none waits */
+    struct limit *limit;      /* the tenant's rate over all workers; NULL: none */
+    struct sender_rate *rate; /* all of it is of this slowed sender; NULL: of others */
+    struct strand *turn;      /* whose turn it is; NULL: none waits */
     int64_t deficit;
     unsigned strands;
     struct flow *pool_next; /* all of the pool's */
@@ -130,7 +136,9 @@ struct flow {
 struct pool_tls {
     enum tls_policy policy;
     bool implicit;
-    bool tlsa; /* TLSA records of its hosts count: DNSSEC vouches for the list of them */
+    bool vouched; /* DNSSEC, or the operator, vouches for the list of hosts */
+    bool tlsa;    /* their TLSA records count */
+    enum tls_wish wish;
     enum sts_mode sts;
     uint32_t sts_hosts; /* a bit a host that the policy names */
     const struct trust *trust;
@@ -272,11 +280,13 @@ struct router {
     struct lane_list held_lanes; /* those that have nothing but what is held: the longest first */
     unsigned held_count;
     struct path_list_head learners;
-    struct holds *holds;       /* hold.h: shared by all workers; */
-    struct hold_set *held;     /* as last heard, */
-    uint64_t held_walked;      /* and what is in memory was looked at for that generation */
-    struct evidence *evidence; /* shared too */
-    struct edits *edits;       /* to be posted at the end of the step: remember.h */
+    struct holds *holds;              /* hold.h: shared by all workers; */
+    struct hold_set *held;            /* as last heard, */
+    uint64_t held_walked;             /* and what is in memory was looked at for that generation */
+    int64_t full_told_ms;             /* wall: when an alert said that no more can be held */
+    struct evidence *evidence;        /* shared too */
+    struct sender_rate *sender_rates; /* of its sites; NULL: no sender is slowed */
+    struct edits *edits;              /* to be posted at the end of the step: remember.h */
     struct path *line, **line_tail;
     struct carrier_list idlers; /* of all pools, the longest idle first */
     struct shipment *free_shipments;
@@ -291,6 +301,7 @@ struct router {
 
     struct store_suppressed_msg *recalls; /* heard of, and to be looked for: recall.h */
     struct wheel_timer recall_timer;
+    struct store_bounce_msg *given_up; /* to be answered: give_up.h */
 
     /* Lending: loan.h. */
     struct lend_word *lend_words;  /* of all workers, shared */
@@ -302,10 +313,11 @@ struct router {
     unsigned busy_looks, spare_looks; /* in a row */
 };
 
-/* In a recipient's `worker`: how often a connection was lost under it, and whether it is to share no
- * transaction. */
-#define TAKEN_LOSSES ((uintptr_t)0xff)
-#define TAKEN_ALONE  ((uintptr_t)0x100)
+/* In a recipient's `worker`: how often a connection was lost under it, whether it is to share no transaction,
+ * and whether its job was paused or cancelled while it was on its way. */
+#define TAKEN_LOSSES  ((uintptr_t)0xff)
+#define TAKEN_ALONE   ((uintptr_t)0x100)
+#define TAKEN_DROPPED ((uintptr_t)0x200)
 
 static inline bool taken_is_alone(const struct taken *taken)
 {

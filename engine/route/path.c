@@ -396,14 +396,14 @@ void path_unwait(struct path *path, struct pool *pool)
 /* All sessions of the worker are in use: the path waits until any ends. */
 static void path_line_up(struct path *path)
 {
+    /* Another worker's session may end without our hearing of it, each time. */
+    path_wake_at(path, path->router->now.mono_ns + LINE_LOOK_MS * NS_PER_MS);
     if (path->in_line)
         return;
     path->in_line = true;
     path->line_next = NULL;
     *path->router->line_tail = path;
     path->router->line_tail = &path->line_next;
-    /* Another worker's session may end without our hearing of it. */
-    path_wake_at(path, path->router->now.mono_ns + LINE_LOOK_MS * NS_PER_MS);
 }
 
 static void path_leave_line(struct path *path)

@@ -3,7 +3,7 @@
  * A pool's `struct pool_tls` is what its mail asks of every host: the site's policy or the route's, and what
  * a policy of MTA-STS says. Pools that differ in it share no connections. What a connection must bring
  * follows from that, from the TLSA records of the host, from what replies have taught of the path, and from
- * what is remembered of the address (secure_demand). RFC 7435, 7672. One worker's thread, but for
+ * what is remembered of the address (secure_demand). RFC 7435, 7672, 8461, 8689. One worker's thread, but for
  * secure_load. */
 #ifndef POSTRIDER_ROUTE_SECURE_H
 #define POSTRIDER_ROUTE_SECURE_H
@@ -14,9 +14,10 @@
  * can't be used. Before the workers start. */
 struct trusts *secure_load(const struct config *config, struct err *err);
 
-/* What mail to these hosts that goes by these settings asks; route: NULL for none. */
+/* What mail with this wish to these hosts that goes by these settings asks; route: NULL for none. */
 struct pool_tls secure_policy(const struct router *router, const struct dns_mx *mx,
-                              const struct config_site *settings, const struct config_route *route);
+                              const struct config_site *settings, const struct config_route *route,
+                              enum tls_wish wish);
 /* The part of a pool's key that tells it from others of the same hosts. */
 void secure_key(const struct pool_tls *tls, struct buf *key);
 

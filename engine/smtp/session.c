@@ -207,7 +207,11 @@ static void on_soon(const struct io_conn *conn)
         fetch_transaction(session->send.transaction);
 }
 
-static const struct io_handlers io_handlers = {on_connected, on_sent, on_received, on_closed, on_soon};
+static const struct io_handlers io_handlers = {.connected = on_connected,
+                                               .sent = on_sent,
+                                               .received = on_received,
+                                               .closed = on_closed,
+                                               .soon = on_soon};
 
 /* What we are at, with the host: "waiting for the reply to MAIL of mx1.example". */
 static void describe(const struct session *session, char *text, size_t size)
@@ -305,6 +309,7 @@ void session_judge(struct session *session, enum smtp_step step, struct verdict 
 void session_fail_reply(struct session *session)
 {
     struct verdict why;
+    session->told = true;
     verdict_of_reply(&why, session_step(session), session->reply.code, session->reply.text);
     session_judge(session, session_step(session), &why);
     if (session->state == SESSION_OPEN && why.scope < SCOPE_SESSION) {
@@ -487,6 +492,11 @@ const char *session_doing(const struct session *session)
 unsigned session_carried(const struct session *session)
 {
     return session->carried;
+}
+
+bool session_was_told(const struct session *session)
+{
+    return session->told;
 }
 
 bool session_is_ready(const struct session *session)

@@ -57,29 +57,36 @@ static const struct {
     unsigned host;
     enum tls_policy demand;
     bool report, refused;
+    enum tls_wish wish;
+    bool vouched;
 } rows[] = {
-    {MAY, DANE_ABSENT, STS_NONE, 0, MAY, false, false},
-    {MAY, DANE_REQUIRED, STS_NONE, 0, DANE, false, false},
-    {MAY, DANE_UNUSABLE, STS_NONE, 0, ENCRYPT, false, false},
-    {MAY, DANE_BOGUS, STS_NONE, 0, MAY, false, true},
-    {MAY, DANE_ABSENT, STS_ENFORCE, 0, VERIFY, false, false},
-    {MAY, DANE_ABSENT, STS_ENFORCE, 1, VERIFY, false, true},
-    {MAY, DANE_ABSENT, STS_TESTING, 0, MAY, true, false},
-    {MAY, DANE_ABSENT, STS_TESTING, 1, MAY, false, false},
-    {MAY, DANE_UNUSABLE, STS_TESTING, 0, ENCRYPT, true, false},
-    {MAY, DANE_REQUIRED, STS_ENFORCE, 0, DANE, false, false}, /* DANE comes first, */
-    {MAY, DANE_REQUIRED, STS_ENFORCE, 1, DANE, false,
-     false}, /* also of a host that the policy does not name */
-    {MAY, DANE_BOGUS, STS_ENFORCE, 0, VERIFY, false, true},
-    {ENCRYPT, DANE_ABSENT, STS_NONE, 0, ENCRYPT, false, false},
-    {ENCRYPT, DANE_ABSENT, STS_TESTING, 0, ENCRYPT, true, false},
-    {ENCRYPT, DANE_ABSENT, STS_ENFORCE, 0, VERIFY, false, false},
-    {VERIFY, DANE_ABSENT, STS_NONE, 0, VERIFY, false, false},
-    {VERIFY, DANE_REQUIRED, STS_NONE, 0, DANE, false, false},
-    {VERIFY, DANE_UNUSABLE, STS_NONE, 0, VERIFY, false, false},
-    {DANE, DANE_REQUIRED, STS_NONE, 0, DANE, false, false},
-    {DANE, DANE_ABSENT, STS_NONE, 0, DANE, false, true},
-    {DANE, DANE_UNUSABLE, STS_ENFORCE, 0, DANE, false, true},
+    {MAY, DANE_ABSENT, STS_NONE, 0, MAY, false, false, TLS_WISH_NONE, true},
+    {MAY, DANE_REQUIRED, STS_NONE, 0, DANE, false, false, TLS_WISH_NONE, true},
+    {MAY, DANE_UNUSABLE, STS_NONE, 0, ENCRYPT, false, false, TLS_WISH_NONE, true},
+    {MAY, DANE_BOGUS, STS_NONE, 0, MAY, false, true, TLS_WISH_NONE, true},
+    {MAY, DANE_ABSENT, STS_ENFORCE, 0, VERIFY, false, false, TLS_WISH_NONE, true},
+    {MAY, DANE_ABSENT, STS_ENFORCE, 1, VERIFY, false, true, TLS_WISH_NONE, true},
+    {MAY, DANE_ABSENT, STS_TESTING, 0, MAY, true, false, TLS_WISH_NONE, true},
+    {MAY, DANE_ABSENT, STS_TESTING, 1, MAY, false, false, TLS_WISH_NONE, true},
+    {MAY, DANE_UNUSABLE, STS_TESTING, 0, ENCRYPT, true, false, TLS_WISH_NONE, true},
+    {MAY, DANE_REQUIRED, STS_ENFORCE, 0, DANE, false, false, TLS_WISH_NONE, true}, /* DANE comes first, */
+    {MAY, DANE_REQUIRED, STS_ENFORCE, 1, DANE, false, false, TLS_WISH_NONE, true}, /* and of all hosts */
+    {MAY, DANE_BOGUS, STS_ENFORCE, 0, VERIFY, false, true, TLS_WISH_NONE, true},
+    {ENCRYPT, DANE_ABSENT, STS_NONE, 0, ENCRYPT, false, false, TLS_WISH_NONE, true},
+    {ENCRYPT, DANE_ABSENT, STS_TESTING, 0, ENCRYPT, true, false, TLS_WISH_NONE, true},
+    {ENCRYPT, DANE_ABSENT, STS_ENFORCE, 0, VERIFY, false, false, TLS_WISH_NONE, true},
+    {VERIFY, DANE_ABSENT, STS_NONE, 0, VERIFY, false, false, TLS_WISH_NONE, true},
+    {VERIFY, DANE_REQUIRED, STS_NONE, 0, DANE, false, false, TLS_WISH_NONE, true},
+    {VERIFY, DANE_UNUSABLE, STS_NONE, 0, VERIFY, false, false, TLS_WISH_NONE, true},
+    {DANE, DANE_REQUIRED, STS_NONE, 0, DANE, false, false, TLS_WISH_NONE, true},
+    {DANE, DANE_ABSENT, STS_NONE, 0, DANE, false, true, TLS_WISH_NONE, true},
+    {DANE, DANE_UNUSABLE, STS_ENFORCE, 0, DANE, false, true, TLS_WISH_NONE, true},
+    /* REQUIRETLS: whoever vouches for the host is enough, but somebody must. */
+    {VERIFY, DANE_ABSENT, STS_NONE, 0, VERIFY, false, true, TLS_WISH_REQUIRED, false},
+    {VERIFY, DANE_ABSENT, STS_TESTING, 0, VERIFY, true, true, TLS_WISH_REQUIRED, false},
+    {VERIFY, DANE_ABSENT, STS_ENFORCE, 0, VERIFY, false, false, TLS_WISH_REQUIRED, false},
+    {VERIFY, DANE_ABSENT, STS_NONE, 0, VERIFY, false, false, TLS_WISH_REQUIRED, true},
+    {VERIFY, DANE_REQUIRED, STS_NONE, 0, DANE, false, false, TLS_WISH_REQUIRED, true},
 };
 
 static void test_table(void **state)
@@ -88,8 +95,12 @@ static void test_table(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct tls_demand demand;
         struct verdict why;
-        pool.tls = (struct pool_tls){
-            .policy = rows[i].policy, .sts = rows[i].sts, .sts_hosts = rows[i].sts != STS_NONE, .tlsa = true};
+        pool.tls = (struct pool_tls){.policy = rows[i].policy,
+                                     .sts = rows[i].sts,
+                                     .sts_hosts = rows[i].sts != STS_NONE,
+                                     .tlsa = true,
+                                     .wish = rows[i].wish,
+                                     .vouched = rows[i].vouched};
         target.host = rows[i].host;
         target.dane = rows[i].dane;
         target.tlsa = rows[i].dane == DANE_REQUIRED ? records : NULL;
@@ -100,6 +111,7 @@ static void test_table(void **state)
                      demand.report);
         if (refused)
             assert_int_equal(why.status.subject, 7);
+        assert_int_equal(demand.requiretls, rows[i].wish == TLS_WISH_REQUIRED);
         assert_ptr_equal(demand.tlsa, demand.policy == DANE && !refused ? records : NULL);
         tlsa_set_unref(demand.tlsa);
     }
