@@ -9,6 +9,7 @@ const struct command *const cli_commands[] = {
     &command_submit,
     &command_preview,
     &command_status,
+    &command_top,
     &command_queue,
     &command_mailq,
     &command_jobs,

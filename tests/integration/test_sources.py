@@ -1,4 +1,4 @@
-"""Draining a source, and forgetting what DNS said."""
+"""Draining a source, forgetting what DNS said, and watching it all."""
 from conftest import ONE_DOMAIN, host
 from daemon import job, wait_for
 
@@ -85,3 +85,21 @@ def test_flush_dns(scene):
     wait_for(lambda: s.daemon.status()["sessions"] == 0, 30, "the connection to end")
     deliver(s.daemon, 1)
     assert s.delivered()[-1].host == "mx.b.test"
+
+
+def test_top(scene):
+    daemon = scene(host(), ONE_DOMAIN).daemon
+    deliver(daemon, 20)
+    ran = daemon.cli("top", "--count", "2", "--every", "100ms")
+    assert ran.returncode == 0 and ran.stderr == "" and "\033" not in ran.stdout
+    first, second = ran.stdout.rstrip("\n").split("\n\npostriderd ")
+    assert "delivered 20, bounced 0" in first and "now " not in first and "now 0/s delivered" in second
+    site = [line for line in first.splitlines() if line.startswith("a.test ")]
+    assert len(site) == 1 and "20" in site[0].split()
+    for args, text in ((("--every", "fast"), "--every takes a duration"),
+                       (("--count", "0"), "--count takes a number")):
+        ran = daemon.cli("top", *args)
+        assert ran.returncode == 2 and text in ran.stderr
+    daemon.stop()
+    assert daemon.cli("top").returncode == 1
+    daemon.start()
