@@ -81,6 +81,7 @@ static void paths_fill(const struct path *path, struct path_info *info)
         .recipients_max = atomic_load_explicit(&path->ledger->rcpts_max, memory_order_relaxed),
         .messages_max = atomic_load_explicit(&path->ledger->messages_max, memory_order_relaxed),
         .tls_only = path_is_tls_only(path),
+        .drained = atomic_load_explicit(&path->ledger->drained, memory_order_relaxed),
         .stopped_ms = path->learnt.stopped_ms,
         .learnt_ms = path->learnt.since_ms,
         .code = path->learnt.code,

@@ -31,7 +31,7 @@ struct path_info {
     unsigned cap;                           /* connections, by what replies taught; 0: none */
     int64_t slowed_ns;                      /* from message to message, by the same; 0: not slowed */
     unsigned recipients_max, messages_max;  /* a transaction, a connection; 0: as configured */
-    bool tls_only;
+    bool tls_only, drained;
     int64_t stopped_ms, learnt_ms; /* wall: stopped since; when a reply taught something last */
     uint16_t code;                 /* of that reply */
     struct status status;

@@ -22,6 +22,7 @@
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/route/source.h"
 #include "engine/route/trace.h"
 #include "engine/submission/door.h"
 
@@ -152,6 +153,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->session_context = (struct session_context){
         .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
+    source_load(router);
     path_learn_load(router);
     sender_rates_load(router);
     worker_tick(&worker->tick, now);
@@ -324,6 +326,7 @@ void worker_destroy(struct worker *worker)
     recall_free(router);
     give_up_free(router);
     trace_leave_all(router);
+    source_free(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {

@@ -293,6 +293,9 @@ struct router {
     struct pool *touched; /* see pool_touch */
     struct figures figures;
 
+    char **drained; /* names of sources: source.h */
+    unsigned drained_count;
+
     struct trace *traces[TRACES_MAX]; /* trace.h */
     unsigned trace_count;
 

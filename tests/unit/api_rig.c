@@ -61,6 +61,20 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     snprintf(why->reason, sizeof why->reason, "600/min for %s", domain);
 }
 
+enum steer_result steer_source(struct fleet *fleet, const char *source, bool drain)
+{
+    (void)fleet;
+    (void)source;
+    (void)drain;
+    return STEER_OK;
+}
+
+enum steer_result steer_flush_dns(struct fleet *fleet)
+{
+    (void)fleet;
+    return STEER_OK;
+}
+
 /* Nobody may watch here. */
 struct trace *inspect_trace(struct fleet *fleet, const char *site)
 {
