@@ -170,6 +170,10 @@ static bool act(struct client *client, enum dialogue_event event)
         client_retry(client);
         return false;
     case DIALOGUE_MESSAGE:
+        if (client->dialogue.parcel.way == PARCEL_INBOUND) {
+            client_inbound(client);
+            return false;
+        }
         if (client_post(client))
             return false;
         posting_free(&client->posting);
@@ -347,13 +351,14 @@ void client_back(struct client *client)
 {
     enum client_wait was = client->wait;
     enum dialogue_event event = DIALOGUE_MORE;
-    if (was == CLIENT_POST && client_post_back(client))
+    if ((was == CLIENT_POST && client_post_back(client)) ||
+        (was == CLIENT_INBOUND && client_inbound_back(client)))
         return;
     client->wait = CLIENT_READY;
-    if (was == CLIENT_POST) {
+    if (was == CLIENT_POST || was == CLIENT_INBOUND) {
         posting_free(&client->posting);
         event = dialogue_taken(&client->dialogue, !client->refused, client->reply, &client->out);
-        if (client->admitted == ADMIT_STOPPING)
+        if (client->reply[0] == '4' && client->reply[1] == '2') /* 421 */
             event = DIALOGUE_CLOSE;
     } else if (was == CLIENT_LOGIN) {
         event = dialogue_login(&client->dialogue, client->login, &client->out);

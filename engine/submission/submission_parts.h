@@ -28,6 +28,7 @@ struct submission {
     struct store *store;
     const struct config *config;
     const struct dkim *dkim;
+    struct inbound *inbound;
     struct repeats repeats;
     struct desk *desk; /* NULL: there are no entrances */
     struct entrance *entrances;
