@@ -25,7 +25,6 @@ static void client_free(struct client *client)
 {
     struct door *door = client->door;
     LIST_REMOVE(client, list);
-    door->count--;
     atomic_fetch_sub_explicit(&client->entrance->connections, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&door->settings.submission->bytes, client->held, memory_order_relaxed);
     wheel_cancel(door->settings.wheel, &client->timer);
@@ -37,6 +36,7 @@ static void client_free(struct client *client)
     buf_free(&client->cipher);
     buf_free(&client->flying);
     free(client);
+    door_leave(door);
 }
 
 static void on_closed(struct io_conn *conn)
@@ -456,6 +456,7 @@ void client_create(struct door *door, struct entrance *entrance, int fd)
         atomic_fetch_sub_explicit(&entrance->connections, 1, memory_order_relaxed);
         free(client);
         io_discard(fd);
+        door_leave(door);
         return;
     }
     client->door = door;
@@ -466,7 +467,6 @@ void client_create(struct door *door, struct entrance *entrance, int fd)
     buf_init(&client->cipher, TLS_OUT_MAX);
     buf_init(&client->flying, OUT_MAX);
     LIST_INSERT_HEAD(&door->clients, client, list);
-    door->count++;
     io_adopt(door->settings.io, &client->conn, fd);
     io_receive(door->settings.io, &client->conn);
     greet(client, before >= entrance->config->max_connections);

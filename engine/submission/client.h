@@ -59,14 +59,15 @@ struct door {
     struct door_settings settings;
     struct doorway *doorways; /* one an entrance */
     LIST_HEAD(client_list, client) clients;
-    unsigned count;
     bool stopping, full;
     int64_t full_until_ns; /* what `full` says holds until then */
 };
 
-/* A new connection; closed where there is no memory. */
+/* A new connection, which counts among the door's already; closed where there is no memory. */
 void client_create(struct door *door, struct entrance *entrance, int fd);
 void client_back(struct client *client);
+/* One less. */
+void door_leave(struct door *door);
 void client_stop(struct client *client, bool hard);
 
 /* ---- client_errand.c: what the dialogue wants done ---- */
@@ -77,7 +78,7 @@ bool client_post(struct client *client);
 bool client_post_back(struct client *client);
 /* A message to a return domain. */
 void client_inbound(struct client *client);
-/* It is back: true when it waits again, for the next recipient; else `refused` and `reply` say how it ended. */
+/* It is back: true when it waits again, for the next recipient; else `refused` and `reply` say how it went. */
 bool client_inbound_back(struct client *client);
 void client_log_in(struct client *client);
 void client_retry(struct client *client);
