@@ -33,6 +33,7 @@ struct fleet {
     struct store *store;
     const struct config *config;
     const struct dkim *dkim;
+    const struct trusts *trusts;
     struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
@@ -70,6 +71,7 @@ struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, s
         .holds = fleet->holds,
         .evidence = &fleet->evidence,
         .dkim = fleet->dkim,
+        .trusts = fleet->trusts,
         .signers = fleet->signers,
         .index = index,
         .worker_count = fleet->count,
@@ -119,7 +121,7 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
 }
 
 struct fleet *fleet_create(struct store *store, const struct config *config, const struct dkim *dkim,
-                           unsigned workers, struct err *err)
+                           const struct trusts *trusts, unsigned workers, struct err *err)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
@@ -134,6 +136,7 @@ struct fleet *fleet_create(struct store *store, const struct config *config, con
     fleet->store = store;
     fleet->config = config;
     fleet->dkim = dkim;
+    fleet->trusts = trusts;
     fleet->count = workers;
     for (size_t i = 0; i < config->tenant_count; i++)
         limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
@@ -163,9 +166,9 @@ struct fleet *fleet_create(struct store *store, const struct config *config, con
 }
 
 struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          unsigned workers, struct err *err)
+                          const struct trusts *trusts, unsigned workers, struct err *err)
 {
-    struct fleet *fleet = fleet_create(store, config, dkim, workers, err);
+    struct fleet *fleet = fleet_create(store, config, dkim, trusts, workers, err);
     for (unsigned i = 0; fleet != NULL && i < workers; i++)
         if (!member_start(fleet, i, err)) {
             fleet_stop(fleet);
@@ -216,6 +219,8 @@ void fleet_destroy(struct fleet *fleet)
                 store_taken_free(((struct sign_request *)(void *)node)->taken);
             if (node->kind == STORE_GIVEN)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
+            if (node->kind == STORE_BOUNCE)
+                store_bounce_free(((struct store_bounce_msg *)(void *)node)->bounce);
             if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
             else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)

@@ -11,10 +11,11 @@
 
 /* workers: how many (lanes were shared out for so many). Attaches their inboxes to the store and starts their
  * threads, and as many signers where a domain has keys; returns when each is up, or NULL with the first
- * error. Borrows store, config and dkim. */
+ * error. Borrows store, config, dkim and trusts. */
 struct dkim;
+struct trusts;
 struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          unsigned workers, struct err *err);
+                          const struct trusts *trusts, unsigned workers, struct err *err);
 /* No new transactions; waits until what is under way has ended, at most stop_timeout, and everything is
  * settled. */
 void fleet_stop(struct fleet *fleet);
@@ -25,7 +26,7 @@ void fleet_destroy(struct fleet *fleet);
  */
 struct worker;
 struct fleet *fleet_create(struct store *store, const struct config *config, const struct dkim *dkim,
-                           unsigned workers, struct err *err);
+                           const struct trusts *trusts, unsigned workers, struct err *err);
 struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err);
 void fleet_tell_stop(struct fleet *fleet);
 

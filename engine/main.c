@@ -10,6 +10,7 @@
 #include "engine/fleet.h"
 #include "engine/report/consumers.h"
 #include "engine/report/reporter.h"
+#include "engine/route/secure.h"
 #include "queue/store.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ struct options {
 struct daemon {
     struct config *config;
     struct dkim *dkim;
+    struct trusts *trusts;
     struct store *store;
     struct fleet *fleet;
     struct reporter *reporter;
@@ -121,7 +123,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->store = store_open(&store, now, err);
     if (daemon->store == NULL)
         return false;
-    daemon->fleet = fleet_start(daemon->store, config, daemon->dkim, workers, err);
+    daemon->fleet = fleet_start(daemon->store, config, daemon->dkim, daemon->trusts, workers, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);
@@ -161,6 +163,7 @@ static void daemon_stop(struct daemon *daemon)
     if (daemon->store)
         store_close(daemon->store);
     dkim_destroy(daemon->dkim);
+    trusts_destroy(daemon->trusts);
     config_free(daemon->config);
 }
 
@@ -181,11 +184,14 @@ int main(int argc, char **argv)
     }
     buf_free(&errors);
     daemon.dkim = dkim_create(daemon.config, &err);
-    code = daemon.dkim == NULL ? fail(&err) : 0;
+    if (daemon.dkim != NULL)
+        daemon.trusts = secure_load(daemon.config, &err);
+    code = daemon.trusts == NULL ? fail(&err) : 0;
     if (options.check_only || code != 0) {
         if (code == 0)
             printf("postriderd: %s is good\n", options.config_path);
         dkim_destroy(daemon.dkim);
+        trusts_destroy(daemon.trusts);
         config_free(daemon.config);
         return code;
     }

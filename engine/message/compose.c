@@ -60,12 +60,35 @@ struct given {
     enum field_id id;
 };
 
+static struct str sender_given(const struct message_spec *spec)
+{
+    for (size_t i = 0; spec->sender.p == NULL && i < spec->header_count; i++)
+        if (field_type_of(spec->headers[i].name).id == ID_SENDER)
+            return spec->headers[i].value;
+    return spec->sender;
+}
+
+/* RFC 5322, 3.6.2: of several authors it must be said who sent it. What holds variables is the platform's to
+ * know. */
+static bool sender_fits(struct compiler *c)
+{
+    struct str sender = sender_given(c->spec);
+    if (sender.p == NULL && !merge_has_any(c->spec->from) && field_mailboxes(c->spec->from) > 1)
+        return err_set(c->err, 0, "\"from\" names several authors: say in \"sender\" which of them sent it");
+    if (sender.p != NULL && !merge_has_any(sender) && field_mailboxes(sender) > 1)
+        return err_set(c->err, 0, "\"sender\" names several mailboxes: it is one");
+    return true;
+}
+
 static bool add_fields(struct compiler *c)
 {
     const struct message_spec *spec = c->spec;
+    struct str sender = spec->sender;
+    if (sender.p != NULL && str_eq(str_trim(sender), str_trim(spec->from)))
+        sender.p = NULL;
     const struct given fields[] = {
         {STR("From"), spec->from, FIELD_ADDRESSES, ID_FROM},
-        {STR("Sender"), spec->sender, FIELD_ADDRESSES, ID_SENDER},
+        {STR("Sender"), sender, FIELD_ADDRESSES, ID_SENDER},
         {STR("Reply-To"), spec->reply_to, FIELD_ADDRESSES, ID_REPLY_TO},
         {STR("To"), spec->to, FIELD_ADDRESSES, ID_TO},
         {STR("Cc"), spec->cc, FIELD_ADDRESSES, ID_CC},
@@ -123,7 +146,7 @@ bool compile_composed(struct compiler *c)
         return err_set(c->err, 0, "the message has no \"from\"");
     if (spec->text.p == NULL && spec->html.p == NULL)
         return err_set(c->err, 0, "the message has neither \"text\" nor \"html\"");
-    if (!add_fields(c) || !compose_list(c))
+    if (!sender_fits(c) || !add_fields(c) || !compose_list(c))
         return false;
     for (size_t i = 0; i < spec->header_count; i++)
         if (!add_header(c, &spec->headers[i]))

@@ -241,6 +241,18 @@ static bool scan_addresses(struct scan *scan, struct str s)
     return true;
 }
 
+size_t field_mailboxes(struct str value)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < value.n;) {
+        size_t end = find_outside(value, i, ",;:");
+        bool name_of_group = end < value.n && value.p[end] == ':';
+        n += !name_of_group && str_trim(str_make(value.p + i, end - i)).n > 0;
+        i = end + 1;
+    }
+    return n;
+}
+
 /* A variable that begins a URI may be the whole of it; one further inside is a path segment or query value.
  */
 static void give_uri(struct scan *scan, struct str s)

@@ -60,4 +60,7 @@ struct scan_sink {
  * is malformed goes through as it is. False only then. */
 bool field_scan(enum field_kind kind, struct str value, bool strict, struct scan_sink *sink, struct err *err);
 
+/* How many mailboxes a value of FIELD_ADDRESSES names. */
+size_t field_mailboxes(struct str value);
+
 #endif

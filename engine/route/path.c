@@ -34,7 +34,6 @@ static void path_set_session(struct path *path, const struct config_site *site)
 {
     path->session = (struct session_settings){
         .ehlo = path->source->ehlo,
-        .tls = site->tls == CONFIG_TLS_MAY ? TLS_POLICY_MAY : TLS_POLICY_NONE,
         .timeouts = {.connect = site->connect_timeout_ms,
                      .greeting = site->greeting_timeout_ms,
                      .ehlo = site->helo_timeout_ms,
@@ -48,6 +47,7 @@ static void path_set_session(struct path *path, const struct config_site *site)
                      .tls = site->tls_timeout_ms},
         .messages_max = site->max_messages_per_connection,
         .rcpts_max = site->max_recipients_per_transaction,
+        .chunking = site->chunking,
     };
 }
 
@@ -78,8 +78,6 @@ static struct path *path_make(struct router *router, const char *site, const str
     path->key_size = n;
     memcpy(path->key, key, n);
     path_set_session(path, settings);
-    path->session_tls = path->session;
-    path->session_tls.tls = TLS_POLICY_ENCRYPT;
     HASH_ADD(hh, router->paths, key, n, path);
     return path;
 }
@@ -241,8 +239,19 @@ bool path_send(struct path *path)
 
 bool path_is_tls_only(const struct path *path)
 {
-    return path->settings->tls != CONFIG_TLS_NONE &&
+    return path->settings->tls != TLS_POLICY_NONE &&
            atomic_load_explicit(&path->ledger->tls_only, memory_order_relaxed);
+}
+
+void path_note_refused(struct path *path, bool nobody)
+{
+    path->refusing -= path->refusing / REFUSING_LAST;
+    path->refusing += nobody ? REFUSING_ALL / REFUSING_LAST : 0;
+}
+
+bool path_refuses_often(const struct path *path)
+{
+    return path->refusing > REFUSING_OFTEN;
 }
 
 unsigned path_rcpts_max(const struct path *path)

@@ -5,22 +5,25 @@
  * from within itself. */
 #include "engine/route/pool.h"
 
+#include "engine/route/aside.h"
 #include "engine/route/carrier.h"
 #include "engine/route/flow.h"
 #include "engine/route/lane.h"
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
+#include "engine/route/secure.h"
 #include "engine/route/settle.h"
 #include "engine/route/targets.h"
 
 #include <stdlib.h>
 
-/* The hosts with their preferences, and the port. NULL: no memory. */
-static char *pool_key(const struct dns_mx *hosts, uint16_t port, size_t *n)
+/* The hosts with their preferences, the port, and what is asked of TLS. NULL: no memory. */
+static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls, size_t *n)
 {
     struct buf buf;
-    buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 8) + 8);
+    buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 8) + 64);
     buf_printf(&buf, "%u", port);
+    secure_key(tls, &buf);
     for (unsigned i = 0; i < hosts->host_count; i++)
         buf_printf(&buf, " %u %s", hosts->hosts[i].preference, hosts->hosts[i].name);
     *n = buf.len;
@@ -30,10 +33,10 @@ static char *pool_key(const struct dns_mx *hosts, uint16_t port, size_t *n)
     return NULL;
 }
 
-struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port)
+struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls)
 {
     size_t n;
-    char *key = pool_key(hosts, port, &n);
+    char *key = pool_key(hosts, port, tls, &n);
     if (key == NULL)
         return NULL;
     struct pool *pool;
@@ -42,6 +45,7 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port)
         pool->path = path;
         pool->hosts = dns_mx_ref(hosts);
         pool->port = port;
+        pool->tls = *tls;
         pool->key_size = n;
         memcpy(pool->key, key, n);
         pool->held = !pool_is_open(pool); /* born while its path is paused: the lanes ask when that is over */
@@ -71,10 +75,10 @@ void pool_free(struct pool *pool)
     free(pool);
 }
 
-bool pool_join(struct pool *pool, struct strand *strand)
+bool pool_join(struct pool *pool, struct strand *strand, struct sender_rate *rate)
 {
     strand->pool = pool;
-    if (!flow_join(strand)) {
+    if (!flow_join(strand, rate)) {
         strand->pool = NULL;
         return false;
     }
@@ -142,6 +146,8 @@ static struct taken *pool_cut(struct strand *strand, unsigned rcpts_max, unsigne
     pool->path->buffered -= n;
     if (strand->buffered == 0)
         flow_leave_turns(strand);
+    if (strand->flow->rate != NULL)
+        aside_left(strand, n);
     *count = n;
     return first;
 }
@@ -282,13 +288,14 @@ static void pool_fire(struct wheel_timer *timer, struct now now)
 }
 
 /* No address of its hosts can be reached: what waits in memory has had its attempt, the rest stays in the
- * store. */
+ * store. Where another pool was asked for patience there, nobody has: what waits goes back as it is. */
 static void pool_unreachable(struct pool *pool, int64_t until_ns)
 {
     struct router *router = pool->path->router;
     struct verdict none;
     verdict_local(&none, SCOPE_HOST, STATUS(4, 4, 1), "no mail host of this domain can be reached");
     const struct verdict *why = pool->last_failure ? pool->last_failure : targets_missing(pool->targets);
+    bool asked = targets_have_asked(pool->targets) && (why == NULL || why->rule == NULL);
     if (why == NULL)
         why = &none;
     if (why->outcome ==
@@ -296,10 +303,19 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
         until_ns = router->now.mono_ns + NS_PER_S;
     pool->hold_until_ns = until_ns;
     pool->held = true;
-    path_note(pool->path, why);
+    if (asked)
+        why = NULL;
+    else
+        path_note(pool->path, why);
     path_unwait(pool->path, pool);
     pool_give_back(pool, why);
     wheel_set(&router->wheel, &pool->timer, until_ns, pool_fire);
+}
+
+void pool_reached(struct pool *pool)
+{
+    free(pool->last_failure);
+    pool->last_failure = NULL;
 }
 
 void pool_target_failed(struct pool *pool, const struct verdict *why)
@@ -388,8 +404,7 @@ static void pool_pump(struct pool *pool)
 static void pool_reopen(struct pool *pool)
 {
     pool->hold_until_ns = 0;
-    free(pool->last_failure);
-    pool->last_failure = NULL;
+    pool_reached(pool);
     for (struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
         lane_want(strand->lane);
 }

@@ -53,6 +53,35 @@ static void refuse(struct message_spec spec, const char *why)
         fail_msg("\"%s\" does not say \"%s\"", m->err.text, why);
 }
 
+static void test_sender(void **state)
+{
+    (void)state;
+    const struct message_header said = {STR("Sender"), STR("b@x.example")};
+    struct message_spec spec = basic();
+    spec.from = STR("\"A, the first\" <a@x.example>, b@x.example");
+    refuse(spec, "\"from\" names several authors: say in \"sender\"");
+    spec.sender = STR("a@x.example, b@x.example");
+    refuse(spec, "\"sender\" names several mailboxes");
+    spec.sender = STR("b@x.example");
+    make(spec);
+    expect("Sender: b@x.example\r\n");
+    spec.sender = (struct str){0};
+    spec.headers = &said;
+    spec.header_count = 1;
+    make(spec);
+    expect("Sender: b@x.example\r\n");
+    spec = basic();
+    spec.from = STR("\"A, the first; of: us\" <a@x.example>");
+    make(spec);
+    expect_not("Sender:");
+    spec.sender = spec.from;
+    make(spec);
+    expect_not("Sender:");
+    spec.sender = STR("office@x.example");
+    make(spec);
+    expect("Sender: office@x.example\r\n");
+}
+
 static void test_list(void **state)
 {
     (void)state;
@@ -250,6 +279,7 @@ static void test_html_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_sender, setup, teardown),
         cmocka_unit_test_setup_teardown(test_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_list_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unsubscribe, setup, teardown),
