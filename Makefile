@@ -35,7 +35,7 @@ PROGRAMS := $B/postriderd $B/postrider $B/sendmail $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc lint bench compare install deb clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc coverage nightly lint bench compare install deb clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -50,6 +50,8 @@ help:
 #: make crash        ROUNDS=1000: kill -9 at random moments, and what must hold after it
 #: make powercut     CUTS=100000: the power is cut at any write, and what must hold after it
 #: make alloc        EACH=0: each allocation of the unit programs fails once; EACH=N: N of each
+#: make coverage     how many lines the tests run, by part
+#: make nightly      all of that, as long as it takes
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)
@@ -57,7 +59,7 @@ help:
 #: make deb          a Debian package of that, build/postrider_*.deb
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/render $(BENCH_PROGRAMS)
+units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/faults.so $B/render $(BENCH_PROGRAMS)
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -97,6 +99,8 @@ $B/alloc/libpostrider.a: $B/libpostrider.a
 	@mkdir -p $(@D) && objcopy $(ALLOC:%=--redefine-sym %) $< $@
 $B/alloc/%: $B/obj/tests/unit/%.o $B/obj/tests/faults/alloc.o $B/libunit.a $B/alloc/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
+$B/faults.so: tests/faults/preload.c
+	@mkdir -p $(@D) && $(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -Wno-pedantic -o $@ $<
 $B/powercut: $(call obj,$(POWERCUT)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ -l:liblmdb.a $(LIBS) $(shell pkg-config --libs cmocka)
 $B/replay/%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/fuzz/replay.o $B/libpostrider.a
@@ -147,6 +151,17 @@ powercut: deps-test
 alloc: deps-test
 	@$(MAKE) --no-print-directory -j2 $(UNIT:$B/unit/%=$B/alloc/%)
 	$(PY) tests/faults/alloc.py --each $(or $(EACH),0) $(UNIT:$B/unit/%=$B/alloc/%)
+coverage: deps-test
+	@$(MAKE) --no-print-directory -j2 B=build-coverage OPT="-O0 -g" CFLAGS="--coverage -fprofile-update=atomic" LDFLAGS=--coverage programs units
+	@find build-coverage -name '*.gcda' -delete
+	-@$(MAKE) --no-print-directory B=build-coverage OPT="-O0 -g" CFLAGS="--coverage -fprofile-update=atomic" LDFLAGS=--coverage test-unit test-integration
+	@$(PY) tests/coverage.py build-coverage
+nightly: test-all
+	@$(MAKE) --no-print-directory powercut CUTS=100000
+	@$(MAKE) --no-print-directory alloc EACH=0
+	@$(MAKE) --no-print-directory crash ROUNDS=1000
+	@$(MAKE) --no-print-directory fuzz SECONDS=600
+	@$(MAKE) --no-print-directory coverage
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench
