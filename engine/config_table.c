@@ -47,6 +47,16 @@ static const struct option control_options[] = {
 };
 static const struct section control_section = SECTION("control", config_control, control_options);
 
+static const struct option admin_options[] = {
+    {"listen", KIND_LISTEN, AT(config_admin, listen),
+     .help = "Address and port of the job and admin API over TCP, as on the control socket, for who has the "
+             "token. It is not encrypted: stay on loopback, or put a proxy with TLS before it. Unset: none."},
+    {"token_file", KIND_PATH, AT(config_admin, token_file), BETWEEN(1, 3000),
+     .help = "A file whose first line is the token that clients send (Authorization: Bearer TOKEN); nobody "
+             "else may read it."},
+};
+static const struct section admin_section = SECTION("admin", config_admin, admin_options);
+
 static const struct option submission_options[] = {
     {"listen", KIND_LISTEN, AT(config_submission, listen), .required = true,
      .help = "Where mail is taken in over SMTP. Who can open a Unix socket may send, for the tenant that "
@@ -382,6 +392,8 @@ static const struct option top_options[] = {
     {"stop_timeout", KIND_DURATION, AT(config, stop_timeout_ms), .preset = "30s", BETWEEN(0, HOUR),
      .help = "How long messages under way may take to finish when the daemon is stopped."},
     {"jobs", KIND_GROUP, AT(config, jobs), .section = &jobs_section, .help = "The job API for platforms."},
+    {"admin", KIND_GROUP, AT(config, admin), .section = &admin_section,
+     .help = "The job and admin API over TCP, with a token."},
     {"control", KIND_GROUP, AT(config, control), .section = &control_section,
      .help = "The API for operators."},
     {"dns", KIND_GROUP, AT(config, dns), .section = &dns_section, .help = "The resolver."},

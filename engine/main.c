@@ -6,6 +6,7 @@
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
+#include "engine/confine.h"
 #include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
 #include "engine/inbound/inbound.h"
@@ -220,7 +221,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    if (!daemon_start(&daemon, &err)) {
+    if (!confine(&err) || !daemon_start(&daemon, &err)) {
         code = fail(&err);
         daemon_stop(&daemon);
         return code;
