@@ -77,6 +77,10 @@ static const struct option submission_options[] = {
     {"return_domains", KIND_PATTERNS, AT(config_submission, return_domains),
      .help = "Domains of return paths (a job's \"from\"): mail to them is a bounce or a complaint, and is "
              "taken from anybody."},
+    {"feedback", KIND_NAMES, AT(config_submission, feedback),
+     .help =
+         "Local parts at these domains that only the operators of feedback loops know: what comes there is "
+         "believed even where it hides whom it is about."},
     {"max_size", KIND_SIZE, AT(config_submission, max_size), .preset = "35M", BETWEEN(64 * 1024, 45 * MIB),
      .help = "Octets of a message."},
     {"max_connections", KIND_NUMBER, AT(config_submission, max_connections), .preset = "1000",

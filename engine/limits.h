@@ -80,6 +80,7 @@
 #define SUBMISSION_BYTES_MAX    (UINT64_C(256) << 20) /* of all messages under way, before others wait */
 #define SUBMISSION_QUICK_BYTES  (256 * 1024)          /* a larger message is read on the desk */
 #define SUBMISSION_DESK_THREADS 2
+#define SUBMISSION_DOORS_MAX    256   /* workers that let clients in */
 #define SUBMISSION_USERS_BYTES  (4 * 1024 * 1024) /* a file of users */
 #define SUBMISSION_KNOWN_MAX    1024              /* logins that were right lately, */
 #define SUBMISSION_KNOWN_MS     600000            /* for so long */

@@ -142,8 +142,8 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         router->dns = dns_create(router->io, &router->wheel, &router->prng, &dns, err);
     if (router->dns != NULL)
         router->tls = tls_create(err);
-    const struct door_settings door = {settings->submission, router->io,   &router->wheel,
-                                       router->tls,          &router->now, worker->inbox};
+    const struct door_settings door = {settings->submission, router->io,    &router->wheel, router->tls,
+                                       &router->now,         worker->inbox, settings->index};
     if (router->tls != NULL)
         worker->door = door_create(&door, err);
     if (worker->door == NULL || !door_open(worker->door, err)) {
@@ -209,8 +209,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
         lane_drop_job(router, ((struct store_drop_msg *)(void *)node)->job);
         break;
     case DOOR_CLIENT:
-        door_hear(node);
-        return; /* a part of the client */
+    case DOOR_VISITOR:
+        door_hear(worker->door, node);
+        return; /* a part of the client, or freed */
     case STORE_SUPPRESSED:
         recall_heard(router, (struct store_suppressed_msg *)(void *)node);
         return; /* kept for a while */

@@ -2,7 +2,6 @@
 #include "engine/admin/calls.h"
 #include "engine/admin/rates.h"
 #include "engine/admin/upload.h"
-#include "engine/inbound/inbound.h"
 #include "queue/backup.h"
 
 #include <errno.h>
@@ -114,8 +113,6 @@ static void free_api(struct api *api)
 {
     if (api->intake != NULL)
         intake_destroy(api->intake);
-    if (api->inbound != NULL)
-        inbound_destroy(api->inbound);
     if (api->rates != NULL)
         rates_destroy(api->rates);
     backup_destroy(api->backup);
@@ -137,9 +134,8 @@ struct api *api_create(const struct api_context *context, struct err *err)
     api->context = *context;
     api->intake = intake_create(context->store, context->config, context->dkim);
     api->rates = rates_create();
-    api->inbound = inbound_create(context->store);
     api->backup = backup_create(context->store);
-    if (api->intake == NULL || api->inbound == NULL || api->rates == NULL || api->backup == NULL)
+    if (api->intake == NULL || api->rates == NULL || api->backup == NULL)
         err_set(err, ENOMEM, "no memory for the HTTP API");
     else if (serve(api, err))
         return api;

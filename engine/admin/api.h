@@ -183,6 +183,7 @@
 
 struct consumers;
 struct dkim;
+struct inbound;
 struct fleet;
 struct api;
 
@@ -193,6 +194,7 @@ struct api_context {
     const struct consumers *consumers; /* NULL: there are none */
     const struct config *config;
     const struct dkim *dkim; /* NULL: nothing is signed */
+    struct inbound *inbound;
     const char *version;
     struct now started;
 };

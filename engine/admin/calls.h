@@ -12,7 +12,6 @@
 
 struct rates;
 struct intake;
-struct inbound;
 struct backup;
 
 struct api {
@@ -20,7 +19,6 @@ struct api {
     struct http *http; /* for its owner; handlers run before it is set */
     struct intake *intake;
     struct rates *rates;
-    struct inbound *inbound;
     struct backup *backup;
     struct http_listener listeners[2];
     struct http_route *routes; /* a copy, with the listeners that are there */

@@ -158,7 +158,8 @@ def test_what_dane_asks():
     """The verdicts, and whether what the host shows matches; what does not is spoken to all the same."""
     expected = {"valid": ("required", True), "wrong": ("required", False), "expired": ("required", True),
                 "late": ("required", False), "missing": ("absent", None), "bogus": ("bogus", None),
-                "unusable": ("unusable", None), "plain": ("required", None), "unnamed": ("required", False)}
+                "unusable": ("unusable", None), "plain": ("required", None), "unnamed": ("required", False),
+                    "strict": ("required", True)}
     with Authority() as authority, Internet(authority) as internet:
         for name, (verdict, matched) in expected.items():
             ran = run(f"{name}.signed.test", "--servers", internet.unbound.server, "--port", internet.port,

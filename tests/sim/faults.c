@@ -33,6 +33,7 @@ static const char *const names[FAULTS] = {
     [FAULT_NO_EHLO] = "EHLO refused",
     [FAULT_MANY_LINES] = "multi-line reply",
     [FAULT_NO_PIPELINING] = "host without PIPELINING",
+    [FAULT_CHUNKED] = "message by BDAT",
     [FAULT_CLOSING_421] = "421 and closed",
     [FAULT_MAIL_REFUSED] = "MAIL refused",
     [FAULT_RCPT_DEFERRED] = "RCPT 4xx",

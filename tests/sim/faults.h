@@ -42,6 +42,7 @@ enum fault {
     FAULT_NO_EHLO,
     FAULT_MANY_LINES,
     FAULT_NO_PIPELINING,
+    FAULT_CHUNKED, /* none, but it has to come */
     FAULT_CLOSING_421,
     FAULT_MAIL_REFUSED,
     FAULT_RCPT_DEFERRED,

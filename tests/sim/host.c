@@ -27,11 +27,16 @@ void hosts_begin(void)
         host->size = sim_once_in(DICE_PLAN, 2);
         host->eight_bit = sim_once_in(DICE_PLAN, 2);
         host->dsn = sim_once_in(DICE_PLAN, 3);
+        host->chunking = sim_once_in(DICE_PLAN, 3);
+        host->mail_told = sim_once_in(DICE_PLAN, 5) ? (unsigned)sim_between(DICE_PLAN, 1, 8) : 0;
+        host->rcpt_told = sim_once_in(DICE_PLAN, 5) ? (unsigned)sim_between(DICE_PLAN, 1, 8) : 0;
         host->think_ns = sim_between(DICE_PLAN, 0, 100) * NS_PER_MS;
         if (fault_is_on(FAULT_RCPT_TOO_MANY) && sim_once_in(DICE_PLAN, 3))
             host->rcpts_max = (unsigned)sim_between(DICE_PLAN, 1, 5);
-        if (!host->ehlo)
-            host->pipelining = host->size = host->eight_bit = host->dsn = false;
+        if (!host->ehlo) {
+            host->mail_told = host->rcpt_told = 0;
+            host->pipelining = host->size = host->eight_bit = host->dsn = host->chunking = false;
+        }
         if (!host->pipelining)
             fault_count(FAULT_NO_PIPELINING);
     }
@@ -126,7 +131,8 @@ static void check_message(const struct txn *txn, struct str message)
 void smtp_take(struct smtp *smtp)
 {
     struct txn *txn = smtp->txn;
-    struct str message = unstuff(smtp->body.data, smtp->body_n);
+    struct str message =
+        smtp->in_chunk ? str_make(smtp->body.data, smtp->body_n) : unstuff(smtp->body.data, smtp->body_n);
     check_message(txn, message);
     for (size_t i = 0; i < txn->rcpt_n; i++) {
         if (!txn->rcpts[i].accepted)
@@ -208,6 +214,25 @@ static void take_body(struct smtp *smtp)
     buf_free(&rest);
 }
 
+/* A part of the chunk under way; returns how much of it that was. */
+static size_t take_chunk(struct smtp *smtp, const char *bytes, size_t n)
+{
+    size_t part = n < smtp->chunk_left ? n : smtp->chunk_left;
+    buf_add(&smtp->body, bytes, part);
+    smtp->chunk_left -= part;
+    if (smtp->chunk_left > 0)
+        return part;
+    if (!smtp->last_chunk) {
+        say_chunk(smtp);
+    } else if (!breaks_in_the_dot(smtp)) {
+        smtp->body_n = smtp->body.len;
+        say_end(smtp);
+        buf_clear(&smtp->body);
+    }
+    smtp->in_chunk = false;
+    return part;
+}
+
 static void take_line(struct smtp *smtp)
 {
     struct str line = buf_str(&smtp->line);
@@ -227,7 +252,13 @@ static void take_line(struct smtp *smtp)
 void host_input(struct link *link, const char *bytes, size_t n)
 {
     struct smtp *smtp = link->smtp;
-    while (n > 0 && !net_is_broken(link)) {
+    while ((n > 0 || (smtp->in_chunk && smtp->chunk_left == 0)) && !net_is_broken(link)) {
+        if (smtp->in_chunk) {
+            size_t part = take_chunk(smtp, bytes, n);
+            bytes += part;
+            n -= part;
+            continue;
+        }
         if (smtp->in_data) {
             if (!smtp->heard_354 && !smtp->murky && !net_all_heard(link))
                 sim_fail("protocol", "%s gets a message before its 354 was read", host_name(smtp->host));

@@ -7,8 +7,10 @@
 
 struct host {
     unsigned number;
-    bool pipelining, ehlo, greylists, size, eight_bit, dsn;
+    bool pipelining, ehlo, greylists, size, eight_bit, dsn, chunking;
     unsigned rcpts_max; /* a transaction; 0: any number */
+    unsigned mail_told,
+        rcpt_told; /* with LIMITS (RFC 9422): messages a connection, recipients a message; 0: not */
     int64_t think_ns, down_until_ns;
 };
 
@@ -32,7 +34,9 @@ struct smtp {
     size_t body_seen, body_n; /* looked at for its end; its size without the dot */
     int64_t last_ns;          /* when the last reply is there */
     unsigned messages;        /* MAILs so far */
-    bool pipelining, greeted, in_data, heard_354;
+    size_t chunk_left;        /* bytes of the BDAT under way */
+    bool last_chunk;
+    bool pipelining, greeted, in_data, in_chunk, heard_354;
     bool silent; /* nothing is said any more */
     bool murky;  /* more was said than was asked */
 };
@@ -47,7 +51,9 @@ void smtp_take(struct smtp *smtp);
 
 void say_greeting(struct smtp *smtp);
 void say_line(struct smtp *smtp, struct str line);
-/* To the end of data. */
+/* To the end of data, or the last chunk. */
 void say_end(struct smtp *smtp);
+/* To a chunk that others follow. */
+void say_chunk(struct smtp *smtp);
 
 #endif

@@ -127,15 +127,21 @@ void say_greeting(struct smtp *smtp)
 static void say_ehlo(struct smtp *smtp)
 {
     const struct host *host = smtp->host;
-    char text[256];
+    char text[256], limits[64] = "";
     if (!host->ehlo) {
         fault_count(FAULT_NO_EHLO);
         say(smtp, 502, "5.5.1 what is EHLO?");
         return;
     }
-    snprintf(text, sizeof text, "%s%s%s%s%s\nENHANCEDSTATUSCODES\nHELP", host_name(host),
+    if (host->mail_told > 0 && host->rcpt_told > 0)
+        snprintf(limits, sizeof limits, "\nLIMITS MAILMAX=%u RCPTMAX=%u", host->mail_told, host->rcpt_told);
+    else if (host->mail_told + host->rcpt_told > 0)
+        snprintf(limits, sizeof limits, "\nLIMITS %s=%u", host->mail_told ? "MAILMAX" : "RCPTMAX",
+                 host->mail_told + host->rcpt_told);
+    snprintf(text, sizeof text, "%s%s%s%s%s%s%s\nENHANCEDSTATUSCODES\nHELP", host_name(host),
              host->pipelining ? "\nPIPELINING" : "", host->size ? "\nSIZE 50000000" : "",
-             host->eight_bit ? "\n8BITMIME" : "", host->dsn ? "\nDSN" : "");
+             host->eight_bit ? "\n8BITMIME" : "", host->dsn ? "\nDSN" : "",
+             host->chunking ? "\nCHUNKING" : "", limits);
     say(smtp, 250, text);
     smtp->greeted = true;
     smtp->pipelining = host->pipelining;
@@ -166,6 +172,9 @@ static void say_mail(struct smtp *smtp, struct str line)
     check_parameters(smtp, line);
     smtp_begin_txn(smtp);
     book_message(smtp->host, smtp->link->source, ++smtp->messages);
+    if (smtp->host->mail_told > 0 && smtp->messages > smtp->host->mail_told && !smtp->murky)
+        sim_fail("limits", "%s told that it takes %u messages a connection, and gets one more",
+                 host_name(smtp->host), smtp->host->mail_told);
     struct book_job *job = from.n > 0 ? book_find_sender(from) : NULL;
     if (from.n > 0 && job == NULL)
         sim_fail("content", "mail comes from %.*s, which is no job's sender", STR_ARG(from));
@@ -259,6 +268,9 @@ static void say_rcpt(struct smtp *smtp, struct str line)
     }
     check_parameters(smtp, line);
     struct txn_rcpt *one = txn_add(smtp->txn, argument(line));
+    if (smtp->host->rcpt_told > 0 && smtp->txn->rcpt_n > smtp->host->rcpt_told && !smtp->murky)
+        sim_fail("limits", "%s told that it takes %u recipients a message, and gets one more",
+                 host_name(smtp->host), smtp->host->rcpt_told);
     if (one->rcpt != NULL) {
         one->rcpt->murky |= smtp->murky;
         book_attempt(one->rcpt, smtp->host, (unsigned)smtp->txn->rcpt_n);
@@ -308,6 +320,30 @@ static void say_data(struct smtp *smtp)
     }
 }
 
+static void say_bdat(struct smtp *smtp, struct str line)
+{
+    char text[64];
+    unsigned long size;
+    int used = 0;
+    snprintf(text, sizeof text, "%.*s", STR_ARG(line));
+    if (!smtp->host->chunking || sscanf(text, "BDAT %lu%n", &size, &used) != 1 ||
+        (text[used] != '\0' && strcmp(text + used, " LAST") != 0))
+        sim_fail("protocol", "%s gets %s, and does not know what it means", host_name(smtp->host), text);
+    smtp->in_chunk = true;
+    smtp->chunk_left = size;
+    smtp->last_chunk = text[used] != '\0';
+    if (smtp->last_chunk)
+        fault_count(FAULT_CHUNKED);
+}
+
+void say_chunk(struct smtp *smtp)
+{
+    if (accepted(smtp->txn) == 0)
+        say(smtp, 503, "5.5.1 RCPT first");
+    else
+        say(smtp, 250, "2.0.0 chunk ok");
+}
+
 /* The reply to a message that was taken, or what is left of it. */
 static void say_taken(struct smtp *smtp)
 {
@@ -328,7 +364,7 @@ void say_end(struct smtp *smtp)
 {
     trace("link %u > a message of %zu bytes", smtp->link->id, smtp->body_n);
     if (accepted(smtp->txn) == 0) { /* the 354 was more than it should have said */
-        if (smtp->body_n > 0)
+        if (smtp->body_n > 0 && !smtp->in_chunk)
             sim_fail("protocol", "%s refused all recipients, and gets a message", host_name(smtp->host));
         say(smtp, 554, "5.5.1 no valid recipients");
     } else if (fault_now(FAULT_HUNG_UP, 80)) {
@@ -369,6 +405,8 @@ void say_line(struct smtp *smtp, struct str line)
         say_rcpt(smtp, line);
     } else if (str_eq_nocase(line, STR("DATA"))) {
         say_data(smtp);
+    } else if (str_starts_nocase(line, STR("BDAT "))) {
+        say_bdat(smtp, line);
     } else if (str_eq_nocase(line, STR("RSET"))) {
         smtp_end_txn(smtp);
         say(smtp, 250, "2.0.0 reset");

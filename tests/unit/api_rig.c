@@ -1,6 +1,7 @@
 /* api_rig.c - see api_rig.h. */
 #include "tests/unit/api_rig.h"
 
+#include "engine/inbound/inbound.h"
 #include "engine/inspect.h"
 #include "engine/steer.h"
 
@@ -279,8 +280,13 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
     store_attach_worker(rig->store, 0, rig->inbox);
     assert_true(store_start(rig->store, &err));
     assert_int_equal(pthread_create(&rig->worker, NULL, work, rig), 0);
-    struct api_context context = {
-        .store = rig->store, .config = rig->config, .version = "1.2.3", .started = clock_now()};
+    rig->inbound = inbound_create(rig->store);
+    assert_non_null(rig->inbound);
+    struct api_context context = {.store = rig->store,
+                                  .config = rig->config,
+                                  .inbound = rig->inbound,
+                                  .version = "1.2.3",
+                                  .started = clock_now()};
     rig->api = api_create(&context, &err);
     if (rig->api == NULL)
         fail_msg("%s", err.text);
@@ -300,6 +306,7 @@ void api_rig_close(struct api_rig *rig)
         api_stop(rig->api);
         api_destroy(rig->api);
     }
+    inbound_destroy(rig->inbound);
     atomic_store(&rig->over, true);
     pthread_join(rig->worker, NULL);
     store_stop(rig->store);

@@ -40,7 +40,6 @@ static int fixture_make(void **state)
     f->config.source_count = 1;
     f->router.config = &f->config;
     f->router.retry = f->retry;
-    assert_true(evidence_init(&f->evidence, NULL));
     f->router.evidence = &f->evidence;
     f->router.now = (struct now){.mono_ns = 1000 * NS_PER_S, .wall_ms = WALL_MS};
     f->router.prng.state = 3;
