@@ -70,6 +70,7 @@ $B/obj/%.o: %.c
 	@echo "  CC    $<"
 	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 $B/obj/engine/config_replies.o: deploy/replies.yaml
+$B/obj/engine/admin/calls_dashboard.o: engine/admin/dashboard.html
 $B/libpostrider.a: $(call obj,$(ENGINE))
 	@rm -f $@ && ar rcs $@ $^
 $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a

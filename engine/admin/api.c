@@ -71,6 +71,7 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/backup", "", call_backup, NULL, CONTROL},
     {HTTP_POST, "/v1/backup", "directory", call_backup_make, NULL, CONTROL},
     {HTTP_GET, "/v1/status", "", call_status, NULL, CONTROL},
+    {HTTP_GET, "/", "", call_dashboard, NULL, CONTROL},
     {HTTP_GET, "/metrics", "", call_metrics, NULL, CONTROL},
     {HTTP_GET, "/healthz", "", call_healthz, NULL, JOBS},
 };

@@ -119,7 +119,7 @@ extern const struct http_upload_ops suppressions_upload;
 http_handler call_recipient, call_recipient_message;
 http_handler call_rules, call_rules_test;
 http_handler call_consumers;
-http_handler call_trace;
+http_handler call_trace, call_dashboard;
 http_handler call_sources, call_source_enable, call_source_drain, call_dns_flush;
 /* Their figures for Prometheus; NULL: there are none. */
 void consumer_metrics(const struct consumers *consumers, struct now now, struct buf *out);
