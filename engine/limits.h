@@ -78,9 +78,11 @@
 #define SUBMISSION_RCPTS_MAX    50000         /* of one message */
 #define SUBMISSION_RECEIVED_MAX 100 /* Received fields of one; with more it goes in circles (RFC 5321 6.3) */
 #define SUBMISSION_BYTES_MAX    (UINT64_C(256) << 20) /* of all messages under way, before others wait */
+#define SUBMISSION_RESERVE_MIN  6144                  /* room for a message before it comes: so much, */
+#define SUBMISSION_RESERVE_MAX  65536                 /* and up to so much with the SIZE announced */
 #define SUBMISSION_QUICK_BYTES  (256 * 1024)          /* a larger message is read on the desk */
 #define SUBMISSION_DESK_THREADS 2
-#define SUBMISSION_DOORS_MAX    256   /* workers that let clients in */
+#define SUBMISSION_DOORS_MAX    256               /* workers that let clients in */
 #define SUBMISSION_USERS_BYTES  (4 * 1024 * 1024) /* a file of users */
 #define SUBMISSION_KNOWN_MAX    1024              /* logins that were right lately, */
 #define SUBMISSION_KNOWN_MS     600000            /* for so long */

@@ -152,6 +152,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .config = config,
         .dkim = daemon->dkim,
         .inbound = daemon->inbound,
+        .submission = daemon->submission,
         .version = POSTRIDER_VERSION,
         .started = now,
     };

@@ -29,7 +29,8 @@ BELOW = {
                           "engine/intake", "engine/inbound", "queue"},
     "engine/inbound": {"engine/base", "engine/message", "engine/smtp", "engine/report", "queue"},
     "engine/admin": {"engine", "engine/base", "engine/io", "engine/tls", "engine/message", "engine/dkim",
-                     "engine/rules", "engine/intake", "engine/inbound", "engine/report", "queue"},
+                     "engine/rules", "engine/intake", "engine/submission", "engine/inbound", "engine/report",
+                     "queue"},
 }
 # Where "engine" alone is allowed, only these of it.
 ENGINE_TOP = {"engine/route": {"engine/config.h"}, "engine/report": {"engine/config.h"},

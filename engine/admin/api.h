@@ -184,6 +184,7 @@
 struct consumers;
 struct dkim;
 struct inbound;
+struct submission;
 struct fleet;
 struct api;
 
@@ -195,6 +196,7 @@ struct api_context {
     const struct config *config;
     const struct dkim *dkim; /* NULL: nothing is signed */
     struct inbound *inbound;
+    const struct submission *submission; /* NULL: there is none */
     const char *version;
     struct now started;
 };
