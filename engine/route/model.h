@@ -44,6 +44,7 @@ struct holds;
 struct evidence;
 struct edits;
 struct sts_keeper;
+struct rpt;
 struct lane_sts;
 
 /* Recipients of a lane that will leave from one source. */
@@ -241,6 +242,7 @@ struct router {
     struct tls *tls;
     const struct trusts *trusts;
     struct sts_keeper *sts; /* NULL: policies of MTA-STS are not looked for */
+    struct rpt *rpt;        /* NULL: nobody counts for reports about TLS */
     struct prng prng;
     struct now now;
     struct store *store;

@@ -13,6 +13,8 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool);
 /* How many recipients of this lane are on their way in the pool's sessions: a walk, for who asks. */
 unsigned shipment_count_lane(const struct pool *pool, uint32_t lane);
 /* Whose message it is. */
+/* The domain of its recipients. */
+struct str shipment_domain(const struct session_transaction *transaction);
 const struct store_job *shipment_job(const struct session_transaction *transaction);
 void shipment_free_spares(struct router *router);
 

@@ -67,15 +67,15 @@ class Scene:
     """a.test with one mail host and one policy host."""
 
     def __init__(self, authority, mx="mx.a.test", mx_days=30, web="mta-sts.a.test", web_days=30, text="",
-                 tls=True, record="v=STSv1; id=1"):
-        self.authority, self.record = authority, record
+                 tls=True, record="v=STSv1; id=1", records=()):
+        self.authority, self.record, self.records = authority, record, records
         self.host = MailHost("127.0.7.41", tls=authority.server(mx, days=mx_days) if tls else None)
         self.web = PolicyHost("127.0.7.42", authority.server(web, days=web_days), text)
         self.serve()
 
     def serve(self):
         records = ["--local=/test/", "--mx-host=a.test,mx.a.test,10", "--host-record=mx.a.test,127.0.7.41",
-                   "--host-record=mta-sts.a.test,127.0.7.42"]
+                   "--host-record=mta-sts.a.test,127.0.7.42", *self.records]
         records += [f"--txt-record=_mta-sts.a.test,{record}" for record in self.record.split("|") if record]
         self.dns = Dnsmasq(*records).__enter__()
 
