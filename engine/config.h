@@ -18,6 +18,7 @@
 
 #include <sys/socket.h>
 
+#define CONFIG_PATH_MAX   4096         /* with its NUL */
 #define CONFIG_ERRORS_MAX (256 * 1024) /* a good maximum for the buffer of config_load */
 
 struct config_strings {
@@ -110,6 +111,7 @@ struct config_site {
     const char *tls_ca_file;              /* "": the system's */
     unsigned max_messages_per_connection; /* 0: no limit */
     unsigned max_recipients_per_transaction;
+    bool chunking;                   /* BDAT where the host offers it */
     struct rate max_rate;            /* messages; count 0: no limit */
     struct rate max_connection_rate; /* connections begun; count 0: no limit */
     int64_t idle_timeout_ms;         /* an open session that has nothing to send */
@@ -242,6 +244,9 @@ const struct config_route *config_route_of(const struct config *config, struct s
 const struct config_tenant *config_tenant_of(const struct config *config, struct str name);
 /* "native", …; static. */
 const char *config_shape_name(enum config_shape shape);
+/* Where the dead letters of a webhook go. */
+void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
+                         char path[CONFIG_PATH_MAX]);
 /* By name, with or without a wish behind it (tls/wish.h); NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 

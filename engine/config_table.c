@@ -154,6 +154,8 @@ static const struct option site_options[] = {
     {"max_recipients_per_transaction", KIND_NUMBER, AT(config_site, max_recipients_per_transaction),
      .preset = "100", BETWEEN(1, TXN_RCPTS_MAX),
      .help = "Recipients that may share one message on the wire."},
+    {"chunking", KIND_SWITCH, AT(config_site, chunking), .preset = "yes",
+     .help = "Messages go by BDAT where the host offers CHUNKING; \"no\": by DATA always."},
     {"max_rate", KIND_RATE, AT(config_site, max_rate), .preset = "none", .help = "Messages from one source."},
     {"max_connection_rate", KIND_RATE, AT(config_site, max_connection_rate), .preset = "none",
      .help = "New connections from one source."},
@@ -307,7 +309,7 @@ static const struct option consumer_options[] = {
      .help = "Up to this."},
     {"dead_letters", KIND_PATH, AT(config_consumer, dead_letters), BETWEEN(1, 3000),
      .help = "A file for the events that a webhook refuses for good (4xx but 408, 425 and 429); unset, "
-             "NAME.dead.ndjson in the state directory."},
+             "NAME.dead.ndjson in the state directory. It is put aside by rotate_size and keep, too."},
     {"rotate_size", KIND_SIZE, AT(config_consumer, rotate_size), .preset = "100M", BETWEEN(0, TIB),
      .help = "A file of this size is put aside as FILE.1, those before it move up; 0: never."},
     {"rotate_age", KIND_DURATION, AT(config_consumer, rotate_age_ms), .preset = "1d", BETWEEN(0, 365 * DAY),

@@ -249,6 +249,8 @@ void fleet_destroy(struct fleet *fleet)
                 store_taken_free(((struct sign_request *)(void *)node)->taken);
             if (node->kind == STORE_GIVEN)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
+            if (node->kind == STORE_BOUNCE)
+                store_bounce_free(((struct store_bounce_msg *)(void *)node)->bounce);
             if (node->kind == HANDOVER_STS)
                 lane_sts_drop_message(node);
             else if (node->kind == HANDOVER_LOOK)

@@ -5,6 +5,7 @@
 #ifndef POSTRIDER_INSPECT_H
 #define POSTRIDER_INSPECT_H
 
+#include "engine/base/str.h"
 #include "engine/limits.h"
 #include "queue/status.h"
 
@@ -29,6 +30,7 @@ struct path_info {
     int64_t slowed_ns;                      /* from message to message, by the same; 0: not slowed */
     unsigned recipients_max, messages_max;  /* a transaction, a connection; 0: as configured */
     bool tls_only;
+    const char *tls;               /* the site's policy: static */
     int64_t stopped_ms, learnt_ms; /* wall: stopped since; when a reply taught something last */
     uint16_t code;                 /* of that reply */
     struct status status;
@@ -44,6 +46,24 @@ struct path_list {
 };
 /* All paths, or those of one site (by name) when it is not NULL. The caller frees list. */
 void inspect_paths(struct fleet *fleet, const char *site, struct path_list *out);
+
+/* Mail of one sender domain to a site, slowed by replies (route/sender_rate.h). */
+struct sender_info {
+    char sender[DOMAIN_MAX + 1];
+    int64_t slowed_ns; /* from message to message */
+    unsigned buffered; /* recipients in memory */
+    int64_t learnt_ms; /* wall: when the last reply came, */
+    uint16_t code;
+    struct status status;
+    char reason[256]; /* and its words */
+};
+struct sender_list {
+    struct sender_info *list; /* malloc'ed */
+    size_t count;
+    bool complete;
+};
+/* Those of a site, by its name. The caller frees list. */
+void inspect_senders(struct fleet *fleet, const char *site, struct sender_list *out);
 
 /* A lane of which something is held (route/hold.h), or that is stopped. */
 struct held_lane {
@@ -71,9 +91,13 @@ struct lane_why {
     char limit[32];   /* which limit says no: as blocked_by, or "dns", "" when nothing holds it */
     int64_t until_ms; /* wall, 0: not known */
     char reason[256];
+    char tls[80]; /* what its mail asks of a host, "" while that is not known */
     unsigned buffered, in_flight;
 };
-void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct lane_why *why);
+/* from: of the recipient's job, for it may be of a slowed sender (limit is then "slow_sender"); p NULL: none
+ * is meant. */
+void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct str from,
+                  struct lane_why *why);
 
 /* Of all workers together. */
 struct fleet_figures {

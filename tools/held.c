@@ -164,8 +164,8 @@ static void print_path(const json_t *path)
                member_number(path, "recipients_max"));
     if (member_number(path, "messages_max") > 0)
         printf("  no more than %lld messages a connection for now\n", member_number(path, "messages_max"));
-    if (member_true(path, "tls_only"))
-        puts("  only with TLS for now");
+    printf("  TLS: %s%s\n", member_text(path, "tls"),
+           member_true(path, "tls_only") ? ", only with it for now" : "");
     if (by[0] != '\0')
         printf("  held by %s%s%s\n", by, until[0] ? " until " : "", until[0] ? figure_time(text, until) : "");
     if (member_text(path, "reason")[0] != '\0') {
@@ -175,9 +175,20 @@ static void print_path(const json_t *path)
     }
 }
 
+static void print_sender(const json_t *sender)
+{
+    fputs("mail from ", stdout);
+    print_safe(stdout, member_text(sender, "sender"));
+    printf(": slowed to %.2f messages a minute; it recovers gradually\n  by the reply: ",
+           json_number_value(json_object_get(sender, "slowed_to")));
+    print_safe(stdout, member_text(sender, "reason"));
+    putchar('\n');
+}
+
 static void print_site(struct cli *cli, json_t *answer)
 {
     const json_t *paths = json_object_get(answer, "paths"), *path;
+    const json_t *senders = json_object_get(answer, "senders"), *sender;
     size_t i;
     (void)cli;
     print_safe(stdout, member_text(answer, "site"));
@@ -185,6 +196,7 @@ static void print_site(struct cli *cli, json_t *answer)
            member_number(answer, "delivered"), member_number(answer, "deferred"),
            member_number(answer, "failed"), member_number(answer, "held"));
     json_array_foreach(paths, i, path) print_path(path);
+    json_array_foreach(senders, i, sender) print_sender(sender);
     if (member_number(answer, "held") > 0)
         puts("'postrider suspensions' says what is held and how to let it go.");
 }

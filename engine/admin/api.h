@@ -107,8 +107,9 @@
  *   "cap":4|null,"stopped":TIME|null,"blocked_until","blocked_by","reason"}: sums over its paths;
  *   blocked_… and reason of the path held longest, null and "" when none is.
  * GET /v1/sites/S
- *   SITE and "paths":[{"source","worker","recipients_max","messages_max","tls_only","learnt","code","status",
- *   and the fields of SITE but "site" and "held"}…]. 404: no worker has it now.
+ *   SITE and "paths":[{"source","worker","recipients_max","messages_max","tls_only","tls":"may" (the site's
+ *   policy),"learnt","code","status", and the fields of SITE but "site" and "held"}…]. 404: no worker has it
+ *   now.
  * POST /v1/sites/S/backoff, normal, reset
  *   200 {"paths":2}: slows it as a complaint would; ends that; forgets all that was learnt, with pauses and
  *   stops. 404: no worker knows the site.
@@ -122,7 +123,8 @@
  *   nothing but a site, its stops too.
  * GET /v1/explain (rid= or to= or domain=)
  *   {"rid"|"to"|"domain":…,"answers":[{"rid","to","job","state","attempts","lane":"5","domain","tenant",
- *    "site","source","waits":true,"limit":"retry","until":TIME|null,"why":"one sentence"}…]}
+ *    "site","source","waits":true,"limit":"retry","until":TIME|null,"tls":"may, MTA-STS enforce" (what its
+ *    mail asks of a host),"why":"one sentence"}…]}
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", the kind of a
  *   suspension, or a limit of a path as in blocked_by. Nothing known of what was asked: 404.
@@ -151,6 +153,12 @@
  *   for deferred and delayed ones, "category" for bounced and expired ones, both null otherwise. Without
  *   follow it ends with what is there; with it, it stays and sends each event within 100 ms of its commit.
  *   Without after: all that is kept.
+ * POST /v1/backup (directory=PATH, new and absolute, on the daemon's machine; for operators)
+ *   Copies the queue there: 200 when it is done, 202 when that takes over a second; 409 busy: one is under
+ *   way; 409 failed: it is not made, and why.
+ * GET /v1/backup
+ *   {"state":"none"|"running"|"done"|"failed","directory","bytes" written, of about "total","begun",
+ *   "ended":TIME|null,"error":TEXT|null}: the one under way, or the last since the start.
  * GET /v1/consumers
  *   {"last":SEQ,"consumers":[{"consumer":NAME,"kind":"webhook"|"file","target":URL|PATH,"shape","on_full",
  *   "cursor":SEQ (all up to it is safe there),"lag":events after it,"lag_ms":age of the first of them,"sent",

@@ -123,8 +123,7 @@ static struct session_transaction *carrier_pull(struct session *session, struct 
     if (!carrier->stopping && (carrier_should_yield(carrier, false) || carrier_is_over(carrier)))
         carrier_stop(carrier, false);
     if (!carrier->stopping)
-        transaction =
-            shipment_next(pool, carrier->host, session_tls_text(session), session_offers(session)->eight_bit);
+        transaction = shipment_next(pool, carrier->host, session);
     if (transaction == NULL && !carrier->stopping && carrier_should_yield(carrier, true))
         carrier_stop(carrier, false);
     if (transaction != NULL && carrier->tally)
@@ -178,6 +177,7 @@ static void carrier_ready(struct session *session, struct now now)
     (void)now;
     carrier->ready = true;
     pool->connecting--;
+    pool_reached(pool);
     path_connected(pool->path);
     pool_touch(pool); /* the window has grown */
 }
@@ -214,8 +214,10 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         pool_target_failed(pool, why);
         return PATH_END_FINE;
     }
-    if (why->rule != NULL && (why->rule->reaction.kind == REACTION_RECONNECT || why->scope == SCOPE_PATH))
-        return PATH_END_FINE; /* the path has heard, and holds back by itself */
+    bool of_sender = why->rule != NULL && carrier->ready && why->rule->reaction.reach == REACH_SENDER;
+    if (of_sender ||
+        (why->rule != NULL && (why->rule->reaction.kind == REACTION_RECONNECT || why->scope == SCOPE_PATH)))
+        return PATH_END_FINE; /* path or sender have heard, and hold back by themselves */
     bool speaks = why->code != 0 && ledger_ready(path->ledger) > 0;
     if (!carrier->ready && (speaks || carrier_has_company(carrier))) {
         path_note(path, why);
@@ -224,9 +226,11 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     if (why->scope == SCOPE_PATH && (carrier->ready || ledger_connections(path->ledger) == 1))
         path_pause(path, why); /* not one connection is welcome: none is still on its way */
     if (carrier->ready)
-        host_lost(router, &carrier->address, path->settings);
+        host_lost(router, &carrier->address, carrier->opened_ns, session_was_told(carrier->session),
+                  path->settings);
     else
         host_failed(router, &carrier->address, path->settings);
+    host_set_asked(router, &carrier->address, why->rule != NULL);
     loan_tell_host(path, &carrier->address);
     pool_target_failed(pool, why);
     return PATH_END_FAILED;

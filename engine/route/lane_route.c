@@ -7,6 +7,7 @@
  * A routed or doomed lane is resolved again when the answer has run out; nothing stops meanwhile. */
 #include "engine/route/lane_route.h"
 
+#include "engine/route/aside.h"
 #include "engine/route/handover.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
@@ -49,6 +50,7 @@ const struct config_site *lane_site(const struct config *config, const struct dn
 void lane_unroute(struct lane *lane)
 {
     lane_leave_line(lane);
+    aside_free_all(lane);
     for (unsigned i = 0; i < lane->strand_count; i++)
         pool_leave(&lane->strands[i]);
     free(lane->strands);
@@ -135,7 +137,7 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
         strand->tail = &strand->head;
         struct path *path = path_get(router, site, settings, strand->source);
         struct pool *pool = path ? pool_get(path, mx, port, &tls) : NULL;
-        if (pool == NULL || !pool_join(pool, strand))
+        if (pool == NULL || !pool_join(pool, strand, NULL))
             return false;
         lane->strand_count++;
     }
@@ -157,16 +159,22 @@ static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
     return true;
 }
 
+static void strand_give_back(struct strand *strand)
+{
+    struct taken *list = lane_empty_strand(strand);
+    while (list != NULL) {
+        struct taken *taken = list;
+        list = taken->next;
+        settle_release(strand->lane->router, taken);
+    }
+}
+
 void lane_give_back(struct lane *lane)
 {
-    for (unsigned i = 0; i < lane->strand_count; i++) {
-        struct taken *list = lane_empty_strand(&lane->strands[i]);
-        while (list != NULL) {
-            struct taken *taken = list;
-            list = taken->next;
-            settle_release(lane->router, taken);
-        }
-    }
+    for (unsigned i = 0; i < lane->strand_count; i++)
+        strand_give_back(&lane->strands[i]);
+    for (struct aside *aside = lane->asides; aside != NULL; aside = aside->next)
+        strand_give_back(&aside->strand);
 }
 
 void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route *route)

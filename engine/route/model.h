@@ -43,6 +43,8 @@ struct hold_set;
 struct holds;
 struct evidence;
 struct edits;
+struct aside;
+struct sender_rate;
 struct sts_keeper;
 struct rpt;
 struct lane_sts;
@@ -111,6 +113,8 @@ struct lane {
     struct loan *loan;       /* it takes from another worker, not from the store */
     unsigned strand_count;
     struct strand *strands; /* one a source; NULL until routed */
+    struct aside *asides;   /* of slowed senders: aside.h; */
+    unsigned set_aside;     /* of buffered, those that wait there */
     char tenant_name[NAME_MAX_BYTES + 1];
     char pool_name[NAME_MAX_BYTES + 1];
     char domain[]; /* with its NUL */
@@ -120,8 +124,9 @@ struct lane {
 struct flow {
     struct flow *next, *prev; /* the class' ring, while it has strands that wait */
     const struct config_tenant *tenant;
-    struct limit *limit; /* the tenant's rate over all workers; NULL: none */
-    struct strand *turn; /* whose turn it is; NULL: none waits */
+    struct limit *limit;      /* the tenant's rate over all workers; NULL: none */
+    struct sender_rate *rate; /* all of it is of this slowed sender; NULL: of others */
+    struct strand *turn;      /* whose turn it is; NULL: none waits */
     int64_t deficit;
     unsigned strands;
     struct flow *pool_next; /* all of the pool's */
@@ -218,6 +223,7 @@ struct path {
     /* What replies have taught: path_learn.h. */
     struct learnt learnt;
     bool dirty, learning; /* to be written down; in the router's list of learners */
+    unsigned refusing;    /* share of its last transactions that nobody was accepted for, of REFUSING_ALL */
     bool parked;          /* lanes of it are held for the length of its pause */
     int64_t cut_ns;       /* when it was slowed or capped last */
     int64_t reconnect_ns;
@@ -276,11 +282,12 @@ struct router {
     struct lane_list held_lanes; /* those that have nothing but what is held: the longest first */
     unsigned held_count;
     struct path_list_head learners;
-    struct holds *holds;       /* hold.h: shared by all workers; */
-    struct hold_set *held;     /* as last heard, */
-    uint64_t held_walked;      /* and what is in memory was looked at for that generation */
-    struct evidence *evidence; /* shared too */
-    struct edits *edits;       /* to be posted at the end of the step: remember.h */
+    struct holds *holds;              /* hold.h: shared by all workers; */
+    struct hold_set *held;            /* as last heard, */
+    uint64_t held_walked;             /* and what is in memory was looked at for that generation */
+    struct evidence *evidence;        /* shared too */
+    struct sender_rate *sender_rates; /* of its sites; NULL: no sender is slowed */
+    struct edits *edits;              /* to be posted at the end of the step: remember.h */
     struct path *line, **line_tail;
     struct carrier_list idlers; /* of all pools, the longest idle first */
     struct shipment *free_shipments;
@@ -289,6 +296,7 @@ struct router {
 
     struct store_suppressed_msg *recalls; /* heard of, and to be looked for: recall.h */
     struct wheel_timer recall_timer;
+    struct store_bounce_msg *given_up; /* to be answered: give_up.h */
 
     /* Lending: loan.h. */
     struct lend_word *lend_words;  /* of all workers, shared */

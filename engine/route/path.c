@@ -47,6 +47,7 @@ static void path_set_session(struct path *path, const struct config_site *site)
                      .tls = site->tls_timeout_ms},
         .messages_max = site->max_messages_per_connection,
         .rcpts_max = site->max_recipients_per_transaction,
+        .chunking = site->chunking,
     };
 }
 
@@ -240,6 +241,17 @@ bool path_is_tls_only(const struct path *path)
 {
     return path->settings->tls != TLS_POLICY_NONE &&
            atomic_load_explicit(&path->ledger->tls_only, memory_order_relaxed);
+}
+
+void path_note_refused(struct path *path, bool nobody)
+{
+    path->refusing -= path->refusing / REFUSING_LAST;
+    path->refusing += nobody ? REFUSING_ALL / REFUSING_LAST : 0;
+}
+
+bool path_refuses_often(const struct path *path)
+{
+    return path->refusing > REFUSING_OFTEN;
 }
 
 unsigned path_rcpts_max(const struct path *path)

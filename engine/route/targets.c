@@ -215,6 +215,14 @@ const struct verdict *targets_missing(const struct targets *targets)
     return targets != NULL && targets->count == 0 && !targets->failed_for_now ? targets->missing : NULL;
 }
 
+bool targets_have_asked(const struct targets *targets)
+{
+    bool asked = false;
+    for (unsigned i = 0; targets != NULL && i < targets->count; i++)
+        asked |= host_has_asked(targets->pool->path->router, &targets->list[i].address);
+    return asked;
+}
+
 static struct targets *targets_fresh(struct pool *pool)
 {
     struct targets *targets = pool->targets;

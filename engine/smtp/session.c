@@ -305,6 +305,7 @@ void session_judge(struct session *session, enum smtp_step step, struct verdict 
 void session_fail_reply(struct session *session)
 {
     struct verdict why;
+    session->told = true;
     verdict_of_reply(&why, session_step(session), session->reply.code, session->reply.text);
     session_judge(session, session_step(session), &why);
     if (session->state == SESSION_OPEN && why.scope < SCOPE_SESSION) {
@@ -489,6 +490,11 @@ unsigned session_carried(const struct session *session)
     return session->carried;
 }
 
+bool session_was_told(const struct session *session)
+{
+    return session->told;
+}
+
 bool session_is_ready(const struct session *session)
 {
     return session->ready && !session_over(session);
@@ -502,6 +508,11 @@ bool session_is_idle(const struct session *session)
 const char *session_tls_text(const struct session *session)
 {
     return session->tls ? tls_text(session->tls) : "";
+}
+
+bool session_chunking(const struct session *session)
+{
+    return session->settings->chunking && session->offers.chunking;
 }
 
 enum tls_fault session_tls_fault(const struct session *session)

@@ -2,9 +2,11 @@
  *
  * A session belongs to one worker thread. It *pulls*: whenever it could carry another transaction it calls
  * `next`; with PIPELINING it asks while the body of the one before is being written, so that the end of one
- * message travels with MAIL, RCPT, DATA of the next in one write. At most two transactions are with it. When
- * `next` gives NULL it asks again after session_kick or the end of a transaction; with nothing left it is
- * idle until session_kick or its idle time-out, then says QUIT.
+ * message travels with MAIL, RCPT, DATA of the next in one write. At most two transactions are with it. A
+ * chunked one (BDAT) travels whole, MAIL to its last byte, in one write, and alone: the next is asked for
+ * when its reply is there, since after a failed chunk nothing but RSET may come. When `next` gives NULL it
+ * asks again after session_kick or the end of a transaction; with nothing left it is idle until session_kick
+ * or its idle time-out, then says QUIT.
  *
  * The session never decides what a failure means for the queue: it gives each recipient of a transaction a
  * `struct verdict` and calls `done`; when the connection is over it calls `closed` once with the reason,
@@ -16,8 +18,8 @@
  *
  * An address is checked here once more: none can break out of its command, wherever it came from.
  *
- * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 8314, 1870, 2034, 6152, 3461. All times are mono_ns unless named
- * otherwise. */
+ * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 8314, 1870, 2034, 6152, 3461, 3030. All times are mono_ns
+ * unless named otherwise. */
 #ifndef POSTRIDER_SMTP_SESSION_H
 #define POSTRIDER_SMTP_SESSION_H
 
@@ -58,6 +60,7 @@ struct session_settings { /* shared by many sessions, must outlive them */
     struct session_timeouts timeouts;
     unsigned messages_max; /* transactions on this connection; 0: no limit */
     unsigned rcpts_max;    /* RCPTs a transaction that the owner will not pass anyway */
+    bool chunking;         /* messages may go by BDAT */
 };
 
 struct session_context { /* a worker's, shared by its sessions */
@@ -88,10 +91,14 @@ void session_free(struct session *session);
  * carried. */
 const char *session_doing(const struct session *session);
 unsigned session_carried(const struct session *session);
+/* It ended by a reply that said so, and was not hung up on. */
+bool session_was_told(const struct session *session);
 bool session_is_ready(const struct session *session);
 bool session_is_idle(const struct session *session);
 /* As tls_text, or "" in the clear. Interned: valid for the life of the process. */
 const char *session_tls_text(const struct session *session);
+/* Transactions may be chunked: the settings allow it, and the server offers it. */
+bool session_chunking(const struct session *session);
 /* What the demand asked and did not get; of `report` also while all is well otherwise. */
 enum tls_fault session_tls_fault(const struct session *session);
 /* What EHLO offered. */

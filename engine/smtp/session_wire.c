@@ -1,9 +1,9 @@
 /* session_wire.c - bytes out and in.
  *
- * Out: pieces of a body (iov) and commands behind them become one send. What the kernel reads must stay as it
- * is until `sent`, so commands move to `flying` and a new buffer is filled meanwhile; through TLS all of it
- * is encrypted to `cipher`, which then flies. Receiving is never stopped while a send is under way: two sides
- * that both only send would wait for each other for ever.
+ * Out: commands up to a BDAT, pieces of a body (iov) and commands behind them become one send. What the
+ * kernel reads must stay as it is until `sent`, so commands move to `flying` and a new buffer is filled
+ * meanwhile; through TLS all of it is encrypted to `cipher`, which then flies. Receiving is never stopped
+ * while a send is under way: two sides that both only send would wait for each other for ever.
  *
  * In: the bytes, through TLS where it is on, are cut into whole replies. */
 #include "engine/smtp/session_parts.h"
@@ -38,12 +38,16 @@ static bool wire_encrypt(struct session *session)
     return false;
 }
 
-static void wire_add_iov(struct session *session, struct buf *buf)
+static void wire_add_commands(struct session *session, struct buf *buf)
 {
-    if (buf->len == 0)
+    size_t ahead = session->ahead;
+    session->ahead = 0;
+    if (ahead > 0)
+        session->iov[0] = (struct iovec){buf->data, ahead};
+    if (buf->len == ahead)
         return;
     assert(session->iov_count < session->iov_room);
-    session->iov[session->iov_count++] = (struct iovec){buf->data, buf->len};
+    session->iov[session->iov_count++] = (struct iovec){buf->data + ahead, buf->len - ahead};
 }
 
 /* A message cut up by many variables in one send: a send costs some 10 us, however little it carries. */
@@ -79,14 +83,14 @@ void wire_flush(struct session *session)
     if (session->iov_count == 0 && session->commands.len == 0 && session->cipher.len == 0)
         return;
     if (session->tls != NULL) {
-        wire_add_iov(session, &session->commands);
+        wire_add_commands(session, &session->commands);
         if (!wire_encrypt(session))
             return;
         buffers_swap(&session->cipher, &session->flying);
     } else {
         buffers_swap(&session->commands, &session->flying);
     }
-    wire_add_iov(session, &session->flying);
+    wire_add_commands(session, &session->flying);
     session->progress = true;
     io_send(session->context->io, &session->conn, session->iov, session->iov_count);
     session->iov_count = 0;

@@ -131,6 +131,11 @@ def test_modes(authority, case):
     with Scene(authority, **arguments) as scene, scene.daemon() as d:
         assert outcome(d) == expected
         assert scene.web.asked <= 1
+        if expected == "4.7.5":
+            assert d.get("/v1/explain?to=u@a.test").json["answers"][0]["tls"] == "may, MTA-STS enforce"
+            assert "TLS: may, MTA-STS enforce" in d.cli("explain", "u@a.test").stdout
+            assert d.get("/v1/sites/a.test").json["paths"][0]["tls"] == "may"
+            assert "  TLS: may\n" in d.cli("site", "a.test").stdout
 
 
 @pytest.mark.parametrize("status,headers", [(404, {"Content-Type": "text/plain"}),

@@ -194,6 +194,11 @@ static void test_consumers(void **state)
             "1:14: error: the consumer 'a' needs either webhook or file");
     refused("consumers: [{name: a, file: /f}, {name: b, file: /f}]\n",
             "1:50: error: the consumer 'a' writes this file already");
+    refused("consumers: [{name: a, webhook: 'http://x', dead_letters: /f}, {name: b, file: /f}]\n",
+            "1:79: error: the consumer 'a' writes this file already");
+    refused("state_directory: /s\nconsumers: [{name: a, webhook: 'http://x'}, {name: b, webhook: 'http://y',"
+            " dead_letters: /s/a.dead.ndjson}]\n",
+            "2:90: error: the consumer 'a' writes this file already");
     refused("consumers: [{name: a, file: /f}, {name: a, file: /g}]\n",
             "1:41: error: name 'a' stands twice in consumers");
     refused("consumers: [{name: a, file: /f, gzip: yes}]\n", "1:39: error: gzip is for a webhook");
