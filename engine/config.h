@@ -91,6 +91,14 @@ struct config_mta_sts {
     uint16_t port;
 };
 
+/* Reports about TLS. */
+struct config_tls_reports {
+    bool enabled;
+    const char *organization, *contact; /* never "" where enabled */
+    const char *ca_file;                /* "": the system's */
+    int64_t period_ms;
+};
+
 struct config_queue {
     uint64_t max_size, reserve; /* bytes */
     uint64_t events_max;        /* bytes of the event log */
@@ -217,6 +225,7 @@ struct config {
     size_t submission_count;
     struct config_dns dns;
     struct config_mta_sts mta_sts;
+    struct config_tls_reports tls_reports;
     struct config_queue queue;
     struct config_source *sources; /* at least one */
     size_t source_count;

@@ -92,6 +92,13 @@ static void check_single(struct config_reading *reading)
     struct config *config = reading->config;
     if (config->hostname[0] == '\0' && (config->hostname = find_hostname(reading)) == NULL)
         reading->out_of_memory = true;
+    struct config_tls_reports *reports = &config->tls_reports;
+    char contact[DOMAIN_MAX + 16];
+    if (reports->organization[0] == '\0')
+        reports->organization = config->hostname;
+    int n = snprintf(contact, sizeof contact, "postmaster@%s", config->hostname);
+    if (reports->contact[0] == '\0')
+        reports->contact = config_copy(config, str_make(contact, (size_t)n));
     struct fy_node *node = config_given(reading, "control", "unix");
     if (node != NULL && strcmp(config->jobs.unix_path, config->control.unix_path) == 0)
         yaml_report(reading->yaml, node,

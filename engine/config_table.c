@@ -136,6 +136,22 @@ static const struct option mta_sts_options[] = {
 };
 static const struct section mta_sts_section = SECTION("mta_sts", config_mta_sts, mta_sts_options);
 
+static const struct option tls_reports_options[] = {
+    {"enabled", KIND_SWITCH, AT(config_tls_reports, enabled), .preset = "no",
+     .help = "Send domains with policies of MTA-STS or TLSA records, where they ask for it, a report of how "
+             "sessions went (RFC 8460)."},
+    {"organization", KIND_NAME, AT(config_tls_reports, organization),
+     .help = "Who sends them; unset, the hostname."},
+    {"contact", KIND_MAILBOX, AT(config_tls_reports, contact),
+     .help = "The address that they come from and that may be asked; unset, postmaster at the hostname."},
+    {"ca_file", KIND_PATH, AT(config_tls_reports, ca_file), BETWEEN(1, 3000),
+     .help = "Certificates (PEM) that may vouch for who takes them by HTTPS, in place of the system's."},
+    {"period", KIND_DURATION, AT(config_tls_reports, period_ms), .preset = "1d", BETWEEN(SECOND, 7 * DAY),
+     .help = "The time that a report is about; another than a day is for tests."},
+};
+static const struct section tls_reports_section =
+    SECTION("tls_reports", config_tls_reports, tls_reports_options);
+
 static const struct option queue_options[] = {
     {"max_size", KIND_SIZE, AT(config_queue, max_size), .preset = "100G", BETWEEN(64 * MIB, 64 * TIB),
      .help = "How large the queue's database may grow; intake stops there."},
@@ -398,6 +414,8 @@ static const struct option top_options[] = {
      .help = "The API for operators."},
     {"dns", KIND_GROUP, AT(config, dns), .section = &dns_section, .help = "The resolver."},
     {"mta_sts", KIND_GROUP, AT(config, mta_sts), .section = &mta_sts_section, .help = "Policies of MTA-STS."},
+    {"tls_reports", KIND_GROUP, AT(config, tls_reports), .section = &tls_reports_section,
+     .help = "Reports about TLS."},
     {"queue", KIND_GROUP, AT(config, queue), .section = &queue_section, .help = "The queue on disk."},
     LIST("sources", sources, source_count, source_section,
          "Local addresses to send from; unset, one named \"default\" that the system chooses."),

@@ -187,6 +187,16 @@
 #define STS_REFRESH_MS    86400000 /* a policy is looked at again so often, however long it holds */
 #define STS_POLICIES_MAX  50000    /* known: some 20 MB */
 
+/* Reports about TLS, RFC 8460. */
+#define RPT_TARGETS_MAX 8       /* of one domain */
+#define RPT_ROWS_MAX    50000   /* counts kept: beyond them only what is known already is counted */
+#define RPT_LINES_MAX   1000    /* of one report */
+#define RPT_TEXT_MAX    1500    /* of the policy it is about, as it was seen */
+#define RPT_JSON_MAX    2097152 /* and packed, at most as much again */
+#define RPT_FLUSH_MS    5000    /* how often counts are written down */
+#define RPT_POST_MS     30000   /* a report by HTTPS */
+#define RPT_TRIES       24      /* and how often it, and its record, is tried within a period */
+
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64
 #define CONSUMER_BATCH_MAX  10000             /* events sent at once */
