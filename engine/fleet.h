@@ -11,10 +11,13 @@
 
 /* workers: how many (lanes were shared out for so many). Attaches their inboxes to the store and starts their
  * threads, and as many signers where a domain has keys; returns when each is up, or NULL with the first
- * error. Borrows store, config and dkim. */
-struct dkim;
-struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          unsigned workers, struct err *err);
+ * error. Borrows the store, keeps a reference to the setup. */
+struct setup;
+struct fleet *fleet_start(struct store *store, struct setup *setup, unsigned workers, struct err *err);
+/* A reload: each worker goes over to this setup (route/renew.h), one after the other. False: not all said so
+ * in time, but they will; or there was no memory or thread for signers: then the old keys sign, or none. Not
+ * a worker's thread; one call at a time. */
+bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err);
 /* No new transactions; waits until what is under way has ended, at most stop_timeout, and everything is
  * settled. */
 void fleet_stop(struct fleet *fleet);

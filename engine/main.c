@@ -8,8 +8,10 @@
 #include "engine/config.h"
 #include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
+#include "engine/reload.h"
 #include "engine/report/consumers.h"
 #include "engine/report/reporter.h"
+#include "engine/setup.h"
 #include "queue/store.h"
 
 #include <errno.h>
@@ -26,13 +28,14 @@ struct options {
 };
 
 struct daemon {
-    struct config *config;
-    struct dkim *dkim;
+    struct setup *setup; /* that it started with */
+    struct setups *setups;
     struct store *store;
     struct fleet *fleet;
     struct reporter *reporter;
     struct consumers *consumers;
     const char *droppers[CONSUMERS_MAX]; /* their names */
+    struct reload *reload;
     struct api *api;
 };
 
@@ -45,7 +48,8 @@ static void usage(FILE *out)
           "  -t, --test         check the configuration and exit\n"
           "      --version      print the version and exit\n"
           "  -h, --help         print this and exit\n"
-          "Signals: TERM and INT stop it cleanly within stop_timeout.\n"
+          "Signals: TERM and INT stop it cleanly within stop_timeout; HUP reads the\n"
+          "configuration again.\n"
           "Exit: 0 done, 1 failed, 2 usage.\n",
           out);
 }
@@ -94,9 +98,9 @@ static int fail(const struct err *err)
     return 1;
 }
 
-static bool daemon_start(struct daemon *daemon, struct err *err)
+static bool daemon_start(struct daemon *daemon, const char *path, struct err *err)
 {
-    const struct config *config = daemon->config;
+    const struct config *config = daemon->setup->config;
     struct now now = clock_now();
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned workers = config->workers ? config->workers : cores > 0 ? (unsigned)cores : 1;
@@ -121,7 +125,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->store = store_open(&store, now, err);
     if (daemon->store == NULL)
         return false;
-    daemon->fleet = fleet_start(daemon->store, config, daemon->dkim, workers, err);
+    daemon->fleet = fleet_start(daemon->store, daemon->setup, workers, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);
@@ -130,12 +134,16 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->consumers = consumers_start(daemon->store, config, err);
     if (daemon->consumers == NULL)
         return false;
+    daemon->reload = reload_create(path, daemon->store, daemon->fleet, daemon->setups);
+    if (daemon->reload == NULL)
+        return err_set(err, ENOMEM, "no memory for the daemon");
     const struct api_context api = {
         .store = daemon->store,
         .fleet = daemon->fleet,
         .consumers = daemon->consumers,
         .config = config,
-        .dkim = daemon->dkim,
+        .setups = daemon->setups,
+        .reload = daemon->reload,
         .version = POSTRIDER_VERSION,
         .started = now,
     };
@@ -160,34 +168,49 @@ static void daemon_stop(struct daemon *daemon)
     fleet_destroy(daemon->fleet);
     if (daemon->store)
         store_close(daemon->store);
-    dkim_destroy(daemon->dkim);
-    config_free(daemon->config);
+    reload_destroy(daemon->reload);
+    setups_destroy(daemon->setups);
+    setup_unref(daemon->setup);
+}
+
+static void daemon_reload(struct daemon *daemon)
+{
+    struct reload_answer answer;
+    reload(daemon->reload, &answer); /* it logs */
+    buf_free(&answer.errors);
 }
 
 int main(int argc, char **argv)
 {
     struct options options = {0};
     struct daemon daemon = {0};
+    struct config *config;
     struct err err = {0};
     struct buf errors;
     int code = options_read(argc, argv, &options);
     if (code >= 0)
         return code;
     buf_init(&errors, CONFIG_ERRORS_MAX);
-    if (!config_load(options.config_path, &daemon.config, &errors)) {
+    if (!config_load(options.config_path, &config, &errors)) {
         fwrite(errors.data, 1, errors.len, stderr);
         buf_free(&errors);
         return 1;
     }
     buf_free(&errors);
-    daemon.dkim = dkim_create(daemon.config, &err);
-    code = daemon.dkim == NULL ? fail(&err) : 0;
+    struct dkim *dkim = dkim_create(config, &err);
+    code = dkim == NULL ? fail(&err) : 0;
     if (options.check_only || code != 0) {
         if (code == 0)
             printf("postriderd: %s is good\n", options.config_path);
-        dkim_destroy(daemon.dkim);
-        config_free(daemon.config);
+        dkim_destroy(dkim);
+        config_free(config);
         return code;
+    }
+    daemon.setup = setup_create(config, dkim, NULL);
+    daemon.setups = daemon.setup ? setups_create(setup_ref(daemon.setup)) : NULL;
+    if (daemon.setups == NULL) {
+        err_set(&err, ENOMEM, "no memory for the daemon");
+        return fail(&err);
     }
 
     /* Blocked before any thread starts, so that only sigwait below gets them. */
@@ -199,19 +222,18 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    if (!daemon_start(&daemon, &err)) {
+    if (!daemon_start(&daemon, options.config_path, &err)) {
         code = fail(&err);
         daemon_stop(&daemon);
         return code;
     }
-    log_info("postriderd %s is up: state in %s, jobs at %s", POSTRIDER_VERSION,
-             daemon.config->state_directory, daemon.config->jobs.unix_path);
+    log_info("postriderd %s is up: state in %s, jobs at %s", POSTRIDER_VERSION, config->state_directory,
+             config->jobs.unix_path);
     for (int signal = 0; signal != SIGTERM && signal != SIGINT;) {
         if (sigwait(&signals, &signal) != 0)
             break;
         if (signal == SIGHUP)
-            log_warn("SIGHUP: this version does not reload its configuration; restart it (nothing queued is "
-                     "lost)");
+            daemon_reload(&daemon);
     }
     log_info("stopping: no new work, what is under way finishes within stop_timeout");
     daemon_stop(&daemon);

@@ -18,9 +18,11 @@
 #include "engine/route/pool.h"
 #include "engine/route/recall.h"
 #include "engine/route/remember.h"
+#include "engine/route/renew.h"
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/setup.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -93,14 +95,15 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     struct router *router = &worker->router;
     worker->inbox = settings->inboxes[settings->index];
     router->store = settings->store;
-    router->config = settings->config;
-    router->retry = settings->retry;
+    router->setup = setup_ref(settings->setup);
+    router->config = settings->setup->config;
+    router->retry = settings->setup->retry;
+    router->tenant_limits = settings->setup->tenant_limits;
+    router->dkim = settings->setup->dkim;
     router->holds = settings->holds;
     router->held = holds_get(settings->holds);
     router->held_walked = router->held->generation;
     router->evidence = settings->evidence;
-    router->tenant_limits = settings->tenant_limits;
-    router->dkim = settings->dkim;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
@@ -120,9 +123,9 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     LIST_INIT(&router->signing);
     wheel_init(&router->wheel, now);
     const struct dns_settings dns = {
-        .servers = settings->config->dns.servers_joined,
-        .timeout_ms = settings->config->dns.timeout_ms,
-        .ipv6 = settings->config->dns.ipv6,
+        .servers = router->config->dns.servers_joined,
+        .timeout_ms = router->config->dns.timeout_ms,
+        .ipv6 = router->config->dns.ipv6,
         .cache_max = DNS_CACHE_MAX,
     };
     router->io = io_create(settings->sessions_max, err);
@@ -319,6 +322,7 @@ void worker_destroy(struct worker *worker)
         tls_destroy(router->tls);
     if (router->io)
         io_destroy(router->io);
+    renew_end(router);
     free(worker);
 }
 

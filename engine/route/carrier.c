@@ -11,6 +11,7 @@
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/react.h"
+#include "engine/route/renew.h"
 #include "engine/route/shipment.h"
 #include "engine/rules/rules.h"
 
@@ -24,6 +25,7 @@ struct carrier {
     const char *host;
     struct sockaddr_storage address;
     int64_t opened_ns;
+    unsigned began;  /* at this count of changes of the setup: renew.h */
     unsigned pulled; /* messages */
     bool ready, worked, is_idle, try_tls, stopping, over;
 };
@@ -206,7 +208,11 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         host_failed(router, &carrier->address, path->settings);
     host_set_asked(router, &carrier->address, why->rule != NULL);
     loan_tell_host(path, &carrier->address);
-    pool_target_failed(pool, why);
+    struct verdict kept;
+    verdict_copy(&kept, why);
+    if (carrier->began != router->renewed) /* the rule may be of a setup that goes with this session */
+        kept.rule = NULL;
+    pool_target_failed(pool, &kept);
     return PATH_END_FAILED;
 }
 
@@ -230,6 +236,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     pool_touch(pool);
     path_serve(path);
     path_serve_line(path->router);
+    renew_session_over(path->router, carrier->began);
     session_free(session);
     dns_mx_unref(carrier->hosts);
     free(carrier);
@@ -259,11 +266,12 @@ bool carrier_open(struct pool *pool, const struct target *target)
     }
     carrier->pool = pool;
     carrier->opened_ns = router->now.mono_ns;
+    carrier->began = router->renewed;
     carrier->hosts = dns_mx_ref(pool->hosts);
     carrier->host = carrier->hosts->hosts[target->host].name;
     carrier->address = target->address;
     carrier->try_tls = !host_is_plain(router, &target->address);
-    const struct config_source *source = path->source;
+    const struct config_source *source = &path->source;
     carrier->session = session_create(
         &router->session_context, path_is_tls_only(path) ? &path->session_tls : &path->session,
         &carrier_handlers, carrier, carrier->host,

@@ -280,8 +280,7 @@ static void loan_make(struct pool *pool, unsigned borrower)
     loan->owner = router->index;
     loan->borrower = borrower;
     loan->ledger = path->ledger;
-    loan->settings = path->settings;
-    loan->source = (unsigned)(path->source - router->config->sources);
+    loan->source = path->source.name;
     loan->hosts = dns_mx_ref(pool->hosts);
     loan->port = pool->port;
     snprintf(loan->site, sizeof loan->site, "%s", path_site(path));

@@ -2,6 +2,7 @@
 #include "tests/unit/api_rig.h"
 
 #include "engine/inspect.h"
+#include "engine/setup.h"
 #include "engine/steer.h"
 
 #include <ftw.h>
@@ -226,6 +227,8 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
     snprintf(rig->socket, sizeof rig->socket, "%s/jobs.sock", rig->directory);
     snprintf(rig->control, sizeof rig->control, "%s/control.sock", rig->directory);
     load_config(rig, yaml);
+    rig->setups = setups_create(setup_create(rig->config, NULL, NULL));
+    assert_non_null(rig->setups);
     uint64_t max_size = rig->config->queue.max_size;
     struct store_settings settings = {.directory = rig->directory,
                                       .max_size = max_size < MAP_MAX ? max_size : MAP_MAX,
@@ -240,8 +243,11 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
     store_attach_worker(rig->store, 0, rig->inbox);
     assert_true(store_start(rig->store, &err));
     assert_int_equal(pthread_create(&rig->worker, NULL, work, rig), 0);
-    struct api_context context = {
-        .store = rig->store, .config = rig->config, .version = "1.2.3", .started = clock_now()};
+    struct api_context context = {.store = rig->store,
+                                  .config = rig->config,
+                                  .setups = rig->setups,
+                                  .version = "1.2.3",
+                                  .started = clock_now()};
     rig->api = api_create(&context, &err);
     if (rig->api == NULL)
         fail_msg("%s", err.text);
@@ -272,7 +278,7 @@ void api_rig_close(struct api_rig *rig)
         store_taken_free(rig->kept);
     store_close(rig->store);
     inbox_destroy(rig->inbox);
-    config_free(rig->config);
+    setups_destroy(rig->setups);
     (void)nftw(rig->directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
