@@ -12,6 +12,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/units.h"
 #include "engine/rules/rules.h"
+#include "engine/tls/policy.h"
 #include "queue/query.h"
 #include "queue/retry.h"
 
@@ -45,11 +46,15 @@ struct config_control {
     unsigned mode;
 };
 
+/* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
+enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
+
 struct config_dns {
     struct config_strings servers; /* "127.0.0.1:5353"; none: resolv.conf */
     const char *servers_joined;    /* the same, comma-separated, as dns.h wants them */
     int64_t timeout_ms;
     bool ipv6;
+    enum config_dnssec dnssec;
 };
 
 struct config_queue {
@@ -81,17 +86,17 @@ struct config_pool {
 /* Whether workers lend sessions of one site to others: when it pays, whenever a site has a backlog, never. */
 enum config_lending { CONFIG_LENDING_AUTO, CONFIG_LENDING_ALWAYS, CONFIG_LENDING_NEVER };
 
-enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_MAY };
-
 /* What holds on a path: one source to one site. */
 struct config_site {
     const char *name;
     struct config_strings mx; /* patterns for str_glob_nocase; none for "default" */
     unsigned max_connections;
     uint16_t port;
-    enum config_tls tls;
+    enum tls_policy tls;
+    const char *tls_ca_file;              /* "": the system's */
     unsigned max_messages_per_connection; /* 0: no limit */
     unsigned max_recipients_per_transaction;
+    bool chunking;                   /* BDAT where the host offers it */
     struct rate max_rate;            /* messages; count 0: no limit */
     struct rate max_connection_rate; /* connections begun; count 0: no limit */
     int64_t idle_timeout_ms;         /* an open session that has nothing to send */
@@ -103,11 +108,17 @@ struct config_site {
     int64_t recovery_ms;            /* in which the rate of a path that was slowed doubles again */
 };
 
+#define CONFIG_TLS_SITE TLS_POLICIES /* as its host's site says */
+
 /* Mail for a domain goes to this host instead of its MX. */
 struct config_route {
     const char *domain; /* a pattern for str_glob_nocase */
     const char *host;   /* a name (A and AAAA are asked for) or an address */
     uint16_t port;
+    unsigned tls; /* enum tls_policy, or CONFIG_TLS_SITE */
+    bool tls_implicit;
+    const char *tls_ca_file;               /* "": the site's */
+    const char *tls_certificate, *tls_key; /* "": none is shown */
 };
 
 /* A name for mail hosts, for reply rules. */

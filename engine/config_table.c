@@ -54,6 +54,10 @@ static const struct option dns_options[] = {
      .help = "How long a question may take over all tries."},
     {"ipv6", KIND_SWITCH, AT(config_dns, ipv6), .preset = "yes",
      .help = "Also ask for and use IPv6 addresses."},
+    {"dnssec", KIND_DNSSEC, AT(config_dns, dnssec), .preset = "auto",
+     .help =
+         "Whether what the resolvers call validated is believed, as DANE needs: \"auto\": if all of them are "
+         "on this host; \"yes\": the way to them is safe too; \"no\"."},
 };
 static const struct section dns_section = SECTION("dns", config_dns, dns_options);
 
@@ -111,13 +115,20 @@ static const struct option site_options[] = {
     {"port", KIND_PORT, AT(config_site, port), .preset = "25", BETWEEN(1, 65535),
      .help = "The port to connect to."},
     {"tls", KIND_TLS, AT(config_site, tls), .preset = "may",
-     .help = "\"none\": plain; \"may\": STARTTLS where the host offers it, unverified."},
+     .help =
+         "\"none\": plain; \"may\": STARTTLS where the host offers it, in the clear where it fails; "
+         "\"encrypt\": never in the clear, whoever the host may be; \"verify\": and its certificate must be "
+         "vouched for and bear its name; \"dane\": and it must match TLSA records. See TLS."},
+    {"tls_ca_file", KIND_PATH, AT(config_site, tls_ca_file), BETWEEN(1, 3000),
+     .help = "Certificates (PEM) of the authorities to trust in place of the system's."},
     {"max_messages_per_connection", KIND_NUMBER, AT(config_site, max_messages_per_connection),
      .preset = "100", BETWEEN(0, 1000000),
      .help = "After so many messages a connection is closed; 0: no limit."},
     {"max_recipients_per_transaction", KIND_NUMBER, AT(config_site, max_recipients_per_transaction),
      .preset = "100", BETWEEN(1, TXN_RCPTS_MAX),
      .help = "Recipients that may share one message on the wire."},
+    {"chunking", KIND_SWITCH, AT(config_site, chunking), .preset = "yes",
+     .help = "Messages go by BDAT where the host offers CHUNKING; \"no\": by DATA always."},
     {"max_rate", KIND_RATE, AT(config_site, max_rate), .preset = "none", .help = "Messages from one source."},
     {"max_connection_rate", KIND_RATE, AT(config_site, max_connection_rate), .preset = "none",
      .help = "New connections from one source."},
@@ -153,6 +164,16 @@ static const struct option route_options[] = {
     {"host", KIND_TARGET, AT(config_route, host), .required = true,
      .help = "The host to deliver to: a name (its MX is not asked for) or an address."},
     {"port", KIND_PORT, AT(config_route, port), .preset = "25", BETWEEN(1, 65535), .help = "Its port."},
+    {"tls", KIND_ROUTE_TLS, AT(config_route, tls), .preset = "site",
+     .help = "As for a site; \"site\": what the host's site says."},
+    {"tls_implicit", KIND_SWITCH, AT(config_route, tls_implicit), .preset = "no",
+     .help = "TLS from the first byte, as on port 465, without STARTTLS."},
+    {"tls_ca_file", KIND_PATH, AT(config_route, tls_ca_file), BETWEEN(1, 3000),
+     .help = "As for a site; unset, that of the host's site."},
+    {"tls_certificate", KIND_PATH, AT(config_route, tls_certificate), BETWEEN(1, 3000),
+     .help = "A certificate (PEM, with its chain) to show to the host."},
+    {"tls_key", KIND_PATH, AT(config_route, tls_key), BETWEEN(1, 3000),
+     .help = "Its private key (PEM, without passphrase)."},
 };
 static const struct section route_section = KEYED("routes", config_route, route_options);
 

@@ -33,8 +33,10 @@ enum option_kind {
     KIND_DURATION,   /* int64_t: ms */
     KIND_SIZE,       /* uint64_t: bytes */
     KIND_RATE,       /* struct rate */
-    KIND_TLS,        /* enum config_tls */
+    KIND_TLS,        /* enum tls_policy */
+    KIND_ROUTE_TLS,  /* unsigned: the same, or CONFIG_TLS_SITE */
     KIND_LENDING,    /* enum config_lending */
+    KIND_DNSSEC,     /* enum config_dnssec */
     KIND_SHAPE,      /* enum config_shape */
     KIND_START,      /* enum config_start */
     KIND_ON_FULL,    /* enum config_on_full */

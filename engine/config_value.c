@@ -40,8 +40,10 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_DURATION] = "a duration such as 30s, 5m, 4h or 4d12h",
         [KIND_SIZE] = "a size such as 64k, 10M or 100G",
         [KIND_RATE] = "a rate such as 5/s, 100/min or 1000/h, or none",
-        [KIND_TLS] = "none or may",
+        [KIND_TLS] = "none, may, encrypt, verify or dane",
+        [KIND_ROUTE_TLS] = "none, may, encrypt, verify, dane or site",
         [KIND_LENDING] = "auto, always or never",
+        [KIND_DNSSEC] = "auto, yes or no",
         [KIND_SHAPE] = "native, listmonk, mailgun or ses",
         [KIND_START] = "now or oldest",
         [KIND_ON_FULL] = "stop or drop",
@@ -80,9 +82,13 @@ size_t value_size(enum option_kind kind)
     case KIND_RATE:
         return sizeof(struct rate);
     case KIND_TLS:
-        return sizeof(enum config_tls);
+        return sizeof(enum tls_policy);
+    case KIND_ROUTE_TLS:
+        return sizeof(unsigned);
     case KIND_LENDING:
         return sizeof(enum config_lending);
+    case KIND_DNSSEC:
+        return sizeof(enum config_dnssec);
     case KIND_SHAPE:
         return sizeof(enum config_shape);
     case KIND_START:
@@ -322,10 +328,26 @@ static const char *const *words_of(enum option_kind kind)
     static const char *const starts[] = {[CONFIG_START_NOW] = "now", [CONFIG_START_OLDEST] = "oldest", NULL};
     static const char *const on_full[] = {
         [CONFIG_ON_FULL_STOP] = "stop", [CONFIG_ON_FULL_DROP] = "drop", NULL};
-    return kind == KIND_SHAPE     ? shapes
-           : kind == KIND_START   ? starts
-           : kind == KIND_ON_FULL ? on_full
-                                  : lending;
+    static const char *const tls[] = {"none", "may", "encrypt", "verify", "dane", NULL};
+    static const char *const dnssec[] = {
+        [CONFIG_DNSSEC_AUTO] = "auto", [CONFIG_DNSSEC_YES] = "yes", [CONFIG_DNSSEC_NO] = "no", NULL};
+    static const char *const route_tls[] = {"none", "may", "encrypt", "verify", "dane", "site", NULL};
+    switch (kind) {
+    case KIND_SHAPE:
+        return shapes;
+    case KIND_START:
+        return starts;
+    case KIND_ON_FULL:
+        return on_full;
+    case KIND_TLS:
+        return tls;
+    case KIND_ROUTE_TLS:
+        return route_tls;
+    case KIND_DNSSEC:
+        return dnssec;
+    default:
+        return lending;
+    }
 }
 
 static bool parse_word(enum option_kind kind, struct str text, unsigned *chosen, struct value_error *error)
@@ -350,17 +372,6 @@ bool value_event(struct str text, unsigned *bits)
             found |= 1u << i;
     *bits |= found;
     return found != 0;
-}
-
-static bool parse_tls(struct str text, enum config_tls *tls, struct value_error *error)
-{
-    if (str_eq(text, STR("none")) || str_eq(text, STR("may"))) {
-        *tls = str_eq(text, STR("may")) ? CONFIG_TLS_MAY : CONFIG_TLS_NONE;
-        return true;
-    }
-    if (str_eq(text, STR("encrypt")) || str_eq(text, STR("verify")) || str_eq(text, STR("dane")))
-        return wrong(error, "none or may ('%.*s' is not supported by this version)", STR_ARG(text));
-    return wrong(error, "%s", value_kind_text(KIND_TLS));
 }
 
 static bool parse_status(struct str text, struct status_pattern *pattern, struct value_error *error)
@@ -469,7 +480,8 @@ bool value_parse(struct config *config, const struct option *option, struct str 
     case KIND_RATE:
         return rate_parse(text, to) || wrong(error, "%s", value_kind_text(KIND_RATE));
     case KIND_TLS:
-        return parse_tls(text, to, error);
+    case KIND_ROUTE_TLS:
+    case KIND_DNSSEC:
     case KIND_LENDING:
     case KIND_SHAPE:
     case KIND_START:
@@ -529,14 +541,14 @@ void value_format(const struct option *option, const void *from, struct buf *out
     case KIND_RATE:
         rate_format(*(const struct rate *)from, text);
         break;
+    case KIND_TLS:
+    case KIND_ROUTE_TLS:
+    case KIND_DNSSEC:
     case KIND_LENDING:
     case KIND_SHAPE:
     case KIND_START:
     case KIND_ON_FULL:
         buf_add_z(out, words_of(option->kind)[*(const unsigned *)from]);
-        return;
-    case KIND_TLS:
-        buf_add_z(out, *(const enum config_tls *)from == CONFIG_TLS_MAY ? "may" : "none");
         return;
     case KIND_STATUS:
         format_status(from, out);

@@ -241,11 +241,12 @@ static void lane_why_path(const struct lane *lane, struct lane_why *why)
     snprintf(why->reason, sizeof why->reason, "%s", path_reason(path));
 }
 
-/* Where nothing else holds it. */
+/* Where nothing else holds it; that no more connections may be made is then no cause. */
 static void lane_why_sender(const struct router *router, struct str from, struct lane_why *why)
 {
     const struct sender_rate *rate = sender_rate_find(router, why->site, from);
-    if (rate == NULL || why->limit[0] != '\0')
+    bool connections = strcmp(why->limit, "max_connections") == 0;
+    if (rate == NULL || (why->limit[0] != '\0' && !connections))
         return;
     int64_t when_ns = limit_when_ns(&rate->limit, router->now.mono_ns);
     snprintf(why->limit, sizeof why->limit, "slow_sender");

@@ -34,6 +34,8 @@
 #define LANE_DELTA_ROWS     1000                  /* or so many commits have moved them */
 #define READ_ROWS_MAX       1000                  /* rows read before a read transaction is renewed */
 #define READERS_MAX         512                   /* LMDB reader slots */
+#define BACKUP_PATH_MAX     4000                  /* bytes of the path of a backup */
+#define BACKUP_SYNC_BYTES   (UINT64_C(64) << 20)  /* of it, written before they are synced */
 
 #define EDITS_MAX              1000 /* edits in one post */
 #define POLICY_NAME_MAX        400
@@ -121,13 +123,16 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
-#define COMMAND_MAX      1024         /* one command with all its parameters */
-#define COMMANDS_MAX     4096         /* bytes of commands written ahead of their replies */
-#define SESSION_IOV_MAX  1024         /* pieces of a message in one send; with more it takes several */
-#define SESSION_IOV_KEPT 16           /* for so many a session has always room */
-#define SEND_PIECE_MAX   (256 * 1024) /* bytes in one send, for each of which the time-out of a block runs */
-#define REFUSALS_MAX     32           /* transactions a session refuses in one go before it yields */
-#define WAIT_NAMED_MAX_S 86400        /* "try again in …": longer is not believed */
+#define COMMAND_MAX      1024          /* one command with all its parameters */
+#define COMMANDS_MAX     4096          /* bytes of commands written ahead of their replies */
+#define SESSION_IOV_MAX  1024          /* pieces of a message in one send; with more it takes several */
+#define SESSION_IOV_KEPT 16            /* for so many a session has always room */
+#define SEND_PIECE_MAX   (256 * 1024)  /* bytes in one send, for each of which the time-out of a block runs */
+#define CHUNK_MAX        (1024 * 1024) /* bytes of a message in one BDAT */
+#define CHUNK_AHEAD_MAX  SEND_PIECE_MAX /* a larger message waits for the replies to RCPT */
+#define LIMIT_DOMAINS    8     /* that a session tells apart: a larger RCPTDOMAINMAX counts as this */
+#define REFUSALS_MAX     32    /* transactions a session refuses in one go before it yields */
+#define WAIT_NAMED_MAX_S 86400 /* "try again in …": longer is not believed */
 
 /* Reply rules. */
 #define RULE_MATCH_MAX     10000                            /* steps of one expression over one reply */
@@ -146,7 +151,17 @@
 #define TLS_PLAIN_MAX  (4 * TLS_RECORD_MAX)
 #define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
 #define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
-#define TLS_TEXTS_MAX  64           /* pairs of version and cipher suite */
+#define TLS_TEXTS_MAX  256          /* of version, cipher suite and how it was checked */
+#define TLS_TRUSTS_MAX 256          /* different sets of authorities and client certificates */
+
+#define TLSA_RECORDS_MAX 16   /* of one host */
+#define TLSA_BYTES_MAX   4096 /* of their data together */
+#define TLSA_TEXT_MAX    8224
+
+/* MTA-STS, RFC 8461. */
+#define STS_ID_MAX    32
+#define STS_MX_MAX    64       /* patterns of one policy */
+#define STS_MAX_AGE_S 31557600 /* 3.2 */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64
@@ -179,6 +194,8 @@
 #define DNS_FAILED_TTL_S       5    /* so that a dead resolver is not hammered */
 #define DNS_HALF_TTL_MAX_S     60   /* of A without AAAA, or the reverse, when the other failed */
 #define DNS_EDNS_BYTES         1232 /* no fragments */
+#define DNS_RECORDS_MAX        32   /* of one name, where their data is asked for, */
+#define DNS_RECORDS_BYTES      8192 /* and its size together */
 
 _Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what is under way");
 _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");
@@ -191,7 +208,8 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define PATH_TAKEN_PART        8       /* and at most this part of what room is left */
 #define HOSTS_REMEMBERED_MAX   20000   /* addresses of mail hosts with a past */
 #define HOST_PLAIN_MS          3600000 /* how long a host whose TLS failed is spoken to in the clear */
-#define HOST_LOST_AGAIN_MS     1000    /* sessions lost within it are one loss */
+#define HOST_LOST_AGAIN_MS     1000    /* sessions lost within it are one loss, */
+#define HOST_LOSSES_MAX        3       /* but so many one after the other are enough */
 #define SESSIONS_MAX           65536   /* of all workers together */
 #define DNS_CACHE_MAX          50000   /* answers kept by one worker: some 30 MB */
 #define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
@@ -234,6 +252,9 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define JOB_HOLD_WINDOW        200      /* replies there: then a job is held */
 #define EVIDENCE_MAX           4096     /* jobs at sites with such replies, */
 #define EVIDENCE_MS            86400000 /* forgotten that long after the last */
+#define REFUSING_ALL           65536    /* all transactions of a path in vain; about its last */
+#define REFUSING_LAST          16       /* count, */
+#define REFUSING_OFTEN         16384    /* and above a quarter the message waits for a recipient */
 #define LEARNT_WRITE_MS        1000     /* how often what a path has learnt is written at most */
 #define POOL_LINGER_MS         60000    /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */

@@ -6,7 +6,6 @@
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
-#include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
 #include "engine/reload.h"
 #include "engine/report/consumers.h"
@@ -197,17 +196,15 @@ int main(int argc, char **argv)
         return 1;
     }
     buf_free(&errors);
-    struct dkim *dkim = dkim_create(config, &err);
-    code = dkim == NULL ? fail(&err) : 0;
-    if (options.check_only || code != 0) {
-        if (code == 0)
-            printf("postriderd: %s is good\n", options.config_path);
-        dkim_destroy(dkim);
-        config_free(config);
-        return code;
+    daemon.setup = setup_create(config, NULL, &err);
+    if (daemon.setup == NULL)
+        return fail(&err);
+    if (options.check_only) {
+        printf("postriderd: %s is good\n", options.config_path);
+        setup_unref(daemon.setup);
+        return 0;
     }
-    daemon.setup = setup_create(config, dkim, NULL);
-    daemon.setups = daemon.setup ? setups_create(setup_ref(daemon.setup)) : NULL;
+    daemon.setups = setups_create(setup_ref(daemon.setup));
     if (daemon.setups == NULL) {
         err_set(&err, ENOMEM, "no memory for the daemon");
         return fail(&err);

@@ -2,7 +2,6 @@
 #include "engine/reload.h"
 
 #include "engine/base/log.h"
-#include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
 #include "engine/setup.h"
 #include "queue/store.h"
@@ -63,22 +62,16 @@ static void add_fixed(const char *option, bool live, void *user)
         add_change(option, live, user);
 }
 
-/* NULL with errors: the file, or a key that it names, is wrong, or there is no memory. */
+/* NULL with errors: the file, or one that it names, is wrong, or there is no memory. */
 static struct setup *read_again(const struct reload *reload, const struct setup *now, struct buf *errors)
 {
     struct config *config;
     struct err err;
     if (!config_load(reload->path, &config, errors))
         return NULL;
-    struct dkim *dkim = dkim_create(config, &err);
-    if (dkim == NULL) {
-        buf_printf(errors, "%s: %s\n", reload->path, err.text);
-        config_free(config);
-        return NULL;
-    }
-    struct setup *setup = setup_create(config, dkim, now);
+    struct setup *setup = setup_create(config, now, &err);
     if (setup == NULL)
-        buf_printf(errors, "%s: no memory for it\n", reload->path);
+        buf_printf(errors, "%s: %s\n", reload->path, err.text);
     return setup;
 }
 

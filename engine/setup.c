@@ -3,8 +3,11 @@
 
 #include "engine/dkim/dkim.h"
 #include "engine/route/limit.h"
+#include "engine/route/secure.h"
+#include "engine/tls/trust.h"
 #include "queue/retry.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -21,20 +24,29 @@ static void set_rates(struct setup *setup, const struct setup *before)
     }
 }
 
-struct setup *setup_create(struct config *config, struct dkim *dkim, const struct setup *before)
+struct setup *setup_create(struct config *config, const struct setup *before, struct err *err)
 {
     struct setup *setup = calloc(1, sizeof *setup);
     if (setup == NULL) {
-        dkim_destroy(dkim);
+        err_set(err, ENOMEM, "no memory for the configuration");
         config_free(config);
         return NULL;
     }
     atomic_init(&setup->refs, 1);
     setup->config = config;
-    setup->dkim = dkim;
+    setup->dkim = dkim_create(config, err);
+    if (setup->dkim != NULL)
+        setup->trusts = secure_load(config, err);
+    if (setup->trusts == NULL) {
+        setup_unref(setup);
+        return NULL;
+    }
+    if (before != NULL)
+        trusts_follow(setup->trusts, before->trusts);
     setup->retry = retry_table_create(config->retry, config->retry_count);
     setup->tenant_limits = calloc(config->tenant_count, sizeof *setup->tenant_limits);
     if (setup->retry == NULL || setup->tenant_limits == NULL) {
+        err_set(err, ENOMEM, "no memory for the configuration");
         setup_unref(setup);
         return NULL;
     }
@@ -55,6 +67,7 @@ void setup_unref(struct setup *setup)
     retry_table_destroy(setup->retry);
     free(setup->tenant_limits);
     dkim_destroy(setup->dkim);
+    trusts_destroy(setup->trusts);
     config_free(setup->config);
     free(setup);
 }

@@ -32,6 +32,9 @@
 #define STARVED_WAIT_NS  NS_PER_MS      /* room comes with commits, which nobody tells us of */
 #define SWEEP_NS         (60 * NS_PER_S)
 
+_Static_assert((int)DNS_DNSSEC_AUTO == CONFIG_DNSSEC_AUTO && (int)DNS_DNSSEC_NO == CONFIG_DNSSEC_NO,
+               "the configuration's words are the resolver's");
+
 struct worker {
     struct router router;
     struct inbox *inbox;
@@ -100,6 +103,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->retry = settings->setup->retry;
     router->tenant_limits = settings->setup->tenant_limits;
     router->dkim = settings->setup->dkim;
+    router->trusts = settings->setup->trusts;
     router->holds = settings->holds;
     router->held = holds_get(settings->holds);
     router->held_walked = router->held->generation;
@@ -127,6 +131,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         .timeout_ms = router->config->dns.timeout_ms,
         .ipv6 = router->config->dns.ipv6,
         .cache_max = DNS_CACHE_MAX,
+        .dnssec = (enum dns_dnssec)router->config->dns.dnssec,
     };
     router->io = io_create(settings->sessions_max, err);
     if (router->io != NULL)

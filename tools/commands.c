@@ -30,6 +30,7 @@ const struct command *const cli_commands[] = {
     &command_rule,
     &command_reload,
     &command_resolve,
+    &command_backup,
     &command_config,
     &command_version,
     &command_help,

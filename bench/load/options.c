@@ -61,6 +61,7 @@ static const struct option_row rows[] = {
     {"allow-twice", VERB_CHECK, 0, TYPE_FLAG, AT(allow_twice), 0, 0, NULL, "what came more than once is no failure"},
     {"allow-missing", VERB_CHECK, 0, TYPE_FLAG, AT(allow_missing), 0, 0, NULL, "what did not come is no failure"},
     {"stagger", VERB_RAW, 0, TYPE_FLAG, AT(stagger), 0, 0, NULL, "open connections one after another, not all at once"},
+    {"bdat", VERB_RAW, 0, TYPE_FLAG, AT(bdat), 0, 0, NULL, "messages go by BDAT, each in one write with its envelope"},
     {"timeout", INJECTS | VERB_RAW, 0, TYPE_NUMBER, AT(timeout_s), 1, 86400, "SECONDS",
      "give up when nothing moves for so long (120)"},
 };

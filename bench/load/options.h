@@ -14,7 +14,7 @@ struct options {
     const char *socket, *connect, *record, *accepts;
     const char *tenant, *class_name, *bounces, *kind_name, *domains_name;
     uint64_t first, count, size, connections, per_upload, per_transaction, rate, timeout_s, seconds_from;
-    bool unmerged, body_only, allow_twice, allow_missing, stagger;
+    bool unmerged, body_only, allow_twice, allow_missing, stagger, bdat;
     enum content_kind kind; /* from kind_name or `unmerged`, by verb */
     struct domains domains;
 };

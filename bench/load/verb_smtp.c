@@ -296,7 +296,7 @@ static bool smtp_open(struct smtp *smtp)
         smtp->clients[i].fd = -1;
     for (uint64_t i = 0; i < options->connections; i++) {
         struct client *client = &smtp->clients[i];
-        if (!envelope_init(&client->writer, smtp->content, &options->domains, 1))
+        if (!envelope_init(&client->writer, smtp->content, &options->domains, 1, false))
             return err_set(smtp->err, ENOMEM, "out of memory");
         if (!client_connect(smtp, client))
             return false;

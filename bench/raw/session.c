@@ -40,23 +40,47 @@ static void session_recv(struct raw *raw, struct session *session)
               SESSION_REPLIES_MAX - session->replies_n, tag_of(session, OPERATION_RECV));
 }
 
+static void transaction_begin(struct raw *raw, struct session *session)
+{
+    session->number = raw->options->first + raw->begun * raw->options->per_transaction;
+    session->recipients_left = (uint32_t)raw->options->per_transaction;
+    raw->begun++;
+    if (raw->first_ns == 0)
+        raw->first_ns = raw->now_ns;
+}
+
+/* Sends a whole transaction, or QUIT. */
+static void session_next_whole(struct raw *raw, struct session *session)
+{
+    if (raw->begun < raw->options->count && !raw->failed) {
+        transaction_begin(raw, session);
+        envelope_whole(&session->writer, session->number);
+        session->step = STEP_MAIL;
+    } else {
+        envelope_clear(&session->writer);
+        envelope_add(&session->writer, STR("QUIT\r\n"));
+        session->step = STEP_QUIT;
+    }
+    session_send(raw, session);
+    session_recv(raw, session);
+}
+
 /* Sends the end of the transaction that is under way, if any, and the beginning of the next, or QUIT. */
 static void session_next(struct raw *raw, struct session *session)
 {
-    const struct options *options = raw->options;
+    if (raw->options->bdat) {
+        session_next_whole(raw, session);
+        return;
+    }
     session->step = session->mail_open ? STEP_DOT : STEP_MAIL;
     if (session->mail_open)
         envelope_message(&session->writer, session->number);
     else
         envelope_clear(&session->writer);
-    session->mail_open = raw->begun < options->count && !raw->failed;
+    session->mail_open = raw->begun < raw->options->count && !raw->failed;
     if (session->mail_open) {
-        session->number = options->first + raw->begun * options->per_transaction;
-        session->recipients_left = (uint32_t)options->per_transaction;
+        transaction_begin(raw, session);
         envelope_begin(&session->writer, session->number);
-        raw->begun++;
-        if (raw->first_ns == 0)
-            raw->first_ns = raw->now_ns;
     } else {
         if (session->step == STEP_MAIL)
             session->step = STEP_QUIT;
@@ -86,13 +110,13 @@ static bool session_advance(struct raw *raw, struct session *session)
         raw->ended++;
         samples_add(&raw->times, raw->now_ns - session->sent_ns);
         session->step = session->mail_open ? STEP_MAIL : STEP_QUIT;
-        return false;
+        return raw->options->bdat;
     case STEP_MAIL:
         session->step = STEP_RCPT;
         return false;
     case STEP_RCPT:
         if (--session->recipients_left == 0)
-            session->step = STEP_DATA;
+            session->step = raw->options->bdat ? STEP_DOT : STEP_DATA;
         return false;
     case STEP_EHLO:
     case STEP_DATA:
@@ -113,7 +137,8 @@ static bool expected(struct raw *raw, struct session *session, const struct repl
     } all[] = {{220, "the greeting"}, {250, "EHLO"}, {250, "the message"}, {250, "MAIL"},
                {250, "RCPT"},         {354, "DATA"}, {221, "QUIT"},        {0, "nothing"}};
     if (reply->code == all[session->step].code &&
-        (session->step != STEP_EHLO || reply_offers(reply->text, STR("PIPELINING"))))
+        (session->step != STEP_EHLO ||
+         reply_offers(reply->text, raw->options->bdat ? STR("CHUNKING") : STR("PIPELINING"))))
         return true;
     char what[64] = "the receiver's answer to ";
     size_t n = strlen(what);
@@ -195,7 +220,7 @@ bool session_open(struct raw *raw, uint32_t slot)
     session->fd = target_socket(&session->target, true);
     bool ok = session->replies && session->fd >= 0 &&
               envelope_init(&session->writer, raw->content, &raw->options->domains,
-                            (uint32_t)raw->options->per_transaction);
+                            (uint32_t)raw->options->per_transaction, raw->options->bdat);
     raw->opened++;
     if (!ok)
         return err_set(raw->err, errno, "cannot open connection %u: %s", slot, strerror(errno));

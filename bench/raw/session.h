@@ -1,8 +1,9 @@
 /* session.h - one connection of raw: the daemon's own dialogue, with no queue behind it.
  *
  * Pipelined as far as RFC 2920 allows: the end of one message goes out in one write with MAIL, RCPT and DATA
- * of the next, so a message costs one round trip, one send and one receive. Any reply but the expected one
- * fails the run: a ceiling is measured against receivers that take everything. One thread. */
+ * of the next, so a message costs one round trip, one send and one receive. By BDAT (--bdat) a message goes
+ * out in one write with its own envelope, at the same cost. Any reply but the expected one fails the run: a
+ * ceiling is measured against receivers that take everything. One thread. */
 #ifndef POSTRIDER_RAW_SESSION_H
 #define POSTRIDER_RAW_SESSION_H
 

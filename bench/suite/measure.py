@@ -108,7 +108,8 @@ def ceiling(stage, world):
         target = f"{host.get('addresses') or host['address']}:{world.port}"
         before = world.cpu()
         raw = stage.tool("raw", "raw", "--connect", target, "--connections", min(sessions, recipients),
-                         "--messages", case.raw["messages"], "--per-transaction", each, *stage.content())
+                         "--messages", case.raw["messages"], "--per-transaction", each, *["--bdat"] * bool(case.raw.get("bdat")),
+                         *stage.content())
         result = raw.result(case.patience_s)
         world.record_off()
         stage.check(record, recipients, accepts=False)

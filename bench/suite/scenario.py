@@ -18,7 +18,7 @@ replaced.
     load                  verb: bulk (one job) or jobs (a job a recipient; connections, per_upload, rate a
                           second or {of: CASE, share: 0.5} of what that case delivered in the same run)
     raw                   messages: transactions for the raw ceiling; per_transaction; sessions (in_all);
-                          false: none is measured
+                          bdat: true for BDAT instead of DATA; false: none is measured
     store                 fresh, or one with a history: backlog (recipients deferred) or aged (the same,
                           drained out of order); history: of how many
     steady                seconds looked at; transaction_ms: what the receivers take for a transaction
@@ -44,7 +44,7 @@ REQUIRED = ("title", "world", "domains", "recipients", "message", "sessions")
 MERGED = ("message", "load", "sessions", "raw", "steady")
 INSIDE = {
     "message": {"kind", "size"}, "load": {"verb", "connections", "per_upload", "rate"},
-    "sessions": {"a_site", "in_all"}, "raw": {"messages", "per_transaction", "sessions"},
+    "sessions": {"a_site", "in_all"}, "raw": {"messages", "per_transaction", "sessions", "bdat"},
     "steady": {"seconds", "transaction_ms"}, "world": {"hosts", "domains", "dns", "seed", "one_listener"},
 }
 

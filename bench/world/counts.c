@@ -95,10 +95,11 @@ void counts_mail(struct counts *counts, int64_t mono_ns)
         window_add(&counts->mails, mono_ns);
 }
 
-void counts_message(struct counts *counts, int64_t mono_ns, uint32_t recipients, uint64_t bytes)
+void counts_message(struct counts *counts, int64_t mono_ns, uint32_t recipients, uint64_t bytes, bool chunked)
 {
     for (; counts; counts = counts->up) {
         counts->messages++;
+        counts->chunked += chunked;
         counts->recipients += recipients;
         counts->bytes += bytes;
         window_add(&counts->accepted, mono_ns);

@@ -43,7 +43,7 @@ struct counts {
     struct counts *up;
     uint32_t connections_now, connections_max;
     uint64_t connections, over_cap, over_rate;
-    uint64_t messages, recipients, bytes, lost_replies;
+    uint64_t messages, chunked, recipients, bytes, lost_replies; /* chunked: of the messages, by BDAT */
     uint64_t tls_sessions, tls_resumed, tls_failed, aborted;
     struct window connects, accepted, mails;
     uint32_t codes_used;
@@ -63,7 +63,8 @@ void counts_reset(struct counts *counts);
 void counts_connect(struct counts *counts, int64_t mono_ns);
 void counts_leave(struct counts *counts);
 void counts_mail(struct counts *counts, int64_t mono_ns);
-void counts_message(struct counts *counts, int64_t mono_ns, uint32_t recipients, uint64_t bytes);
+void counts_message(struct counts *counts, int64_t mono_ns, uint32_t recipients, uint64_t bytes,
+                    bool chunked);
 void counts_refused(struct counts *counts, unsigned code);
 void counts_violation(struct counts *counts, enum violation violation, const char *who, uint64_t connection,
                       const char *what);

@@ -31,6 +31,7 @@ static const char lone_cr[1] = {'\r'};
 struct data {
     XXH3_state_t *whole, *head, *body;
     unsigned digests;
+    uint64_t dots; /* a mask: dots count */
     struct data_facts facts;
     enum data_state state;
     bool in_body;
@@ -66,6 +67,7 @@ void data_begin(struct data *data, unsigned digests)
 {
     data->facts = (struct data_facts){0};
     data->digests = digests;
+    data->dots = digests & DATA_PLAIN ? 0 : UINT64_MAX;
     data->state = IN_TEXT;
     data->in_body = false;
     data->after_cr = 0;
@@ -96,7 +98,8 @@ static unsigned take_block(struct data *data, const struct scan_masks *masks, un
 {
     uint64_t after_cr = masks->cr << 1 | data->after_cr;
     uint64_t ends = masks->lf & after_cr;
-    uint64_t stops = (ends << 1 | data->at_start) & (data->in_body ? masks->dot : masks->dot | masks->cr);
+    uint64_t stops =
+        (ends << 1 | data->at_start) & ((masks->dot & data->dots) | (data->in_body ? 0 : masks->cr));
     uint64_t taken = n == SCAN_BLOCK ? UINT64_MAX : (UINT64_C(1) << n) - 1;
     if (stops & taken) {
         n = (unsigned)__builtin_ctzll(stops);
@@ -144,14 +147,15 @@ static void take_lines(struct data *data, const uint64_t *ends, size_t blocks, u
 /* Whole blocks, at most a window, up to one that holds a byte that needs a decision; how many. */
 static size_t take_blocks(struct data *data, const struct scan_masks *masks, size_t blocks)
 {
-    uint64_t after_cr = data->after_cr, at_start = data->at_start, head = data->in_body ? 0 : UINT64_MAX;
+    uint64_t after_cr = data->after_cr, at_start = data->at_start, dots = data->dots;
+    uint64_t head = data->in_body ? 0 : UINT64_MAX;
     uint64_t bare_cr = 0, bare_lf = 0, high = 0, with = 0;
     uint64_t ends[WINDOW / SCAN_BLOCK];
     size_t i = 0;
     for (; i < blocks; i++) {
         uint64_t cr_before = masks[i].cr << 1 | after_cr;
         ends[i] = masks[i].lf & cr_before;
-        if ((ends[i] << 1 | at_start) & (masks[i].dot | (masks[i].cr & head)))
+        if ((ends[i] << 1 | at_start) & ((masks[i].dot & dots) | (masks[i].cr & head)))
             break;
         bare_lf |= masks[i].lf & ~cr_before;
         bare_cr |= cr_before & ~masks[i].lf;
@@ -245,6 +249,14 @@ size_t data_feed(struct data *data, const char *p, size_t n, bool *done)
         at += decide(data, p[at], done);
     }
     return at;
+}
+
+void data_end(struct data *data)
+{
+    if (data->state != HEAD_CR)
+        return;
+    digest(data, lone_cr, 1);
+    resume(data, true);
 }
 
 struct data_facts data_facts(const struct data *data)

@@ -1,4 +1,5 @@
-/* data.h - the bytes after DATA: finds their end, takes the dot stuffing out, digests and judges them.
+/* data.h - the bytes after DATA: finds their end, takes the dot stuffing out, digests and judges them. Or
+ * those after BDAT, which says how many there are.
  *
  * Streaming: any split of the bytes gives the same. Digested is the message as it was before stuffing, with
  * its last CRLF and without the final dot: whole (XXH3-128), or head and body apart (XXH3-64, as in
@@ -15,6 +16,7 @@
 /* What to digest; by default nothing. */
 #define DATA_WHOLE 1U
 #define DATA_PARTS 2U
+#define DATA_PLAIN 4U /* and nothing is stuffed, no dot ends it (BDAT): `done` stays false */
 
 struct data;
 
@@ -34,6 +36,8 @@ void data_begin(struct data *data, unsigned digests);
 /* Takes bytes up to the end of the data; returns how many were its, and in *done whether the end was there.
  */
 size_t data_feed(struct data *data, const char *p, size_t n, bool *done);
+/* Plain: that was all. */
+void data_end(struct data *data);
 /* After the end; the digests only if they were asked for. */
 struct data_facts data_facts(const struct data *data);
 bool data_has(const struct data *data, unsigned digests);

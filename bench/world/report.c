@@ -37,12 +37,12 @@ static json_t *counts_of(const struct counts *counts)
                   number(counts->over_cap), "peak_per_s", number(counts->connects.peak));
     json_t *tls = json_pack("{so so so}", "sessions", number(counts->tls_sessions), "resumed",
                             number(counts->tls_resumed), "failed", number(counts->tls_failed));
-    return json_pack("{so so so so so so so so so so so}", "connections", connections, "messages",
+    return json_pack("{so so so so so so so so so so so so}", "connections", connections, "messages",
                      number(counts->messages), "recipients", number(counts->recipients), "bytes",
                      number(counts->bytes), "peak_messages_per_s", number(counts->accepted.peak), "rejected",
                      rejected, "over_rate", number(counts->over_rate), "lost_replies",
-                     number(counts->lost_replies), "aborted", number(counts->aborted), "tls", tls,
-                     "violations", violations_of(counts));
+                     number(counts->lost_replies), "aborted", number(counts->aborted), "chunked",
+                     number(counts->chunked), "tls", tls, "violations", violations_of(counts));
 }
 
 static json_t *uptime_ms(const struct world *world)

@@ -3,7 +3,7 @@
  * {"uptime_ms", "accept_failures", "totals": C, "groups": {name: C}, "hosts": {name: C}, "dns": {…}}
  * with C =
  * {"connections": {"now", "max", "total", "over_cap", "peak_per_s"}, "messages", "recipients", "bytes",
- * "peak_messages_per_s", "rejected": {"550": n}, "over_rate", "lost_replies", "aborted",
+ * "peak_messages_per_s", "rejected": {"550": n}, "over_rate", "lost_replies", "aborted", "chunked",
  * "tls": {"sessions", "resumed", "failed"}, "violations": {"total", "kinds": {…}, "examples": […]}}. */
 #ifndef POSTRIDER_WORLD_REPORT_H
 #define POSTRIDER_WORLD_REPORT_H

@@ -44,7 +44,8 @@ void session_free(struct session *s)
 /* The client closed, or the connection broke. */
 static void session_gone(struct session *s)
 {
-    bool working = s->state != SESSION_LINGER && (s->state == SESSION_DATA || s->mail);
+    bool working =
+        s->state != SESSION_LINGER && (s->state == SESSION_DATA || s->state == SESSION_CHUNK || s->mail);
     for (struct counts *counts = &s->host->counts; working && counts; counts = counts->up)
         counts->aborted++;
     session_free(s);

@@ -20,6 +20,7 @@ enum session_state {
     SESSION_ARRIVED, /* accepted, not yet counted */
     SESSION_COMMAND,
     SESSION_DATA,
+    SESSION_CHUNK,
     SESSION_HANDSHAKE,
     SESSION_BROKEN_TLS, /* to spoil the handshake at the first byte */
     SESSION_SILENT,
@@ -48,6 +49,9 @@ struct session {
     /* The dialogue, smtp.c's. */
     bool greeted, pipelining, eight_bit, sizes, encrypted;
     bool mail, mail_tried, rcpt_tried, body_8bit;
+    bool chunking, chunked; /* offered; BDAT came in this transaction */
+    bool chunk_last, chunk_good /* it may be taken */, want_reset /* after one that was not */;
+    uint64_t chunk_left;
     uint32_t recipients, messages;
     uint64_t declared;
     struct data *data;

@@ -1,6 +1,7 @@
 /* smtp.c - the receiver's side of SMTP (RFC 5321, 2920, 1870, 6152, 3207, 2034), as strict about the client
  * as a test wants: what a lenient server would forgive is counted as a violation. Commands are handled one by
  * one from what was read; a host that delays its replies stops after each. */
+#include "bench/world/message.h"
 #include "bench/world/path.h"
 #include "bench/world/stage.h"
 
@@ -13,27 +14,14 @@ struct command {
     void (*run)(struct session *s, struct str args);
 };
 
-static void violate(struct session *s, enum violation violation, struct str what)
-{
-    char text[128];
-    snprintf(text, sizeof text, "%.*s", (int)(what.n < 120 ? what.n : 120), what.p ? what.p : "");
-    counts_violation(&s->host->counts, violation, s->host->name, s->number, text);
-}
-
 static void reset_transaction(struct session *s)
 {
-    s->mail = s->mail_tried = s->rcpt_tried = s->body_8bit = false;
+    s->mail = s->mail_tried = s->rcpt_tried = s->body_8bit = s->chunked = false;
     s->recipients = 0;
     s->declared = 0;
     buf_clear(&s->from);
     buf_clear(&s->rcpts);
     buf_clear(&s->numbers);
-}
-
-static struct str first_recipient(const struct session *s)
-{
-    size_t end = str_find(buf_str(&s->rcpts), '\n', 0);
-    return end == SIZE_MAX ? STR("") : str_make(s->rcpts.data, end);
 }
 
 void smtp_begin(struct session *s)
@@ -80,6 +68,7 @@ static bool take_helo(struct session *s, struct str name)
         return false;
     }
     reset_transaction(s);
+    s->want_reset = false;
     buf_clear(&s->helo);
     buf_add_str(&s->helo, name);
     s->greeted = true;
@@ -99,13 +88,15 @@ static void run_ehlo(struct session *s, struct str args)
     s->pipelining = !character->no_pipelining;
     s->eight_bit = !character->no_8bitmime;
     s->sizes = !character->no_size;
+    s->chunking = character->chunking;
     char text[512], size[32] = "";
     if (s->sizes && character->size)
         snprintf(size, sizeof size, "SIZE %u\n", character->size);
     else if (s->sizes)
         snprintf(size, sizeof size, "SIZE\n");
-    snprintf(text, sizeof text, "%s greets you\n%s%s%s%s%sHELP", s->host->name,
+    snprintf(text, sizeof text, "%s greets you\n%s%s%s%s%s%sHELP", s->host->name,
              s->pipelining ? "PIPELINING\n" : "", size, s->eight_bit ? "8BITMIME\n" : "",
+             s->chunking ? "CHUNKING\n" : "",
              character->starttls != STARTTLS_ABSENT && !s->encrypted ? "STARTTLS\n" : "",
              character->no_enhanced ? "" : "ENHANCEDSTATUSCODES\n");
     say_good(s, words, 250, "", text);
@@ -116,7 +107,7 @@ static void run_helo(struct session *s, struct str args)
     const struct rule *words;
     if (!stage_pass(s, STAGE_EHLO, STR(""), &words) || !take_helo(s, args))
         return;
-    s->pipelining = s->eight_bit = s->sizes = false;
+    s->pipelining = s->eight_bit = s->sizes = s->chunking = false;
     say_good(s, words, 250, "", s->host->name);
 }
 
@@ -188,8 +179,11 @@ static void run_mail(struct session *s, struct str args)
     const struct character *character = s->host->character;
     const struct rule *words;
     struct str address;
-    if (!s->greeted || s->mail) {
-        violate(s, VIOLATION_SEQUENCE, s->mail ? STR("MAIL inside a transaction") : STR("MAIL before EHLO"));
+    if (!s->greeted || s->mail || s->want_reset) {
+        violate(s, VIOLATION_SEQUENCE,
+                s->want_reset ? STR("MAIL after a failed BDAT")
+                : s->mail     ? STR("MAIL inside a transaction")
+                              : STR("MAIL before EHLO"));
         say(s, 503, "5.5.1", "Bad sequence of commands");
         return;
     }
@@ -291,12 +285,26 @@ static void run_rcpt(struct session *s, struct str args)
     say_good(s, words, 250, "2.1.5", "Recipient OK");
 }
 
+/* The room for a message's digests; false after a refusal. */
+static bool begin_message(struct session *s, unsigned how)
+{
+    if (s->data == NULL && (s->data = data_create()) == NULL) {
+        say(s, 452, "4.3.1", "Out of memory");
+        return false;
+    }
+    data_begin(s->data, how | (delivery_log_on(&s->world->log) ? DATA_WHOLE : 0) |
+                            (recorder_on(&s->world->recorder) ? DATA_PARTS : 0));
+    return true;
+}
+
 static void run_data(struct session *s, struct str args)
 {
     const struct rule *words;
-    if (s->recipients == 0 || args.n) {
+    if (s->recipients == 0 || args.n || s->chunked) {
         if (args.n)
             violate(s, VIOLATION_SYNTAX, STR("DATA with an argument"));
+        else if (s->chunked)
+            violate(s, VIOLATION_SEQUENCE, STR("DATA after BDAT"));
         else if (!s->rcpt_tried)
             violate(s, VIOLATION_SEQUENCE, STR("DATA without RCPT"));
         say(s, s->rcpt_tried && s->mail ? 554 : 503, "5.5.1", "No valid recipients");
@@ -304,14 +312,64 @@ static void run_data(struct session *s, struct str args)
     }
     if (!stage_pass(s, STAGE_DATA, first_recipient(s), &words))
         return;
-    if (s->data == NULL && (s->data = data_create()) == NULL) {
-        say(s, 452, "4.3.1", "Out of memory");
+    if (!begin_message(s, 0))
         return;
-    }
-    data_begin(s->data, (delivery_log_on(&s->world->log) ? DATA_WHOLE : 0) |
-                            (recorder_on(&s->world->recorder) ? DATA_PARTS : 0));
     s->state = SESSION_DATA;
     say_good(s, words, 354, "", "Go ahead, end with a dot on a line of its own");
+}
+
+static void finish_chunk(struct session *s)
+{
+    const struct rule *words;
+    s->state = SESSION_COMMAND;
+    s->quiet = !s->pipelining;
+    if (!s->chunk_good) {
+        s->want_reset = true;
+        say(s, s->mail ? 554 : 503, "5.5.1", s->mail ? "No valid recipients" : "MAIL and RCPT first");
+        return;
+    }
+    if (!stage_pass(s, STAGE_DATA, first_recipient(s), &words)) {
+        s->want_reset = true;
+        return;
+    }
+    if (!s->chunk_last) {
+        say_good(s, words, 250, "2.0.0", "A chunk");
+        return;
+    }
+    data_end(s->data);
+    s->want_reset = !message_came(s);
+    reset_transaction(s);
+}
+
+static void run_unoffered(struct session *s, struct str args);
+
+/* What it is worth is said when its bytes are there. */
+static void run_bdat(struct session *s, struct str args)
+{
+    size_t space = str_find(args, ' ', 0);
+    struct str rest = space == SIZE_MAX ? STR("") : str_make(args.p + space + 1, args.n - space - 1);
+    if (!s->chunking) {
+        run_unoffered(s, args);
+        return;
+    }
+    if (!str_u64(str_make(args.p, args.n - rest.n - (space != SIZE_MAX)), UINT64_MAX, &s->chunk_left) ||
+        (rest.n && !str_eq_nocase(rest, STR("LAST")))) {
+        violate(s, VIOLATION_SYNTAX, STR("BDAT without a size, or with more than LAST"));
+        say(s, 501, "5.5.4", "Syntax: BDAT size [LAST]");
+        s->end = END_LINGER; /* where its bytes end is unknown */
+        return;
+    }
+    s->chunk_last = rest.n > 0;
+    s->chunk_good = s->recipients > 0 && !s->want_reset;
+    if (!s->rcpt_tried)
+        violate(s, VIOLATION_SEQUENCE, STR("BDAT without RCPT"));
+    if (s->chunk_good && !s->chunked && !begin_message(s, DATA_PLAIN))
+        s->end = END_LINGER;
+    s->chunked = true;
+    s->state = SESSION_CHUNK;
+    s->quiet = false; /* its bytes may come */
+    if (s->chunk_left == 0)
+        finish_chunk(s);
 }
 
 static void run_rset(struct session *s, struct str args)
@@ -321,6 +379,7 @@ static void run_rset(struct session *s, struct str args)
     if (!stage_pass(s, STAGE_RSET, STR(""), &words))
         return;
     reset_transaction(s);
+    s->want_reset = false;
     say_good(s, words, 250, "2.0.0", "OK");
 }
 
@@ -369,7 +428,7 @@ static const struct command commands[] = {
     {VERB("RSET"), false, run_rset},     {VERB("STARTTLS"), true, run_starttls},
     {VERB("NOOP"), true, run_noop},      {VERB("VRFY"), true, run_vrfy},
     {VERB("EXPN"), true, run_vrfy},      {VERB("HELP"), true, run_help},
-    {VERB("BDAT"), true, run_unoffered}, {VERB("AUTH"), true, run_unoffered},
+    {VERB("BDAT"), false, run_bdat},     {VERB("AUTH"), true, run_unoffered},
     {VERB("ETRN"), true, run_unoffered},
 };
 
@@ -379,7 +438,7 @@ static const struct command commands[] = {
 static void judge_group(struct session *s, const struct command *command, struct str line, size_t more)
 {
     s->quiet = command->ends_group || !s->pipelining;
-    if (more == 0 || !s->quiet)
+    if (more == 0 || !s->quiet || command->run == run_bdat)
         return;
     if (command->run == run_starttls)
         violate(s, VIOLATION_AFTER_STARTTLS, line);
@@ -461,86 +520,6 @@ static size_t take_command(struct session *s, const char *p, size_t n)
     return used;
 }
 
-static void judge_data(struct session *s, const struct data_facts *facts)
-{
-    struct str what = first_recipient(s);
-    if (facts->bare_cr)
-        violate(s, VIOLATION_BARE_CR, what);
-    if (facts->bare_lf)
-        violate(s, VIOLATION_BARE_LF, what);
-    if (facts->long_line)
-        violate(s, VIOLATION_LONG_LINE, what);
-    if (facts->undoubled_dot)
-        violate(s, VIOLATION_UNDOUBLED_DOT, what);
-    if (facts->eight_bit && !s->body_8bit)
-        violate(s, VIOLATION_8BIT, what);
-    if (s->declared && facts->size > s->declared)
-        violate(s, VIOLATION_SIZE_UNDERSTATED, what);
-}
-
-static void log_message(struct session *s, uint64_t size)
-{
-    struct world *world = s->world;
-    char digest[DATA_DIGEST_MAX];
-    data_digest(s->data, digest);
-    struct delivery delivery = {.time_ms = world->loop.now.wall_ms,
-                                .host = s->host->name,
-                                .connection = s->number,
-                                .helo = buf_str(&s->helo),
-                                .from = buf_str(&s->from),
-                                .size = size,
-                                .digest = digest,
-                                .tls = s->encrypted};
-    struct str rest = buf_str(&s->rcpts);
-    while (rest.n > 0) {
-        size_t end = str_find(rest, '\n', 0);
-        delivery_log_add(&world->log, &delivery, str_make(rest.p, end));
-        rest = str_make(rest.p + end + 1, rest.n - end - 1);
-    }
-}
-
-static void record_message(struct session *s, uint64_t size)
-{
-    struct data_parts parts = data_parts(s->data);
-    struct record_slot slot = {.delivered_ns = (uint64_t)clock_now().mono_ns,
-                               .head_digest = parts.head,
-                               .body_digest = parts.body,
-                               .size = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX};
-    recorder_add(&s->world->recorder, (const uint64_t *)(void *)s->numbers.data, s->recipients, &slot);
-}
-
-static void accept_message(struct session *s, uint64_t size)
-{
-    counts_message(&s->host->counts, s->world->loop.now.mono_ns, s->recipients, size);
-    if (delivery_log_on(&s->world->log))
-        log_message(s, size);
-    if (recorder_on(&s->world->recorder) && data_has(s->data, DATA_PARTS))
-        record_message(s, size);
-}
-
-static void handle_message(struct session *s)
-{
-    const struct character *character = s->host->character;
-    const struct rule *words;
-    struct data_facts facts = data_facts(s->data);
-    judge_data(s, &facts);
-    s->messages++;
-    if (!stage_pass(s, STAGE_DOT, first_recipient(s), &words))
-        return;
-    if (!character->no_size && character->size && facts.size > character->size) {
-        say(s, 552, "5.3.4", "The message is larger than is accepted here");
-        return;
-    }
-    accept_message(s, facts.size);
-    if ((words && words->action == ACTION_LOSE_REPLY) || stage_chance(s, character->lose_reply_odds)) {
-        for (struct counts *counts = &s->host->counts; counts; counts = counts->up)
-            counts->lost_replies++;
-        s->end = END_NOW;
-        return;
-    }
-    say_good(s, words, 250, "2.0.0", "Accepted");
-}
-
 static size_t take_data(struct session *s, const char *p, size_t n)
 {
     bool done;
@@ -551,8 +530,23 @@ static size_t take_data(struct session *s, const char *p, size_t n)
     s->quiet = !s->pipelining;
     if (used < n && s->quiet)
         violate(s, VIOLATION_NOT_PIPELINING, STR("a command behind the final dot"));
-    handle_message(s);
+    message_came(s);
     reset_transaction(s);
+    return used;
+}
+
+static size_t take_chunk(struct session *s, const char *p, size_t n)
+{
+    bool done;
+    size_t used = n < s->chunk_left ? n : (size_t)s->chunk_left;
+    if (s->chunk_good && used > 0)
+        data_feed(s->data, p, used, &done);
+    s->chunk_left -= used;
+    if (s->chunk_left > 0)
+        return used;
+    if (used < n && !s->pipelining)
+        violate(s, VIOLATION_NOT_PIPELINING, STR("a command behind a chunk"));
+    finish_chunk(s);
     return used;
 }
 
@@ -563,6 +557,8 @@ size_t smtp_input(struct session *s, const char *p, size_t n)
         size_t used;
         if (s->state == SESSION_DATA)
             used = take_data(s, p + at, n - at);
+        else if (s->state == SESSION_CHUNK)
+            used = take_chunk(s, p + at, n - at);
         else if (s->state == SESSION_COMMAND)
             used = take_command(s, p + at, n - at);
         else

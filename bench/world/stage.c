@@ -45,6 +45,13 @@ static void say_lines(struct session *s, unsigned code, const char *status, stru
         s->end = END_LINGER;
 }
 
+void violate(struct session *s, enum violation violation, struct str what)
+{
+    char text[128];
+    snprintf(text, sizeof text, "%.*s", (int)(what.n < 120 ? what.n : 120), what.p ? what.p : "");
+    counts_violation(&s->host->counts, violation, s->host->name, s->number, text);
+}
+
 void say(struct session *s, unsigned code, const char *status, const char *text)
 {
     say_lines(s, code, status, str_of(text));

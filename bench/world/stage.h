@@ -6,6 +6,8 @@
 
 #include "bench/world/session.h"
 
+/* Counts what the client did wrong, and says so in the report. */
+void violate(struct session *s, enum violation violation, struct str what);
 /* One reply; the enhanced status is left out where the host has none, and where it is "". */
 void say(struct session *s, unsigned code, const char *status, const char *text);
 /* As the character asks at this stage for this address ("" where there is none). False: the stage is over,

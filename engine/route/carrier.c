@@ -2,8 +2,8 @@
  *
  * A connection that failed before EHLO was through is the host's failure: the address is left alone for a
  * while, the window shrinks, and the pool tries the next address at once. One whose opportunistic handshake
- * failed is tried again in the clear. A connection that carried something and was then lost is nobody's
- * fault: a new one may begin at once. */
+ * failed is tried again in the clear; one whose TLS is not what the pool asks is left alone by that pool. A
+ * connection that carried something and was then lost is nobody's fault: a new one may begin at once. */
 #include "engine/route/carrier.h"
 
 #include "engine/route/host.h"
@@ -12,7 +12,9 @@
 #include "engine/route/pool.h"
 #include "engine/route/react.h"
 #include "engine/route/renew.h"
+#include "engine/route/secure.h"
 #include "engine/route/shipment.h"
+#include "engine/route/targets.h"
 #include "engine/rules/rules.h"
 
 #include <stdlib.h>
@@ -24,10 +26,11 @@ struct carrier {
     struct dns_mx *hosts; /* keeps the host's name */
     const char *host;
     struct sockaddr_storage address;
+    struct tls_demand demand;
     int64_t opened_ns;
     unsigned began;  /* at this count of changes of the setup: renew.h */
     unsigned pulled; /* messages */
-    bool ready, worked, is_idle, try_tls, stopping, over;
+    bool ready, worked, is_idle, stopping, over;
 };
 
 #define IDLERS_LOOKED_AT 64 /* of the longest idle, to find one of a path */
@@ -50,6 +53,13 @@ static void carrier_set_idle(struct carrier *carrier, bool idle)
         pool->idle--;
         pool->path->idle--;
     }
+}
+
+static void carrier_free(struct carrier *carrier)
+{
+    dns_mx_unref(carrier->hosts);
+    tlsa_set_unref(carrier->demand.tlsa);
+    free(carrier);
 }
 
 /* One that has something to send, waits for a rate, and has sent nothing yet keeps its place: else pools
@@ -101,8 +111,7 @@ static struct session_transaction *carrier_pull(struct session *session, struct 
     if (!carrier->stopping && (carrier_should_yield(carrier, false) || carrier_is_over(carrier)))
         carrier_stop(carrier, false);
     if (!carrier->stopping)
-        transaction =
-            shipment_next(pool, carrier->host, session_tls_text(session), session_offers(session)->eight_bit);
+        transaction = shipment_next(pool, carrier->host, session);
     if (transaction == NULL && !carrier->stopping && carrier_should_yield(carrier, true))
         carrier_stop(carrier, false);
     carrier->pulled += transaction != NULL;
@@ -179,17 +188,17 @@ static bool carrier_has_company(const struct carrier *carrier)
 }
 
 /* The connection was of no use: whose fault is it? */
-static enum path_end carrier_failed(struct carrier *carrier, const struct verdict *why)
+static enum path_end carrier_failed(struct carrier *carrier, const struct verdict *why, enum tls_fault fault)
 {
     struct pool *pool = carrier->pool;
     struct path *path = pool->path;
     struct router *router = path->router;
-    /* Ours, that is: a reply may say x.7.5 and mean something else. */
-    bool tls_broken = why->local && why->status.subject == 7 && why->status.detail == 5;
-    if (carrier->try_tls && tls_broken && !carrier->ready && !path_is_tls_only(path)) {
-        host_set_plain(router, &carrier->address);
-        loan_tell_host(path, &carrier->address);
-        return PATH_END_FINE; /* the same address again, in the clear */
+    if (secure_falls_back(pool, &carrier->address, &carrier->demand, fault))
+        return PATH_END_FINE;                    /* the same address again, in the clear */
+    if (fault != TLS_FAULT_NONE && why->local) { /* not good enough for this pool, and perhaps for others */
+        targets_refuse(pool, &carrier->address);
+        pool_target_failed(pool, why);
+        return PATH_END_FINE;
     }
     bool of_sender = why->rule != NULL && carrier->ready && why->rule->reaction.reach == REACH_SENDER;
     if (of_sender ||
@@ -203,7 +212,8 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     if (why->scope == SCOPE_PATH && (carrier->ready || ledger_connections(path->ledger) == 1))
         path_pause(path, why); /* not one connection is welcome: none is still on its way */
     if (carrier->ready)
-        host_lost(router, &carrier->address, path->settings);
+        host_lost(router, &carrier->address, carrier->opened_ns, session_was_told(carrier->session),
+                  path->settings);
     else
         host_failed(router, &carrier->address, path->settings);
     host_set_asked(router, &carrier->address, why->rule != NULL);
@@ -224,10 +234,11 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     (void)now;
     bool of_use = carrier->ready && session_carried(session) > 0;
     enum path_end end = PATH_END_FINE;
+    enum tls_fault fault = carrier->ready ? TLS_FAULT_NONE : session_tls_fault(session);
     carrier_set_idle(carrier, false);
     carrier->over = true;
     if (why->outcome != VERDICT_NONE && !of_use)
-        end = carrier_failed(carrier, why);
+        end = carrier_failed(carrier, why, fault);
     path_connection_over(path, carrier->ready, end);
     if (!carrier->ready)
         pool->connecting--;
@@ -238,8 +249,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     path_serve_line(path->router);
     renew_session_over(path->router, carrier->began);
     session_free(session);
-    dns_mx_unref(carrier->hosts);
-    free(carrier);
+    carrier_free(carrier);
 }
 
 static const struct session_handlers carrier_handlers = {
@@ -270,21 +280,19 @@ bool carrier_open(struct pool *pool, const struct target *target)
     carrier->hosts = dns_mx_ref(pool->hosts);
     carrier->host = carrier->hosts->hosts[target->host].name;
     carrier->address = target->address;
-    carrier->try_tls = !host_is_plain(router, &target->address);
+    secure_demand(pool, target, &carrier->demand);
     const struct config_source *source = &path->source;
     carrier->session = session_create(
-        &router->session_context, path_is_tls_only(path) ? &path->session_tls : &path->session,
-        &carrier_handlers, carrier, carrier->host,
+        &router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,
         source->address_len ? (const struct sockaddr *)&source->address_value : NULL, source->address_len,
-        (const struct sockaddr *)&carrier->address, target->len, carrier->try_tls, &err);
+        (const struct sockaddr *)&carrier->address, target->len, &carrier->demand, &err);
     if (carrier->session == NULL) {
         struct verdict why;
         verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "%s", err.text);
         host_failed(router, &carrier->address, path->settings);
         path_connection_over(path, false, PATH_END_FINE);
         pool_target_failed(pool, &why);
-        dns_mx_unref(carrier->hosts);
-        free(carrier);
+        carrier_free(carrier);
         return false;
     }
     TAILQ_INSERT_TAIL(&pool->carriers, carrier, all);

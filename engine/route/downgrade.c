@@ -49,8 +49,8 @@ bool downgrade_render(struct router *router, struct downgrade *down, const struc
     buf_free(&whole);
     if (!good || (opened->wants_signature && !sign(router, down, opened, message, err)))
         return false;
-    return template_render(&down->template, &(struct render_args){.first = buf_str(&down->fields)}, message,
-                           err);
+    struct render_args last = {.first = buf_str(&down->fields), .unstuffed = args->unstuffed};
+    return template_render(&down->template, &last, message, err);
 }
 
 void downgrade_free(struct downgrade *down)

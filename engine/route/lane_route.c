@@ -13,6 +13,7 @@
 #include "engine/route/lane_held.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
+#include "engine/route/secure.h"
 #include "engine/route/settle.h"
 
 #include <stdio.h>
@@ -119,9 +120,11 @@ void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx)
 
 /* Puts its strands into the pools of these hosts. False: no memory. */
 static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *site,
-                            const struct config_site *settings, uint16_t port)
+                            const struct config_site *settings, const struct config_route *route)
 {
     struct router *router = lane->router;
+    const struct pool_tls tls = secure_policy(router, mx, settings, route);
+    uint16_t port = route ? route->port : settings->port;
     unsigned n = (unsigned)lane->sources->source_count;
     lane->strands = calloc(n, sizeof *lane->strands);
     if (lane->strands == NULL)
@@ -132,7 +135,7 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
         strand->source = lane->sources->sources[i].source;
         strand->tail = &strand->head;
         struct path *path = path_get(router, site, settings, strand->source);
-        struct pool *pool = path ? pool_get(path, mx, port) : NULL;
+        struct pool *pool = path ? pool_get(path, mx, port, &tls) : NULL;
         if (pool == NULL || !pool_join(pool, strand, NULL))
             return false;
         lane->strand_count++;
@@ -145,7 +148,7 @@ static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
 {
     if (a == b)
         return true;
-    if (a == NULL || a->host_count != b->host_count)
+    if (a == NULL || a->host_count != b->host_count || a->secure != b->secure)
         return false;
     for (unsigned i = 0; i < a->host_count; i++)
         if (a->hosts[i].preference != b->hosts[i].preference ||
@@ -193,7 +196,7 @@ void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route 
         lane_place_given(lane); /* there was no memory to tell */
         return;
     }
-    if (!lane_join_pools(lane, mx, site, settings, route ? route->port : settings->port)) {
+    if (!lane_join_pools(lane, mx, site, settings, route)) {
         dns_mx_unref(mx);
         lane_hold(lane, STATUS(4, 3, 0), "no memory to route it");
         lane_place_given(lane);

@@ -130,9 +130,20 @@ struct flow {
     enum job_class class_;
 };
 
+/* What mail asks of TLS, whatever host it goes to: secure.h. */
+struct pool_tls {
+    enum tls_policy policy;
+    bool implicit;
+    bool tlsa; /* TLSA records of its hosts count: DNSSEC vouches for the list of them */
+    const struct trust *trust;
+};
+
 /* One address of a mail host, with the port. */
 struct target {
-    unsigned host; /* index in the pool's hosts */
+    unsigned host;            /* index in the pool's hosts */
+    int64_t refused_until_ns; /* its TLS was not what the pool asks: left alone by this pool; 0: no */
+    enum dane_verdict dane;
+    struct tlsa_set *tlsa; /* of DANE_REQUIRED; the host's */
     struct sockaddr_storage address;
     socklen_t len;
 };
@@ -151,6 +162,7 @@ struct pool {
     struct path *path;
     struct dns_mx *hosts;
     uint16_t port;
+    struct pool_tls tls;
     struct strand *strands;
     unsigned strand_count;
     struct flow *flows;              /* all */
@@ -174,7 +186,7 @@ struct pool {
     bool touched; /* in the router's list of pools to look at this step */
     struct pool *touched_next;
     size_t key_size;
-    char key[]; /* the hosts and the port */
+    char key[]; /* the hosts, the port and what is asked of TLS */
 };
 
 /* Deliveries of the last minute, by second. */
@@ -202,10 +214,10 @@ struct path {
     bool borrowed;                          /* it is another worker's, which lent sessions to this one */
     unsigned buffered, asked; /* recipients in its strands; asked for by lanes of which it is the first */
     struct lane_line hungry;
-    struct session_settings session_tls; /* the same, but with TLS only */
     /* What replies have taught: path_learn.h. */
     struct learnt learnt;
     bool dirty, learning; /* to be written down; in the router's list of learners */
+    unsigned refusing;    /* share of its last transactions that nobody was accepted for, of REFUSING_ALL */
     bool parked;          /* lanes of it are held for the length of its pause */
     int64_t cut_ns;       /* when it was slowed or capped last */
     int64_t reconnect_ns;
@@ -229,6 +241,7 @@ struct router {
     struct wheel wheel;
     struct dns *dns;
     struct tls *tls;
+    const struct trusts *trusts;
     struct prng prng;
     struct now now;
     struct store *store;

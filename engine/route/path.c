@@ -36,7 +36,6 @@ static void path_set_session(struct path *path, const struct config_site *site)
 {
     path->session = (struct session_settings){
         .ehlo = path->source.ehlo,
-        .tls = site->tls == CONFIG_TLS_MAY ? TLS_POLICY_MAY : TLS_POLICY_NONE,
         .timeouts = {.connect = site->connect_timeout_ms,
                      .greeting = site->greeting_timeout_ms,
                      .ehlo = site->helo_timeout_ms,
@@ -50,9 +49,8 @@ static void path_set_session(struct path *path, const struct config_site *site)
                      .tls = site->tls_timeout_ms},
         .messages_max = site->max_messages_per_connection,
         .rcpts_max = site->max_recipients_per_transaction,
+        .chunking = site->chunking,
     };
-    path->session_tls = path->session;
-    path->session_tls.tls = TLS_POLICY_ENCRYPT;
 }
 
 /* Whether the site has a path of this worker's from any source. */
@@ -309,8 +307,19 @@ bool path_send(struct path *path)
 
 bool path_is_tls_only(const struct path *path)
 {
-    return path->settings->tls != CONFIG_TLS_NONE &&
+    return path->settings->tls != TLS_POLICY_NONE &&
            atomic_load_explicit(&path->ledger->tls_only, memory_order_relaxed);
+}
+
+void path_note_refused(struct path *path, bool nobody)
+{
+    path->refusing -= path->refusing / REFUSING_LAST;
+    path->refusing += nobody ? REFUSING_ALL / REFUSING_LAST : 0;
+}
+
+bool path_refuses_often(const struct path *path)
+{
+    return path->refusing > REFUSING_OFTEN;
 }
 
 unsigned path_rcpts_max(const struct path *path)

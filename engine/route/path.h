@@ -47,6 +47,10 @@ bool path_has_too_many(const struct path *path);
 bool path_is_tls_only(const struct path *path);
 /* Recipients that may share a transaction. */
 unsigned path_rcpts_max(const struct path *path);
+/* A transaction is over; nobody: MAIL or every recipient was refused. */
+void path_note_refused(struct path *path, bool nobody);
+/* So often of late that a message is better sent when a recipient is known to be accepted. */
+bool path_refuses_often(const struct path *path);
 
 /* Accounting: a connection begins (false: another worker has just taken the last one), is through to EHLO,
  * ends. */

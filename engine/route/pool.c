@@ -11,17 +11,19 @@
 #include "engine/route/lane.h"
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
+#include "engine/route/secure.h"
 #include "engine/route/settle.h"
 #include "engine/route/targets.h"
 
 #include <stdlib.h>
 
-/* The hosts with their preferences, and the port. NULL: no memory. */
-static char *pool_key(const struct dns_mx *hosts, uint16_t port, size_t *n)
+/* The hosts with their preferences, the port, and what is asked of TLS. NULL: no memory. */
+static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls, size_t *n)
 {
     struct buf buf;
-    buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 8) + 8);
+    buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 8) + 64);
     buf_printf(&buf, "%u", port);
+    secure_key(tls, &buf);
     for (unsigned i = 0; i < hosts->host_count; i++)
         buf_printf(&buf, " %u %s", hosts->hosts[i].preference, hosts->hosts[i].name);
     *n = buf.len;
@@ -31,10 +33,10 @@ static char *pool_key(const struct dns_mx *hosts, uint16_t port, size_t *n)
     return NULL;
 }
 
-struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port)
+struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls)
 {
     size_t n;
-    char *key = pool_key(hosts, port, &n);
+    char *key = pool_key(hosts, port, tls, &n);
     if (key == NULL)
         return NULL;
     struct pool *pool;
@@ -43,6 +45,7 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port)
         pool->path = path;
         pool->hosts = dns_mx_ref(hosts);
         pool->port = port;
+        pool->tls = *tls;
         pool->key_size = n;
         memcpy(pool->key, key, n);
         pool->held = !pool_is_open(pool); /* born while its path is paused: the lanes ask when that is over */

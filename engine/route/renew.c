@@ -90,6 +90,7 @@ static void renew_paths(struct router *router)
         path_settle_in(path, path_settings(config, path_site(path)));
         for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
             pool_reached(pool); /* what failed before may have failed by a rule of before */
+            pool->tls.trust = trusts_same(router->trusts, pool->tls.trust);
             if (path->source_index == PATH_SOURCE_GONE)
                 pool_end_sessions(pool);
             pool_touch(pool);
@@ -124,6 +125,7 @@ void renew(struct router *router, struct setup *setup, struct signers *signers)
     router->retry = setup->retry;
     router->tenant_limits = setup->tenant_limits;
     router->dkim = setup->dkim;
+    router->trusts = setup->trusts;
     router->signers = signers;
     dkim_signer_destroy(router->signer);
     router->signer = NULL;

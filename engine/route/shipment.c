@@ -78,7 +78,8 @@ void shipment_free_spares(struct router *router)
     }
 }
 
-static bool shipment_render(struct router *router, struct shipment *shipment, bool eight_bit, struct err *err)
+static bool shipment_render(struct router *router, struct shipment *shipment, const struct session *session,
+                            struct err *err)
 {
     struct taken *taken = shipment->list;
     struct store_job *job = taken->job;
@@ -88,11 +89,12 @@ static bool shipment_render(struct router *router, struct shipment *shipment, bo
         return false;
     struct render_args args = opened_args(taken, shipment->rid);
     args.first = opened_signature(opened, taken);
+    args.unstuffed = session_chunking(session);
     if (opened->wants_signature && args.first.p == NULL)
         return err_set(err, ENOMEM, "no memory to have it signed");
     if (!template_render(&opened->template, &args, &shipment->rendition, err))
         return false;
-    if (shipment->rendition.has_8bit && !eight_bit &&
+    if (shipment->rendition.has_8bit && !session_offers(session)->eight_bit &&
         !downgrade_render(router, &shipment->downgrade, opened, &args, &shipment->rendition, err))
         return false;
     size_t from = envelope_expand(job->from, args.rid, shipment->from);
@@ -103,6 +105,7 @@ static bool shipment_render(struct router *router, struct shipment *shipment, bo
     transaction->body = shipment->rendition.parts;
     transaction->body_count = shipment->rendition.count;
     transaction->size = shipment->rendition.message_size;
+    transaction->chunked = args.unstuffed;
     transaction->eight_bit = shipment->rendition.has_8bit;
     transaction->utf8 = shipment->rendition.needs_smtputf8;
     transaction->ret = job->ret == RET_FULL   ? SESSION_RET_FULL
@@ -124,7 +127,6 @@ static void shipment_address(struct shipment *shipment)
         rcpt->notify = taken->notify ? taken->notify : taken->job->notify;
         rcpt->orcpt = taken->orcpt;
         rcpt->owner = taken;
-        transaction->utf8 |= !str_is_ascii(taken->to);
     }
     transaction->rcpt_count = n;
 }
@@ -159,15 +161,17 @@ static void shipment_broken(struct pool *pool, struct lane *lane, struct taken *
     }
 }
 
-struct session_transaction *shipment_next(struct pool *pool, const char *host, const char *tls,
-                                          bool eight_bit)
+struct session_transaction *shipment_next(struct pool *pool, const char *host, const struct session *session)
 {
     struct router *router = pool->path->router;
     struct err err;
+    unsigned rcpts_max = path_rcpts_max(pool->path), told = session_offers(session)->rcpt_max;
+    if (told > 0 && told < rcpts_max)
+        rcpts_max = told;
     for (;;) {
         struct strand *strand;
         unsigned count;
-        struct taken *list = pool_pull(pool, path_rcpts_max(pool->path), &strand, &count);
+        struct taken *list = pool_pull(pool, rcpts_max, &strand, &count);
         if (list == NULL)
             return NULL;
         struct lane *lane = strand->lane;
@@ -182,13 +186,14 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
         shipment->lane = lane;
         shipment->list = list;
         shipment->host = host;
-        shipment->tls = tls;
-        if (!shipment_render(router, shipment, eight_bit, &err)) {
+        shipment->tls = session_tls_text(session);
+        if (!shipment_render(router, shipment, session, &err)) {
             shipment_release(router, shipment);
             shipment_broken(pool, lane, list, &err);
             continue;
         }
         shipment_address(shipment);
+        shipment->transaction.wary = path_refuses_often(pool->path);
         LIST_INSERT_HEAD(&pool->on_way, shipment, on_way);
         return &shipment->transaction;
     }
@@ -259,6 +264,7 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
                         : 0,
         .peer_dsn = transaction->peer_dsn,
     };
+    path_note_refused(pool->path, transaction->nobody);
     pool_arrived(pool, shipment->lane, (unsigned)transaction->rcpt_count);
     for (size_t i = 0; i < transaction->rcpt_count; i++) {
         struct session_rcpt *rcpt = &transaction->rcpts[i];

@@ -4,10 +4,9 @@
 
 #include "engine/route/model.h"
 
-/* The next transaction for a session of this pool, rendered, or NULL. host and tls are for the record; both
- * outlive the shipment. eight_bit: the host offers 8BITMIME. */
-struct session_transaction *shipment_next(struct pool *pool, const char *host, const char *tls,
-                                          bool eight_bit);
+/* The next transaction for a session of this pool, rendered for what its host offers, or NULL. host is for
+ * the record and outlives the shipment. */
+struct session_transaction *shipment_next(struct pool *pool, const char *host, const struct session *session);
 /* Its recipients have their verdicts: settles them or gives them back to their lane. */
 void shipment_done(struct session_transaction *transaction, struct pool *pool);
 /* How many recipients of this lane are on their way in the pool's sessions: a walk, for who asks. */

@@ -3,14 +3,18 @@
 
 #include "engine/route/host.h"
 #include "engine/route/pool.h"
+#include "engine/route/secure.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+/* Of one host: its addresses, then, where that is of interest, its TLSA records. */
 struct question {
     struct dns_query query;
     struct targets *targets;
     unsigned host;
+    struct tlsa_set *tlsa; /* NULL: none that count */
 };
 
 #define TARGETS_MAX (MX_HOSTS_MAX * 4)
@@ -68,20 +72,75 @@ static void targets_failed(struct targets *targets, unsigned host, enum dns_stat
         *targets->missing = why;
 }
 
+static void question_over(struct question *question, int64_t expires_ns)
+{
+    struct targets *targets = question->targets;
+    targets->asking--;
+    if (expires_ns < targets->expires_ns)
+        targets->expires_ns = expires_ns;
+    if (targets->asking == 0)
+        pool_touch(targets->pool);
+}
+
+/* All is known of the host that DNS says. */
+static void targets_judge(struct targets *targets, unsigned host, enum dane_verdict dane,
+                          struct tlsa_set *tlsa, const char *reason)
+{
+    struct pool *pool = targets->pool;
+    struct verdict why;
+    int64_t until_ns = 0;
+    if (secure_refuses(pool, pool->hosts->hosts[host].name, dane, reason, &why)) {
+        until_ns = pool->path->router->now.mono_ns + pool->path->settings->dead_host_delay_ms * NS_PER_MS;
+        pool_target_failed(pool, &why);
+    }
+    for (unsigned i = 0; i < targets->count; i++) {
+        struct target *target = &targets->list[i];
+        if (target->host != host)
+            continue;
+        target->refused_until_ns = until_ns;
+        target->dane = dane;
+        target->tlsa = tlsa;
+    }
+}
+
+static void targets_heard_tlsa(struct dns_query *query, const struct dns_records *answer)
+{
+    struct question *question = (struct question *)(void *)query;
+    enum dane_verdict dane = secure_read_tlsa(answer, &question->tlsa);
+    targets_judge(question->targets, question->host, dane, question->tlsa, answer->reason);
+    question_over(question, answer->expires_ns);
+}
+
+/* RFC 7672 2.2.3: the records of a port stand under "_25._tcp." and the host's name. */
+static void targets_ask_tlsa(struct question *question)
+{
+    struct targets *targets = question->targets;
+    struct router *router = targets->pool->path->router;
+    char name[DOMAIN_MAX + 16];
+    int n = snprintf(name, sizeof name, "_%u._tcp.%s", targets->pool->port,
+                     targets->pool->hosts->hosts[question->host].name);
+    question->query.records = targets_heard_tlsa;
+    dns_ask_records(router->dns, &question->query, DNS_RECORDS_TLSA, str_make(name, (size_t)n), router->now);
+}
+
 static void targets_answered(struct dns_query *query, const struct dns_addresses *answer)
 {
     struct question *question = (struct question *)(void *)query;
     struct targets *targets = question->targets;
-    targets->asking--;
-    if (answer->expires_ns < targets->expires_ns)
-        targets->expires_ns = answer->expires_ns;
-    if (answer->status == DNS_OK)
+    if (answer->status == DNS_OK) {
         for (unsigned i = 0; i < answer->count; i++)
             target_add(targets, question->host, &answer->list[i]);
-    else
+        if (secure_wants_tlsa(targets->pool, answer)) {
+            if (answer->expires_ns < targets->expires_ns)
+                targets->expires_ns = answer->expires_ns;
+            targets_ask_tlsa(question);
+            return;
+        }
+        targets_judge(targets, question->host, DANE_ABSENT, NULL, "");
+    } else {
         targets_failed(targets, question->host, answer->status, answer->reason);
-    if (targets->asking == 0)
-        pool_touch(targets->pool);
+    }
+    question_over(question, answer->expires_ns);
 }
 
 /* An address in place of a name: a route's. */
@@ -101,6 +160,7 @@ static bool targets_literal(struct targets *targets, unsigned host)
         return false;
     }
     target_add(targets, host, &address);
+    targets_judge(targets, host, DANE_ABSENT, NULL, "");
     return true;
 }
 
@@ -139,8 +199,10 @@ void targets_free(struct targets *targets)
 {
     if (targets == NULL)
         return;
-    for (unsigned i = 0; i < targets->pool->hosts->host_count; i++)
+    for (unsigned i = 0; i < targets->pool->hosts->host_count; i++) {
         dns_cancel(&targets->questions[i].query);
+        tlsa_set_unref(targets->questions[i].tlsa);
+    }
     free(targets->list);
     free(targets->missing);
     free(targets);
@@ -174,6 +236,24 @@ static struct targets *targets_fresh(struct pool *pool)
     return targets;
 }
 
+/* 0, or until when nothing goes there. */
+static int64_t target_dead_until_ns(struct router *router, const struct target *target)
+{
+    int64_t dead_ns = host_dead_until_ns(router, &target->address);
+    if (target->refused_until_ns > router->now.mono_ns && target->refused_until_ns > dead_ns)
+        return target->refused_until_ns;
+    return dead_ns;
+}
+
+void targets_refuse(struct pool *pool, const struct sockaddr_storage *address)
+{
+    struct targets *targets = pool->targets;
+    int64_t delay_ns = pool->path->settings->dead_host_delay_ms * NS_PER_MS;
+    for (unsigned i = 0; targets != NULL && i < targets->count; i++)
+        if (memcmp(&targets->list[i].address, address, sizeof *address) == 0)
+            targets->list[i].refused_until_ns = pool->path->router->now.mono_ns + delay_ns;
+}
+
 /* Counts the live addresses of the best tier that has one, and where that tier begins and ends in the list.
  */
 static unsigned targets_live(struct targets *targets, unsigned *begin, unsigned *end, int64_t *until_ns)
@@ -187,7 +267,7 @@ static unsigned targets_live(struct targets *targets, unsigned *begin, unsigned 
         for (*end = *begin;
              *end < targets->count && hosts->hosts[targets->list[*end].host].preference == preference;
              ++*end) {
-            int64_t dead_ns = host_dead_until_ns(router, &targets->list[*end].address);
+            int64_t dead_ns = target_dead_until_ns(router, &targets->list[*end]);
             if (dead_ns == 0)
                 live++;
             else if (dead_ns < *until_ns)
@@ -215,7 +295,7 @@ enum targets_answer targets_pick(struct pool *pool, const struct target **target
         if (live > 0) {
             unsigned skip = targets->turn++ % live;
             for (unsigned i = begin; i < end; i++) {
-                if (host_dead_until_ns(router, &targets->list[i].address) != 0)
+                if (target_dead_until_ns(router, &targets->list[i]) != 0)
                     continue;
                 if (skip-- == 0) {
                     *target = &targets->list[i];

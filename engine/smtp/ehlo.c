@@ -15,7 +15,33 @@ static const struct {
     {{"DSN", 3}, offsetof(struct session_offers, dsn)},
     {{"ENHANCEDSTATUSCODES", 19}, offsetof(struct session_offers, enhanced)},
     {{"CHUNKING", 8}, offsetof(struct session_offers, chunking)},
+    {{"BINARYMIME", 10}, offsetof(struct session_offers, binary)},
 };
+
+/* RFC 9422 4: one to six digits, the first no zero. What is neither known nor well-formed is passed over. */
+static void limits_read(struct session_offers *offers, struct str rest)
+{
+    static const struct {
+        struct str name;
+        size_t offset;
+    } limits[] = {
+        {{"MAILMAX", 7}, offsetof(struct session_offers, mail_max)},
+        {{"RCPTMAX", 7}, offsetof(struct session_offers, rcpt_max)},
+        {{"RCPTDOMAINMAX", 13}, offsetof(struct session_offers, rcpt_domain_max)},
+    };
+    while (rest.n > 0) {
+        size_t end = str_find(rest, ' ', 0), equals = str_find(rest, '=', 0);
+        if (end == SIZE_MAX)
+            end = rest.n;
+        uint64_t value;
+        if (equals < end && end - equals <= 7 && rest.p[equals + 1] != '0' &&
+            str_u64(str_make(rest.p + equals + 1, end - equals - 1), 999999, &value))
+            for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+                if (str_eq_nocase(str_make(rest.p, equals), limits[i].name))
+                    *(uint32_t *)(void *)((char *)offers + limits[i].offset) = (uint32_t)value;
+        rest = str_trim(str_make(rest.p + end, rest.n - end));
+    }
+}
 
 void ehlo_line(struct session_offers *offers, struct str line)
 {
@@ -34,4 +60,6 @@ void ehlo_line(struct session_offers *offers, struct str line)
     uint64_t size;
     if (str_eq_nocase(word, STR("SIZE")) && str_u64(rest, UINT64_MAX, &size))
         offers->size_max = size;
+    if (str_eq_nocase(word, STR("LIMITS")))
+        limits_read(offers, rest);
 }

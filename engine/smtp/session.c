@@ -2,9 +2,9 @@
  * the events, the table of states, time-outs and ends.
  *
  *   connecting -> greeting -> EHLO -> open -> quitting -> (parting) -> closing -> closed
- *                              |  ^     ^
- *                              |  +- handshake <- STARTTLS
- *                              +-> HELO ^            |
+ *       |            ^         |  ^     ^
+ *       +- handshake-+         |  +- handshake <- STARTTLS
+ *        (implicit TLS)        +-> HELO ^            |
  *                              +-> STARTTLS ---------+
  * and from anywhere to closing. */
 #include "engine/smtp/session_parts.h"
@@ -31,9 +31,9 @@ static const struct state {
 } states[] = {
     [SESSION_CONNECTING] = {"connecting", "to", STEP_CONNECT, 0, NULL, NULL,
                             offsetof(struct session_timeouts, connect)},
-    [SESSION_GREETING] = {"waiting for the greeting", "of", STEP_GREETING, FROM(SESSION_CONNECTING),
-                          open_enter_greeting, open_reply_greeting,
-                          offsetof(struct session_timeouts, greeting)},
+    [SESSION_GREETING] = {"waiting for the greeting", "of", STEP_GREETING,
+                          FROM(SESSION_CONNECTING) | FROM(SESSION_HANDSHAKE), open_enter_greeting,
+                          open_reply_greeting, offsetof(struct session_timeouts, greeting)},
     [SESSION_EHLO] = {"waiting for the reply to EHLO", "of", STEP_EHLO,
                       FROM(SESSION_GREETING) | FROM(SESSION_HANDSHAKE), open_enter_ehlo, open_reply_ehlo,
                       offsetof(struct session_timeouts, ehlo)},
@@ -41,8 +41,9 @@ static const struct state {
                       open_reply_helo, offsetof(struct session_timeouts, ehlo)},
     [SESSION_STARTTLS] = {"waiting for the reply to STARTTLS", "of", STEP_STARTTLS, FROM(SESSION_EHLO),
                           open_enter_starttls, open_reply_starttls, offsetof(struct session_timeouts, tls)},
-    [SESSION_HANDSHAKE] = {"negotiating TLS", "with", STEP_TLS, FROM(SESSION_STARTTLS), open_enter_handshake,
-                           NULL, offsetof(struct session_timeouts, tls)},
+    [SESSION_HANDSHAKE] = {"negotiating TLS", "with", STEP_TLS,
+                           FROM(SESSION_STARTTLS) | FROM(SESSION_CONNECTING), open_enter_handshake, NULL,
+                           offsetof(struct session_timeouts, tls)},
     [SESSION_OPEN] = {NULL, NULL, STEP_MAIL, FROM(SESSION_EHLO) | FROM(SESSION_HELO) | FROM(SESSION_STARTTLS),
                       transfer_enter, transfer_reply, 0},
     [SESSION_QUITTING] = {"waiting for the reply to QUIT", "of", STEP_QUIT, FROM(SESSION_OPEN),
@@ -148,7 +149,7 @@ static void on_connected(struct io_conn *conn, int result)
         session_lost(session, strerror(-result));
     } else {
         io_receive(session->context->io, conn);
-        session_go(session, SESSION_GREETING);
+        session_go(session, session->demand.implicit ? SESSION_HANDSHAKE : SESSION_GREETING);
     }
     session_settle(session);
 }
@@ -304,6 +305,7 @@ void session_judge(struct session *session, enum smtp_step step, struct verdict 
 void session_fail_reply(struct session *session)
 {
     struct verdict why;
+    session->told = true;
     verdict_of_reply(&why, session_step(session), session->reply.code, session->reply.text);
     session_judge(session, session_step(session), &why);
     if (session->state == SESSION_OPEN && why.scope < SCOPE_SESSION) {
@@ -329,8 +331,9 @@ void session_fail_protocol(struct session *session, const char *what)
     session_fail(session, &why);
 }
 
-void session_fail_tls(struct session *session, const char *what)
+void session_fail_tls(struct session *session, enum tls_fault fault, const char *what)
 {
+    session->fault = fault;
     char doing[DOING_MAX];
     struct verdict why;
     describe(session, doing, sizeof doing);
@@ -364,8 +367,10 @@ void session_lost(struct session *session, const char *how)
         return;
     }
     struct status status = STATUS(4, 4, 2);
-    if (session->state == SESSION_STARTTLS || session->state == SESSION_HANDSHAKE)
+    if (session->state == SESSION_STARTTLS || session->state == SESSION_HANDSHAKE) {
         status = STATUS(4, 7, 5);
+        session->fault = TLS_FAULT_HANDSHAKE;
+    }
     describe(session, doing, sizeof doing);
     verdict_local(&why, session_scope(session), status, "connection lost (%s) while %s", how, doing);
     if (session->closed_by_peer)
@@ -415,7 +420,8 @@ static void session_destroy(struct session *session)
 struct session *session_create(const struct session_context *context, const struct session_settings *settings,
                                const struct session_handlers *handlers, void *owner, const char *host,
                                const struct sockaddr *source, socklen_t source_len,
-                               const struct sockaddr *peer, socklen_t peer_len, bool try_tls, struct err *err)
+                               const struct sockaddr *peer, socklen_t peer_len,
+                               const struct tls_demand *demand, struct err *err)
 {
     struct session *session = session_new(host);
     if (session == NULL) {
@@ -426,7 +432,7 @@ struct session *session_create(const struct session_context *context, const stru
     session->settings = settings;
     session->handlers = handlers;
     session->owner = owner;
-    session->try_tls = try_tls;
+    session->demand = *demand;
     session->progress = true;
     source_text(session, source);
     int result = io_connect(context->io, &session->conn, source, source_len, peer, peer_len);
@@ -484,6 +490,11 @@ unsigned session_carried(const struct session *session)
     return session->carried;
 }
 
+bool session_was_told(const struct session *session)
+{
+    return session->told;
+}
+
 bool session_is_ready(const struct session *session)
 {
     return session->ready && !session_over(session);
@@ -497,6 +508,18 @@ bool session_is_idle(const struct session *session)
 const char *session_tls_text(const struct session *session)
 {
     return session->tls ? tls_text(session->tls) : "";
+}
+
+bool session_chunking(const struct session *session)
+{
+    return session->settings->chunking && session->offers.chunking;
+}
+
+enum tls_fault session_tls_fault(const struct session *session)
+{
+    if (session->fault != TLS_FAULT_NONE || session->tls == NULL)
+        return session->fault;
+    return tls_fault(session->tls);
 }
 
 const struct session_offers *session_offers(const struct session *session)

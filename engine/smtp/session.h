@@ -1,10 +1,12 @@
-/* session.h - one outbound SMTP connection: connect, greet, (STARTTLS), and one transaction after the other.
+/* session.h - one outbound SMTP connection: connect, greet, TLS, and one transaction after the other.
  *
  * A session belongs to one worker thread. It *pulls*: whenever it could carry another transaction it calls
  * `next`; with PIPELINING it asks while the body of the one before is being written, so that the end of one
- * message travels with MAIL, RCPT, DATA of the next in one write. At most two transactions are with it. When
- * `next` gives NULL it asks again after session_kick or the end of a transaction; with nothing left it is
- * idle until session_kick or its idle time-out, then says QUIT.
+ * message travels with MAIL, RCPT, DATA of the next in one write. At most two transactions are with it. A
+ * chunked one (BDAT) travels whole, MAIL to its last byte, in one write, and alone: the next is asked for
+ * when its reply is there, since after a failed chunk nothing but RSET may come. When `next` gives NULL it
+ * asks again after session_kick or the end of a transaction; with nothing left it is idle until session_kick
+ * or its idle time-out, then says QUIT.
  *
  * The session never decides what a failure means for the queue: it gives each recipient of a transaction a
  * `struct verdict` and calls `done`; when the connection is over it calls `closed` once with the reason,
@@ -16,8 +18,8 @@
  *
  * An address is checked here once more: none can break out of its command, wherever it came from.
  *
- * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 1870, 2034, 6152, 3461. All times are mono_ns unless named
- * otherwise. */
+ * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 8314, 1870, 2034, 6152, 3461, 3030. All times are mono_ns
+ * unless named otherwise. */
 #ifndef POSTRIDER_SMTP_SESSION_H
 #define POSTRIDER_SMTP_SESSION_H
 
@@ -44,8 +46,8 @@ struct session_handlers {
     void (*ready)(struct session *session, struct now now);
     /* Over. why.outcome == VERDICT_NONE: an ordinary end (QUIT, idle, limit of messages, the peer hung up
      * while idle, session_stop). Otherwise what failed, with its scope: before `ready` a failure of the host
-     * (connect, greeting, TLS) or path, later of the connection. why.local with status 4.7.5: TLS failed, the
-     * owner may come back once with try_tls false. */
+     * (connect, greeting, TLS) or path, later of the connection. With session_tls_fault: TLS is what failed;
+     * where the demand was MAY the owner may come back once with NONE. */
     void (*closed)(struct session *session, const struct verdict *why, struct now now);
 };
 
@@ -55,10 +57,10 @@ struct session_timeouts { /* milliseconds; the defaults of RFC 5321 stand in con
 
 struct session_settings { /* shared by many sessions, must outlive them */
     const char *ehlo;     /* our name */
-    enum tls_policy tls;  /* none, may, encrypt */
     struct session_timeouts timeouts;
     unsigned messages_max; /* transactions on this connection; 0: no limit */
     unsigned rcpts_max;    /* RCPTs a transaction that the owner will not pass anyway */
+    bool chunking;         /* messages may go by BDAT */
 };
 
 struct session_context { /* a worker's, shared by its sessions */
@@ -68,12 +70,13 @@ struct session_context { /* a worker's, shared by its sessions */
     struct now *now; /* the worker's idea of now, kept fresh by it before callbacks run */
 };
 
-/* Begins to connect. host: the MX name (SNI, and in verdicts). NULL with err on a local failure. */
+/* Begins to connect. host: the MX name (SNI, and in verdicts). demand is copied. NULL with err on a local
+ * failure. */
 struct session *session_create(const struct session_context *context, const struct session_settings *settings,
                                const struct session_handlers *handlers, void *owner, const char *host,
                                const struct sockaddr *source, socklen_t source_len,
-                               const struct sockaddr *peer, socklen_t peer_len, bool try_tls,
-                               struct err *err);
+                               const struct sockaddr *peer, socklen_t peer_len,
+                               const struct tls_demand *demand, struct err *err);
 void *session_owner(const struct session *session);
 /* There may be work now: a session that could carry another transaction calls `next`. Cheap otherwise. */
 void session_kick(struct session *session);
@@ -88,10 +91,16 @@ void session_free(struct session *session);
  * carried. */
 const char *session_doing(const struct session *session);
 unsigned session_carried(const struct session *session);
+/* It ended by a reply that said so, and was not hung up on. */
+bool session_was_told(const struct session *session);
 bool session_is_ready(const struct session *session);
 bool session_is_idle(const struct session *session);
-/* "TLSv1.3 TLS_AES_256_GCM_SHA384", or "" in the clear. Interned: valid for the life of the process. */
+/* As tls_text, or "" in the clear. Interned: valid for the life of the process. */
 const char *session_tls_text(const struct session *session);
+/* Transactions may be chunked: the settings allow it, and the server offers it. */
+bool session_chunking(const struct session *session);
+/* What the demand asked and did not get; of report_only also while all is well otherwise. */
+enum tls_fault session_tls_fault(const struct session *session);
 /* What EHLO offered. */
 const struct session_offers *session_offers(const struct session *session);
 

@@ -4,9 +4,9 @@
  *                 5xx -> HELO -> open
  *
  * Entering a state writes its command; the reply in it decides where to go. STARTTLS is tried where the
- * policy and the owner allow it and the server offers it; refused, the session goes on in the clear, but not
- * where the policy is to encrypt. After the handshake everything known from before is forgotten (RFC 3207
- * 4.2). */
+ * demand is not NONE and the server offers it; refused, the session goes on in the clear, but only if the
+ * demand is MAY. With implicit TLS the handshake comes before the greeting. After STARTTLS everything known
+ * from before the handshake is forgotten (RFC 3207 4.2). */
 #include "engine/smtp/session_parts.h"
 
 void open_enter_greeting(struct session *session)
@@ -48,9 +48,10 @@ void open_enter_quitting(struct session *session)
 void open_enter_handshake(struct session *session)
 {
     struct err err;
-    session->tls = tls_start(session->context->tls, session->host, session->source, &session->cipher, &err);
+    session->tls = tls_start(session->context->tls, &session->demand, session->host, session->source,
+                             &session->cipher, &err);
     if (session->tls == NULL)
-        session_fail_tls(session, err.text);
+        session_fail_tls(session, TLS_FAULT_HANDSHAKE, err.text);
 }
 
 void open_enter_parting(struct session *session)
@@ -71,20 +72,22 @@ void open_reply_greeting(struct session *session)
 /* On to transactions, if it may be in the clear. */
 static void open_up(struct session *session)
 {
-    if (session->tls != NULL || session->settings->tls != TLS_POLICY_ENCRYPT) {
+    bool clear = session->tls == NULL && session->demand.policy != TLS_POLICY_NONE;
+    if (clear)
+        session->fault = TLS_FAULT_NOT_OFFERED;
+    if (!clear || session->demand.policy == TLS_POLICY_MAY || session->demand.report_only) {
         session_go(session, SESSION_OPEN);
         return;
     }
     struct verdict why;
-    verdict_local(&why, SCOPE_HOST, STATUS(4, 7, 4), "%s offers no TLS, and nothing goes there without",
-                  session->host);
+    verdict_local(&why, SCOPE_HOST, STATUS(4, 7, 4), "%s %s TLS, and nothing goes there without",
+                  session->host, session->offers.starttls ? "refuses" : "offers no");
     session_fail(session, &why);
 }
 
 void open_reply_ehlo(struct session *session)
 {
-    bool wants_tls = session->settings->tls == TLS_POLICY_ENCRYPT ||
-                     (session->settings->tls == TLS_POLICY_MAY && session->try_tls);
+    bool wants_tls = session->demand.policy != TLS_POLICY_NONE;
     switch (session->reply.code / 100) {
     case 2:
         session->offers.esmtp = true;

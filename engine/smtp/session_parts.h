@@ -3,6 +3,7 @@
  *  session.c           life, events, the table of states, time-outs, ends
  *  session_open.c      from the connection to "ready": greeting, EHLO, STARTTLS; and QUIT
  *  session_transfer.c  transactions: what to write next, what a reply means for whom
+ *  session_chunk.c     of them, what is different by BDAT
  *  session_wire.c      bytes: sends in the clear or through TLS, what came in to whole replies
  *
  * Every event (a completion, a timer, a kick) enters, changes state, and settles: session_settle writes what
@@ -30,7 +31,8 @@ enum session_state {
     SESSION_CLOSED
 };
 
-/* A place in the list of commands: RSET (when needed), MAIL, RCPT…, DATA, BODY (only when sending), END. */
+/* A place in the list of commands: RSET (when needed), MAIL, RCPT…, DATA, BODY (only when sending), END. By
+ * BDAT, when sending: RSET, MAIL, RCPT…, END (no chunk begun), BODY; when receiving END, for every chunk. */
 struct cursor {
     struct session_transaction *transaction; /* NULL: at the end of the list */
     enum smtp_step step;
@@ -44,7 +46,9 @@ struct session {
     const struct session_settings *settings;
     const struct session_handlers *handlers;
     void *owner;
+    struct tls_demand demand;
     struct tls_conn *tls;
+    enum tls_fault fault;
     struct session_offers offers;
     struct reply reply;
     enum session_state state;
@@ -53,10 +57,10 @@ struct session {
     bool busy;     /* an event is being handled: kicks and stops from callbacks wait for its end */
     bool progress; /* something moved: the time-out begins anew */
     bool stop_soft, stop_hard;
-    bool try_tls;
     bool ready; /* `ready` was called */
     bool early; /* the reply being read began when none was awaited */
     bool closed_by_peer;
+    bool told; /* it ends by a reply that says so */
     int send_error; /* a send failed: what the peer still says counts, then comes the end */
 
     /* Transactions: at most two, the one whose replies come and the one being written ahead. */
@@ -64,21 +68,25 @@ struct session {
     unsigned unsent;      /* of them, to commands that still wait in `commands` */
     unsigned started, carried;
     struct cursor send, receive;
-    bool idle;         /* nothing to do, the idle time-out runs */
-    bool dry;          /* `next` gave NULL; not asked again before a kick or the end of a transaction */
-    bool refused_many; /* REFUSALS_MAX reached: goes on after a timer tick */
-    bool need_reset;   /* the server still has a transaction open */
+    bool idle;             /* nothing to do, the idle time-out runs */
+    bool dry;              /* `next` gave NULL; not asked again before a kick or the end of a transaction */
+    bool refused_many;     /* REFUSALS_MAX reached: goes on after a timer tick */
+    bool need_reset;       /* the server still has a transaction open */
+    unsigned domain_count; /* with RCPTDOMAINMAX: the recipients' domains so far, */
+    uint32_t domains[LIMIT_DOMAINS]; /* hashed */
     /* Of the transaction at the receive cursor: */
     bool mail_accepted, go_ahead /* 354 came */, failed /* nobody is left to send it to */;
     bool cut; /* the rest of its commands will not be written */
     size_t accepted;
     /* Its body. */
     size_t body_segment, body_offset;
+    uint64_t chunk_left, body_left;          /* BDAT: bytes of the chunk under way, and of what follows it */
     struct session_transaction *flying_body; /* its memory is in the send under way */
     struct session_transaction *held;        /* over, but given back only when that send is done */
 
     /* Bytes. */
-    struct buf commands; /* to be written next, after the pieces of body in iov */
+    struct buf commands; /* to be written next, after the pieces of body in iov, */
+    size_t ahead;        /* but for so many bytes, up to a BDAT, before them: iov[0] is kept for these */
     struct buf cipher;   /* TLS: to be written next */
     struct buf flying;   /* in the send under way */
     size_t iov_count, iov_room;
@@ -102,7 +110,8 @@ void session_end(struct session *session);
 void session_fail(struct session *session, const struct verdict *why);
 void session_fail_reply(struct session *session); /* by the reply just read */
 void session_fail_protocol(struct session *session, const char *what);
-void session_fail_tls(struct session *session, const char *what);
+/* TLS failed, or the certificate is not as demanded: fault says how. */
+void session_fail_tls(struct session *session, enum tls_fault fault, const char *what);
 void session_lost(struct session *session, const char *how); /* the connection, where it was still needed */
 /* Lets the owner have its say in a verdict on what was read, or not, in this step. */
 void session_judge(struct session *session, enum smtp_step step, struct verdict *verdict);
@@ -142,6 +151,23 @@ void transfer_give_back(struct session *session);
 const char *transfer_doing(const struct session *session);
 bool transfer_is_sending(const struct session *session); /* a body, its end not yet */
 int64_t transfer_timeout_ms(const struct session *session);
+
+/* For session_chunk.c. Puts the next piece of the body in iov, and at most `most` bytes; how many. */
+size_t transfer_write_body(struct session *session, struct session_transaction *t, uint64_t most);
+/* The reply just read decides about everyone who is still without a verdict. */
+void transfer_reply_for_pending(struct session *session, enum smtp_step step);
+/* Nobody is left: what of it is not written yet will not be. */
+void transfer_give_up(struct session *session);
+/* Everyone of the transaction at the receive cursor has a verdict. */
+void transfer_finish(struct session *session);
+
+/* ---- session_chunk.c ---- */
+/* A chunked transaction begins. */
+void chunk_start(struct session *session, const struct session_transaction *t);
+/* Writes the next BDAT, or as much of its chunk as goes into one send, if it may be written now. */
+void chunk_write(struct session *session);
+/* To a BDAT. */
+void chunk_reply(struct session *session);
 
 /* ---- session_wire.c ---- */
 /* Room for so many pieces and the commands behind them, or for as many as there is memory. */

@@ -4,12 +4,14 @@
  * ends it until its 354. Then the body, its dot and the group of the next transaction go out together, so
  * that at most two transactions are here: `receive` points into the older one, `send` into the younger (or
  * the same). Without PIPELINING the same code runs with a window of one: nothing is written while a reply is
- * awaited.
+ * awaited. A chunked message (RFC 3030) goes with the group, MAIL to BDAT LAST and its bytes in one write,
+ * which saves waiting for the 354; a large one, or where nobody is often accepted, follows when a RCPT was.
  *
  * What a transaction comes to:
  *   MAIL refused        everyone gets that verdict; answers to what was written ahead are read and ignored
  *   no RCPT accepted    nothing to send: if DATA was written and gets its 354 all the same, a lone dot
  *   DATA refused        those accepted get that verdict; RSET goes before the next MAIL
+ *   a chunk refused     those accepted get that verdict; no further one is begun, RSET before the next MAIL
  *   end of data         those accepted get that verdict: only a 2xx here is a delivery */
 #include "engine/smtp/session_parts.h"
 
@@ -36,7 +38,7 @@ static void cursor_to_rcpt(struct cursor *cursor, size_t rcpt)
     while (rcpt < t->rcpt_count && t->rcpts[rcpt].refused)
         rcpt++;
     cursor->rcpt = rcpt;
-    cursor->step = rcpt < t->rcpt_count ? STEP_RCPT : STEP_DATA;
+    cursor->step = rcpt < t->rcpt_count ? STEP_RCPT : t->chunked ? STEP_END : STEP_DATA;
 }
 
 /* From RSET, MAIL or RCPT to what follows. */
@@ -115,8 +117,7 @@ static void heed(struct session *session, const struct verdict *verdict)
         session->stop_soft = true;
 }
 
-/* The reply just read decides about everyone who is still without a verdict. */
-static void reply_for_pending(struct session *session, enum smtp_step step)
+void transfer_reply_for_pending(struct session *session, enum smtp_step step)
 {
     struct session_transaction *t = session->receive.transaction;
     if (!has_pending(t))
@@ -190,29 +191,53 @@ static void refuse_rcpt(struct session_transaction *t, struct session_rcpt *rcpt
     rcpt->refused = true;
 }
 
-static bool check_rcpts(struct session_transaction *t)
+/* Only those who need SMTPUTF8 suffer where it is not offered. */
+static bool check_rcpts(const struct session *session, struct session_transaction *t)
 {
     size_t good = 0;
     for (size_t i = 0; i < t->rcpt_count; i++) {
         struct session_rcpt *rcpt = &t->rcpts[i];
-        enum command_address result = command_address_check(rcpt->to, t->utf8);
-        if (rcpt->to.n == 0 || result == COMMAND_ADDRESS_BAD)
+        enum command_address result = command_address_check(rcpt->to, false);
+        bool needs_utf8 = result == COMMAND_ADDRESS_NEEDS_UTF8;
+        if (rcpt->to.n == 0 || result == COMMAND_ADDRESS_BAD) {
             refuse_rcpt(t, rcpt, STATUS(5, 1, 3), "the recipient's address is malformed");
-        else if (result == COMMAND_ADDRESS_NEEDS_UTF8)
+        } else if (needs_utf8 && !session->offers.smtputf8) {
             refuse_rcpt(t, rcpt, STATUS(5, 6, 7),
-                        "the recipient's address is not ASCII and the message was not marked as UTF-8");
-        else
+                        "the recipient's address is not ASCII, and its mail host does not offer SMTPUTF8");
+        } else {
+            t->utf8 |= needs_utf8;
             good++;
+        }
     }
     return good > 0;
 }
 
+/* RFC 9422 4.3. One that would be too many ends the session: its transaction goes to the next. */
+static bool check_domains(struct session *session, const struct session_transaction *t)
+{
+    unsigned most = session->offers.rcpt_domain_max;
+    most = most < LIMIT_DOMAINS ? most : LIMIT_DOMAINS;
+    for (size_t i = 0; most > 0 && i < t->rcpt_count; i++) {
+        struct str to = t->rcpts[i].to;
+        const char *at = memrchr(to.p, '@', to.n);
+        uint32_t hash = at == NULL ? 0 : (uint32_t)str_hash(str_make(at, (size_t)(to.p + to.n - at)));
+        unsigned known = 0;
+        while (known < session->domain_count && session->domains[known] != hash)
+            known++;
+        if (known == most)
+            return false;
+        if (known == session->domain_count)
+            session->domains[session->domain_count++] = hash;
+    }
+    return true;
+}
+
 /* Whether it can go to this server at all; otherwise its recipients have their verdicts. */
-static bool transfer_accept(const struct session *session, struct session_transaction *t)
+static bool transfer_accept(struct session *session, struct session_transaction *t)
 {
     assert(t->rcpt_count > 0 && t->rcpt_count <= TXN_RCPTS_MAX);
     t->started_ns = 0;
-    t->body_sent = false;
+    t->body_sent = t->nobody = false;
     t->verdict_used = false;
     t->more_verdicts = NULL;
     for (size_t i = 0; i < t->rcpt_count; i++) {
@@ -227,7 +252,16 @@ static bool transfer_accept(const struct session *session, struct session_transa
     if (command_address_check(t->from, t->utf8) != COMMAND_ADDRESS_OK)
         return refuse(t, STATUS(5, 1, 7), "the sender's address cannot be sent to %s: it is malformed",
                       session->host);
-    return check_rcpts(t);
+    if (!check_rcpts(session, t))
+        return false;
+    if (check_domains(session, t))
+        return true;
+    struct verdict verdict;
+    verdict_local(&verdict, SCOPE_SESSION, STATUS(4, 5, 3),
+                  "%s takes no further domain in this session (LIMITS)", session->host);
+    verdict_for_pending(t, verdict_kept(t, &verdict));
+    session->stop_soft = true;
+    return false;
 }
 
 static void receive_begin(struct session *session, struct session_transaction *t, enum smtp_step step)
@@ -244,6 +278,8 @@ static void transfer_begin(struct session *session, struct session_transaction *
     session->idle = false;
     session->started++;
     session->body_segment = session->body_offset = 0;
+    if (t->chunked)
+        chunk_start(session, t);
     t->link = NULL;
     t->started_ns = session_now(session).mono_ns;
     session->send = (struct cursor){.transaction = t, .step = step};
@@ -253,8 +289,7 @@ static void transfer_begin(struct session *session, struct session_transaction *
         session->receive.transaction->link = t;
 }
 
-/* Everyone of the transaction at the receive cursor has a verdict. */
-static void transfer_finish(struct session *session)
+void transfer_finish(struct session *session)
 {
     struct session_transaction *t = session->receive.transaction;
     assert(t != NULL);
@@ -273,13 +308,21 @@ static void transfer_finish(struct session *session)
 
 /* ---- writing ---- */
 
+/* Transactions on this connection, by our own limit and by that which the server has told. */
+static bool transfer_is_spent(const struct session *session)
+{
+    unsigned own = session->settings->messages_max, told = session->offers.mail_max;
+    return (own > 0 && session->started >= own) || (told > 0 && session->started >= told);
+}
+
 static bool transfer_may_pull(const struct session *session)
 {
     if (session->dry || session->refused_many || session->stop_soft || session->state != SESSION_OPEN)
         return false;
-    if (session->settings->messages_max > 0 && session->started >= session->settings->messages_max)
+    if (transfer_is_spent(session))
         return false;
-    return session->receive.transaction == NULL || (session->offers.pipelining && !session->cut);
+    const struct session_transaction *t = session->receive.transaction;
+    return t == NULL || (session->offers.pipelining && !session->cut && !t->chunked);
 }
 
 /* Asks for another transaction. */
@@ -305,39 +348,44 @@ static bool transfer_pull(struct session *session)
     return false;
 }
 
-/* Puts the next piece of the body in iov; true when that was the last. */
-static bool write_body(struct session *session, struct session_transaction *t)
+size_t transfer_write_body(struct session *session, struct session_transaction *t, uint64_t most)
 {
-    size_t room = session->tls ? TLS_PIECE_MAX - COMMANDS_MAX : SEND_PIECE_MAX;
-    wire_widen(session, t->body_count - session->body_segment);
+    size_t piece = session->tls ? TLS_PIECE_MAX - COMMANDS_MAX : SEND_PIECE_MAX;
+    size_t room = most < piece ? (size_t)most : piece, put = 0;
+    wire_widen(session, t->body_count - session->body_segment + (session->ahead > 0));
+    if (session->ahead > 0)
+        session->iov[session->iov_count++] = (struct iovec){NULL, 0};
     while (session->body_segment < t->body_count) {
         struct iovec segment = t->body[session->body_segment];
         size_t left = segment.iov_len - session->body_offset;
-        if (left > 0 && (room == 0 || session->iov_count == session->iov_room - 1))
-            return false;
-        size_t part = left < room ? left : room;
+        if (left > 0 && (put == room || session->iov_count == session->iov_room - 1))
+            break;
+        size_t part = left < room - put ? left : room - put;
         if (part > 0) {
             session->iov[session->iov_count++] =
                 (struct iovec){(char *)segment.iov_base + session->body_offset, part};
             session->flying_body = session->receive.transaction;
-            t->body_sent = true;
+            t->body_sent = session->mail_accepted;
         }
-        room -= part;
+        put += part;
         session->body_offset += part;
         if (part < left)
-            return false;
+            break;
         session->body_segment++;
         session->body_offset = 0;
     }
-    return true;
+    return put;
 }
 
 /* After 354. False: the send must go out before anything else can be written. */
 static bool write_data(struct session *session)
 {
     struct session_transaction *t = session->send.transaction;
-    bool here = session->receive.transaction == t && session->go_ahead;
-    if (!here || (!session->failed && !write_body(session, t)))
+    if (session->receive.transaction != t || !session->go_ahead)
+        return false;
+    if (!session->failed)
+        transfer_write_body(session, t, UINT64_MAX);
+    if (!session->failed && session->body_segment < t->body_count)
         return false;
     buf_add_str(&session->commands, STR(".\r\n"));
     session_await(session);
@@ -350,6 +398,10 @@ static bool transfer_write(struct session *session)
 {
     struct session_transaction *t = session->send.transaction;
     struct buf *out = &session->commands;
+    if (t->chunked && (session->send.step == STEP_BODY || session->send.step == STEP_END)) {
+        chunk_write(session); /* alone, see session.h */
+        return false;
+    }
     if (session->send.step == STEP_BODY)
         return write_data(session);
     if (!session->offers.pipelining && session->outstanding > 0)
@@ -380,8 +432,7 @@ static bool transfer_write(struct session *session)
 
 static void transfer_rest(struct session *session)
 {
-    bool limit = session->settings->messages_max > 0 && session->started >= session->settings->messages_max;
-    if (session->stop_soft || limit) {
+    if (session->stop_soft || transfer_is_spent(session)) {
         session_go(session, SESSION_QUITTING);
         return;
     }
@@ -419,11 +470,14 @@ void transfer_sent(struct session *session)
 
 /* ---- replies ---- */
 
-/* Nobody is left: what of it is not written yet will not be. */
-static void transfer_give_up(struct session *session)
+void transfer_give_up(struct session *session)
 {
+    const struct session_transaction *t = session->receive.transaction;
     session->failed = true;
-    if (session->send.transaction != session->receive.transaction || session->send.step == STEP_BODY)
+    if (session->send.transaction != t)
+        return;
+    /* What was announced must follow: a dot after DATA, the bytes of a chunk. */
+    if (session->send.step == STEP_BODY && (!t->chunked || session->chunk_left > 0))
         return;
     session->send.transaction = NULL;
     session->cut = true;
@@ -432,8 +486,12 @@ static void transfer_give_up(struct session *session)
 static void reply_mail(struct session *session)
 {
     session->mail_accepted = session->reply.code < 300;
+    struct session_transaction *t = session->receive.transaction;
+    bool ahead = t->chunked && (session->send.transaction != t || session->send.step == STEP_BODY);
+    t->nobody = !session->mail_accepted;
+    t->body_sent |= session->mail_accepted && ahead;
     if (!session->mail_accepted) {
-        reply_for_pending(session, STEP_MAIL);
+        transfer_reply_for_pending(session, STEP_MAIL);
         transfer_give_up(session);
     }
     cursor_next(&session->receive);
@@ -458,8 +516,10 @@ static void reply_rcpt(struct session *session)
         rcpt->verdict = verdict_kept(session->receive.transaction, &verdict);
     }
     cursor_next(&session->receive);
-    if (session->receive.step == STEP_DATA && session->accepted == 0)
+    if (session->receive.step != STEP_RCPT && session->accepted == 0) {
+        session->receive.transaction->nobody = true;
         transfer_give_up(session);
+    }
 }
 
 static void reply_data(struct session *session)
@@ -470,7 +530,7 @@ static void reply_data(struct session *session)
         return;
     }
     if (!session->failed)
-        reply_for_pending(session, STEP_DATA);
+        transfer_reply_for_pending(session, STEP_DATA);
     session->need_reset = session->mail_accepted;
     transfer_finish(session);
 }
@@ -502,7 +562,11 @@ void transfer_reply(struct session *session)
         return;
     default:
         assert(step == STEP_END);
-        reply_for_pending(session, STEP_END);
+        if (session->receive.transaction->chunked) {
+            chunk_reply(session);
+            return;
+        }
+        transfer_reply_for_pending(session, STEP_END);
         transfer_finish(session);
         return;
     }
@@ -517,7 +581,7 @@ void transfer_early_reply(struct session *session)
     bool in_body = session->receive.transaction != NULL && session->receive.step == STEP_END;
     if (in_body && session->reply.code >= 400) {
         /* It refuses the message before its end. The rest can't be taken back: the connection is done for. */
-        reply_for_pending(session, STEP_END);
+        transfer_reply_for_pending(session, STEP_END);
         struct verdict why;
         verdict_local(&why, SCOPE_SESSION, STATUS(4, 5, 0), "%s refused a message before its end",
                       session->host);
@@ -562,7 +626,8 @@ int64_t transfer_timeout_ms(const struct session *session)
 
 bool transfer_is_sending(const struct session *session)
 {
-    return session->receive.step == STEP_END && session->outstanding == 0;
+    return session->receive.step == STEP_END && session->outstanding == 0 &&
+           session->send.transaction == session->receive.transaction;
 }
 
 const char *transfer_doing(const struct session *session)
@@ -579,7 +644,8 @@ const char *transfer_doing(const struct session *session)
     case STEP_DATA:
         return "waiting for the reply to DATA";
     default:
-        return transfer_is_sending(session) ? "sending the message"
-                                            : "waiting for the reply to the end of data";
+        return transfer_is_sending(session)            ? "sending the message"
+               : session->receive.transaction->chunked ? "waiting for the reply to BDAT"
+                                                       : "waiting for the reply to the end of data";
     }
 }

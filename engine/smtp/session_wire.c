@@ -1,9 +1,9 @@
 /* session_wire.c - bytes out and in.
  *
- * Out: pieces of a body (iov) and commands behind them become one send. What the kernel reads must stay as it
- * is until `sent`, so commands move to `flying` and a new buffer is filled meanwhile; through TLS all of it
- * is encrypted to `cipher`, which then flies. Receiving is never stopped while a send is under way: two sides
- * that both only send would wait for each other for ever.
+ * Out: commands up to a BDAT, pieces of a body (iov) and commands behind them become one send. What the
+ * kernel reads must stay as it is until `sent`, so commands move to `flying` and a new buffer is filled
+ * meanwhile; through TLS all of it is encrypted to `cipher`, which then flies. Receiving is never stopped
+ * while a send is under way: two sides that both only send would wait for each other for ever.
  *
  * In: the bytes, through TLS where it is on, are cut into whole replies. */
 #include "engine/smtp/session_parts.h"
@@ -34,16 +34,20 @@ static bool wire_encrypt(struct session *session)
         buf_clear(&session->commands);
         return true;
     }
-    session_fail_tls(session, err.text);
+    session_fail_tls(session, TLS_FAULT_HANDSHAKE, err.text);
     return false;
 }
 
-static void wire_add_iov(struct session *session, struct buf *buf)
+static void wire_add_commands(struct session *session, struct buf *buf)
 {
-    if (buf->len == 0)
+    size_t ahead = session->ahead;
+    session->ahead = 0;
+    if (ahead > 0)
+        session->iov[0] = (struct iovec){buf->data, ahead};
+    if (buf->len == ahead)
         return;
     assert(session->iov_count < session->iov_room);
-    session->iov[session->iov_count++] = (struct iovec){buf->data, buf->len};
+    session->iov[session->iov_count++] = (struct iovec){buf->data + ahead, buf->len - ahead};
 }
 
 /* A message cut up by many variables in one send: a send costs some 10 us, however little it carries. */
@@ -79,14 +83,14 @@ void wire_flush(struct session *session)
     if (session->iov_count == 0 && session->commands.len == 0 && session->cipher.len == 0)
         return;
     if (session->tls != NULL) {
-        wire_add_iov(session, &session->commands);
+        wire_add_commands(session, &session->commands);
         if (!wire_encrypt(session))
             return;
         buffers_swap(&session->cipher, &session->flying);
     } else {
         buffers_swap(&session->commands, &session->flying);
     }
-    wire_add_iov(session, &session->flying);
+    wire_add_commands(session, &session->flying);
     session->progress = true;
     io_send(session->context->io, &session->conn, session->iov, session->iov_count);
     session->iov_count = 0;
@@ -137,19 +141,18 @@ static void wire_received_tls(struct session *session, struct str data)
     struct err err;
     enum tls_state state = tls_feed(session->tls, data.p, data.n, &plain, &err);
     if (session->state == SESSION_HANDSHAKE && state == TLS_OPEN) {
-        if (plain.n > 0) {
+        session->progress = true;
+        if (!session->demand.implicit && plain.n > 0) {
             session_fail_protocol(session, "a reply before our EHLO");
             return;
         }
-        session->progress = true;
-        session_go(session, SESSION_EHLO);
-        return;
+        session_go(session, session->demand.implicit ? SESSION_GREETING : SESSION_EHLO);
     }
     wire_replies(session, plain);
     if (session->state >= SESSION_CLOSING)
         return;
     if (state == TLS_FAILED)
-        session_fail_tls(session, err.text);
+        session_fail_tls(session, tls_fault(session->tls), err.text);
     else if (state == TLS_CLOSED)
         session_lost(session, "closed by the peer");
 }

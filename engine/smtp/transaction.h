@@ -32,15 +32,19 @@ struct session_transaction {
     struct str from;                  /* empty: <> */
     struct session_rcpt *rcpts;
     size_t rcpt_count;  /* 1 to TXN_RCPTS_MAX */
-    struct iovec *body; /* dot-stuffed, ends with CRLF; the session adds ".\r\n" and changes nothing */
+    struct iovec *body; /* ends with CRLF, and the session changes nothing: for DATA dot-stuffed, and it adds
+                           ".\r\n"; for BDAT as the message is */
     size_t body_count;
     uint64_t size;  /* for SIZE=: not stuffed, CRLFs counted */
     bool eight_bit; /* BODY=8BITMIME where offered */
-    bool utf8;      /* needs SMTPUTF8: else 5.6.7 */
+    bool utf8;      /* sender or message need SMTPUTF8: else 5.6.7; set, too, where a recipient does */
+    bool chunked;   /* goes by BDAT: only to where session_chunking says so */
+    bool wary;      /* chunked: BDAT waits for the replies to RCPT, as it does for a large message */
     enum session_ret ret;
     struct str envid;   /* not xtext; empty: none */
     int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */
-    bool body_sent;     /* filled by the session: some of the body was written */
+    bool body_sent;     /* filled by the session: some of the body was written, and MAIL answered */
+    bool nobody;        /* filled by the session: the server refused MAIL or every RCPT */
     bool peer_dsn;      /* filled by the session: MAIL was written for a server that offers DSN */
     void *owner;
     /* The session's: what the verdicts of its recipients point to. */

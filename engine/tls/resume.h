@@ -1,4 +1,4 @@
-/* resume.h - TLS sessions kept to be resumed, by host and source. Private to tls/.
+/* resume.h - TLS sessions kept to be resumed, by host, source and demand. Private to tls/.
  *
  * At most TLS_RESUME_MAX, the least recently used goes first. A session kept is a reference of the cache's;
  * one given out stays the cache's (OpenSSL takes its own). One thread. */
@@ -10,7 +10,7 @@
 
 #include <openssl/ssl.h>
 
-#define RESUME_KEY_MAX (DOMAIN_MAX + 64)
+#define RESUME_KEY_MAX (DOMAIN_MAX + 112)
 
 struct resume_entry;
 

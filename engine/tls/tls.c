@@ -4,11 +4,13 @@
 #include "engine/tls/tls.h"
 
 #include "engine/tls/resume.h"
+#include "engine/tls/trust_context.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +20,6 @@ _Static_assert(TLS_PLAIN_MAX >= TLS_FEED_MAX + TLS_RECORD_MAX,
 _Static_assert(TLS_OUT_MAX >= TLS_PIECE_MAX + TLS_PIECE_MAX / 8, "records cost less than an eighth");
 
 struct tls {
-    SSL_CTX *context;
     BIO_METHOD *method;
     struct resume resume;
     struct buf plain;            /* what tls_feed hands out */
@@ -32,6 +33,8 @@ struct tls_conn {
     const char *feed;
     size_t feed_left;
     enum tls_state state;
+    bool dane, checked;
+    enum tls_fault fault;
     const char *text;
     size_t key_size;
     char key[];
@@ -91,32 +94,11 @@ static struct str conn_key(const struct tls_conn *conn)
     return str_make(conn->key, conn->key_size);
 }
 
-/* A ticket came. 1: we keep the reference. */
-static int keep_session(SSL *ssl, SSL_SESSION *session)
+/* 1: we keep the reference. */
+int tls_keep_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_conn *conn = SSL_get_app_data(ssl);
     return resume_keep(&conn->tls->resume, conn_key(conn), session);
-}
-
-/* Why OpenSSL said no, in its words; and empties its queue of errors. */
-static const char *ssl_reason(void)
-{
-    unsigned long code = ERR_peek_last_error();
-    const char *reason = code ? ERR_reason_error_string(code) : NULL;
-    ERR_clear_error();
-    return reason ? reason : "no reason given";
-}
-
-static bool context_setup(SSL_CTX *context)
-{
-    SSL_CTX_set_verify(context, SSL_VERIFY_NONE, NULL);
-    /* Weak keys and hashes are better than none: what fails here would go out in the clear (RFC 7435). */
-    SSL_CTX_set_security_level(context, 0);
-    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(context, keep_session);
-    return SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
 }
 
 struct tls *tls_create(struct err *err)
@@ -128,10 +110,8 @@ struct tls *tls_create(struct err *err)
     }
     buf_init(&tls->plain, TLS_PLAIN_MAX);
     tls->method = bio_method();
-    tls->context = SSL_CTX_new(TLS_client_method());
-    if (tls->method == NULL || tls->context == NULL || !context_setup(tls->context)) {
-        err_set(err, 0, "cannot set up TLS: OpenSSL says: %s; see its configuration (openssl version -d)",
-                ssl_reason());
+    if (tls->method == NULL) {
+        err_set(err, ENOMEM, "no memory for TLS");
         tls_destroy(tls);
         return NULL;
     }
@@ -143,7 +123,6 @@ void tls_destroy(struct tls *tls)
     if (tls == NULL)
         return;
     resume_free(&tls->resume);
-    SSL_CTX_free(tls->context);
     BIO_meth_free(tls->method);
     buf_free(&tls->plain);
     free(tls);
@@ -158,23 +137,68 @@ static bool host_is_literal(const char *host)
            inet_pton(AF_INET6, host, address) == 1;
 }
 
-static bool conn_set_name(struct tls_conn *conn, const char *host)
+/* Without the final dot; false: no name that DNS knows. */
+static bool host_copy(const char *host, char name[DOMAIN_MAX + 1])
 {
-    if (host[0] == '\0' || host_is_literal(host))
-        return true;
-    char name[DOMAIN_MAX + 1];
-    size_t n = strnlen(host, sizeof name);
-    if (n == sizeof name)
-        return true; /* no name that DNS knows */
+    size_t n = strnlen(host, DOMAIN_MAX + 1);
+    if (n == 0 || n > DOMAIN_MAX)
+        return false;
     memcpy(name, host, n + 1);
     if (name[n - 1] == '.')
         name[n - 1] = '\0';
+    return true;
+}
+
+static bool conn_set_name(struct tls_conn *conn, const char *host)
+{
+    char name[DOMAIN_MAX + 1];
+    if (host_is_literal(host) || !host_copy(host, name))
+        return true;
     return SSL_set_tlsext_host_name(conn->ssl, name);
 }
 
-static bool conn_setup(struct tls_conn *conn, const char *host)
+/* Which names the certificate may bear. */
+static bool conn_expect(struct tls_conn *conn, const char *host, const char *also)
 {
-    conn->ssl = SSL_new(conn->tls->context);
+    char name[DOMAIN_MAX + 1];
+    if (host_is_literal(host))
+        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(conn->ssl), host) == 1;
+    SSL_set_hostflags(conn->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    return host_copy(host, name) && SSL_set1_host(conn->ssl, name) == 1 &&
+           (also == NULL || (host_copy(also, name) && SSL_add1_host(conn->ssl, name) == 1));
+}
+
+static bool conn_use_dane(struct tls_conn *conn, const struct tlsa_set *set, const char *host)
+{
+    char name[DOMAIN_MAX + 1];
+    unsigned used = 0;
+    if (!host_copy(host, name) || SSL_dane_enable(conn->ssl, name) <= 0)
+        return false;
+    SSL_dane_set_flags(conn->ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS); /* RFC 7672 3.1.1 */
+    for (unsigned i = 0; i < set->count; i++) {
+        const struct tlsa *tlsa = &set->list[i];
+        if (tlsa_is_usable(set, i) &&
+            SSL_dane_tlsa_add(conn->ssl, tlsa->usage, tlsa->selector, tlsa->matching, set->bytes + tlsa->at,
+                              tlsa->size) > 0)
+            used++;
+    }
+    ERR_clear_error(); /* a record that is no certificate matches nothing */
+    return used > 0;
+}
+
+static bool conn_set_checks(struct tls_conn *conn, const struct tls_demand *demand, const char *host)
+{
+    if (!conn->checked)
+        return true;
+    SSL_set_verify(conn->ssl, demand->report_only ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    if (conn->dane && !conn_use_dane(conn, demand->tlsa, host))
+        return false;
+    return conn_expect(conn, host, demand->name);
+}
+
+static bool conn_setup(struct tls_conn *conn, const struct tls_demand *demand, const char *host)
+{
+    conn->ssl = SSL_new(trust_context(demand->trust, conn->checked));
     BIO *bio = conn->ssl ? BIO_new(conn->tls->method) : NULL;
     if (bio == NULL)
         return false;
@@ -186,44 +210,88 @@ static bool conn_setup(struct tls_conn *conn, const char *host)
     SSL_SESSION *session = resume_find(&conn->tls->resume, conn_key(conn));
     if (session != NULL)
         SSL_set_session(conn->ssl, session);
-    return conn_set_name(conn, host);
+    return conn_set_checks(conn, demand, host) && conn_set_name(conn, host);
 }
 
-static struct tls_conn *conn_create(struct tls *tls, const char *host, const char *source, struct buf *out)
+/* What was checked in one way is not resumed in another: a session kept carries its outcome along. */
+static size_t conn_make_key(const struct tls_demand *demand, const char *host, const char *source,
+                            char key[RESUME_KEY_MAX])
+{
+    const struct tlsa_set *set = demand->policy == TLS_POLICY_DANE ? demand->tlsa : NULL;
+    uint64_t records = set ? str_hash(str_make((const char *)set->bytes, set->used)) : 0;
+    int checks = demand->policy < TLS_POLICY_VERIFY ? 0 : (int)demand->policy + 8 * demand->report_only;
+    int n = snprintf(key, RESUME_KEY_MAX, "%s %s %u %d %llx", host, source, trust_number(demand->trust),
+                     checks, (unsigned long long)records);
+    size_t size = n < 0 ? 0 : (size_t)n;
+    return size < RESUME_KEY_MAX ? size : RESUME_KEY_MAX - 1;
+}
+
+static struct tls_conn *conn_create(struct tls *tls, const struct tls_demand *demand, const char *host,
+                                    const char *source, struct buf *out)
 {
     char key[RESUME_KEY_MAX];
-    int n = snprintf(key, sizeof key, "%s %s", host, source);
-    size_t key_size = n < 0 ? 0 : (size_t)n;
-    if (key_size >= sizeof key)
-        key_size = sizeof key - 1;
+    size_t key_size = conn_make_key(demand, host, source, key);
     struct tls_conn *conn = malloc(sizeof *conn + key_size);
     if (conn == NULL)
         return NULL;
-    *conn = (struct tls_conn){.tls = tls, .out = out, .text = "", .key_size = key_size};
+    *conn = (struct tls_conn){.tls = tls,
+                              .out = out,
+                              .text = "",
+                              .key_size = key_size,
+                              .dane = demand->policy == TLS_POLICY_DANE,
+                              .checked = demand->policy >= TLS_POLICY_VERIFY};
     for (size_t i = 0; i < key_size; i++)
         conn->key[i] = ascii_lower(key[i]);
     return conn;
 }
 
+/* Takes note of how the check of the certificate went; its words, NULL: well, or there was none. */
+static const char *conn_check(struct tls_conn *conn)
+{
+    long result = conn->checked ? SSL_get_verify_result(conn->ssl) : X509_V_OK;
+    switch (result) {
+    case X509_V_OK:
+        return NULL;
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        conn->fault = TLS_FAULT_NAME;
+        break;
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        conn->fault = TLS_FAULT_EXPIRED;
+        break;
+    case X509_V_ERR_DANE_NO_MATCH:
+        conn->fault = TLS_FAULT_TLSA;
+        break;
+    default:
+        conn->fault = TLS_FAULT_UNTRUSTED;
+    }
+    return X509_verify_cert_error_string(result);
+}
+
 static enum tls_state conn_fail(struct tls_conn *conn, struct err *err, const char *doing)
 {
-    const char *reason = conn->out->failed ? "too much waits to be sent" : ssl_reason();
+    const char *reason = conn->out->failed ? "too much waits to be sent" : tls_reason();
+    const char *certificate = conn->state == TLS_HANDSHAKING ? conn_check(conn) : NULL;
     ERR_clear_error();
-    err_set(err, 0, "TLS %s failed: %s", doing, reason);
+    err_set(err, 0, "TLS %s failed: %s%s", doing, certificate ? "the certificate: " : "",
+            certificate ? certificate : reason);
+    if (certificate == NULL)
+        conn->fault = TLS_FAULT_HANDSHAKE;
     if (conn->state == TLS_HANDSHAKING)
         resume_drop(&conn->tls->resume, conn_key(conn)); /* it may be the old session that was refused */
     conn->state = TLS_FAILED;
     return TLS_FAILED;
 }
 
-/* Texts live as long as the process, for verdicts and events hold them; there are as many as pairs of a
- * version and a cipher suite. */
-static const char *text_intern(const char *version, const char *cipher)
+/* Texts live as long as the process, for verdicts and events hold them; there are as many as there
+ * are versions, cipher suites and ways to check. */
+static const char *text_intern(const char *version, const char *cipher, const char *how)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static char *texts[TLS_TEXTS_MAX];
     char wanted[96];
-    snprintf(wanted, sizeof wanted, "%s %s", version, cipher);
+    snprintf(wanted, sizeof wanted, "%s %s%s", version, cipher, how);
     const char *found = "TLS";
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < TLS_TEXTS_MAX; i++) {
@@ -245,7 +313,11 @@ static enum tls_state conn_handshake(struct tls_conn *conn, struct err *err)
     int result = SSL_do_handshake(conn->ssl);
     if (result == 1) {
         conn->state = TLS_OPEN;
-        conn->text = text_intern(SSL_get_version(conn->ssl), SSL_get_cipher_name(conn->ssl));
+        bool met = conn->checked && conn_check(conn) == NULL;
+        conn->text = text_intern(SSL_get_version(conn->ssl), SSL_get_cipher_name(conn->ssl),
+                                 !met         ? ""
+                                 : conn->dane ? " dane"
+                                              : " verified");
         return TLS_OPEN;
     }
     if (SSL_get_error(conn->ssl, result) == SSL_ERROR_WANT_READ && !conn->out->failed)
@@ -253,13 +325,13 @@ static enum tls_state conn_handshake(struct tls_conn *conn, struct err *err)
     return conn_fail(conn, err, "handshake");
 }
 
-struct tls_conn *tls_start(struct tls *tls, const char *host, const char *source, struct buf *out,
-                           struct err *err)
+struct tls_conn *tls_start(struct tls *tls, const struct tls_demand *demand, const char *host,
+                           const char *source, struct buf *out, struct err *err)
 {
     ERR_clear_error();
-    struct tls_conn *conn = conn_create(tls, host, source, out);
-    if (conn == NULL || !conn_setup(conn, host)) {
-        err_set(err, ENOMEM, "cannot begin TLS: %s", conn ? ssl_reason() : "no memory");
+    struct tls_conn *conn = conn_create(tls, demand, host, source, out);
+    if (conn == NULL || !conn_setup(conn, demand, host)) {
+        err_set(err, ENOMEM, "cannot begin TLS: %s", conn ? tls_reason() : "no memory");
         tls_free(conn);
         return NULL;
     }
@@ -377,6 +449,11 @@ void tls_shutdown(struct tls_conn *conn)
 const char *tls_text(const struct tls_conn *conn)
 {
     return conn->text;
+}
+
+enum tls_fault tls_fault(const struct tls_conn *conn)
+{
+    return conn->fault;
 }
 
 bool tls_resumed(const struct tls_conn *conn)

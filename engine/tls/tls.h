@@ -1,23 +1,47 @@
 /* tls.h - TLS for outbound sessions, over the session's own buffers; OpenSSL stays in tls/.
  *
- * `struct tls` is a worker's: its SSL_CTX, its cache of sessions to resume (by host name and source, at most
+ * `struct tls` is a worker's: its cache of sessions to resume (by host name, source and demand, at most
  * TLS_RESUME_MAX), and the scratch memory that its connections share. A `struct tls_conn` is one
  * connection's. Neither reads nor writes sockets: what came in is fed with tls_feed, what must go out is
- * appended to the buffer given at tls_start, and the caller sends it. TLS 1.2 and newer; opportunistic policy
- * does not verify (RFC 7435). One thread. */
+ * appended to the buffer given at tls_start, and the caller sends it. TLS 1.2 and newer. What is checked is
+ * said by a demand: opportunistic TLS checks nothing (RFC 7435), VERIFY the host's name and an authority (RFC
+ * 6125, names of subjects don't count), DANE the host's TLSA records (RFC 7672). One thread. */
 #ifndef POSTRIDER_TLS_TLS_H
 #define POSTRIDER_TLS_TLS_H
 
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
 #include "engine/limits.h"
+#include "engine/tls/dane.h"
+#include "engine/tls/policy.h"
+#include "engine/tls/trust.h"
 
 #include <sys/uio.h>
 
-enum tls_policy { TLS_POLICY_NONE, TLS_POLICY_MAY, TLS_POLICY_ENCRYPT /* not in the clear; not verified */ };
-
 struct tls;
 struct tls_conn;
+
+/* What a connection must bring. All it points to outlives the connection. */
+struct tls_demand {
+    enum tls_policy policy;
+    bool implicit;             /* TLS from the first byte, without STARTTLS (RFC 8314 3) */
+    bool report_only;          /* what is checked and not met is told by tls_fault, and ends nothing */
+    const struct trust *trust; /* never NULL but with NONE */
+    struct tlsa_set *tlsa;     /* of DANE, at least one of them usable */
+    const char *name;          /* another name of the host that its certificate may bear; NULL: none */
+};
+
+/* What was not met, as RFC 8460 4.3 tells such things apart. */
+enum tls_fault {
+    TLS_FAULT_NONE,
+    TLS_FAULT_NOT_OFFERED, /* told by the session */
+    TLS_FAULT_HANDSHAKE,
+    TLS_FAULT_NAME,
+    TLS_FAULT_EXPIRED,
+    TLS_FAULT_UNTRUSTED,
+    TLS_FAULT_TLSA, /* no record matches */
+};
+#define TLS_FAULTS 7
 
 struct tls *tls_create(struct err *err);
 void tls_destroy(struct tls *tls);
@@ -25,8 +49,8 @@ void tls_destroy(struct tls *tls);
 /* Begins a handshake with `host` (SNI, unless it is an address literal). `source` tells our addresses apart
  * in the cache. Bytes to send are appended to *out during every call below; out's maximum bounds how much may
  * wait; the caller may empty it between calls. */
-struct tls_conn *tls_start(struct tls *tls, const char *host, const char *source, struct buf *out,
-                           struct err *err);
+struct tls_conn *tls_start(struct tls *tls, const struct tls_demand *demand, const char *host,
+                           const char *source, struct buf *out, struct err *err);
 void tls_free(struct tls_conn *conn); /* NULL is allowed */
 
 enum tls_state { TLS_HANDSHAKING, TLS_OPEN, TLS_CLOSED, TLS_FAILED };
@@ -39,8 +63,11 @@ enum tls_state tls_feed(struct tls_conn *conn, const void *data, size_t n, struc
 bool tls_write(struct tls_conn *conn, const struct iovec *iov, size_t n, struct err *err);
 /* close_notify. */
 void tls_shutdown(struct tls_conn *conn);
-/* "TLSv1.3 TLS_AES_256_GCM_SHA384": interned, valid for the life of the process. "" before TLS_OPEN. */
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384", with " verified" or " dane" behind it where that was checked and holds:
+ * interned, valid for the life of the process. "" before TLS_OPEN. */
 const char *tls_text(const struct tls_conn *conn);
+/* After TLS_FAILED, or TLS_OPEN with report_only. */
+enum tls_fault tls_fault(const struct tls_conn *conn);
 bool tls_resumed(const struct tls_conn *conn);
 
 #endif

@@ -155,6 +155,7 @@ def test_tls_sessions_are_resumed(scene):
 
 @pytest.mark.parametrize("character", [
     {"pipelining": False}, {"ehlo": False}, {"size": "none"}, {"enhanced": False}, {"8bitmime": False},
+    {"chunking": True}, {"chunking": True, "pipelining": False}, {"chunking": True, "starttls": "good"},
     {"reply_delay_ms": 30}, {"banner_delay_ms": 200}, {"messages_per_connection": 3}, {"prompt": True}])
 def test_all_arrives_whatever_the_receiver_offers(scene, character):
     s = scene(host(**character), ONE_DOMAIN)
@@ -164,10 +165,11 @@ def test_all_arrives_whatever_the_receiver_offers(scene, character):
     no_violations(s)
 
 
+@pytest.mark.parametrize("chunking", [False, True])
 @pytest.mark.parametrize("at", ["connect", "ehlo", "mail", "rcpt", "data", "dot"])
-def test_closing_without_a_reply_loses_nothing(scene, at):
+def test_closing_without_a_reply_loses_nothing(scene, at, chunking):
     # Without the built-in rules, which back off for a minute when the second connection in a row is lost.
-    s = scene(host(close_at=at, close_odds=1 if at == "connect" else 0.3), ONE_DOMAIN,
+    s = scene(host(chunking=chunking, close_at=at, close_odds=1 if at == "connect" else 0.3), ONE_DOMAIN,
               config='default_replies: no\nretry:\n  - { status: "4.4", schedule: [300ms] }\n',
               site="dead_host_delay: 200ms, dead_host_delay_max: 500ms")
     ident = submit(s, [f"u{i}@a.test" for i in range(20)])["job"]
@@ -188,6 +190,31 @@ def test_a_lost_reply_after_the_final_dot_may_send_twice_but_never_counts_as_del
     s.world.host("mx.a.test", "prompt", True)
     s.daemon.wait_counts(ident, delivered=10)
     assert len({d.recipient for d in s.delivered()}) == 10 and len(s.delivered()) >= 20
+
+
+def test_refusals_by_bdat(scene):
+    """Unknown users and refused messages: each BDAT that went ahead has its reply, none is confused."""
+    s = scene(host(chunking=True, unknown="bad*", replies=[
+        {"at": "dot", "match": "spam*", "code": 554, "text": "5.7.1 no"},
+        {"at": "data", "match": "later*", "code": 451, "text": "4.3.0 not now"}]), ONE_DOMAIN,
+        site="max_connections: 1")
+    names = ("good", "bad", "spam", "later")
+    ident = submit(s, [f"{name}{i}@a.test" for i in range(12) for name in names])["job"]
+    s.daemon.wait_counts(ident, delivered=12, bounced=24, deferred=12)
+    assert len(s.delivered()) == 12
+    assert {(e["to"].rstrip("@a.test").rstrip("0123456789"), e["status"]) for e in ends(s, ident).values()
+            if e["type"] == "bounced"} == {("bad", "5.1.1"), ("spam", "5.7.1")}
+    no_violations(s)
+
+
+def test_chunking_may_be_turned_off(scene):
+    s = scene(host(chunking=True) + [{"name": "mx.b.test", "address": "127.0.8.3", "chunking": True}],
+              ONE_DOMAIN + [{"name": "b.test", "mx": [[10, "mx.b.test"]]}],
+              sites="  - { name: b, mx: mx.b.test, chunking: no }\n")
+    ident = submit(s, ["u@a.test", "u@b.test"])["job"]
+    s.daemon.wait_counts(ident, delivered=2)
+    assert (s.world.counts("mx.a.test")["chunked"], s.world.counts("mx.b.test")["chunked"]) == (1, 0)
+    no_violations(s)
 
 
 def test_mx_by_preference_and_fallback(scene):

@@ -11,8 +11,8 @@ import time
 import pytest
 from conftest import ONE_DOMAIN, host
 from daemon import PLAIN, Daemon, free_port, job, wait_for
+from mta import Aiosmtpd
 from nameserver import Dnsmasq
-from test_peers import Aiosmtpd
 
 
 def reports(daemon):

@@ -14,7 +14,7 @@ import tempfile
 import pytest
 from conftest import ONE_DOMAIN, ONE_HOST, host
 from daemon import BUILD, ROOT, Daemon, free_port, job, wait_for
-from test_peers import Aiosmtpd
+from mta import Aiosmtpd
 
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 from peers import ENGINES  # noqa: E402

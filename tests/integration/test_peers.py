@@ -1,14 +1,13 @@
 """Against servers that this project did not write: Postfix's smtp-sink and aiosmtpd as receivers, Knot and
 dnsmasq for DNS."""
-import asyncio
 import email
 import email.policy
 import os
 import subprocess
-import threading
 
 import pytest
 from daemon import Daemon, free_port, job
+from mta import Aiosmtpd
 from nameserver import Dnsmasq, Knot
 
 
@@ -46,41 +45,6 @@ two MX 20 mx.a
 def daemon(dns_server, port, more=""):
     return Daemon(f'dns: {{ servers: ["{dns_server}"], timeout: 2s }}\nsites:\n'
                   f"  - {{ name: default, port: {port}, idle_timeout: 1s }}\n{more}")
-
-
-class Aiosmtpd:
-    """aiosmtpd on its own thread; keeps whole messages. handler: extra coroutine methods by name."""
-
-    def __init__(self, address="127.0.7.1", utf8=True, **methods):
-        from aiosmtpd.smtp import SMTP
-        self.envelopes, self.address = [], address
-        outer = self
-
-        class Handler:
-            async def handle_DATA(self, server, session, envelope):
-                outer.envelopes.append(envelope)
-                return "250 2.0.0 kept"
-        for name, method in methods.items():
-            setattr(Handler, name, method)
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-
-        async def serve():
-            def session():
-                return SMTP(Handler(), hostname="mx.a.test", enable_SMTPUTF8=utf8)
-
-            return await self.loop.create_server(session, address, 0)
-        self.server = asyncio.run_coroutine_threadsafe(serve(), self.loop).result(10)
-        self.port = self.server.sockets[0].getsockname()[1]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.server.close)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
 
 
 RECORDS = ["--local=/test/", "--mx-host=a.test,mx.a.test,10", "--host-record=mx.a.test,127.0.7.1"]

@@ -227,7 +227,10 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
     snprintf(rig->socket, sizeof rig->socket, "%s/jobs.sock", rig->directory);
     snprintf(rig->control, sizeof rig->control, "%s/control.sock", rig->directory);
     load_config(rig, yaml);
-    rig->setups = setups_create(setup_create(rig->config, NULL, NULL));
+    struct err wrong;
+    struct setup *setup = setup_create(rig->config, NULL, &wrong);
+    assert_non_null(setup);
+    rig->setups = setups_create(setup);
     assert_non_null(rig->setups);
     uint64_t max_size = rig->config->queue.max_size;
     struct store_settings settings = {.directory = rig->directory,

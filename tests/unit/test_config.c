@@ -117,7 +117,7 @@ static void test_defaults(void **state)
     assert_int_equal(config->site_count, 0);
     assert_int_equal(config->site_default.max_connections, 32);
     assert_int_equal(config->site_default.port, 25);
-    assert_int_equal(config->site_default.tls, CONFIG_TLS_MAY);
+    assert_int_equal(config->site_default.tls, TLS_POLICY_MAY);
     assert_int_equal(config->site_default.max_recipients_per_transaction, 100);
     assert_int_equal(config->site_default.end_timeout_ms, 600000);
     assert_int_equal(config->site_default.max_rate.count, 0);
@@ -165,7 +165,10 @@ static void test_example(void **state)
     const struct config_route *route = config_route_of(config, STR("Example.net"));
     assert_string_equal(route->host, "smtp.relay.test");
     assert_int_equal(route->port, 587);
-    assert_null(config_route_of(config, STR("example.org")));
+    assert_int_equal(route->tls, TLS_POLICY_VERIFY);
+    assert_false(route->tls_implicit);
+    assert_true(config_route_of(config, STR("example.org"))->tls_implicit);
+    assert_null(config_route_of(config, STR("example.com")));
     assert_int_equal(config->retry_count, 1);
     assert_int_equal(config->retry[0].count, 3);
     assert_int_equal(config->retry[0].delays_ms[1], 7200000);
@@ -235,11 +238,11 @@ static void test_sites_inherit(void **state)
     const struct config_site *b = config_site_of_host(config, STR("mx.b.test"));
     assert_string_equal(a->name, "a");
     assert_int_equal(a->port, 26);
-    assert_int_equal(a->tls, CONFIG_TLS_NONE);
+    assert_int_equal(a->tls, TLS_POLICY_NONE);
     assert_int_equal(a->max_rate.count, 5);
     assert_int_equal(a->pause_ms, 120000);
     assert_int_equal(b->port, 2525);
-    assert_int_equal(b->tls, CONFIG_TLS_MAY);
+    assert_int_equal(b->tls, TLS_POLICY_MAY);
     assert_int_equal(b->max_rate.count, 0);
     config_free(config);
 }
@@ -306,9 +309,11 @@ static void test_values(void **state)
     refused("sites: [{name: a, mx: a.b, max_rate: 5}]\n",
             "1:38: error: max_rate: expected a rate such as 5/s");
     refused("sites: [{name: a, mx: a.b, tls: strict}]\n",
-            "1:33: error: tls: expected none or may, found 'strict'");
-    refused("sites: [{name: a, mx: a.b, tls: dane}]\n",
-            "1:33: error: tls: expected none or may ('dane' is not supported by this version)");
+            "1:33: error: tls: expected none, may, encrypt, verify or dane, found 'strict'");
+    refused("routes: [{domain: a.b, host: c.d, tls_certificate: /c.pem}]\n",
+            "1:52: error: tls_certificate and tls_key go together");
+    refused("routes: [{domain: a.b, host: c.d, tls: none, tls_implicit: yes}]\n",
+            "1:60: error: tls_implicit is TLS, and tls is none");
     refused("sites: [{name: a, mx: [a.b, [c]]}]\n", "1:30: error: mx: expected a list of host name patterns");
     refused("sites: [{name: a, mx: []}]\n", "1:23: error: mx: expected at least one pattern");
     refused("sites: [{name: a, mx: a.b, port: 0}]\n",

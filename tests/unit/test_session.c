@@ -38,13 +38,16 @@ enum op {
     OP_EXPECT,
     OP_EXPECT_MUCH,
     OP_EXPECT_END,
+    OP_REFUSE_CHUNKS,
+    OP_ANSWER_EACH,
     OP_CLOSE,
     OP_RESET,
     OP_TLS,
     OP_BREAK_TLS,
     OP_ACCEPT,
     OP_FLOOD,
-    OP_WAIT
+    OP_WAIT,
+    OP_KEY_UPDATES
 };
 
 struct step {
@@ -69,6 +72,16 @@ struct step {
     {                                                                                                        \
         OP_EXPECT_MUCH, "", bytes                                                                            \
     } /* so many, whatever they are */
+/* So many lines, one by one, each answered at length before the next is read. */
+#define ANSWER_EACH(lines)                                                                                   \
+    {                                                                                                        \
+        OP_ANSWER_EACH, "", lines                                                                            \
+    }
+/* BDATs, however many come: the first is refused with this text, those behind it out of order; until RSET. */
+#define REFUSE_CHUNKS(text)                                                                                  \
+    {                                                                                                        \
+        OP_REFUSE_CHUNKS, text, sizeof(text) - 1                                                             \
+    }
 #define EXPECT_END                                                                                           \
     {                                                                                                        \
         OP_EXPECT_END, "", 0                                                                                 \
@@ -100,6 +113,11 @@ struct step {
 #define WAIT(ms)                                                                                             \
     {                                                                                                        \
         OP_WAIT, "", ms                                                                                      \
+    }
+
+#define KEY_UPDATES(times)                                                                                   \
+    {                                                                                                        \
+        OP_KEY_UPDATES, "", times                                                                            \
     }
 
 struct server {
@@ -168,19 +186,69 @@ static bool server_expect(struct server *server, size_t at)
     return true;
 }
 
-static bool server_expect_much(struct server *server, size_t at)
+static bool server_read_line(struct server *server, char line[64])
+{
+    size_t n = 0;
+    while (n < 63 && (n == 0 || line[n - 1] != '\n') && wait_readable(server, PATIENCE_MS) &&
+           server_read(server, line + n, 1) == 1)
+        n++;
+    line[n] = '\0';
+    return n > 0 && line[n - 1] == '\n';
+}
+
+static bool server_skip(struct server *server, size_t left)
 {
     static char data[65536];
-    size_t left = server->steps[at].n;
     while (left > 0) {
         if (!wait_readable(server, PATIENCE_MS))
-            return server_fail(server, at, "nothing more", "", 0);
+            return false;
         ssize_t got = server_read(server, data, left < sizeof data ? left : sizeof data);
         if (got <= 0)
-            return server_fail(server, at, "the client closed", "", 0);
+            return false;
         left -= (size_t)got;
     }
     return true;
+}
+
+static bool server_answer_each(struct server *server, size_t at)
+{
+    char reply[1000], line[1024];
+    memset(reply, 'x', sizeof reply);
+    memcpy(reply, "250 ", 4);
+    memcpy(reply + sizeof reply - 2, "\r\n", 2);
+    for (size_t i = 0; i < server->steps[at].n; i++) {
+        size_t n = 0;
+        while (n < sizeof line && (n == 0 || line[n - 1] != '\n') && wait_readable(server, PATIENCE_MS) &&
+               server_read(server, line + n, 1) == 1)
+            n++;
+        if (n == 0 || line[n - 1] != '\n')
+            return server_fail(server, at, "no further line", line, n);
+        server_write(server, reply, sizeof reply);
+    }
+    return true;
+}
+
+static bool server_expect_much(struct server *server, size_t at)
+{
+    return server_skip(server, server->steps[at].n) ||
+           server_fail(server, at, "nothing more, or the client closed", "", 0);
+}
+
+static bool server_refuse_chunks(struct server *server, size_t at)
+{
+    const struct step *step = &server->steps[at];
+    char line[64];
+    for (unsigned count = 0; server_read_line(server, line); count++) {
+        if (strcmp(line, "RSET\r\n") == 0)
+            return (count > 0 && count < 16) || server_fail(server, at, "nothing was held back", "", 0);
+        if (strncmp(line, "BDAT ", 5) != 0 || !server_skip(server, strtoul(line + 5, NULL, 10)))
+            break;
+        if (count == 0)
+            server_write(server, step->text, step->n);
+        else
+            server_write(server, "503 5.5.1 no\r\n", 14);
+    }
+    return server_fail(server, at, "neither BDAT nor RSET", line, strlen(line));
 }
 
 static bool server_expect_end(struct server *server, size_t at)
@@ -210,6 +278,8 @@ static bool server_accept(struct server *server, size_t at)
     server->fd = accept(server->listener, NULL, NULL);
     int one = 1;
     setsockopt(server->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    int small = 16 * 1024;
+    setsockopt(server->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
     return true;
 }
 
@@ -221,6 +291,19 @@ static bool server_tls(struct server *server, size_t at)
         return server_fail(server, at, "handshake failed", "", 0);
     server->resumed += (unsigned)SSL_session_reused(server->ssl);
     return true;
+}
+
+/* Each asks for one in return (RFC 8446 4.6.3). */
+static void server_key_updates(struct server *server, size_t times)
+{
+    for (size_t i = 0; i < times; i++) {
+        char answer;
+        SSL_key_update(server->ssl, SSL_KEY_UPDATE_REQUESTED);
+        SSL_do_handshake(server->ssl);
+        usleep(50000);
+        if (wait_readable(server, 0) && SSL_peek(server->ssl, &answer, 1) == 0)
+            return;
+    }
 }
 
 static bool server_step(struct server *server, size_t at)
@@ -244,6 +327,10 @@ static bool server_step(struct server *server, size_t at)
         return server_expect_much(server, at);
     case OP_EXPECT_END:
         return server_expect_end(server, at);
+    case OP_REFUSE_CHUNKS:
+        return server_refuse_chunks(server, at);
+    case OP_ANSWER_EACH:
+        return server_answer_each(server, at);
     case OP_RESET:
         setsockopt(server->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
         server_hang_up(server);
@@ -265,6 +352,9 @@ static bool server_step(struct server *server, size_t at)
         return true;
     case OP_WAIT:
         usleep((useconds_t)step->n * 1000);
+        return true;
+    case OP_KEY_UPDATES:
+        server_key_updates(server, step->n);
         return true;
     case OP_END:
         break;
@@ -320,6 +410,8 @@ struct client {
     struct wheel wheel;
     struct now now;
     struct tls *tls;
+    struct trusts *trusts;
+    struct tls_demand demand;
     struct session_context context;
     struct session_settings settings;
     struct session *session;
@@ -330,12 +422,14 @@ struct client {
     struct session_transaction *endless; /* handed out so often, not logged */
     unsigned endless_left;
     bool closed;
-    bool stop_in_done;
-    unsigned asked;
+    bool stop_in_done, wary;
+    bool every_other; /* of many recipients is refused */
+    unsigned asked, bodies_sent;
     struct buf log;
     struct session_transaction transactions[TRANSACTIONS_MAX];
     struct session_rcpt rcpts[TRANSACTIONS_MAX][RCPTS_MAX];
     struct iovec bodies[TRANSACTIONS_MAX][64];
+    struct iovec large; /* the body of the next order, once */
     char tls_text[64];
 };
 
@@ -392,6 +486,13 @@ static struct session_transaction *on_next(struct session *session, struct now n
         t->rcpts[t->rcpt_count].orcpt = STR("");
     }
     t->body_count = body_split(client->bodies[at], order->body);
+    if (client->large.iov_len > 0) {
+        client->bodies[at][0] = client->large;
+        t->body_count = 1;
+        client->large.iov_len = 0;
+    }
+    t->chunked = session_chunking(session);
+    t->wary = client->wary;
     return t;
 }
 
@@ -405,15 +506,16 @@ static void on_done(struct session *session, struct session_transaction *t, stru
     }
     if (t->rcpt_count > RCPTS_MAX || t->body_count > SESSION_IOV_MAX) {
         unsigned count[4] = {0};
-        for (size_t i = 0; i < t->rcpt_count; i++) { /* of many every other one is refused */
-            bool good = t->rcpt_count == 1 || i % 2;
-            assert_int_equal(t->rcpts[i].verdict->outcome, good ? VERDICT_DELIVERED : VERDICT_FAILED);
+        for (size_t i = 0; i < t->rcpt_count; i++) {
+            if (client->every_other)
+                assert_int_equal(t->rcpts[i].verdict->outcome, i % 2 ? VERDICT_DELIVERED : VERDICT_FAILED);
             count[t->rcpts[i].verdict->outcome]++;
         }
         buf_printf(&client->log, "done[%u delivered, %u failed] ", count[VERDICT_DELIVERED],
                    count[VERDICT_FAILED]);
         return;
     }
+    client->bodies_sent += t->body_sent;
     buf_printf(&client->log, "done %td[", t - client->transactions + 1);
     for (size_t i = 0; i < t->rcpt_count; i++) {
         buf_add_z(&client->log, i ? ", " : "");
@@ -464,13 +566,17 @@ static struct client *client_new(const struct order *orders, size_t count)
     if (client->io == NULL)
         fail_msg("%s", err.text);
     client->tls = tls_create(&err);
+    client->trusts = trusts_create(&err);
     assert_non_null(client->tls);
+    assert_non_null(client->trusts);
+    client->demand =
+        (struct tls_demand){.policy = TLS_POLICY_NONE, .trust = trusts_add(client->trusts, "", "", "", &err)};
+    assert_non_null(client->demand.trust);
     client->now = clock_now();
     wheel_init(&client->wheel, client->now);
     client->context = (struct session_context){client->io, &client->wheel, client->tls, &client->now};
     client->settings = (struct session_settings){
         .ehlo = "me.example",
-        .tls = TLS_POLICY_MAY,
         .timeouts = {5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 2000, 60, 5000},
     };
     client->orders = orders;
@@ -480,14 +586,14 @@ static struct client *client_new(const struct order *orders, size_t count)
     return client;
 }
 
-static void client_connect(struct client *client, const struct server *server, bool try_tls)
+static void client_connect(struct client *client, const struct server *server)
 {
     struct err err;
     client->closed = false;
     client->now = clock_now();
-    client->session =
-        session_create(&client->context, &client->settings, &handlers, client, "mx.example", NULL, 0,
-                       (const struct sockaddr *)&server->address, sizeof server->address, try_tls, &err);
+    client->session = session_create(&client->context, &client->settings, &handlers, client, "mx.example",
+                                     NULL, 0, (const struct sockaddr *)&server->address,
+                                     sizeof server->address, &client->demand, &err);
     if (client->session == NULL)
         fail_msg("%s", err.text);
 }
@@ -518,6 +624,7 @@ static void client_free(struct client *client)
 {
     io_destroy(client->io);
     tls_destroy(client->tls);
+    trusts_destroy(client->trusts);
     buf_free(&client->log);
     free(client);
 }
@@ -537,7 +644,7 @@ static void run_row(const struct row *row, void (*adjust)(struct client *client)
     struct client *client = client_new(row->orders, row->order_count);
     if (adjust != NULL)
         adjust(client);
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     if (server.failure[0] != '\0' || strcmp(client->log.data, row->log) != 0)
@@ -839,7 +946,7 @@ static void test_no_listener(void **state)
     server_stop(&server);
     close(fd);
     struct client *client = client_new(one, 1);
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_run(client);
     assert_string_equal(client->log.data,
                         "closed[Th 4.4.1] cannot connect to mx.example: Connection refused");
@@ -856,7 +963,7 @@ static void test_bad_source(void **state)
     struct err err;
     struct session *session = session_create(&client->context, &client->settings, &handlers, client,
                                              "mx.example", (struct sockaddr *)&source, sizeof source,
-                                             (struct sockaddr *)&peer, sizeof peer, false, &err);
+                                             (struct sockaddr *)&peer, sizeof peer, &client->demand, &err);
     assert_null(session);
     assert_non_null(strstr(err.text, "192.0.2.77"));
     client_free(client);
@@ -950,7 +1057,7 @@ static const struct row locals[] = {
      "done 4[Fr 5.1.1, Fr 5.1.3, Fr 5.1.3, Fr 5.6.7, Dr 2.0.0] closed[none]"},
 };
 
-static const struct order utf8_orders[] = {{"s@a", {"j\xc3\xb6@b"}, "X\r\n", 3, true, true}};
+static const struct order utf8_orders[] = {{"s@a", {"j\xc3\xb6@b"}, "X\r\n", 3, false, true}};
 
 static const struct row extensions[] = {
     {"SMTPUTF8 and 8BITMIME offered",
@@ -1094,7 +1201,7 @@ static void test_kick(void **state)
     struct client *client = client_new(three, 2);
     client->settings.timeouts.idle = 500;
     client->hold_at = 1;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     while (client->order_next == 0)
         client_step(client);
     client_until_idle(client);
@@ -1133,7 +1240,7 @@ static void test_kick_while_waiting(void **state)
     server_start(&server, steps, NULL);
     struct client *client = client_new(three, 2);
     client->hold_at = 1;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     for (int i = 0; i < 2000 && client->asked < 2; i++)
         client_step(client);
     for (int i = 0; i < 4 * MOMENT_MS; i++)
@@ -1166,7 +1273,7 @@ static void test_many_refused(void **state)
                                        .body_sent = true};
     client->endless = &huge;
     client->endless_left = 3 * REFUSALS_MAX + 1;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     unsigned most = 0;
     while (!client->closed) {
         unsigned before = client->endless_left;
@@ -1190,7 +1297,7 @@ static void test_stop_hard(void **state)
     struct server server;
     server_start(&server, steps, NULL);
     struct client *client = client_new(three, 3);
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     for (int i = 0; i < 2000 && client->order_next == 0; i++)
         client_step(client);
     for (int i = 0; i < 20; i++)
@@ -1210,7 +1317,7 @@ static void test_stop_before_ready(void **state)
     struct server server;
     server_start(&server, steps, NULL);
     struct client *client = client_new(three, 3);
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     for (int i = 0; i < 10; i++)
         client_step(client);
     assert_false(session_is_ready(client->session));
@@ -1229,7 +1336,7 @@ static void test_stop_idle(void **state)
     server_start(&server, steps, NULL);
     struct client *client = client_new(NULL, 0);
     client->settings.timeouts.idle = 60000;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_until_idle(client);
     session_stop(client->session, false);
     client_run(client);
@@ -1255,7 +1362,8 @@ static void run_large(const struct step *steps, const char *log, size_t segments
     struct server server;
     server_start(&server, steps, context);
     struct client *client = client_new(one, 1);
-    client_connect(client, &server, context != NULL);
+    client->demand.policy = context != NULL ? TLS_POLICY_MAY : TLS_POLICY_NONE;
+    client_connect(client, &server);
     while (client->order_next == 0 && !client->closed)
         client_step(client);
     /* MAIL is on its way, the body not yet: put the large one in its place. */
@@ -1350,7 +1458,8 @@ static void test_many_recipients(void **state)
     server_start(&server, steps, NULL);
     struct client *client = client_new(NULL, 0);
     client->special = &t;
-    client_connect(client, &server, false);
+    client->every_other = true;
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     assert_string_equal(server.failure, "");
@@ -1389,12 +1498,277 @@ static void test_many_pieces(void **state)
     server_start(&server, steps, NULL);
     struct client *client = client_new(NULL, 0);
     client->special = &t;
-    client_connect(client, &server, false);
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     assert_string_equal(server.failure, "");
     assert_string_equal(client->log.data, "ready done[1 delivered, 0 failed] closed[none]");
     client_free(client);
+}
+
+/* ---- BDAT ---- */
+
+#define CHUNKED  GREET, SEND("250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 SIZE\r\n")
+#define ENVELOPE "MAIL FROM:<s@a.example> SIZE=4\r\nRCPT TO:<ada@b.example>\r\n"
+#define WHOLE    ENVELOPE "BDAT 4 LAST\r\nHi\r\n"
+#define TAKEN    "250 ok\r\n250 ok\r\n250 2.0.0 taken\r\n"
+#define MIXED    MIXED_MAIL "RCPT TO:<1@b>\r\nRCPT TO:<2@b>\r\nRCPT TO:<3@b>\r\nBDAT 3 LAST\r\nX\r\n"
+
+static const struct row chunks[] = {
+    {"a message in one write, the next when it was taken",
+     three,
+     3,
+     {CHUNKED, EXPECT(WHOLE), SEND(TAKEN), EXPECT(WHOLE), SEND(TAKEN), EXPECT(WHOLE), SEND(TAKEN), BYE},
+     "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] done 3[Dr 2.0.0] closed[none]"},
+    {"without PIPELINING in lock-step",
+     one,
+     1,
+     {GREET, SEND("250-mx\r\n250 CHUNKING\r\n"), EXPECT("MAIL FROM:<s@a.example>\r\n"), SEND("250 ok\r\n"),
+      EXPECT("RCPT TO:<ada@b.example>\r\n"), SEND("250 ok\r\n"), EXPECT("BDAT 4 LAST\r\nHi\r\n"),
+      SEND("250 taken\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"not offered: DATA",
+     one,
+     1,
+     {PIPED, EXPECT(GROUP), SEND(GO), EXPECT("Hi\r\n.\r\n"), SEND("250 2.0.0 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"MAIL refused, and so is the BDAT that went with it",
+     mixed,
+     2,
+     {CHUNKED, EXPECT(MIXED), SEND("550 5.7.1 no\r\n503 x\r\n503 x\r\n503 x\r\n503 5.5.1 MAIL first\r\n"),
+      EXPECT("RSET\r\n" WHOLE), SEND("250 ok\r\n" TAKEN), BYE},
+     "ready done 1[Ft 5.7.1, Ft 5.7.1, Ft 5.7.1] done 2[Dr 2.0.0] closed[none]"},
+    {"all RCPT refused, and so is the BDAT: RSET with the next",
+     mixed,
+     2,
+     {CHUNKED, EXPECT(MIXED),
+      SEND("250 ok\r\n550 5.1.1 a\r\n450 4.2.1 b\r\n550 5.1.1 c\r\n554 5.5.1 nobody\r\n"),
+      EXPECT("RSET\r\n" WHOLE), SEND("250 ok\r\n" TAKEN), BYE},
+     "ready done 1[Fr 5.1.1, Tr 4.2.1, Fr 5.1.1] done 2[Dr 2.0.0] closed[none]"},
+    {"all RCPT refused, the BDAT taken all the same: nobody has got it",
+     mixed,
+     2,
+     {CHUNKED, EXPECT(MIXED),
+      SEND("250 ok\r\n550 5.1.1 a\r\n550 5.1.1 b\r\n550 5.1.1 c\r\n250 2.0.0 thanks\r\n"), EXPECT(WHOLE),
+      SEND(TAKEN), BYE},
+     "ready done 1[Fr 5.1.1, Fr 5.1.1, Fr 5.1.1] done 2[Dr 2.0.0] closed[none]"},
+    {"some RCPT refused",
+     mixed,
+     1,
+     {CHUNKED, EXPECT(MIXED),
+      SEND("250 ok\r\n550 5.1.1 a\r\n250 ok\r\n452 4.5.3 too many\r\n250 2.0.0 taken\r\n"), BYE},
+     "ready done 1[Fr 5.1.1, Dr 2.0.0, Tr 4.5.3 again] closed[none]"},
+    {"the message refused for now: RSET with the next",
+     three,
+     2,
+     {CHUNKED, EXPECT(WHOLE), SEND("250 ok\r\n250 ok\r\n451 4.3.0 later\r\n"), EXPECT("RSET\r\n" WHOLE),
+      SEND("250 ok\r\n" TAKEN), BYE},
+     "ready done 1[Tt 4.3.0] done 2[Dr 2.0.0] closed[none]"},
+    {"354 to BDAT",
+     one,
+     1,
+     {CHUNKED, EXPECT(WHOLE), SEND("250 ok\r\n250 ok\r\n354 go\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] protocol error: got a reply that does not fit the command "
+     "while waiting for the reply to BDAT of mx.example"},
+    {"421 to BDAT",
+     one,
+     1,
+     {CHUNKED, EXPECT(WHOLE), SEND("250 ok\r\n250 ok\r\n421 4.3.2 going down\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.3.2] closed[Ts 4.3.2] 4.3.2 going down"},
+};
+
+static const struct row wary_chunks[] = {
+    {"BDAT waits for the RCPT",
+     one,
+     1,
+     {CHUNKED, EXPECT(ENVELOPE), SEND("250 ok\r\n"), SEND("250 ok\r\n"), EXPECT("BDAT 4 LAST\r\nHi\r\n"),
+      SEND("250 2.0.0 taken\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"and is not sent when all are refused",
+     three,
+     2,
+     {CHUNKED, EXPECT(ENVELOPE), SEND("250 ok\r\n550 5.1.1 no\r\n"), EXPECT("RSET\r\n" ENVELOPE),
+      SEND("250 ok\r\n250 ok\r\n250 ok\r\n"), EXPECT("BDAT 4 LAST\r\nHi\r\n"), SEND("250 2.0.0 taken\r\n"),
+      BYE},
+     "ready done 1[Fr 5.1.1] done 2[Dr 2.0.0] closed[none]"},
+};
+
+static void chunking(struct client *client)
+{
+    client->settings.chunking = true;
+}
+
+static void wary(struct client *client)
+{
+    client->settings.chunking = client->wary = true;
+}
+
+static void test_chunks(void **state)
+{
+    (void)state;
+    run_rows(ROWS(chunks), chunking);
+    run_rows(ROWS(wary_chunks), wary);
+}
+
+/* A connection lost before MAIL was answered was stale: the message may go again at once; later not. */
+static void test_chunks_lost(void **state)
+{
+    (void)state;
+    static const struct step stale[] = {CHUNKED, EXPECT(WHOLE), CLOSE, {OP_END, "", 0}};
+    static const struct step late[] = {CHUNKED,  EXPECT(WHOLE), SEND("250 ok\r\n"),
+                                       WAIT(20), CLOSE,         {OP_END, "", 0}};
+    for (unsigned i = 0; i < 2; i++) {
+        struct server server;
+        server_start(&server, i == 0 ? stale : late, NULL);
+        struct client *client = client_new(one, 1);
+        client->settings.chunking = true;
+        client_connect(client, &server);
+        client_run(client);
+        server_stop(&server);
+        assert_string_equal(server.failure, "");
+        assert_true(str_glob_nocase(STR("ready done 1[Ts 4.4.2]*"), str_of(client->log.data)));
+        assert_int_equal(client->bodies_sent, i);
+        client_free(client);
+    }
+}
+
+/* So many messages, the first of so many bytes. */
+static void run_chunks(const struct step *steps, const char *log, size_t size, size_t count, SSL_CTX *context)
+{
+    char *memory = malloc(size);
+    assert_non_null(memory);
+    memset(memory, 'x', size - 2);
+    memcpy(memory + size - 2, "\r\n", 2);
+    struct server server;
+    server_start(&server, steps, context);
+    struct client *client = client_new(three, count);
+    client->settings.chunking = true;
+    client->demand.policy = context != NULL ? TLS_POLICY_MAY : TLS_POLICY_NONE;
+    client->large = (struct iovec){memory, size};
+    client_connect(client, &server);
+    client_run(client);
+    server_stop(&server);
+    if (server.failure[0] != '\0' || strcmp(client->log.data, log) != 0)
+        fail_msg("server: %s\n  owner saw: %s\n  expected:  %s", server.failure, client->log.data, log);
+    client_free(client);
+    free(memory);
+}
+
+static void test_large_chunks(void **state)
+{
+    (void)state;
+    static const struct step whole[] = {
+        CHUNKED,
+        EXPECT_MUCH(sizeof ENVELOPE "BDAT 262144 LAST\r\n" - 1 + CHUNK_AHEAD_MAX),
+        SEND(TAKEN),
+        BYE,
+        {OP_END, "", 0}};
+    static const struct step split[] = {CHUNKED,
+                                        EXPECT(ENVELOPE),
+                                        SEND("250 ok\r\n250 ok\r\n"),
+                                        EXPECT_MUCH(CHUNK_MAX + sizeof "BDAT 1048576\r\n" - 1),
+                                        SEND("250 2.0.0 a chunk\r\n"),
+                                        EXPECT("BDAT 12 LAST\r\nxxxxxxxxxx\r\n"),
+                                        SEND("250 2.0.0 taken\r\n"),
+                                        BYE,
+                                        {OP_END, "", 0}};
+    static const struct step refused[] = {CHUNKED,
+                                          EXPECT(ENVELOPE),
+                                          SEND("250 ok\r\n250 ok\r\n"),
+                                          REFUSE_CHUNKS("552 5.3.4 too big\r\n"),
+                                          EXPECT(WHOLE),
+                                          SEND("250 ok\r\n" TAKEN),
+                                          BYE,
+                                          {OP_END, "", 0}};
+    run_chunks(whole, "ready done 1[Dr 2.0.0] closed[none]", CHUNK_AHEAD_MAX, 1, NULL);
+    run_chunks(split, "ready done 1[Dr 2.0.0] closed[none]", CHUNK_MAX + 12, 1, NULL);
+    run_chunks(refused, "ready done 1[Ft 5.3.4] done 2[Dr 2.0.0] closed[none]", (size_t)16 * CHUNK_MAX, 2,
+               NULL);
+}
+
+/* ---- LIMITS (RFC 9422), and a server that does not read ---- */
+
+static const struct order domains[] = {{"s@a", {"1@b"}, "X\r\n", 3, false, false},
+                                       {"s@a", {"2@b"}, "X\r\n", 3, false, false},
+                                       {"s@a", {"1@c"}, "X\r\n", 3, false, false},
+                                       {"s@a", {"3@b"}, "X\r\n", 3, false, false}};
+#define TOLD(limits)  GREET, SEND("250-mx\r\n250-PIPELINING\r\n250 LIMITS " limits "\r\n")
+#define TO(recipient) "MAIL FROM:<s@a>\r\nRCPT TO:<" recipient ">\r\nDATA\r\n"
+
+static const struct row told[] = {
+    {"MAILMAX: so many transactions, then QUIT",
+     domains,
+     3,
+     {TOLD("MAILMAX=2"), EXPECT(TO("1@b")), SEND(GO), EXPECT("X\r\n.\r\n" TO("2@b")), SEND("250 ok\r\n" GO),
+      EXPECT("X\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] closed[none]"},
+    {"RCPTDOMAINMAX: another domain waits for the next session",
+     domains,
+     4,
+     {TOLD("RCPTDOMAINMAX=1"), EXPECT(TO("1@b")), SEND(GO), EXPECT("X\r\n.\r\n" TO("2@b")),
+      SEND("250 ok\r\n" GO), EXPECT("X\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] done 3[Ts 4.5.3] done 2[Dr 2.0.0] closed[none]"},
+    {"RCPTDOMAINMAX: two of them",
+     domains,
+     4,
+     {TOLD("RCPTDOMAINMAX=2"), EXPECT(TO("1@b")), SEND(GO), EXPECT("X\r\n.\r\n" TO("2@b")),
+      SEND("250 ok\r\n" GO), EXPECT("X\r\n.\r\n" TO("1@c")), SEND("250 ok\r\n" GO),
+      EXPECT("X\r\n.\r\n" TO("3@b")), SEND("250 ok\r\n" GO), EXPECT("X\r\n.\r\n"), SEND("250 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] done 2[Dr 2.0.0] done 3[Dr 2.0.0] done 4[Dr 2.0.0] closed[none]"},
+};
+
+static void test_told_limits(void **state)
+{
+    (void)state;
+    run_rows(ROWS(told), NULL);
+}
+
+/* Far more commands than the two sockets hold, to a server that handles one after the other and has much to
+ * say about each: it stops reading whenever nobody takes its replies. */
+static void run_many_rcpts(const struct step *steps, const char *log, int64_t rcpt_ms)
+{
+    enum { MANY = 1000, NAME = 300 };
+    static struct session_rcpt rcpts[MANY];
+    static char names[MANY][NAME + 1];
+    for (size_t i = 0; i < MANY; i++) {
+        memset(names[i], 'a', NAME);
+        memcpy(names[i] + NAME - 10, "@b.example", 10);
+        rcpts[i] = (struct session_rcpt){.to = str_make(names[i], NAME)};
+    }
+    struct iovec body = {(char[]){"X\r\n"}, 3};
+    struct session_transaction t = {
+        .from = STR("s@a"), .rcpts = rcpts, .rcpt_count = MANY, .size = 3, .body = &body, .body_count = 1};
+    struct server server;
+    server_start(&server, steps, NULL);
+    struct client *client = client_new(NULL, 0);
+    client->settings.timeouts.rcpt = client->settings.timeouts.mail = rcpt_ms;
+    client->special = &t;
+    client_connect(client, &server);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_string_equal(client->log.data, log);
+    client_free(client);
+}
+
+static void test_no_deadlock(void **state)
+{
+    (void)state;
+    static const struct step talks[] = {PIPED,
+                                        ANSWER_EACH(1001),
+                                        EXPECT("DATA\r\n"),
+                                        SEND("354 go\r\n"),
+                                        EXPECT("X\r\n.\r\n"),
+                                        SEND("250 2.0.0 ok\r\n"),
+                                        BYE,
+                                        {OP_END, "", 0}};
+    run_many_rcpts(talks, "ready done[1000 delivered, 0 failed] closed[none]", 5000);
+    static const struct step deaf[] = {PIPED, WAIT(900), {OP_END, "", 0}};
+    run_many_rcpts(
+        deaf,
+        "ready done[0 delivered, 0 failed] closed[Ts 4.4.2] connection lost (timed out after 0.3 s) "
+        "while waiting for the reply to MAIL of mx.example",
+        300);
 }
 
 /* ---- TLS ---- */
@@ -1487,13 +1861,16 @@ static const struct row secure[] = {
      "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] " LOST("waiting for the reply to the end of data of")},
 };
 
-static void run_secure(const struct row *row, SSL_CTX *context, int64_t tls_ms)
+static void run_demand(const struct row *row, SSL_CTX *context, int64_t tls_ms, enum tls_policy policy,
+                       bool implicit)
 {
     struct server server;
     server_start(&server, row->steps, context);
     struct client *client = client_new(row->orders, row->order_count);
     client->settings.timeouts.tls = tls_ms;
-    client_connect(client, &server, true);
+    client->demand.policy = policy;
+    client->demand.implicit = implicit;
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     bool right = row->log == NULL ? strncmp(client->log.data, "closed[Th 4.7.5] ", 17) == 0
@@ -1502,6 +1879,61 @@ static void run_secure(const struct row *row, SSL_CTX *context, int64_t tls_ms)
         fail_msg("%s:\n  server: %s\n  owner saw: %s\n  expected:  %s", row->name, server.failure,
                  client->log.data, row->log ? row->log : "4.7.5");
     client_free(client);
+}
+
+static void run_secure(const struct row *row, SSL_CTX *context, int64_t tls_ms)
+{
+    run_demand(row, context, tls_ms, TLS_POLICY_MAY, false);
+}
+
+/* Where TLS is a must. */
+static const struct row demanded[] = {
+    {"delivered", one, 1, {SECURED, DELIVER}, "ready done 1[Dr 2.0.0] closed[none]"},
+    {"not offered",
+     one,
+     1,
+     {PIPED, EXPECT_END},
+     "closed[Th 4.7.4] mx.example offers no TLS, and nothing goes there without"},
+    {"refused",
+     one,
+     1,
+     {OFFER, EXPECT("STARTTLS\r\n"), SEND("454 4.7.0 no\r\n"), EXPECT_END},
+     "closed[Th 4.7.4] mx.example refuses TLS, and nothing goes there without"},
+    {"no EHLO",
+     one,
+     1,
+     {GREET, SEND("502 what?\r\n"), EXPECT("HELO me.example\r\n"), SEND("250 mx\r\n"), EXPECT_END},
+     "closed[Th 4.7.4] mx.example offers no TLS, and nothing goes there without"},
+};
+
+#define AT_ONCE START_TLS, SEND("220 mx ready\r\n"), EXPECT("EHLO me.example\r\n")
+
+/* TLS from the first byte. */
+static const struct row implicit[] = {
+    {"delivered",
+     one,
+     1,
+     {AT_ONCE, SEND("250-mx\r\n250-PIPELINING\r\n250 SIZE 1000\r\n"), DELIVER},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"a greeting in the clear",
+     one,
+     1,
+     {SEND("220 mx ready\r\n"), WAIT(50)},
+     "closed[Th 4.7.5] TLS handshake failed: wrong version number while negotiating TLS with mx.example"},
+};
+
+static void test_tls_demanded(void **state)
+{
+    (void)state;
+    SSL_CTX *context = server_context();
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        SSL_CTX_set_max_proto_version(context, version);
+        for (size_t i = 0; i < sizeof demanded / sizeof *demanded; i++)
+            run_demand(&demanded[i], context, 5000, TLS_POLICY_ENCRYPT, false);
+        for (size_t i = 0; i < sizeof implicit / sizeof *implicit; i++)
+            run_demand(&implicit[i], context, 5000, TLS_POLICY_ENCRYPT, true);
+    }
+    SSL_CTX_free(context);
 }
 
 static void test_tls(void **state)
@@ -1529,6 +1961,28 @@ static void test_tls_silence(void **state)
     run_secure(&silence, NULL, 400);
 }
 
+/* What TLS itself says and is answered is no progress. */
+static void test_tls_key_updates(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {SECURED, EXPECT(GROUP), KEY_UPDATES(40), {OP_END, "", 0}};
+    SSL_CTX *context = server_context();
+    struct server server;
+    server_start(&server, steps, context);
+    struct client *client = client_new(one, 1);
+    client->settings.timeouts.mail = 500;
+    client->demand.policy = TLS_POLICY_MAY;
+    client_connect(client, &server);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_string_equal(client->log.data,
+                        "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] connection lost (timed out "
+                        "after 0.5 s) while waiting for the reply to MAIL of mx.example");
+    client_free(client);
+    SSL_CTX_free(context);
+}
+
 /* A server that speaks only what is too old: the owner may then come back in the clear. */
 static void test_tls_too_old(void **state)
 {
@@ -1541,7 +1995,8 @@ static void test_tls_too_old(void **state)
     struct server server;
     server_start(&server, steps, context);
     struct client *client = client_new(one, 1);
-    client_connect(client, &server, true);
+    client->demand.policy = TLS_POLICY_MAY;
+    client_connect(client, &server);
     client_run(client);
     server_stop(&server);
     assert_memory_equal(client->log.data, "closed[Th 4.7.5] TLS handshake failed: ", 39);
@@ -1554,17 +2009,7 @@ static void test_tls_not_wanted(void **state)
     (void)state;
     static const struct row row = {
         "policy none", one, 1, {OFFER, DELIVER}, "ready done 1[Dr 2.0.0] closed[none]"};
-    run_row(&row, NULL); /* the owner passes try_tls = false */
-    struct server server;
-    server_start(&server, row.steps, NULL);
-    struct client *client = client_new(one, 1);
-    client->settings.tls = TLS_POLICY_NONE;
-    client_connect(client, &server, true);
-    client_run(client);
-    server_stop(&server);
-    assert_string_equal(server.failure, "");
-    assert_string_equal(client->log.data, row.log);
-    client_free(client);
+    run_row(&row, NULL);
 }
 
 /* The second connection of the same worker to the same host resumes, the one of another worker does not. */
@@ -1579,13 +2024,15 @@ static void test_tls_resumed(void **state)
         struct server server;
         server_start(&server, steps, context);
         struct client *client = client_new(twice, 1);
-        client_connect(client, &server, true);
+        client->demand.policy = TLS_POLICY_MAY;
+        client_connect(client, &server);
         client_run(client);
         assert_memory_equal(client->tls_text, version == TLS1_2_VERSION ? "TLSv1.2 ECDHE" : "TLSv1.3 TLS_A",
                             13);
         buf_clear(&client->log);
         client->order_count = 2;
-        client_connect(client, &server, true);
+        client->demand.policy = TLS_POLICY_MAY;
+        client_connect(client, &server);
         client_run(client);
         server_stop(&server);
         assert_string_equal(server.failure, "");
@@ -1593,6 +2040,25 @@ static void test_tls_resumed(void **state)
         assert_int_equal(server.resumed, 1);
         client_free(client);
     }
+    SSL_CTX_free(context);
+}
+
+static void test_tls_chunks(void **state)
+{
+    (void)state;
+    SSL_CTX *context = server_context();
+    static const struct step steps[] = {GREET,
+                                        SEND("250-mx\r\n250-STARTTLS\r\n250 PIPELINING\r\n"),
+                                        EXPECT("STARTTLS\r\n"),
+                                        SEND("220 go\r\n"),
+                                        START_TLS,
+                                        EXPECT("EHLO me.example\r\n"),
+                                        SEND("250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 SIZE\r\n"),
+                                        EXPECT_MUCH(sizeof ENVELOPE "BDAT 200000 LAST\r\n" - 1 + 200000),
+                                        SEND(TAKEN),
+                                        BYE,
+                                        {OP_END, "", 0}};
+    run_chunks(steps, "ready done 1[Dr 2.0.0] closed[none]", 200000, 1, context);
     SSL_CTX_free(context);
 }
 
@@ -1630,12 +2096,20 @@ int main(void)
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_many_recipients),
         cmocka_unit_test(test_many_pieces),
+        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_chunks_lost),
+        cmocka_unit_test(test_large_chunks),
+        cmocka_unit_test(test_told_limits),
+        cmocka_unit_test(test_no_deadlock),
         cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_tls_demanded),
         cmocka_unit_test(test_tls_silence),
         cmocka_unit_test(test_tls_too_old),
+        cmocka_unit_test(test_tls_key_updates),
         cmocka_unit_test(test_tls_not_wanted),
         cmocka_unit_test(test_tls_resumed),
         cmocka_unit_test(test_tls_large),
+        cmocka_unit_test(test_tls_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

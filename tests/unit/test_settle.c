@@ -157,15 +157,20 @@ static void test_words(void **state)
 static void test_tls_failure(void **state)
 {
     struct fixture *f = *state;
-    struct carrier carrier = {.pool = f->pool, .try_tls = true};
+    struct carrier carrier = {.pool = f->pool, .demand.policy = TLS_POLICY_MAY};
     struct verdict refused, broken;
     carrier.address.ss_family = AF_INET;
     verdict_of_reply(&refused, STEP_GREETING, 454, STR("4.7.5 we do not like you"));
-    assert_int_equal(carrier_failed(&carrier, &refused), PATH_END_FAILED);
+    assert_int_equal(carrier_failed(&carrier, &refused, TLS_FAULT_NONE), PATH_END_FAILED);
     assert_false(host_is_plain(&f->router, &carrier.address));
     verdict_local(&broken, SCOPE_HOST, STATUS(4, 7, 5), "the handshake failed");
-    assert_int_equal(carrier_failed(&carrier, &broken), PATH_END_FINE);
+    assert_int_equal(carrier_failed(&carrier, &broken, TLS_FAULT_HANDSHAKE), PATH_END_FINE);
     assert_true(host_is_plain(&f->router, &carrier.address));
+    carrier.address.ss_family = AF_INET6; /* another; and where TLS is a must nothing goes in the clear */
+    carrier.demand.policy = TLS_POLICY_ENCRYPT;
+    assert_int_equal(carrier_failed(&carrier, &broken, TLS_FAULT_HANDSHAKE), PATH_END_FINE);
+    assert_false(host_is_plain(&f->router, &carrier.address));
+    assert_int_equal(host_dead_until_ns(&f->router, &carrier.address), 0); /* for others it is as good */
 }
 
 /* While too much is settled and not durable, nothing more is taken; transactional mail has its reserve. */

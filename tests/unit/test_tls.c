@@ -1,19 +1,24 @@
 /* test_tls.c - TLS over buffers against OpenSSL's own server side, in memory: pieces of any size, bounds,
- * SNI, and the sessions kept. */
+ * SNI, the sessions kept, and what is checked: names, authorities, TLSA records. */
 #include "engine/tls/resume.h"
 #include "engine/tls/tls.h"
 
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 static SSL_CTX *server_context;
+static struct trusts *trusts;
+static struct tls_demand may;
 
 static int setup(void **state)
 {
@@ -30,13 +35,17 @@ static int setup(void **state)
              SSL_CTX_set_session_id_context(server_context, (const unsigned char *)"t", 1);
     X509_free(certificate);
     EVP_PKEY_free(key);
-    return ok ? 0 : -1;
+    struct err err;
+    trusts = trusts_create(&err);
+    may = (struct tls_demand){.policy = TLS_POLICY_MAY, .trust = trusts_add(trusts, "", "", "", &err)};
+    return ok && may.trust != NULL ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
     SSL_CTX_free(server_context);
+    trusts_destroy(trusts);
     return 0;
 }
 
@@ -49,17 +58,23 @@ struct pair {
     struct err err;
 };
 
-static void pair_start(struct pair *pair, struct tls *tls, const char *host)
+static void pair_demand(struct pair *pair, struct tls *tls, const struct tls_demand *demand, const char *host,
+                        SSL_CTX *context)
 {
     *pair = (struct pair){.tls = tls};
     buf_init(&pair->out, TLS_OUT_MAX);
     buf_init(&pair->plain, 1 << 20);
-    pair->conn = tls_start(tls, host, "192.0.2.1", &pair->out, &pair->err);
+    pair->conn = tls_start(tls, demand, host, "192.0.2.1", &pair->out, &pair->err);
     assert_non_null(pair->conn);
     assert_true(pair->out.len > 0);
-    pair->server = SSL_new(server_context);
+    pair->server = SSL_new(context);
     SSL_set_bio(pair->server, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
     SSL_set_accept_state(pair->server);
+}
+
+static void pair_start(struct pair *pair, struct tls *tls, const char *host)
+{
+    pair_demand(pair, tls, &may, host, server_context);
 }
 
 static void pair_end(struct pair *pair)
@@ -97,17 +112,22 @@ static enum tls_state pair_down(struct pair *pair, size_t step)
     return state;
 }
 
-static void pair_handshake(struct pair *pair, size_t step)
+static enum tls_state pair_negotiate(struct pair *pair, size_t step)
 {
     enum tls_state state = TLS_HANDSHAKING;
-    for (int round = 0; round < 6; round++) {
+    for (int round = 0; round < 6 && state != TLS_FAILED; round++) {
         pair_up(pair);
         SSL_do_handshake(pair->server);
         enum tls_state now = pair_down(pair, step);
         if (now != TLS_HANDSHAKING)
             state = now;
     }
-    assert_int_equal(state, TLS_OPEN);
+    return state;
+}
+
+static void pair_handshake(struct pair *pair, size_t step)
+{
+    assert_int_equal(pair_negotiate(pair, step), TLS_OPEN);
     assert_true(SSL_is_init_finished(pair->server));
 }
 
@@ -281,12 +301,234 @@ static void test_kept_sessions(void **state)
     assert_int_equal(resume_count(&resume), 0);
 }
 
+/* ---- what is checked ---- */
+
+static EVP_PKEY *authority_key;
+static X509 *authority;
+
+static X509 *make_certificate(EVP_PKEY *key, const char *subject, const char *alternative, long from_s,
+                              long to_s)
+{
+    X509 *certificate = X509_new();
+    static long serial;
+    assert_non_null(certificate);
+    X509_set_version(certificate, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(certificate), ++serial);
+    X509_gmtime_adj(X509_getm_notBefore(certificate), from_s);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), to_s);
+    X509_set_pubkey(certificate, key);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC,
+                               (const unsigned char *)subject, -1, -1, 0);
+    X509_set_issuer_name(certificate, X509_get_subject_name(authority != NULL ? authority : certificate));
+    X509_EXTENSION *extension =
+        authority == NULL ? X509V3_EXT_conf_nid(NULL, NULL, NID_basic_constraints, "critical,CA:TRUE")
+        : alternative     ? X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, alternative)
+                          : NULL;
+    if (extension != NULL)
+        X509_add_ext(certificate, extension, -1);
+    X509_EXTENSION_free(extension);
+    assert_true(X509_sign(certificate, authority_key, EVP_sha256()) > 0);
+    return certificate;
+}
+
+/* A server with a certificate of our authority, which it sends along. */
+static SSL_CTX *make_server(const char *subject, const char *alternative, long from_s, long to_s)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *certificate = make_certificate(key, subject, alternative, from_s, to_s);
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    assert_int_equal(SSL_CTX_use_certificate(context, certificate), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(context, key), 1);
+    assert_int_equal(SSL_CTX_add1_chain_cert(context, authority), 1);
+    SSL_CTX_set_session_id_context(context, (const unsigned char *)"c", 1);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    return context;
+}
+
+static void write_pem(const char *path, X509 *certificate, EVP_PKEY *key)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    if (certificate != NULL)
+        PEM_write_X509(file, certificate);
+    if (key != NULL)
+        PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL);
+    fclose(file);
+}
+
+static char directory[] = "/tmp/postrider-tls-XXXXXX";
+static char ca_path[64], certificate_path[64], key_path[64];
+
+static int setup_checks(void **state)
+{
+    if (setup(state) != 0 || mkdtemp(directory) == NULL)
+        return -1;
+    snprintf(ca_path, sizeof ca_path, "%s/ca.pem", directory);
+    snprintf(certificate_path, sizeof certificate_path, "%s/certificate.pem", directory);
+    snprintf(key_path, sizeof key_path, "%s/key.pem", directory);
+    authority_key = EVP_EC_gen("P-256");
+    authority = make_certificate(authority_key, "Test Authority", NULL, -86400, 86400);
+    write_pem(ca_path, authority, NULL);
+    return 0;
+}
+
+static int teardown_checks(void **state)
+{
+    remove(ca_path);
+    remove(certificate_path);
+    remove(key_path);
+    rmdir(directory);
+    X509_free(authority);
+    EVP_PKEY_free(authority_key);
+    return teardown(state);
+}
+
+static void try_check(const struct tls_demand *demand, const char *host, SSL_CTX *server,
+                      enum tls_fault fault, const char *text_end)
+{
+    struct tls *tls = new_tls();
+    for (int again = 0; again < 2; again++) { /* the second may be resumed, and says the same */
+        struct pair pair;
+        pair_demand(&pair, tls, demand, host, server);
+        enum tls_state state = pair_negotiate(&pair, TLS_FEED_MAX);
+        assert_int_equal(tls_fault(pair.conn), fault);
+        assert_int_equal(state, fault == TLS_FAULT_NONE || demand->report_only ? TLS_OPEN : TLS_FAILED);
+        size_t n = strlen(tls_text(pair.conn)), end = strlen(text_end);
+        if (state == TLS_OPEN)
+            assert_true(n >= end && strcmp(tls_text(pair.conn) + n - end, text_end) == 0);
+        else
+            assert_non_null(strstr(pair.err.text, text_end));
+        pair_end(&pair);
+    }
+    tls_destroy(tls);
+}
+
+static void test_verify(void **state)
+{
+    (void)state;
+    struct err err;
+    const struct trust *ours = trusts_add(trusts, ca_path, "", "", &err);
+    assert_non_null(ours);
+    struct tls_demand verify = {.policy = TLS_POLICY_VERIFY, .trust = ours};
+    SSL_CTX *good =
+        make_server("ignored.example", "DNS:mx.example,DNS:*.wild.example,IP:192.0.2.7", -60, 3600);
+    SSL_CTX *late = make_server("mx.example", "DNS:mx.example", -7200, -3600);
+    SSL_CTX *bare = make_server("mx.example", NULL, -60, 3600);
+    try_check(&verify, "mx.example", good, TLS_FAULT_NONE, " verified");
+    try_check(&verify, "MX.example.", good, TLS_FAULT_NONE, " verified");
+    try_check(&verify, "a.wild.example", good, TLS_FAULT_NONE, " verified");
+    try_check(&verify, "192.0.2.7", good, TLS_FAULT_NONE, " verified");
+    try_check(&verify, "a.b.wild.example", good, TLS_FAULT_NAME, "hostname mismatch");
+    try_check(&verify, "ignored.example", good, TLS_FAULT_NAME, "hostname mismatch");
+    try_check(&verify, "192.0.2.8", good, TLS_FAULT_NAME, "IP address mismatch");
+    try_check(&verify, "mx.example", late, TLS_FAULT_EXPIRED, "certificate has expired");
+    try_check(&verify, "mx.example", bare, TLS_FAULT_NAME, "hostname mismatch"); /* the subject is no name */
+    verify.name = "mx.example";
+    try_check(&verify, "other.example", good, TLS_FAULT_NONE, " verified");
+    verify.name = NULL;
+    verify.report_only = true;
+    try_check(&verify, "mx2.example", good, TLS_FAULT_NAME, "");
+    try_check(&verify, "mx.example", good, TLS_FAULT_NONE, " verified");
+    verify.report_only = false;
+    verify.trust = may.trust; /* the system's authorities: ours is none of them */
+    try_check(&verify, "mx.example", good, TLS_FAULT_UNTRUSTED, "certificate");
+    try_check(&may, "mx2.example", good, TLS_FAULT_NONE, "");
+    SSL_CTX_free(good);
+    SSL_CTX_free(late);
+    SSL_CTX_free(bare);
+}
+
+/* usage, selector (the whole certificate or its key), SHA-256 of it. */
+static struct tlsa_set *record_of(uint8_t usage, uint8_t selector, X509 *certificate)
+{
+    struct tlsa_set *set = tlsa_set_create();
+    uint8_t record[3 + 32] = {usage, selector, 1};
+    unsigned n = 32;
+    unsigned char *key = NULL;
+    assert_non_null(set);
+    if (selector == 0) {
+        X509_digest(certificate, EVP_sha256(), record + 3, &n);
+    } else {
+        int size = i2d_PUBKEY(X509_get0_pubkey(certificate), &key);
+        EVP_Digest(key, (size_t)size, record + 3, &n, EVP_sha256(), NULL);
+        OPENSSL_free(key);
+    }
+    assert_true(tlsa_set_add(set, record, sizeof record));
+    return set;
+}
+
+static void test_dane(void **state)
+{
+    (void)state;
+    SSL_CTX *server = make_server("x", "DNS:mx.example", -60, 3600);
+    SSL_CTX *late = make_server("x", "DNS:other.example", -7200, -3600);
+    struct tls_demand dane = {.policy = TLS_POLICY_DANE, .trust = may.trust};
+    struct tlsa_set *sets[] = {record_of(3, 1, SSL_CTX_get0_certificate(server)), record_of(2, 0, authority),
+                               record_of(3, 1, SSL_CTX_get0_certificate(late)),
+                               record_of(3, 0, SSL_CTX_get0_certificate(server))};
+    static const uint8_t rolled[3 + 32] = {3, 1, 1, 7};
+    dane.tlsa = sets[0];
+    try_check(&dane, "mx.example", server, TLS_FAULT_NONE, " dane");
+    try_check(&dane, "mx9.example", server, TLS_FAULT_NONE, " dane"); /* usage 3: names don't count */
+    try_check(&dane, "mx.example", late, TLS_FAULT_TLSA, "TLSA");
+    dane.tlsa = sets[1];
+    try_check(&dane, "mx.example", server, TLS_FAULT_NONE, " dane");
+    try_check(&dane, "mx9.example", server, TLS_FAULT_NAME, "hostname mismatch");
+    try_check(&dane, "other.example", late, TLS_FAULT_EXPIRED, "expired");
+    dane.tlsa = sets[2];
+    try_check(&dane, "mx.example", late, TLS_FAULT_NONE, " dane"); /* nor does expiry */
+    dane.tlsa = sets[3];
+    try_check(&dane, "mx.example", server, TLS_FAULT_NONE, " dane");
+    assert_true(tlsa_set_add(sets[3], rolled, sizeof rolled)); /* one of several is enough */
+    try_check(&dane, "mx.example", server, TLS_FAULT_NONE, " dane");
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
+        tlsa_set_unref(sets[i]);
+    SSL_CTX_free(server);
+    SSL_CTX_free(late);
+}
+
+/* A server that asks for a certificate gets ours. */
+static void test_client_certificate(void **state)
+{
+    (void)state;
+    struct err err;
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *certificate = make_certificate(key, "client.example", "DNS:client.example", -60, 3600);
+    write_pem(certificate_path, certificate, NULL);
+    write_pem(key_path, NULL, key);
+    SSL_CTX *server = make_server("x", "DNS:mx.example", -60, 3600);
+    X509_STORE_add_cert(SSL_CTX_get_cert_store(server), authority);
+    SSL_CTX_set_verify(server, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_max_proto_version(server, TLS1_2_VERSION); /* where the client hears of it at once */
+    struct tls_demand demand = {.policy = TLS_POLICY_ENCRYPT,
+                                .trust = trusts_add(trusts, "", certificate_path, key_path, &err)};
+    assert_non_null(demand.trust);
+    assert_ptr_equal(trusts_find(trusts, "", certificate_path, key_path), demand.trust);
+    try_check(&demand, "mx.example", server, TLS_FAULT_NONE, "");
+    demand.trust = may.trust;
+    try_check(&demand, "mx.example", server, TLS_FAULT_HANDSHAKE, "handshake failure");
+    assert_null(trusts_add(trusts, "", certificate_path, ca_path, &err));
+    assert_non_null(strstr(err.text, ca_path));
+    assert_null(trusts_add(trusts, "/nonexistent/ca.pem", "", "", &err));
+    assert_non_null(strstr(err.text, "/nonexistent/ca.pem"));
+    SSL_CTX_free(server);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),         cmocka_unit_test(test_names),
-        cmocka_unit_test(test_resumed),        cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_out_is_bounded), cmocka_unit_test(test_kept_sessions),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_resumed),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_out_is_bounded),
+        cmocka_unit_test(test_kept_sessions),
+        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_dane),
+        cmocka_unit_test(test_client_certificate),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup_checks, teardown_checks);
 }

@@ -216,12 +216,44 @@ static void test_random_messages(void **state)
     }
 }
 
+/* By BDAT every byte is the message's, and no dot ends it. */
+static void test_plain(void **state)
+{
+    (void)state;
+    static const char *const messages[] = {"a: b\r\n\r\n.\r\n..\r\n.x\r\nMAIL FROM:<>\r\n.\r\n",
+                                           "\r\n",
+                                           "a: b\r\n",
+                                           "a: b\r\n\r",
+                                           ".\r\n.\r\n",
+                                           "x"};
+    for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
+        size_t n = strlen(messages[i]), head = head_size(messages[i]);
+        char wanted[DATA_DIGEST_MAX], digest[DATA_DIGEST_MAX];
+        digest_of(messages[i], n, wanted);
+        for (size_t split = 0; split <= n; split++) {
+            struct data *data = data_create();
+            bool done;
+            assert_non_null(data);
+            data_begin(data, DATA_WHOLE | DATA_PARTS | DATA_PLAIN);
+            assert_int_equal(data_feed(data, messages[i], split, &done), split);
+            assert_int_equal(data_feed(data, messages[i] + split, n - split, &done), n - split);
+            assert_false(done);
+            data_end(data);
+            data_digest(data, digest);
+            assert_string_equal(digest, wanted);
+            assert_int_equal(data_facts(data).size, n);
+            assert_false(data_facts(data).undoubled_dot);
+            assert_true(data_parts(data).head == XXH3_64bits(messages[i], head));
+            data_free(data);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sound_messages),
-        cmocka_unit_test(test_faults_are_told_and_end_nothing),
-        cmocka_unit_test(test_line_lengths),
+        cmocka_unit_test(test_sound_messages),  cmocka_unit_test(test_faults_are_told_and_end_nothing),
+        cmocka_unit_test(test_line_lengths),    cmocka_unit_test(test_plain),
         cmocka_unit_test(test_random_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

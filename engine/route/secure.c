@@ -1,0 +1,139 @@
+/* secure.c - see secure.h. */
+#include "engine/route/secure.h"
+
+#include "engine/route/host.h"
+#include "engine/route/loan.h"
+#include "engine/route/path.h"
+
+/* ---- files ---- */
+
+static bool load_site(struct trusts *trusts, const struct config_site *site, struct err *err)
+{
+    return trusts_add(trusts, site->tls_ca_file, "", "", err) != NULL ||
+           err_prefix(err, "site %s", site->name);
+}
+
+/* What a route leaves unsaid its site says, and which site that is turns out only with its host. */
+static bool load_route(struct trusts *trusts, const struct config *config, const struct config_route *route,
+                       struct err *err)
+{
+    const char *certificate = route->tls_certificate, *key = route->tls_key;
+    bool good = trusts_add(trusts, route->tls_ca_file, certificate, key, err) != NULL;
+    for (size_t i = 0; good && route->tls_ca_file[0] == '\0' && i <= config->site_count; i++) {
+        const struct config_site *site = i < config->site_count ? &config->sites[i] : &config->site_default;
+        good = trusts_add(trusts, site->tls_ca_file, certificate, key, err) != NULL;
+    }
+    return good || err_prefix(err, "route %s", route->domain);
+}
+
+struct trusts *secure_load(const struct config *config, struct err *err)
+{
+    struct trusts *trusts = trusts_create(err);
+    bool good = trusts != NULL && load_site(trusts, &config->site_default, err);
+    for (size_t i = 0; good && i < config->site_count; i++)
+        good = load_site(trusts, &config->sites[i], err);
+    for (size_t i = 0; good && i < config->route_count; i++)
+        good = load_route(trusts, config, &config->routes[i], err);
+    if (good)
+        return trusts;
+    trusts_destroy(trusts);
+    return NULL;
+}
+
+/* ---- pools ---- */
+
+struct pool_tls secure_policy(const struct router *router, const struct dns_mx *mx,
+                              const struct config_site *settings, const struct config_route *route)
+{
+    const char *ca_file = route && route->tls_ca_file[0] ? route->tls_ca_file : settings->tls_ca_file;
+    struct pool_tls tls = {
+        .policy = route && route->tls != CONFIG_TLS_SITE ? (enum tls_policy)route->tls : settings->tls,
+        .implicit = route && route->tls_implicit,
+        .trust = trusts_find(router->trusts, ca_file, route ? route->tls_certificate : "",
+                             route ? route->tls_key : ""),
+    };
+    if (tls.implicit && tls.policy < TLS_POLICY_ENCRYPT)
+        tls.policy = TLS_POLICY_ENCRYPT;
+    /* A route's host is the operator's word. Who names the authorities that may vouch wants no others. */
+    bool pinned = tls.policy == TLS_POLICY_VERIFY && ca_file[0] != '\0';
+    tls.tlsa = tls.policy != TLS_POLICY_NONE && !pinned && (route != NULL || mx->secure);
+    return tls;
+}
+
+void secure_key(const struct pool_tls *tls, struct buf *key)
+{
+    buf_printf(key, " %d%d%d %u", tls->policy, tls->implicit, tls->tlsa, trust_number(tls->trust));
+}
+
+/* ---- hosts ---- */
+
+bool secure_wants_tlsa(const struct pool *pool, const struct dns_addresses *addresses)
+{
+    return pool->tls.tlsa && addresses->secure;
+}
+
+enum dane_verdict secure_read_tlsa(const struct dns_records *answer, struct tlsa_set **set)
+{
+    *set = NULL;
+    if (answer->status == DNS_FAILED)
+        return dane_verdict(TLSA_FAILED, NULL);
+    if (answer->status != DNS_OK || !answer->secure)
+        return dane_verdict(TLSA_NONE, NULL);
+    struct tlsa_set *records = tlsa_set_create();
+    if (records == NULL)
+        return DANE_BOGUS; /* no memory: later */
+    for (unsigned i = 0; i < answer->data->count; i++)
+        tlsa_set_add(records, answer->data->bytes + answer->data->list[i].at, answer->data->list[i].size);
+    enum dane_verdict verdict = dane_verdict(TLSA_FOUND, records);
+    if (verdict == DANE_REQUIRED)
+        *set = records;
+    else
+        tlsa_set_unref(records);
+    return verdict;
+}
+
+bool secure_refuses(const struct pool *pool, const char *host, enum dane_verdict dane, const char *reason,
+                    struct verdict *why)
+{
+    if (dane == DANE_BOGUS) {
+        verdict_local(why, SCOPE_HOST, STATUS(4, 7, 5), "the TLSA records of %s cannot be had: %s", host,
+                      reason);
+        return true;
+    }
+    if (pool->tls.policy != TLS_POLICY_DANE || dane == DANE_REQUIRED)
+        return false;
+    verdict_local(why, SCOPE_HOST, STATUS(4, 7, 5), "%s has no %s, and nothing goes there without", host,
+                  dane == DANE_UNUSABLE ? "TLSA record that SMTP can use"
+                                        : "TLSA records that DNSSEC vouches for");
+    return true;
+}
+
+/* ---- connections ---- */
+
+void secure_demand(const struct pool *pool, const struct target *target, struct tls_demand *demand)
+{
+    const struct path *path = pool->path;
+    *demand = (struct tls_demand){
+        .policy = pool->tls.policy, .implicit = pool->tls.implicit, .trust = pool->tls.trust};
+    if (target->dane == DANE_REQUIRED) {
+        demand->policy = TLS_POLICY_DANE;
+        demand->tlsa = tlsa_set_ref(target->tlsa);
+        return;
+    }
+    if (demand->policy != TLS_POLICY_MAY)
+        return;
+    if (target->dane == DANE_UNUSABLE || path_is_tls_only(path))
+        demand->policy = TLS_POLICY_ENCRYPT;
+    else if (host_is_plain(path->router, &target->address))
+        demand->policy = TLS_POLICY_NONE;
+}
+
+bool secure_falls_back(struct pool *pool, const struct sockaddr_storage *address,
+                       const struct tls_demand *demand, enum tls_fault fault)
+{
+    if (demand->policy != TLS_POLICY_MAY || fault != TLS_FAULT_HANDSHAKE)
+        return false;
+    host_set_plain(pool->path->router, address);
+    loan_tell_host(pool->path, address);
+    return true;
+}
