@@ -7,7 +7,9 @@
 #include "engine/route/hold.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
+#include "engine/route/renew.h"
 #include "engine/route/signers.h"
+#include "engine/setup.h"
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -17,7 +19,8 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#define FILES_KEPT 128 /* descriptors for the store, listeners, clients, DNS */
+#define RENEW_WAIT_MS 10000
+#define FILES_KEPT    128 /* descriptors for the store, listeners, clients, DNS */
 
 struct member {
     struct fleet *fleet;
@@ -31,13 +34,9 @@ struct member {
 
 struct fleet {
     struct store *store;
-    const struct config *config;
-    const struct dkim *dkim;
+    struct setup *setup; /* that workers start with */
     struct submission *submission;
-    const struct trusts *trusts;
     struct signers *signers;
-    struct retry_table *retry;
-    struct limit *tenant_limits;
     struct holds *holds;
     struct evidence evidence;
     unsigned count, sessions_max;
@@ -71,13 +70,9 @@ static void *member_run(void *arg)
     struct fleet *fleet = member->fleet;
     const struct worker_settings settings = {
         .store = fleet->store,
-        .config = fleet->config,
-        .retry = fleet->retry,
-        .tenant_limits = fleet->tenant_limits,
+        .setup = fleet->setup,
         .holds = fleet->holds,
         .evidence = &fleet->evidence,
-        .dkim = fleet->dkim,
-        .trusts = fleet->trusts,
         .signers = fleet->signers,
         .index = member->index,
         .worker_count = fleet->count,
@@ -121,30 +116,30 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
     return true;
 }
 
-struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          const struct trusts *trusts, struct submission *submission, unsigned workers,
-                          struct err *err)
+static bool fleet_start_signers(struct fleet *fleet, struct setup *setup, struct err *err)
+{
+    unsigned count = fleet->count < SIGNERS_MAX ? fleet->count : SIGNERS_MAX;
+    if (fleet->signers == NULL && dkim_identity(setup->dkim, 0) != NULL)
+        fleet->signers = signers_start(setup, count, err);
+    return fleet->signers != NULL || dkim_identity(setup->dkim, 0) == NULL;
+}
+
+struct fleet *fleet_start(struct store *store, struct setup *setup, struct submission *submission,
+                          unsigned workers, struct err *err)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
-        (fleet->lend_words = calloc(workers, sizeof *fleet->lend_words)) == NULL ||
-        (fleet->tenant_limits = calloc(config->tenant_count, sizeof *fleet->tenant_limits)) == NULL ||
-        (fleet->retry = retry_table_create(config->retry, config->retry_count)) == NULL) {
+        (fleet->lend_words = calloc(workers, sizeof *fleet->lend_words)) == NULL) {
         err_set(err, ENOMEM, "no memory for the workers");
         fleet_destroy(fleet);
         return NULL;
     }
     fleet->store = store;
-    fleet->config = config;
-    fleet->dkim = dkim;
+    fleet->setup = setup_ref(setup);
     fleet->submission = submission;
-    fleet->trusts = trusts;
     fleet->count = workers;
-    for (size_t i = 0; i < config->tenant_count; i++)
-        limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
-                  config->tenants[i].max_rate.per_ms);
-    fleet->sessions_max = fleet_sessions_max(config);
+    fleet->sessions_max = fleet_sessions_max(setup->config);
     store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);
@@ -160,8 +155,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
         fleet_destroy(fleet);
         return NULL;
     }
-    if (dkim_identity(dkim, 0) != NULL &&
-        (fleet->signers = signers_start(dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) == NULL) {
+    if (!fleet_start_signers(fleet, setup, err)) {
         fleet_destroy(fleet);
         return NULL;
     }
@@ -172,6 +166,43 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
             return NULL;
         }
     return fleet;
+}
+
+struct renewal {
+    struct look look;
+    struct setup *setup;
+    struct signers *signers;
+};
+
+static void renewal_run(struct look *look, struct router *router)
+{
+    struct renewal *renewal = (struct renewal *)(void *)look;
+    renew(router, renewal->setup, renewal->signers);
+}
+
+static void renewal_drop(struct look *look)
+{
+    setup_unref(((struct renewal *)(void *)look)->setup);
+}
+
+bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err)
+{
+    bool good = fleet_start_signers(fleet, setup, err);
+    if (fleet->signers != NULL)
+        signers_change(fleet->signers, setup);
+    for (unsigned i = 0; i < fleet->count; i++) {
+        struct renewal *renewal =
+            (struct renewal *)(void *)look_create(sizeof *renewal, renewal_run, renewal_drop);
+        if (renewal == NULL)
+            return err_set(err, ENOMEM, "no memory to tell a worker: reload again");
+        renewal->setup = setup_ref(setup);
+        renewal->signers = fleet->signers;
+        look_post(&renewal->look, fleet->inboxes[i]);
+        if (!look_wait(&renewal->look, RENEW_WAIT_MS))
+            good = err_set(err, ETIMEDOUT, "a worker is busy: it follows in a while");
+        look_let_go(&renewal->look);
+    }
+    return good;
 }
 
 void fleet_stop(struct fleet *fleet)
@@ -223,8 +254,7 @@ void fleet_destroy(struct fleet *fleet)
     }
     holds_destroy(fleet->holds);
     evidence_free(&fleet->evidence);
-    retry_table_destroy(fleet->retry);
-    free(fleet->tenant_limits);
+    setup_unref(fleet->setup);
     free(fleet->lend_words);
     free(fleet->inboxes);
     free(fleet->members);

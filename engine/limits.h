@@ -262,6 +262,8 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define TLS_ONLY_MS            86400000 /* and TLS is a must, after a reply that asked for it */
 #define RECONNECT_MS           60000    /* the first back-off of a path whose connections end unused */
 #define HOLDS_MAX              10000    /* of mail: fix, job, suspensions */
+#define HOLDS_ASKED            64       /* of jobs: how many are asked for at once whether they are over */
+#define HOLDS_FULL_TOLD_MS     3600000  /* how often at most an alert says that no more can be held */
 #define LANES_HELD_MAX         20000    /* of a worker's, kept in memory to be seen while they are held */
 #define PARK_MS                60000    /* a pause that lasts longer has its lanes forgotten meanwhile */
 #define JOB_HOLD_REPLIES       5        /* about its content at one site, and at least */

@@ -24,20 +24,40 @@ static void on_durable(enum edit_result result, unsigned changed, void *user)
     look_finish(look, (int)result);
 }
 
-static enum steer_result steer_write(struct fleet *fleet, struct edits *edits)
+static struct look *durable_begin(void)
 {
     struct look *look = look_create(sizeof *look, NULL, NULL);
-    if (look == NULL) {
-        store_edit(fleet_store(fleet), edits, NULL, NULL);
-        return STEER_BUSY;
-    }
-    look_share(look);
-    store_edit(fleet_store(fleet), edits, on_durable, look);
+    if (look != NULL)
+        look_share(look);
+    return look;
+}
+
+/* After what will call on_durable was posted. */
+static enum steer_result durable_wait(struct look *look)
+{
     enum steer_result result = STEER_BUSY;
     if (look_wait(look, DURABLE_WAIT_MS) && look->result != EDIT_STOPPING)
         result = look->result == EDIT_OK ? STEER_OK : STEER_FULL;
     look_let_go(look);
     return result;
+}
+
+/* Nothing was posted: nobody else has it. */
+static enum steer_result durable_end(struct look *look, enum steer_result result)
+{
+    look_let_go(look);
+    look_let_go(look);
+    return result;
+}
+
+/* Durable is what the workers have posted before. */
+static enum steer_result steer_behind(struct fleet *fleet, struct look *look)
+{
+    struct edits *edits = edits_create();
+    if (edits == NULL)
+        return durable_end(look, STEER_BUSY);
+    store_edit(fleet_store(fleet), edits, on_durable, look);
+    return durable_wait(look);
 }
 
 /* ---- suspend, resume ---- */
@@ -55,13 +75,24 @@ static struct hold_filter hold_filter_of(const struct steer_filter *filter)
 enum steer_result steer_suspend(struct fleet *fleet, const struct steer_filter *filter, struct now now,
                                 unsigned *changed)
 {
-    struct edits *edits = edits_create();
-    if (edits == NULL)
-        return STEER_FAILED;
     const struct hold hold = {
         .kind = HOLD_SUSPENSION, .what = hold_filter_of(filter), .since_ms = now.wall_ms};
-    *changed = holds_add(fleet_holds(fleet), &hold, edits) ? 1 : 0;
-    return steer_write(fleet, edits);
+    struct look *look = durable_begin();
+    *changed = 0;
+    if (look == NULL)
+        return STEER_FAILED;
+    switch (holds_add(fleet_holds(fleet), &hold, on_durable, look)) {
+    case HOLDS_ADDED:
+        *changed = 1;
+        return durable_wait(look);
+    case HOLDS_SAME:
+        return durable_end(look, STEER_OK);
+    case HOLDS_FULL:
+        return durable_end(look, STEER_TOO_MANY);
+    case HOLDS_FAILED:
+        break;
+    }
+    return durable_end(look, STEER_FAILED);
 }
 
 /* ---- on the workers ---- */
@@ -113,16 +144,19 @@ static bool act_on_paths(struct fleet *fleet, struct str site, bool (*act)(struc
 
 enum steer_result steer_resume(struct fleet *fleet, const struct steer_filter *filter, unsigned *changed)
 {
-    struct edits *edits = edits_create();
     const struct hold_filter what = hold_filter_of(filter);
     bool stops = filter->job == 0 && filter->tenant.p == NULL && filter->campaign.p == NULL &&
                  filter->domain.p == NULL && filter->sender.p == NULL;
+    struct look *look = durable_begin();
     *changed = 0;
-    if (edits == NULL)
+    if (look == NULL)
         return STEER_FAILED;
     bool complete = !stops || act_on_paths(fleet, filter->site, path_release, false, changed);
-    *changed += holds_release(fleet_holds(fleet), &what, filter->all, edits);
-    enum steer_result result = steer_write(fleet, edits);
+    unsigned released = holds_release(fleet_holds(fleet), &what, filter->all, on_durable, look);
+    *changed += released;
+    enum steer_result result = released > 0   ? durable_wait(look)
+                               : *changed > 0 ? steer_behind(fleet, look)
+                                              : durable_end(look, STEER_OK);
     store_look_again(fleet_store(fleet));
     return result == STEER_OK && !complete ? STEER_BUSY : result;
 }
@@ -153,10 +187,10 @@ enum steer_result steer_site(struct fleet *fleet, const char *site, enum steer_s
                                  : how == STEER_NORMAL ? act_speed_up
                                                        : act_forget,
                                  how != STEER_BACK_OFF, changed);
-    struct edits *edits = edits_create();
-    if (edits == NULL)
+    struct look *look = durable_begin();
+    if (look == NULL)
         return STEER_FAILED;
-    enum steer_result result = steer_write(fleet, edits); /* behind what the workers have posted */
+    enum steer_result result = steer_behind(fleet, look);
     return result == STEER_OK && !complete ? STEER_BUSY : result;
 }
 

@@ -12,9 +12,10 @@ struct fleet;
 
 enum steer_result {
     STEER_OK,
-    STEER_FULL,   /* no space to write it down: it holds until a restart */
-    STEER_BUSY,   /* no answer in time: it may be done all the same */
-    STEER_FAILED, /* no memory */
+    STEER_FULL,     /* no space to write it down: it holds until a restart */
+    STEER_BUSY,     /* no answer in time: it may be done all the same */
+    STEER_FAILED,   /* no memory */
+    STEER_TOO_MANY, /* HOLDS_MAX is reached: it is not suspended */
 };
 
 /* Which mail; p NULL: any. */

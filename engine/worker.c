@@ -18,9 +18,11 @@
 #include "engine/route/pool.h"
 #include "engine/route/recall.h"
 #include "engine/route/remember.h"
+#include "engine/route/renew.h"
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/setup.h"
 #include "engine/submission/door.h"
 
 #include <errno.h>
@@ -53,15 +55,26 @@ static void worker_sweep(struct wheel_timer *timer, struct now now)
     wheel_set(&worker->router.wheel, timer, now.mono_ns + SWEEP_NS, worker_sweep);
 }
 
+static bool job_is_over(uint64_t job, void *user)
+{
+    const struct router *router = user;
+    struct job_info info;
+    return !query_job(router->store, job, &info) || info.ended_ms != 0;
+}
+
 /* The first worker looks after what all share. */
 static void worker_tend_shared(struct router *router)
 {
     struct edits *edits = remember_edits(router);
     int64_t next_ms;
-    if (router->index != 0 || edits == NULL)
+    if (router->index != 0)
         return;
-    evidence_save(router->evidence, edits, router->now.wall_ms);
-    if (router->held->count > 0 && holds_expire(router->holds, router->now.wall_ms, edits, &next_ms) > 0)
+    if (edits != NULL)
+        evidence_save(router->evidence, edits, router->now.wall_ms);
+    if (router->held->count == 0)
+        return;
+    holds_end_jobs(router->holds, job_is_over, router);
+    if (holds_expire(router->holds, router->now.wall_ms, &next_ms) > 0)
         store_look_again(router->store);
 }
 
@@ -71,6 +84,8 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
     struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, tick));
     path_learn_tick(&worker->router);
     sender_rates_tick(&worker->router);
+    if (holds_generation(worker->router.holds) != worker->router.held->generation)
+        lane_hear_holds(&worker->router); /* there was no memory to tell */
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
@@ -85,15 +100,16 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     struct router *router = &worker->router;
     worker->inbox = settings->inboxes[settings->index];
     router->store = settings->store;
-    router->config = settings->config;
-    router->retry = settings->retry;
+    router->setup = setup_ref(settings->setup);
+    router->config = settings->setup->config;
+    router->retry = settings->setup->retry;
+    router->tenant_limits = settings->setup->tenant_limits;
+    router->dkim = settings->setup->dkim;
+    router->trusts = settings->setup->trusts;
     router->holds = settings->holds;
     router->held = holds_get(settings->holds);
     router->held_walked = router->held->generation;
     router->evidence = settings->evidence;
-    router->tenant_limits = settings->tenant_limits;
-    router->dkim = settings->dkim;
-    router->trusts = settings->trusts;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
@@ -113,11 +129,11 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     LIST_INIT(&router->signing);
     wheel_init(&router->wheel, now);
     const struct dns_settings dns = {
-        .servers = settings->config->dns.servers_joined,
-        .timeout_ms = settings->config->dns.timeout_ms,
-        .ipv6 = settings->config->dns.ipv6,
+        .servers = router->config->dns.servers_joined,
+        .timeout_ms = router->config->dns.timeout_ms,
+        .ipv6 = router->config->dns.ipv6,
         .cache_max = DNS_CACHE_MAX,
-        .dnssec = (enum dns_dnssec)settings->config->dns.dnssec,
+        .dnssec = (enum dns_dnssec)router->config->dns.dnssec,
     };
     router->io = io_create(settings->sessions_max, err);
     if (router->io != NULL)
@@ -327,6 +343,7 @@ void worker_destroy(struct worker *worker)
     if (router->io)
         io_destroy(router->io);
     door_free(worker->door);
+    renew_end(router);
     free(worker);
 }
 

@@ -33,28 +33,32 @@ static bool may_come_again(const struct change *c, const struct change_job *job)
 /* Purges are tried less and less often while a consumer stands still: it may hold millions of jobs. */
 static int64_t purge_again_ms(struct change *c, const struct change_job *job)
 {
-    int64_t wait_ms = (c->now.wall_ms - job->row.ended_ms - c->store->settings.retain_ms) / READ_AGAIN_PART;
+    int64_t wait_ms =
+        (c->now.wall_ms - job->row.ended_ms - atomic_load(&c->store->retain_ms)) / READ_AGAIN_PART;
     return c->now.wall_ms + (wait_ms < CLOSE_AGAIN_MS      ? CLOSE_AGAIN_MS
                              : wait_ms > READ_AGAIN_MAX_MS ? READ_AGAIN_MAX_MS
                                                            : wait_ms);
 }
 
-/* until: what must have been read first; 0: not yet due. */
+/* until: what must have been read first; 0: not yet due; PURGE_UNTOLD: not all of it is written yet. */
 static void fire_purge(struct change *c, struct change_job *job, uint64_t until)
 {
     uint8_t value[8];
-    int64_t purge_ms = job->row.ended_ms + c->store->settings.retain_ms;
+    int64_t purge_ms = job->row.ended_ms + atomic_load(&c->store->retain_ms);
     if (job->row.ended_ms == 0)
         return;
     if (until == 0 && purge_ms > c->now.wall_ms) {
         change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
         return;
     }
-    if (until == 0)
+    bool untold = timers_suppressed(c, job->id);
+    if (untold)
+        until = PURGE_UNTOLD;
+    else if (until == 0 || until == PURGE_UNTOLD)
         until = c->meta.last_seq;
     put_be64(value, until);
     struct str read = str_make((const char *)value, sizeof value);
-    if (may_come_again(c, job)) {
+    if (untold || may_come_again(c, job)) {
         change_timer(c, c->now.wall_ms + FRESH_HOLD_MS, TIMER_PURGE, job->id, read);
     } else if (retention_holds(c->store, job->id, until)) {
         change_timer(c, purge_again_ms(c, job), TIMER_PURGE, job->id, read);
@@ -146,6 +150,23 @@ static void fire_suppressed(struct change *c, uint64_t job, struct str value)
         return;
     put_be32(cursor, batch);
     change_timer(c, c->now.wall_ms, TIMER_SUPPRESSED, job, str_make((const char *)cursor, sizeof cursor));
+}
+
+/* Such rows are due since they were made: they stand among the first. */
+bool timers_suppressed(struct change *c, uint64_t job)
+{
+    uint8_t key[KEY_MAX] = {0};
+    size_t size = KEY_TIMER;
+    struct str row;
+    for (unsigned n = 0; change_seek(c, T_TIMERS, key, &size, &row) && size == KEY_TIMER; n++) {
+        if ((int64_t)get_be64(key) > c->now.wall_ms)
+            return false;
+        if (n == READ_ROWS_MAX || (key[8] == TIMER_SUPPRESSED && get_be64(key + 9) == job))
+            return true; /* or not known yet: asked again */
+        key[KEY_TIMER] = 0;
+        size = KEY_TIMER + 1; /* what comes behind it */
+    }
+    return false;
 }
 
 /* value: of the row; behind it are zeros up to 32 bytes. */

@@ -28,6 +28,7 @@ const struct command *const cli_commands[] = {
     &command_consumers,
     &command_inbound,
     &command_rule,
+    &command_reload,
     &command_resolve,
     &command_backup,
     &command_config,

@@ -21,8 +21,10 @@ struct evidence_window {
 /* One more reply; true: it is enough. */
 bool evidence_add(struct evidence_window *window, bool bad);
 
+#define EVIDENCE_BITS 4096
 struct evidence {
-    _Atomic unsigned count; /* pairs: with none there is nothing to count for */
+    _Atomic unsigned count;                    /* pairs: with none there is nothing to count for */
+    _Atomic uint64_t jobs[EVIDENCE_BITS / 64]; /* which have any: a bit by their number, shared by some */
     struct evidence_table *table;
 };
 
@@ -36,7 +38,13 @@ static inline bool evidence_is_any(const struct evidence *evidence)
 {
     return atomic_load_explicit(&evidence->count, memory_order_relaxed) > 0;
 }
-/* Another reply, which did not. */
+/* Where one did: whether it may have been about this job; mostly no. */
+static inline bool evidence_may_be(const struct evidence *evidence, uint64_t job)
+{
+    uint64_t word = atomic_load_explicit(&evidence->jobs[job % EVIDENCE_BITS / 64], memory_order_relaxed);
+    return (word >> (job % 64) & 1) != 0;
+}
+/* Another reply of a receiver, which did not. */
 void evidence_good(struct evidence *evidence, struct str site, uint64_t job);
 /* Adds rows for what changed since, and forgets what is old. */
 void evidence_save(struct evidence *evidence, struct edits *edits, int64_t now_ms);
