@@ -32,7 +32,7 @@ POWERCUT := $(wildcard tests/crash/*.c)
 # tests/crash: what these calls do, LMDB's own among them, is recorded there.
 WRAPPED := open close mkdir rename unlink ftruncate fallocate fsync fdatasync pwrite write writev mmap mdb_put store_operate log_info
 SIM := $(wildcard tests/sim/*.c)
-SIM_SEAMS := prng_seed getrlimit fallocate socket setsockopt bind close inbox_post look_wait
+SIM_SEAMS := prng_seed getrlimit fallocate socket setsockopt bind close inbox_post look_wait secure_load trusts_destroy
 PROGRAMS := $B/postriderd $B/postrider $B/sendmail $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))

@@ -297,7 +297,7 @@ static void job_flush(struct change *c, struct change_job *job)
         c->meta.jobs--;
         /* The expiry timer turns into the purge, so that most jobs need one timer row in their life; but
          * where it has fired already, or comes too late, the purge has its own. */
-        int64_t purge_ms = row->ended_ms + c->store->settings.retain_ms;
+        int64_t purge_ms = row->ended_ms + atomic_load(&c->store->retain_ms);
         if (job->no_expiry || purge_ms < row->expires_ms || row->expires_ms <= c->now.wall_ms)
             change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
     }
