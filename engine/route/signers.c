@@ -95,6 +95,7 @@ static void *signer_run(void *user)
 static bool start_thread(struct signers *signers, struct signer_thread *thread, struct err *err)
 {
     thread->signers = signers;
+    thread_change(thread, signers->setup);
     buf_init(&thread->text, RENDITION_MAX);
     int failed = pthread_create(&thread->thread, NULL, signer_run, thread);
     if (failed != 0)
