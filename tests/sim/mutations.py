@@ -52,7 +52,7 @@ MUTATIONS = [
      "job->row.by_state[to]++;", "job->row.by_state[to == RCPT_BOUNCED ? RCPT_EXPIRED : to]++;"),
     ("lane_counts_wrong", ["counts"], "queue/settle.c",
      "sums->delta[to]++;", "sums->delta[to] += to != RCPT_BOUNCED;"),
-    ("figures_wrong", ["counts"], "queue/settle.c",
+    ("figures_wrong", ["counts", "drain"], "queue/settle.c",
      "c->meta.ended[to]++;", "c->meta.ended[to] += slot % 8 != 7;"),
     ("state_wrong", ["states"], "queue/settle.c",
      "slots->state[slot] = (uint8_t)to;",
