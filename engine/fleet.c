@@ -5,9 +5,11 @@
 #include "engine/route/evidence.h"
 #include "engine/route/handover.h"
 #include "engine/route/hold.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/signers.h"
+#include "engine/sts/keeper.h"
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -34,6 +36,9 @@ struct fleet {
     const struct config *config;
     const struct dkim *dkim;
     const struct trusts *trusts;
+    struct submission *submission;
+    struct fetch_settings fetch;
+    struct sts_keeper *sts;
     struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
@@ -46,9 +51,12 @@ struct fleet {
     struct member *members;
 };
 
-/* As many sessions as descriptors allow; a session needs one. */
-static unsigned fleet_sessions_max(void)
+/* As many sessions as descriptors allow; a session needs one, and so does whoever may come in. */
+static unsigned fleet_sessions_max(const struct config *config)
 {
+    uint64_t kept = FILES_KEPT;
+    for (size_t i = 0; i < config->submission_count; i++)
+        kept += config->submission[i].max_connections;
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 256;
@@ -58,7 +66,7 @@ static unsigned fleet_sessions_max(void)
             log_warn("cannot raise the limit of open files: %s", strerror(errno));
     }
     uint64_t files = limit.rlim_cur > SESSIONS_MAX ? SESSIONS_MAX : (uint64_t)limit.rlim_cur;
-    return (unsigned)(files > 2 * FILES_KEPT ? files - FILES_KEPT : files / 2);
+    return (unsigned)(files > 2 * kept ? files - kept : files / 2);
 }
 
 struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err)
@@ -72,6 +80,7 @@ struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, s
         .evidence = &fleet->evidence,
         .dkim = fleet->dkim,
         .trusts = fleet->trusts,
+        .sts = fleet->sts,
         .signers = fleet->signers,
         .index = index,
         .worker_count = fleet->count,
@@ -79,6 +88,7 @@ struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, s
         .sessions_max = fleet->sessions_max,
         .sessions_all = &fleet->sessions_all,
         .lend_words = fleet->lend_words,
+        .submission = fleet->submission,
         .seed = prng_seed(),
     };
     fleet->members[index].worker = worker_create(&settings, now, err);
@@ -120,9 +130,11 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
     return true;
 }
 
-struct fleet *fleet_create(struct store *store, const struct config *config, const struct dkim *dkim,
-                           const struct trusts *trusts, unsigned workers, struct err *err)
+struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
 {
+    struct store *store = parts->store;
+    const struct config *config = parts->config;
+    unsigned workers = parts->workers;
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
@@ -135,13 +147,14 @@ struct fleet *fleet_create(struct store *store, const struct config *config, con
     }
     fleet->store = store;
     fleet->config = config;
-    fleet->dkim = dkim;
-    fleet->trusts = trusts;
+    fleet->dkim = parts->dkim;
+    fleet->trusts = parts->trusts;
+    fleet->submission = parts->submission;
     fleet->count = workers;
     for (size_t i = 0; i < config->tenant_count; i++)
         limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
                   config->tenants[i].max_rate.per_ms);
-    fleet->sessions_max = fleet_sessions_max();
+    fleet->sessions_max = fleet_sessions_max(config);
     store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);
@@ -157,19 +170,33 @@ struct fleet *fleet_create(struct store *store, const struct config *config, con
         fleet_destroy(fleet);
         return NULL;
     }
-    if (dkim_identity(dkim, 0) != NULL &&
-        (fleet->signers = signers_start(dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) == NULL) {
+    if (dkim_identity(fleet->dkim, 0) != NULL &&
+        (fleet->signers = signers_start(fleet->dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) ==
+            NULL) {
         fleet_destroy(fleet);
         return NULL;
     }
     return fleet;
 }
 
-struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          const struct trusts *trusts, unsigned workers, struct err *err)
+/* For the policies of MTA-STS, where they are heeded. */
+static bool keeper_start(struct fleet *fleet, struct err *err)
 {
-    struct fleet *fleet = fleet_create(store, config, dkim, trusts, workers, err);
-    for (unsigned i = 0; fleet != NULL && i < workers; i++)
+    const struct config_mta_sts *wanted = &fleet->config->mta_sts;
+    fleet->fetch = (struct fetch_settings){
+        .timeout_ms = wanted->timeout_ms, .ca_file = wanted->ca_file, .port = wanted->port};
+    fleet->sts = wanted->enabled ? sts_keeper_start(fleet->store, &fleet->fetch, err) : NULL;
+    return fleet->sts != NULL || !wanted->enabled;
+}
+
+struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
+{
+    struct fleet *fleet = fleet_create(parts, err);
+    if (fleet != NULL && !keeper_start(fleet, err)) {
+        fleet_destroy(fleet);
+        return NULL;
+    }
+    for (unsigned i = 0; fleet != NULL && i < parts->workers; i++)
         if (!member_start(fleet, i, err)) {
             fleet_stop(fleet);
             fleet_destroy(fleet);
@@ -205,6 +232,7 @@ void fleet_destroy(struct fleet *fleet)
     if (fleet == NULL)
         return;
     signers_stop(fleet->signers);
+    sts_keeper_stop(fleet->sts);
     for (unsigned i = 0; i < fleet->count; i++) {
         worker_destroy(fleet->members[i].worker);
         if (fleet->inboxes[i] == NULL)
@@ -221,7 +249,9 @@ void fleet_destroy(struct fleet *fleet)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
             if (node->kind == STORE_BOUNCE)
                 store_bounce_free(((struct store_bounce_msg *)(void *)node)->bounce);
-            if (node->kind == HANDOVER_LOOK)
+            if (node->kind == HANDOVER_STS)
+                lane_sts_drop_message(node);
+            else if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
             else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)
                 loan_drop_message(node);

@@ -78,9 +78,10 @@ void shipment_free_spares(struct router *router)
     }
 }
 
-static bool shipment_render(struct router *router, struct shipment *shipment, const struct session *session,
+static bool shipment_render(const struct pool *pool, struct shipment *shipment, const struct session *session,
                             struct err *err)
 {
+    struct router *router = pool->path->router;
     struct taken *taken = shipment->list;
     struct store_job *job = taken->job;
     struct session_transaction *transaction = &shipment->transaction;
@@ -108,6 +109,7 @@ static bool shipment_render(struct router *router, struct shipment *shipment, co
     transaction->chunked = args.unstuffed;
     transaction->eight_bit = shipment->rendition.has_8bit;
     transaction->utf8 = shipment->rendition.needs_smtputf8;
+    transaction->require_tls = pool->tls.wish == TLS_WISH_REQUIRED;
     transaction->ret = job->ret == RET_FULL   ? SESSION_RET_FULL
                        : job->ret == RET_HDRS ? SESSION_RET_HDRS
                                               : SESSION_RET_NONE;
@@ -187,7 +189,7 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
         shipment->list = list;
         shipment->host = host;
         shipment->tls = session_tls_text(session);
-        if (!shipment_render(router, shipment, session, &err)) {
+        if (!shipment_render(pool, shipment, session, &err)) {
             shipment_release(router, shipment);
             shipment_broken(pool, lane, list, &err);
             continue;
@@ -217,6 +219,16 @@ unsigned shipment_count_lane(const struct pool *pool, uint32_t lane)
     return n;
 }
 
+void shipment_count_sender(const struct pool *pool, struct str sender, unsigned *all, unsigned *own)
+{
+    const struct shipment *shipment;
+    LIST_FOREACH(shipment, &pool->on_way, on_way)
+    {
+        ++*all;
+        *own += str_eq_nocase(str_domain(shipment->list->job->from), sender);
+    }
+}
+
 void shipment_drop_job(struct router *router, uint64_t job)
 {
     for (const struct path *path = router->paths; path != NULL; path = path->hh.next)
@@ -228,16 +240,6 @@ void shipment_drop_job(struct router *router, uint64_t job)
                 taken->worker = (void *)((uintptr_t)taken->worker | TAKEN_DROPPED);
             }
         }
-}
-
-void shipment_count_sender(const struct pool *pool, struct str sender, unsigned *all, unsigned *own)
-{
-    const struct shipment *shipment;
-    LIST_FOREACH(shipment, &pool->on_way, on_way)
-    {
-        ++*all;
-        *own += str_eq_nocase(str_domain(shipment->list->job->from), sender);
-    }
 }
 
 /* A recipient whose connection was lost before anything of its message was sent, or that was one too many for

@@ -113,8 +113,9 @@ static void up(void)
         trusts = secure_load(postriderd.config, &err);
     if (postriderd.dkim == NULL || trusts == NULL || postriderd.store == NULL)
         sim_fail("start", "the store does not open: %s", err.text);
-    postriderd.fleet =
-        fleet_create(postriderd.store, postriderd.config, postriderd.dkim, trusts, plan.workers, &err);
+    const struct fleet_parts parts = {postriderd.store, postriderd.config, postriderd.dkim, trusts, NULL,
+                                      plan.workers};
+    postriderd.fleet = fleet_create(&parts, &err);
     if (postriderd.fleet == NULL)
         sim_fail("start", "the fleet does not start: %s", err.text);
     for (unsigned i = 0; i < plan.workers; i++) {
