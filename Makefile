@@ -31,11 +31,13 @@ SENDMAIL := $(wildcard tools/sendmail/*.c)
 POWERCUT := $(wildcard tests/crash/*.c)
 # tests/crash: what these calls do, LMDB's own among them, is recorded there.
 WRAPPED := open close mkdir rename unlink ftruncate fallocate fsync fdatasync pwrite write writev mmap mdb_put store_operate log_info
+SIM := $(wildcard tests/sim/*.c)
+SIM_SEAMS := prng_seed getrlimit fallocate socket setsockopt bind close inbox_post look_wait
 PROGRAMS := $B/postriderd $B/postrider $B/sendmail $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc coverage nightly lint bench compare install deb clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc sim sim-selftest coverage nightly lint bench compare install deb clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -50,8 +52,10 @@ help:
 #: make crash        ROUNDS=1000: kill -9 at random moments, and what must hold after it
 #: make powercut     CUTS=100000: the power is cut at any write, and what must hold after it
 #: make alloc        EACH=0: each allocation of the unit programs fails once; EACH=N: N of each
+#: make sim          SEEDS=1000: the daemon in one thread on virtual time, faults and receivers made of seeds
+#: make sim-selftest a bug planted for each of its checkers, which it must find
 #: make coverage     how many lines the tests run, by part
-#: make nightly      all of that, as long as it takes
+#: make nightly      test-all, sim with 100,000 seeds, 100,000 power cuts, 1,000 kills, each allocation, fuzz, coverage: hours
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)
@@ -59,7 +63,7 @@ help:
 #: make deb          a Debian package of that, build/postrider_*.deb
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/faults.so $B/render $(BENCH_PROGRAMS)
+units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/faults.so $B/render $B/sim $(BENCH_PROGRAMS)
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -84,6 +88,10 @@ $B/load: $(call obj,$(filter-out $(LOAD_PARTS),$(LOAD))) $B/libload.a $B/libpost
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/raw: $(call obj,$(RAW)) $B/libload.a $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$B/sim: $(call obj,$(SIM)) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) $(SIM_SEAMS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+$B/selftest/%: $B/selftest/%.c $(call obj,$(SIM)) $B/libpostrider.a
+	@$(CC) $(CFLAGS_ALL) -w $(LDFLAGS_ALL) $(SIM_SEAMS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 $B/store_bench: $(call obj,bench/store_bench.c) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $B/message_bench: $(call obj,bench/message_bench.c) $B/libpostrider.a
@@ -125,6 +133,7 @@ test-unit: units
 	@failed=; for t in $(UNIT); do echo "== $$t"; TSAN_OPTIONS=halt_on_error=1 timeout 300 $$t || failed="$$failed $$t"; done; \
 	for t in $(FUZZ); do timeout 300 $B/replay/$$t tests/fuzz/corpus/$$t || failed="$$failed replay/$$t"; done; \
 	for option in "--cuts $(or $(CUTS),3000)" --self-test; do timeout 300 $B/powercut $$option || failed="$$failed powercut"; done; \
+	echo "== $B/sim"; timeout 300 $B/sim --seeds 300 --jobs 2 --seconds 60 --quiet || failed="$$failed sim"; \
 	$(if $(SANITIZER),,$(PY) tests/faults/alloc.py --each 3 $(UNIT:$B/unit/%=$B/alloc/%) || failed="$$failed alloc";) \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 # Three at a time, as they mostly wait. All io_urings of an ordinary user share its limit of locked memory,
@@ -156,12 +165,15 @@ coverage: deps-test
 	@find build-coverage -name '*.gcda' -delete
 	-@$(MAKE) --no-print-directory B=build-coverage OPT="-O0 -g" CFLAGS="--coverage -fprofile-update=atomic" LDFLAGS=--coverage test-unit test-integration
 	@$(PY) tests/coverage.py build-coverage
+sim: deps-test
+	@$(MAKE) --no-print-directory -j2 $B/sim
+	$B/sim --seeds $(or $(SEEDS),1000) --jobs $(shell nproc)
+sim-selftest: deps-test
+	@$(MAKE) --no-print-directory -j2 $B/sim
+	@tests/sim/selftest $B
 nightly: test-all
-	@$(MAKE) --no-print-directory powercut CUTS=100000
-	@$(MAKE) --no-print-directory alloc EACH=0
-	@$(MAKE) --no-print-directory crash ROUNDS=1000
-	@$(MAKE) --no-print-directory fuzz SECONDS=600
-	@$(MAKE) --no-print-directory coverage
+	@$(MAKE) --no-print-directory sim SEEDS=100000
+	@$(MAKE) --no-print-directory powercut alloc crash fuzz coverage
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench

@@ -53,6 +53,9 @@ struct config_admin {
     const char *token_file; /* "" only without it */
 };
 
+/* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
+enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
+
 /* A listener for mail by SMTP. */
 struct config_submission {
     const char *listen;              /* "127.0.0.1:2587", "[::1]:587", "unix:/run/postrider/smtp.sock" */
@@ -66,13 +69,11 @@ struct config_submission {
     struct config_strings networks;       /* whose clients may send without a user */
     const char *tenant;                   /* of who is bound to none; "": whatever they say, or "default" */
     struct config_strings return_domains; /* patterns for str_glob_nocase */
+    struct config_strings feedback;       /* local parts there that only feedback loops know */
     uint64_t max_size;
     unsigned max_connections, max_recipients, max_messages /* 0: no limit */, max_errors, max_commands;
     int64_t timeout_ms, message_timeout_ms;
 };
-
-/* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
-enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
 
 struct config_dns {
     struct config_strings servers; /* "127.0.0.1:5353"; none: resolv.conf */
@@ -80,6 +81,14 @@ struct config_dns {
     int64_t timeout_ms;
     bool ipv6;
     enum config_dnssec dnssec;
+};
+
+/* How policies of MTA-STS are had. */
+struct config_mta_sts {
+    bool enabled;
+    int64_t timeout_ms;
+    const char *ca_file; /* "": the system's */
+    uint16_t port;
 };
 
 struct config_queue {
@@ -207,6 +216,7 @@ struct config {
     struct config_submission *submission;
     size_t submission_count;
     struct config_dns dns;
+    struct config_mta_sts mta_sts;
     struct config_queue queue;
     struct config_source *sources; /* at least one */
     size_t source_count;
@@ -258,7 +268,7 @@ const char *config_shape_name(enum config_shape shape);
 /* Where the dead letters of a webhook go. */
 void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
                          char path[CONFIG_PATH_MAX]);
-/* By name; NULL if unknown. */
+/* By name, with or without a wish behind it (tls/wish.h); NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 
 #endif

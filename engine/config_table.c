@@ -87,6 +87,10 @@ static const struct option submission_options[] = {
     {"return_domains", KIND_PATTERNS, AT(config_submission, return_domains),
      .help = "Domains of return paths (a job's \"from\"): mail to them is a bounce or a complaint, and is "
              "taken from anybody."},
+    {"feedback", KIND_NAMES, AT(config_submission, feedback),
+     .help =
+         "Local parts at these domains that only the operators of feedback loops know: what comes there is "
+         "believed even where it hides whom it is about."},
     {"max_size", KIND_SIZE, AT(config_submission, max_size), .preset = "35M", BETWEEN(64 * 1024, 45 * MIB),
      .help = "Octets of a message."},
     {"max_connections", KIND_NUMBER, AT(config_submission, max_connections), .preset = "1000",
@@ -119,6 +123,18 @@ static const struct option dns_options[] = {
          "on this host; \"yes\": the way to them is safe too; \"no\"."},
 };
 static const struct section dns_section = SECTION("dns", config_dns, dns_options);
+
+static const struct option mta_sts_options[] = {
+    {"enabled", KIND_SWITCH, AT(config_mta_sts, enabled), .preset = "yes",
+     .help = "Look for policies of MTA-STS (RFC 8461) of the domains that mail goes to, and hold to them."},
+    {"timeout", KIND_DURATION, AT(config_mta_sts, timeout_ms), .preset = "30s", BETWEEN(100, 5 * MINUTE),
+     .help = "How long a policy may take to be fetched; a domain's mail waits for it."},
+    {"ca_file", KIND_PATH, AT(config_mta_sts, ca_file), BETWEEN(1, 3000),
+     .help = "Certificates (PEM) that may vouch for policy hosts, in place of the system's."},
+    {"port", KIND_PORT, AT(config_mta_sts, port), .preset = "443", BETWEEN(1, 65535),
+     .help = "The port of policy hosts; another than 443 is for tests."},
+};
+static const struct section mta_sts_section = SECTION("mta_sts", config_mta_sts, mta_sts_options);
 
 static const struct option queue_options[] = {
     {"max_size", KIND_SIZE, AT(config_queue, max_size), .preset = "100G", BETWEEN(64 * MIB, 64 * TIB),
@@ -381,6 +397,7 @@ static const struct option top_options[] = {
     {"control", KIND_GROUP, AT(config, control), .section = &control_section,
      .help = "The API for operators."},
     {"dns", KIND_GROUP, AT(config, dns), .section = &dns_section, .help = "The resolver."},
+    {"mta_sts", KIND_GROUP, AT(config, mta_sts), .section = &mta_sts_section, .help = "Policies of MTA-STS."},
     {"queue", KIND_GROUP, AT(config, queue), .section = &queue_section, .help = "The queue on disk."},
     LIST("sources", sources, source_count, source_section,
          "Local addresses to send from; unset, one named \"default\" that the system chooses."),

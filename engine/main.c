@@ -9,6 +9,7 @@
 #include "engine/confine.h"
 #include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
+#include "engine/inbound/inbound.h"
 #include "engine/report/consumers.h"
 #include "engine/report/reporter.h"
 #include "engine/route/secure.h"
@@ -33,6 +34,7 @@ struct daemon {
     struct dkim *dkim;
     struct trusts *trusts;
     struct store *store;
+    struct inbound *inbound;
     struct submission *submission;
     struct fleet *fleet;
     struct reporter *reporter;
@@ -126,11 +128,15 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->store = store_open(&store, now, err);
     if (daemon->store == NULL)
         return false;
-    daemon->submission = submission_create(daemon->store, config, daemon->dkim, err);
+    daemon->inbound = inbound_create(daemon->store);
+    if (daemon->inbound == NULL)
+        return err_set(err, ENOMEM, "no memory for what comes back by mail");
+    daemon->submission = submission_create(daemon->store, config, daemon->dkim, daemon->inbound, err);
     if (daemon->submission == NULL)
         return false;
-    daemon->fleet =
-        fleet_start(daemon->store, config, daemon->dkim, daemon->trusts, daemon->submission, workers, err);
+    const struct fleet_parts parts = {daemon->store,      config, daemon->dkim, daemon->trusts,
+                                      daemon->submission, workers};
+    daemon->fleet = fleet_start(&parts, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);
@@ -145,6 +151,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .consumers = daemon->consumers,
         .config = config,
         .dkim = daemon->dkim,
+        .inbound = daemon->inbound,
         .version = POSTRIDER_VERSION,
         .started = now,
     };
@@ -168,6 +175,7 @@ static void daemon_stop(struct daemon *daemon)
         store_stop(daemon->store);
     fleet_destroy(daemon->fleet);
     submission_destroy(daemon->submission);
+    inbound_destroy(daemon->inbound);
     if (daemon->store)
         store_close(daemon->store);
     dkim_destroy(daemon->dkim);

@@ -11,6 +11,7 @@
 #include "engine/route/host.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
@@ -21,6 +22,8 @@
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/route/source.h"
+#include "engine/route/trace.h"
 #include "engine/submission/door.h"
 
 #include <errno.h>
@@ -53,15 +56,26 @@ static void worker_sweep(struct wheel_timer *timer, struct now now)
     wheel_set(&worker->router.wheel, timer, now.mono_ns + SWEEP_NS, worker_sweep);
 }
 
+static bool job_is_over(uint64_t job, void *user)
+{
+    const struct router *router = user;
+    struct job_info info;
+    return !query_job(router->store, job, &info) || info.ended_ms != 0;
+}
+
 /* The first worker looks after what all share. */
 static void worker_tend_shared(struct router *router)
 {
     struct edits *edits = remember_edits(router);
     int64_t next_ms;
-    if (router->index != 0 || edits == NULL)
+    if (router->index != 0)
         return;
-    evidence_save(router->evidence, edits, router->now.wall_ms);
-    if (router->held->count > 0 && holds_expire(router->holds, router->now.wall_ms, edits, &next_ms) > 0)
+    if (edits != NULL)
+        evidence_save(router->evidence, edits, router->now.wall_ms);
+    if (router->held->count == 0)
+        return;
+    holds_end_jobs(router->holds, job_is_over, router);
+    if (holds_expire(router->holds, router->now.wall_ms, &next_ms) > 0)
         store_look_again(router->store);
 }
 
@@ -71,6 +85,9 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
     struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, tick));
     path_learn_tick(&worker->router);
     sender_rates_tick(&worker->router);
+    if (holds_generation(worker->router.holds) != worker->router.held->generation)
+        lane_hear_holds(&worker->router); /* there was no memory to tell */
+    trace_tick(&worker->router);
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
@@ -94,6 +111,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->tenant_limits = settings->tenant_limits;
     router->dkim = settings->dkim;
     router->trusts = settings->trusts;
+    router->sts = settings->sts;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
@@ -124,8 +142,8 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         router->dns = dns_create(router->io, &router->wheel, &router->prng, &dns, err);
     if (router->dns != NULL)
         router->tls = tls_create(err);
-    const struct door_settings door = {settings->submission, router->io,   &router->wheel,
-                                       router->tls,          &router->now, worker->inbox};
+    const struct door_settings door = {settings->submission, router->io,    &router->wheel, router->tls,
+                                       &router->now,         worker->inbox, settings->index};
     if (router->tls != NULL)
         worker->door = door_create(&door, err);
     if (worker->door == NULL || !door_open(worker->door, err)) {
@@ -135,6 +153,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->session_context = (struct session_context){
         .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
+    source_load(router);
     path_learn_load(router);
     sender_rates_load(router);
     worker_tick(&worker->tick, now);
@@ -190,8 +209,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
         lane_drop_job(router, ((struct store_drop_msg *)(void *)node)->job);
         break;
     case DOOR_CLIENT:
-        door_hear(node);
-        return; /* a part of the client */
+    case DOOR_VISITOR:
+        door_hear(worker->door, node);
+        return; /* a part of the client, or freed */
     case STORE_SUPPRESSED:
         recall_heard(router, (struct store_suppressed_msg *)(void *)node);
         return; /* kept for a while */
@@ -207,6 +227,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case HANDOVER_LOOK:
         look_answer((struct look *)(void *)node, router);
         return; /* freed by whoever lets go of it last */
+    case HANDOVER_STS:
+        lane_sts_answered(node);
+        return;
     case HANDOVER_HOLDS:
         lane_hear_holds(router);
         break;
@@ -303,6 +326,8 @@ void worker_destroy(struct worker *worker)
     loan_free_all(router);
     recall_free(router);
     give_up_free(router);
+    trace_leave_all(router);
+    source_free(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {

@@ -19,6 +19,7 @@ struct worker_settings {
     struct limit *tenant_limits; /* one for each of config->tenants */
     const struct dkim *dkim;
     const struct trusts *trusts;
+    struct sts_keeper *sts;  /* NULL: none */
     struct signers *signers; /* NULL: nothing is signed */
     unsigned index, worker_count;
     struct inbox *const *inboxes;   /* of all workers; [index] is this one's */

@@ -63,7 +63,7 @@ static bool job_check(struct serve *s, uint64_t id)
     s->job_id = id;
     s->job_ok = env_get(&s->store->env, s->store->taker.txn, T_JOBS, key, sizeof key, &row) &&
                 job_row_decode(row, &s->row) && s->row.state == JOB_ACTIVE && !s->row.expired &&
-                s->row.not_before_ms <= s->now_ms && s->row.expires_ms > s->now_ms &&
+                (s->row.begun || s->row.not_before_ms <= s->now_ms) && s->row.expires_ms > s->now_ms &&
                 !job_is_held(s, id, &s->row);
     return s->job_ok;
 }

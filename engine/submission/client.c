@@ -25,7 +25,6 @@ static void client_free(struct client *client)
 {
     struct door *door = client->door;
     LIST_REMOVE(client, list);
-    door->count--;
     atomic_fetch_sub_explicit(&client->entrance->connections, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&door->settings.submission->bytes, client->held, memory_order_relaxed);
     wheel_cancel(door->settings.wheel, &client->timer);
@@ -37,6 +36,7 @@ static void client_free(struct client *client)
     buf_free(&client->cipher);
     buf_free(&client->flying);
     free(client);
+    door_leave(door);
 }
 
 static void on_closed(struct io_conn *conn)
@@ -170,6 +170,10 @@ static bool act(struct client *client, enum dialogue_event event)
         client_retry(client);
         return false;
     case DIALOGUE_MESSAGE:
+        if (client->dialogue.parcel.way == PARCEL_INBOUND) {
+            client_inbound(client);
+            return false;
+        }
         if (client_post(client))
             return false;
         posting_free(&client->posting);
@@ -347,13 +351,14 @@ void client_back(struct client *client)
 {
     enum client_wait was = client->wait;
     enum dialogue_event event = DIALOGUE_MORE;
-    if (was == CLIENT_POST && client_post_back(client))
+    if ((was == CLIENT_POST && client_post_back(client)) ||
+        (was == CLIENT_INBOUND && client_inbound_back(client)))
         return;
     client->wait = CLIENT_READY;
-    if (was == CLIENT_POST) {
+    if (was == CLIENT_POST || was == CLIENT_INBOUND) {
         posting_free(&client->posting);
         event = dialogue_taken(&client->dialogue, !client->refused, client->reply, &client->out);
-        if (client->admitted == ADMIT_STOPPING)
+        if (client->reply[0] == '4' && client->reply[1] == '2') /* 421 */
             event = DIALOGUE_CLOSE;
     } else if (was == CLIENT_LOGIN) {
         event = dialogue_login(&client->dialogue, client->login, &client->out);
@@ -451,6 +456,7 @@ void client_create(struct door *door, struct entrance *entrance, int fd)
         atomic_fetch_sub_explicit(&entrance->connections, 1, memory_order_relaxed);
         free(client);
         io_discard(fd);
+        door_leave(door);
         return;
     }
     client->door = door;
@@ -461,7 +467,6 @@ void client_create(struct door *door, struct entrance *entrance, int fd)
     buf_init(&client->cipher, TLS_OUT_MAX);
     buf_init(&client->flying, OUT_MAX);
     LIST_INSERT_HEAD(&door->clients, client, list);
-    door->count++;
     io_adopt(door->settings.io, &client->conn, fd);
     io_receive(door->settings.io, &client->conn);
     greet(client, before >= entrance->config->max_connections);

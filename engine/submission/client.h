@@ -10,11 +10,12 @@
 #include "engine/submission/door.h"
 #include "engine/submission/posting.h"
 #include "engine/submission/submission_parts.h"
+#include "queue/edit.h"
 
 #include <netinet/in.h>
 #include <sys/queue.h>
 
-enum client_wait { CLIENT_READY, CLIENT_LOGIN, CLIENT_POST, CLIENT_RETRY };
+enum client_wait { CLIENT_READY, CLIENT_LOGIN, CLIENT_POST, CLIENT_INBOUND, CLIENT_RETRY };
 
 struct client {
     struct io_conn conn; /* first: io's callbacks find the client by it */
@@ -45,6 +46,8 @@ struct client {
     struct posting posting;
     bool refused, committed; /* the posting: `reply` says why; or all of it is with the store */
     enum admit_result admitted;
+    size_t heard;            /* of a message to return domains: the recipients done so far */
+    enum edit_result edited; /* how the last one ended */
     enum login_result login;
     char login_tenant[NAME_MAX_BYTES + 1];
     char tenant[NAME_MAX_BYTES + 1]; /* bound to; "": to none */
@@ -56,14 +59,15 @@ struct door {
     struct door_settings settings;
     struct doorway *doorways; /* one an entrance */
     LIST_HEAD(client_list, client) clients;
-    unsigned count;
     bool stopping, full;
     int64_t full_until_ns; /* what `full` says holds until then */
 };
 
-/* A new connection; closed where there is no memory. */
+/* A new connection, which counts among the door's already; closed where there is no memory. */
 void client_create(struct door *door, struct entrance *entrance, int fd);
 void client_back(struct client *client);
+/* One less. */
+void door_leave(struct door *door);
 void client_stop(struct client *client, bool hard);
 
 /* ---- client_errand.c: what the dialogue wants done ---- */
@@ -72,6 +76,10 @@ void client_stop(struct client *client, bool hard);
 bool client_post(struct client *client);
 /* It is back: true when it waits again. */
 bool client_post_back(struct client *client);
+/* A message to a return domain. */
+void client_inbound(struct client *client);
+/* It is back: true when it waits again, for the next recipient; else `refused` and `reply` say how it went. */
+bool client_inbound_back(struct client *client);
 void client_log_in(struct client *client);
 void client_retry(struct client *client);
 

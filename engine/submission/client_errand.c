@@ -2,6 +2,8 @@
  * passwords and reads what is large. They give it back through the worker's inbox. */
 #include "engine/submission/client.h"
 
+#include "engine/inbound/inbound.h"
+
 #include <stdio.h>
 
 #define RETRY_WAIT_MS 1000
@@ -112,6 +114,73 @@ bool client_post_back(struct client *client)
         say_admitted(client);
         client->refused = client->admitted != ADMIT_OK;
     }
+    client->wait = CLIENT_READY;
+    return false;
+}
+
+/* ---- mail to return domains ---- */
+
+static void on_edited(enum edit_result result, unsigned changed, void *user)
+{
+    struct client *client = user;
+    (void)changed;
+    client->edited = result;
+    give_back(client);
+}
+
+static bool is_feedback(const struct config_submission *config, struct str to)
+{
+    struct str local = str_make(to.p, to.n - str_domain(to).n - 1);
+    for (size_t i = 0; i < config->feedback.count; i++)
+        if (str_eq_nocase(local, str_of(config->feedback.list[i])))
+            return true;
+    return false;
+}
+
+/* What the message says of this recipient of it, which may be a return path of ours. */
+static void inbound_on_desk(struct desk_item *item, struct now now)
+{
+    struct client *client = client_of(item);
+    struct inbound *inbound = client->door->settings.submission->inbound;
+    const struct parcel *parcel = &client->dialogue.parcel;
+    struct inbound_result result;
+    struct rcpt_spec rcpt;
+    parcel_next_rcpt(parcel, &client->heard, &rcpt);
+    const struct inbound_input input = {.message = buf_str(&parcel->message),
+                                        .envelope_rcpt = rcpt.to,
+                                        .trusted = is_feedback(client->entrance->config, rcpt.to)};
+    bool read = inbound_read(inbound, &input, &result);
+    client->refused = false;
+    if (!read || !inbound_post(inbound, &result, now, on_edited, client)) {
+        client->refused = true;
+        give_back(client);
+    }
+    inbound_result_free(&result);
+}
+
+void client_inbound(struct client *client)
+{
+    client->wait = CLIENT_INBOUND;
+    client->heard = 0;
+    client->errand.run = inbound_on_desk;
+    desk_post(client->door->settings.submission->desk, &client->errand);
+}
+
+bool client_inbound_back(struct client *client)
+{
+    const char *reply = "250 2.0.0 read";
+    if (client->refused)
+        reply = "451 4.3.0 no memory: try again later";
+    else if (client->edited == EDIT_FULL)
+        reply = "452 4.3.1 there is no space to write down what the message says: try again later";
+    else if (client->edited != EDIT_OK)
+        reply = "421 4.3.2 shutting down: send this again later";
+    else if (client->heard < client->dialogue.parcel.rcpts.len) {
+        desk_post(client->door->settings.submission->desk, &client->errand);
+        return true;
+    }
+    client->refused |= client->edited != EDIT_OK;
+    snprintf(client->reply, sizeof client->reply, "%s", reply);
     client->wait = CLIENT_READY;
     return false;
 }

@@ -99,7 +99,7 @@ static bool entrances_open(struct submission *submission, struct err *err)
 }
 
 struct submission *submission_create(struct store *store, const struct config *config,
-                                     const struct dkim *dkim, struct err *err)
+                                     const struct dkim *dkim, struct inbound *inbound, struct err *err)
 {
     struct submission *submission = calloc(1, sizeof *submission);
     if (submission == NULL) {
@@ -109,6 +109,7 @@ struct submission *submission_create(struct store *store, const struct config *c
     submission->store = store;
     submission->config = config;
     submission->dkim = dkim;
+    submission->inbound = inbound;
     repeats_init(&submission->repeats);
     if (entrances_open(submission, err))
         return submission;

@@ -12,11 +12,13 @@
 
 struct submission;
 struct dkim;
+struct inbound;
 
 /* Makes the sockets and reads certificates and users; nobody accepts yet. All arguments outlive it; dkim may
- * be NULL. NULL and err: a socket that is in use, a file that is wrong. */
+ * be NULL. Mail to return domains goes to `inbound`. NULL and err: a socket that is in use, a file that is
+ * wrong. */
 struct submission *submission_create(struct store *store, const struct config *config,
-                                     const struct dkim *dkim, struct err *err);
+                                     const struct dkim *dkim, struct inbound *inbound, struct err *err);
 /* After every door is gone. */
 void submission_destroy(struct submission *submission); /* NULL is allowed */
 

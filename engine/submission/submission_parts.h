@@ -3,6 +3,7 @@
 #define POSTRIDER_SUBMISSION_SUBMISSION_PARTS_H
 
 #include "engine/base/desk.h"
+#include "engine/base/inbox.h"
 #include "engine/base/network.h"
 #include "engine/intake/repeats.h"
 #include "engine/io/unix_socket.h"
@@ -24,15 +25,23 @@ struct entrance {
     atomic_uint connections; /* of all workers */
 };
 
+/* A worker's door, as the others see it: who has accepted a client gives it to the door with the fewest. */
+struct doorplate {
+    _Atomic(struct inbox *) inbox; /* NULL: it lets nobody in */
+    atomic_uint count;             /* of its clients, those on their way included */
+};
+
 struct submission {
     struct store *store;
     const struct config *config;
     const struct dkim *dkim;
+    struct inbound *inbound;
     struct repeats repeats;
     struct desk *desk; /* NULL: there are no entrances */
     struct entrance *entrances;
     size_t count;
-    atomic_uint_fast64_t bytes; /* of messages being taken in */
+    atomic_uint_fast64_t bytes;                   /* of messages being taken in */
+    struct doorplate doors[SUBMISSION_DOORS_MAX]; /* by worker */
 };
 
 #endif

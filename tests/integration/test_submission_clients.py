@@ -9,9 +9,9 @@ import smtplib
 import subprocess
 
 import pytest
-from daemon import BUILD, PATIENCE, wait_for
+from daemon import BUILD, PATIENCE, Daemon, free_port, wait_for
 from submission import PASSWORD, USER, Post
-from test_inbound import Bouncer, needs_root
+from test_inbound import Bouncer, deliver, late, metric, needs_root, sample
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NODEMAILER = "nodemailer@7.0.13"
@@ -248,3 +248,35 @@ def test_postfix_relays_to_us():
                 received = parsed(envelope).get_all("Received")
                 assert "mx.peer.test" in received[0] and "(Postfix)" in received[1]
                 assert envelope.content.endswith(b"\r\n.\r\nHi\r\n")
+
+
+@needs_root
+def test_bounces_come_back_to_us():
+    """Postfix takes our mail, and its next host refuses it: its reports come back to our listener, where they
+    are what they are about, and nothing else gets in."""
+    port = free_port()
+    with Bouncer("postfix", port) as receiver:
+        config = (f'routes:\n  - {{ domain: "*", host: 127.0.7.2, port: {receiver.port} }}\nsubmission:\n'
+                  f"  - {{ listen: 127.0.7.1:{port}, return_domains: [sender.test], feedback: [fbl-7f3a] }}\n")
+        with Daemon(config) as d:
+            _, rids = deliver(d, ["ada@a.test", "bob@a.test"])
+            try:
+                wait_for(lambda: len(late(d, "bounced")) == 2, 60, "two bounces")
+            except AssertionError as why:
+                raise AssertionError(f"{why}\n{receiver.told()}\n{d.read_log()}") from None
+            for event in late(d, "bounced"):
+                assert event["rid"] == rids[event["to"]] and event["status"] == "5.7.1"
+                assert "no mail is sent on for strangers" in event["reply"]
+            with smtplib.SMTP("127.0.7.1", port, timeout=60 * PATIENCE) as smtp:
+                complaint = sample("arf-redacted", rids["ada@a.test"]).replace(b"\n", b"\r\n")
+                smtp.sendmail("", ["bounce-x@sender.test", "other@sender.test"], complaint)
+                assert [e["to"] for e in wait_for(lambda: late(d, "complained"), 30)] == ["ada@a.test"] * 2
+                assert d.get("/v1/suppressions").lines == []
+                smtp.sendmail("", ["fbl-7f3a@sender.test"], complaint)
+                wait_for(lambda: len(late(d, "complained")) == 3, 30)
+                assert [s["address"] for s in d.get("/v1/suppressions").lines] == ["ada@a.test"]
+                smtp.sendmail("x@y.test", ["bounce-1@sender.test"], b"x" * 1000 + b"\r\n" * 200000)
+                with pytest.raises(smtplib.SMTPRecipientsRefused):
+                    smtp.sendmail("", ["ada@a.test"], complaint)
+            assert metric(d, 'inbound_total{kind="bounce"}') == 2
+            assert metric(d, 'inbound_total{kind="other"}') == 1
