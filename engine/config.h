@@ -48,6 +48,14 @@ struct config_control {
 /* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
 enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
 
+/* The admin API over TCP. */
+struct config_admin {
+    const char *listen;              /* "127.0.0.1:8025"; "": there is none */
+    struct sockaddr_storage address; /* of it */
+    socklen_t address_len;
+    const char *token_file; /* "" only without it */
+};
+
 /* A listener for mail by SMTP. */
 struct config_submission {
     const char *listen;              /* "127.0.0.1:2587", "[::1]:587", "unix:/run/postrider/smtp.sock" */
@@ -81,6 +89,14 @@ struct config_mta_sts {
     int64_t timeout_ms;
     const char *ca_file; /* "": the system's */
     uint16_t port;
+};
+
+/* Reports about TLS. */
+struct config_tls_reports {
+    bool enabled;
+    const char *organization, *contact; /* never "" where enabled */
+    const char *ca_file;                /* "": the system's */
+    int64_t period_ms;
 };
 
 struct config_queue {
@@ -204,10 +220,12 @@ struct config {
     int64_t stop_timeout_ms;
     struct config_jobs jobs;
     struct config_control control;
+    struct config_admin admin;
     struct config_submission *submission;
     size_t submission_count;
     struct config_dns dns;
     struct config_mta_sts mta_sts;
+    struct config_tls_reports tls_reports;
     struct config_queue queue;
     struct config_source *sources; /* at least one */
     size_t source_count;

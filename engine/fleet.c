@@ -10,6 +10,7 @@
 #include "engine/route/look.h"
 #include "engine/route/signers.h"
 #include "engine/sts/keeper.h"
+#include "engine/tlsrpt/rpt.h"
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -39,6 +40,8 @@ struct fleet {
     struct submission *submission;
     struct fetch_settings fetch;
     struct sts_keeper *sts;
+    struct rpt_settings rpt_settings;
+    struct rpt *rpt;
     struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
@@ -81,6 +84,7 @@ struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, s
         .dkim = fleet->dkim,
         .trusts = fleet->trusts,
         .sts = fleet->sts,
+        .rpt = fleet->rpt,
         .signers = fleet->signers,
         .index = index,
         .worker_count = fleet->count,
@@ -128,6 +132,37 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
         return false;
     }
     return true;
+}
+
+/* The threads for MTA-STS and for reports about TLS, where they are wanted. */
+static bool fleet_start_policies(struct fleet *fleet, struct err *err)
+{
+    const struct config *config = fleet->config;
+    const struct config_tls_reports *reports = &config->tls_reports;
+    fleet->fetch = (struct fetch_settings){.timeout_ms = config->mta_sts.timeout_ms,
+                                           .ca_file = config->mta_sts.ca_file,
+                                           .port = config->mta_sts.port};
+    fleet->rpt_settings = (struct rpt_settings){.hostname = config->hostname,
+                                                .organization = reports->organization,
+                                                .contact = reports->contact,
+                                                .pool = config_tenant_of(config, STR("default"))->pool,
+                                                .ca_file = reports->ca_file,
+                                                .period_ms = reports->period_ms,
+                                                .dns = worker_dns_settings(config)};
+    if (reports->enabled && (fleet->rpt = rpt_start(fleet->store, &fleet->rpt_settings, err)) == NULL)
+        return false;
+    if (config->mta_sts.enabled)
+        fleet->sts = sts_keeper_start(fleet->store, fleet->rpt, &fleet->fetch, err);
+    return fleet->sts != NULL || !config->mta_sts.enabled;
+}
+
+/* Before the store stops, so that what was counted is written down. */
+static void fleet_stop_policies(struct fleet *fleet)
+{
+    sts_keeper_stop(fleet->sts);
+    rpt_stop(fleet->rpt);
+    fleet->sts = NULL;
+    fleet->rpt = NULL;
 }
 
 struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
@@ -179,20 +214,10 @@ struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
     return fleet;
 }
 
-/* For the policies of MTA-STS, where they are heeded. */
-static bool keeper_start(struct fleet *fleet, struct err *err)
-{
-    const struct config_mta_sts *wanted = &fleet->config->mta_sts;
-    fleet->fetch = (struct fetch_settings){
-        .timeout_ms = wanted->timeout_ms, .ca_file = wanted->ca_file, .port = wanted->port};
-    fleet->sts = wanted->enabled ? sts_keeper_start(fleet->store, &fleet->fetch, err) : NULL;
-    return fleet->sts != NULL || !wanted->enabled;
-}
-
 struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
 {
     struct fleet *fleet = fleet_create(parts, err);
-    if (fleet != NULL && !keeper_start(fleet, err)) {
+    if (fleet != NULL && !fleet_start_policies(fleet, err)) {
         fleet_destroy(fleet);
         return NULL;
     }
@@ -225,6 +250,7 @@ void fleet_stop(struct fleet *fleet)
     for (unsigned i = 0; i < fleet->count; i++)
         if (fleet->members[i].started)
             pthread_join(fleet->members[i].thread, NULL);
+    fleet_stop_policies(fleet);
 }
 
 void fleet_destroy(struct fleet *fleet)
@@ -232,7 +258,7 @@ void fleet_destroy(struct fleet *fleet)
     if (fleet == NULL)
         return;
     signers_stop(fleet->signers);
-    sts_keeper_stop(fleet->sts);
+    fleet_stop_policies(fleet);
     for (unsigned i = 0; i < fleet->count; i++) {
         worker_destroy(fleet->members[i].worker);
         if (fleet->inboxes[i] == NULL)

@@ -6,6 +6,7 @@
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
+#include "engine/confine.h"
 #include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
 #include "engine/inbound/inbound.h"
@@ -151,6 +152,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .config = config,
         .dkim = daemon->dkim,
         .inbound = daemon->inbound,
+        .submission = daemon->submission,
         .version = POSTRIDER_VERSION,
         .started = now,
     };
@@ -220,7 +222,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    if (!daemon_start(&daemon, &err)) {
+    if (!confine(&err) || !daemon_start(&daemon, &err)) {
         code = fail(&err);
         daemon_stop(&daemon);
         return code;

@@ -92,6 +92,17 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
 
+struct dns_settings worker_dns_settings(const struct config *config)
+{
+    return (struct dns_settings){
+        .servers = config->dns.servers_joined,
+        .timeout_ms = config->dns.timeout_ms,
+        .ipv6 = config->dns.ipv6,
+        .cache_max = DNS_CACHE_MAX,
+        .dnssec = (enum dns_dnssec)config->dns.dnssec,
+    };
+}
+
 struct worker *worker_create(const struct worker_settings *settings, struct now now, struct err *err)
 {
     struct worker *worker = calloc(1, sizeof *worker);
@@ -112,6 +123,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->dkim = settings->dkim;
     router->trusts = settings->trusts;
     router->sts = settings->sts;
+    router->rpt = settings->rpt;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
@@ -130,13 +142,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     LIST_INIT(&router->learners);
     LIST_INIT(&router->signing);
     wheel_init(&router->wheel, now);
-    const struct dns_settings dns = {
-        .servers = settings->config->dns.servers_joined,
-        .timeout_ms = settings->config->dns.timeout_ms,
-        .ipv6 = settings->config->dns.ipv6,
-        .cache_max = DNS_CACHE_MAX,
-        .dnssec = (enum dns_dnssec)settings->config->dns.dnssec,
-    };
+    const struct dns_settings dns = worker_dns_settings(settings->config);
     router->io = io_create(settings->sessions_max, err);
     if (router->io != NULL)
         router->dns = dns_create(router->io, &router->wheel, &router->prng, &dns, err);

@@ -13,6 +13,7 @@
 struct rates;
 struct intake;
 struct backup;
+struct token;
 
 struct api {
     struct api_context context;
@@ -20,7 +21,8 @@ struct api {
     struct intake *intake;
     struct rates *rates;
     struct backup *backup;
-    struct http_listener listeners[2];
+    struct http_listener listeners[3];
+    struct token *token;       /* of the one over TCP; NULL: there is none */
     struct http_route *routes; /* a copy, with the listeners that are there */
     /* What held_by_jobs found last, kept for a while when it took long. */
     pthread_mutex_t held_lock;

@@ -13,6 +13,7 @@
 #include "engine/route/react.h"
 #include "engine/route/secure.h"
 #include "engine/route/shipment.h"
+#include "engine/route/tally.h"
 #include "engine/route/targets.h"
 #include "engine/route/trace.h"
 #include "engine/rules/rules.h"
@@ -29,8 +30,9 @@ struct carrier {
     struct tls_demand demand;
     int64_t opened_ns;
     struct trace_seat seat;
-    unsigned pulled; /* messages */
-    bool ready, worked, is_idle, stopping, over;
+    unsigned pulled;  /* messages */
+    uint64_t tallied; /* the domain that the session was counted for last, as a digest */
+    bool ready, worked, is_idle, stopping, over, tally;
 };
 
 #define IDLERS_LOOKED_AT 64 /* of the longest idle, to find one of a path */
@@ -102,6 +104,18 @@ static bool carrier_is_over(const struct carrier *carrier)
     return carrier_is_spent(carrier) || (clear && path_is_tls_only(carrier->pool->path));
 }
 
+/* Once for each domain, or nearly: when the domain is another than that of the message before. */
+static void carrier_tally(struct carrier *carrier, const struct session_transaction *transaction)
+{
+    struct str domain = shipment_domain(transaction);
+    uint64_t digest = str_hash(domain);
+    if (digest == carrier->tallied)
+        return;
+    carrier->tallied = digest;
+    tally_session(carrier->pool, &carrier->demand, carrier->host, domain,
+                  session_tls_fault(carrier->session));
+}
+
 static struct session_transaction *carrier_pull(struct session *session, struct now now)
 {
     struct carrier *carrier = session_owner(session);
@@ -114,6 +128,8 @@ static struct session_transaction *carrier_pull(struct session *session, struct 
         transaction = shipment_next(pool, carrier->host, session);
     if (transaction == NULL && !carrier->stopping && carrier_should_yield(carrier, true))
         carrier_stop(carrier, false);
+    if (transaction != NULL && carrier->tally)
+        carrier_tally(carrier, transaction);
     carrier->pulled += transaction != NULL;
     carrier_set_idle(carrier, transaction == NULL && !carrier->stopping);
     return transaction;
@@ -268,6 +284,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     bool of_use = carrier->ready && session_carried(session) > 0;
     enum path_end end = PATH_END_FINE;
     enum tls_fault fault = carrier->ready ? TLS_FAULT_NONE : session_tls_fault(session);
+    tally_failure(pool, &carrier->demand, carrier->host, fault);
     carrier_set_idle(carrier, false);
     carrier->over = true;
     if (carrier->seat.trace != NULL)
@@ -314,6 +331,7 @@ bool carrier_open(struct pool *pool, const struct target *target)
     carrier->host = carrier->hosts->hosts[target->host].name;
     carrier->address = target->address;
     secure_demand(pool, target, &carrier->demand);
+    carrier->tally = tally_wanted(pool, &carrier->demand);
     const struct config_source *source = path->source;
     carrier->session = session_create(
         &router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,

@@ -46,6 +46,7 @@ struct edits;
 struct aside;
 struct sender_rate;
 struct sts_keeper;
+struct rpt;
 struct lane_sts;
 
 /* Recipients of a lane that will leave from one source. */
@@ -247,6 +248,7 @@ struct router {
     struct tls *tls;
     const struct trusts *trusts;
     struct sts_keeper *sts; /* NULL: policies of MTA-STS are not looked for */
+    struct rpt *rpt;        /* NULL: nobody counts for reports about TLS */
     struct prng prng;
     struct now now;
     struct store *store;

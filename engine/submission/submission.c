@@ -117,6 +117,15 @@ struct submission *submission_create(struct store *store, const struct config *c
     return NULL;
 }
 
+void submission_figures(const struct submission *submission, struct submission_figures *figures)
+{
+    *figures = (struct submission_figures){.messages = atomic_load(&submission->messages),
+                                           .recipients = atomic_load(&submission->recipients),
+                                           .refused = atomic_load(&submission->refused)};
+    for (size_t i = 0; i < submission->count; i++)
+        figures->clients += atomic_load(&submission->entrances[i].connections);
+}
+
 void submission_destroy(struct submission *submission)
 {
     if (submission == NULL)

@@ -19,6 +19,13 @@ struct inbound;
  * wrong. */
 struct submission *submission_create(struct store *store, const struct config *config,
                                      const struct dkim *dkim, struct inbound *inbound, struct err *err);
+struct submission_figures {
+    unsigned clients;
+    uint64_t messages, recipients; /* accepted since the start */
+    uint64_t refused;              /* messages that were not, once they were whole */
+};
+/* Any thread. */
+void submission_figures(const struct submission *submission, struct submission_figures *figures);
 /* After every door is gone. */
 void submission_destroy(struct submission *submission); /* NULL is allowed */
 

@@ -40,7 +40,8 @@ struct submission {
     struct desk *desk; /* NULL: there are no entrances */
     struct entrance *entrances;
     size_t count;
-    atomic_uint_fast64_t bytes;                   /* of messages being taken in */
+    atomic_uint_fast64_t bytes; /* of messages being taken in */
+    atomic_uint_fast64_t messages, recipients, refused;
     struct doorplate doors[SUBMISSION_DOORS_MAX]; /* by worker */
 };
 

@@ -59,6 +59,8 @@ def test_smtplib_in_the_clear(post):
     message = email.message_from_bytes(kept.content, policy=email.policy.default)
     assert kept.mail_from == "a@sender.test" and kept.rcpt_tos == ["x@a.test"]
     assert message.get_payload() == "Hi\r\n.dot\r\n" and message["Message-ID"] and message["Date"]
+    figures = post.daemon.get("/metrics").body
+    assert "postrider_submission_messages_total 1\n" in figures and "submission_refused_total 0\n" in figures
     received = message["Received"]
     assert "[127.0.0.1]" in received and "by mta.test (Postrider) with ESMTP;" in received
     assert job(post)["tenant"] == "default" and job(post)["class"] == "bulk" and job(post)["bounces"] == "dsn"
