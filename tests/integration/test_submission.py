@@ -187,6 +187,22 @@ def test_a_user_is_bound_to_a_tenant(post):
     assert failure.value.smtp_code == 550 and failure.value.smtp_error.startswith(b"5.7.1")
 
 
+def test_a_uid_is_bound_to_a_tenant():
+    with Post() as post:
+        post.daemon.stop()
+        with open(post.daemon.config) as f:
+            text = f.read().replace('jobs.sock, mode: "0600"', f'jobs.sock, tenants: {{ {os.getuid()}: acme }}')
+        with open(post.daemon.config, "w") as f:
+            f.write(text)
+        post.daemon.start()
+        with UnixSMTP(post.unix, 1) as smtp:
+            smtp.sendmail("a@sender.test", ["x@a.test"], MESSAGE)
+            assert job(post)["tenant"] == "acme"
+            with pytest.raises(smtplib.SMTPDataError) as failure:
+                smtp.sendmail("a@sender.test", ["x@a.test"], "X-Postrider-Tenant: other\r\n" + MESSAGE)
+        assert failure.value.smtp_code == 550
+
+
 def test_loops_are_seen(post):
     received = "".join(f"Received: from a by b{i}; Mon, 6 May 2024 07:08:09 +0000\r\n" for i in range(101))
     with client(post) as smtp, pytest.raises(smtplib.SMTPDataError) as failure:
