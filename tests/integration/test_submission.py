@@ -191,7 +191,8 @@ def test_a_uid_is_bound_to_a_tenant():
     with Post() as post:
         post.daemon.stop()
         with open(post.daemon.config) as f:
-            text = f.read().replace('jobs.sock, mode: "0600"', f'jobs.sock, tenants: {{ {os.getuid()}: acme }}')
+            text = f.read().replace('jobs.sock, mode: "0600"',
+                                    f'jobs.sock, tenants: {{ {os.getuid()}: acme }}')
         with open(post.daemon.config, "w") as f:
             f.write(text)
         post.daemon.start()
