@@ -92,8 +92,8 @@ struct lane_why {
     char reason[256];
     unsigned buffered, in_flight;
 };
-/* from: of the recipient's job, for it may be of a slowed sender (limit is then "slow_sender"); p NULL: none is
- * meant. */
+/* from: of the recipient's job, for it may be of a slowed sender (limit is then "slow_sender"); p NULL: none
+ * is meant. */
 void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct str from,
                   struct lane_why *why);
 

@@ -242,6 +242,8 @@ int main(int argc, char **argv)
     }
     log_info("postriderd %s is up: state in %s, jobs at %s", POSTRIDER_VERSION, config->state_directory,
              config->jobs.unix_path);
+    if (config->dkim_count == 0)
+        log_info("no DKIM keys are configured: mail goes out unsigned");
     for (int signal = 0; signal != SIGTERM && signal != SIGINT;) {
         if (sigwait(&signals, &signal) != 0)
             break;

@@ -107,6 +107,11 @@ void change_allow(struct change *c, unsigned percent)
     c->deadline_ns = c->begun_ns + TXN_WORK_MAX_MS * NS_PER_MS * percent / 100;
 }
 
+void change_beside(struct change *c, unsigned rows)
+{
+    c->rows_beside += rows;
+}
+
 bool change_spent(struct change *c)
 {
     return c->rc != 0 || (!c->must && (c->rows >= c->rows_allowed || clock_now().mono_ns >= c->deadline_ns));

@@ -174,9 +174,9 @@
  *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
  *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
  *   only their code, status or step keeps from it.
- * POST /v1/reload: reads the configuration again (engine/reload.h): {changed, restart: the options that a reload
- *   has put into force, and those that take a restart; complete: every worker has said so}; 422 with the first
- *   thing that is wrong, and then nothing has changed.
+ * POST /v1/reload: reads the configuration again (engine/reload.h): {changed, restart: the options that a
+ *   reload has put into force, and those that take a restart; complete: every worker has said so}; 422 with
+ *   the first thing that is wrong, and then nothing has changed.
  * GET /metrics, GET /healthz ("ok", 200; 503 with "stopping" or "full"). */
 #ifndef POSTRIDER_ADMIN_API_H
 #define POSTRIDER_ADMIN_API_H

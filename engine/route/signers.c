@@ -37,13 +37,19 @@ struct signers {
     struct signer_thread threads[];
 };
 
-/* Its signer is made of these keys, when it is needed. */
-static void thread_change(struct signer_thread *thread, struct setup *setup)
+static void thread_let_go(struct signer_thread *thread)
 {
     dkim_signer_destroy(thread->signer);
     thread->signer = NULL;
     setup_unref(thread->setup);
-    thread->setup = setup != NULL ? setup_ref(setup) : NULL;
+    thread->setup = NULL;
+}
+
+/* Its signer is made of these keys, when it is needed. */
+static void thread_change(struct signer_thread *thread, struct setup *setup)
+{
+    thread_let_go(thread);
+    thread->setup = setup_ref(setup);
 }
 
 /* The next request, or NULL: it is over. *hurry: it goes back as it is. */
@@ -95,6 +101,7 @@ static void *signer_run(void *user)
 static bool start_thread(struct signers *signers, struct signer_thread *thread, struct err *err)
 {
     thread->signers = signers;
+    thread_change(thread, signers->setup);
     buf_init(&thread->text, RENDITION_MAX);
     int failed = pthread_create(&thread->thread, NULL, signer_run, thread);
     if (failed != 0)
@@ -188,7 +195,7 @@ void signers_stop(struct signers *signers)
         struct signer_thread *thread = &signers->threads[i];
         if (thread->started)
             pthread_join(thread->thread, NULL);
-        thread_change(thread, NULL);
+        thread_let_go(thread);
         rendition_free(&thread->message);
         if (thread->text.max > 0)
             buf_free(&thread->text);

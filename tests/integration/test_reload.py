@@ -1,6 +1,7 @@
-"""SIGHUP and `postrider reload`: what a new configuration changes with sessions open and mail on its way, what it
-does not, and that an invalid one changes nothing."""
+"""SIGHUP and `postrider reload`: what a new configuration changes with sessions open and mail on its way,
+what it does not, and that an invalid one changes nothing."""
 import signal
+import subprocess
 import time
 
 import pytest
@@ -57,8 +58,9 @@ def test_a_rate_holds_from_the_reload_on(scene):
 
 
 def test_no_session_is_dropped(scene):
-    """They carry on, one message after the other, over five reloads; and a limit that is lowered ends some."""
-    s = scene(host(reply_delay_ms=20), ONE_DOMAIN, site="max_connections: 4, max_recipients_per_transaction: 1")
+    """They carry on, one message after the other, over five reloads; a limit that is lowered ends some."""
+    s = scene(host(reply_delay_ms=20), ONE_DOMAIN,
+              site="max_connections: 4, max_recipients_per_transaction: 1")
     settings = Settings(s)
     ident = submit(s, [f"u{i}@a.test" for i in range(500)])["job"]
     wait_for(lambda: s.daemon.job(ident)["counts"]["delivered"] > 40, 20, "some mail")
@@ -75,10 +77,11 @@ def test_no_session_is_dropped(scene):
 
 
 def test_reloads_under_load_lose_and_repeat_nothing(scene):
-    """Twenty of them, while mail for many domains flows and sessions are lent: everything arrives once, in its
-    first attempt."""
+    """Twenty of them, while mail for many domains flows and sessions are lent: everything arrives once, in
+    its first attempt."""
     domains = [{"name": f"d{i}.test", "mx": [[10, f"mx{i % 5}.test"]]} for i in range(50)]
-    hosts = [{"name": f"mx{i}.test", "address": f"127.0.9.{i + 1}", "reply_delay_ms": 3} for i in range(5)]
+    hosts = [{"name": f"mx{i}.test", "address": f"127.0.9.{i + 1}", "reply_delay_ms": 3}
+             for i in range(5)]
     s = scene(hosts, domains, site="max_connections: 5",
               config="workers: 2\nlending: always\nsources:\n  - { name: one, address: 127.0.0.1 }\n"
               "  - { name: two, address: 127.0.0.2 }\n")
@@ -113,7 +116,8 @@ def test_an_invalid_file_changes_nothing_and_says_why(scene):
 
 def test_sighup_does_the_same_and_what_takes_a_restart_is_named(scene):
     s = scene(host(), ONE_DOMAIN, config="workers: 1\n")
-    Settings(s).write(("workers: 1", "workers: 2"), more="queue: { max_size: 2G, retain: 3d }\nlending: never\n")
+    Settings(s).write(("workers: 1", "workers: 2"),
+                      more="queue: { max_size: 2G, retain: 3d }\nlending: never\n")
     s.daemon.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "take a restart" in s.daemon.read_log(), 10, "the reload")
     log = s.daemon.read_log()
@@ -148,16 +152,16 @@ def test_rules_retry_and_routes_come_and_go(scene):
 
 
 def test_sources_pools_and_sites_change_under_what_waits(scene):
-    """Sources in another order, one gone and one new; a site by another name: mail that waits goes their way."""
-    s = scene(host(reply_delay_ms=20), ONE_DOMAIN, site="max_connections: 2, max_recipients_per_transaction: 1",
-              config="sources:\n  - { name: one, address: 127.0.0.1 }\n  - { name: two, address: 127.0.0.2 }\n")
+    """Sources in another order, one gone, one new; a site by another name: mail that waits goes their way."""
+    old = "  - { name: one, address: 127.0.0.1 }\n  - { name: two, address: 127.0.0.2 }\n"
+    new = "  - { name: three, address: 127.0.0.3 }\n  - { name: two, address: 127.0.0.2 }\n"
+    s = scene(host(reply_delay_ms=20), ONE_DOMAIN, config="sources:\n" + old,
+              site="max_connections: 2, max_recipients_per_transaction: 1")
     settings = Settings(s)
     ident = submit(s, [f"u{i}@a.test" for i in range(1500)])["job"]
     wait_for(lambda: s.daemon.job(ident)["counts"]["delivered"] > 50, 20, "some mail")
-    settings.reload(("  - { name: one, address: 127.0.0.1 }\n  - { name: two, address: 127.0.0.2 }\n",
-                     "  - { name: three, address: 127.0.0.3 }\n  - { name: two, address: 127.0.0.2 }\n"),
-                    ("sites:\n", "sites:\n  - { name: own, mx: ['*.a.test'] }\n"))
-    wait_for(lambda: {p["source"] for p in site(s, "own")["paths"]} == {"two", "three"}, 10, "the new paths")
+    settings.reload((old, new), ("sites:\n", "sites:\n  - { name: own, mx: ['*.a.test'] }\n"))
+    wait_for(lambda: {p.get("source") for p in site(s, "own")["paths"]} == {"two", "three"}, 10, "new paths")
     at = s.daemon.job(ident)["counts"]["delivered"] + 50  # what was under way
     s.daemon.wait_counts(ident, 90, delivered=1500)
     events = [e for e in s.daemon.events() if e["type"] == "delivered"][at:]
@@ -166,8 +170,8 @@ def test_sources_pools_and_sites_change_under_what_waits(scene):
 
 
 def test_tenants_weights_and_rates(scene):
-    s = scene(host(reply_delay_ms=5), ONE_DOMAIN,
-              config="tenants:\n  - { name: acme, max_rate: 10/s }\n", site="max_recipients_per_transaction: 1")
+    s = scene(host(reply_delay_ms=5), ONE_DOMAIN, site="max_recipients_per_transaction: 1",
+              config="tenants:\n  - { name: acme, max_rate: 10/s }\n")
     ident = submit(s, [f"u{i}@a.test" for i in range(2000)], tenant="acme")["job"]
     wait_for(lambda: s.world.counts("mx.a.test")["messages"] > 5, 20, "some mail")
     assert max(rates(s, "mx.a.test", 2)) < 15
@@ -179,7 +183,6 @@ def test_tenants_weights_and_rates(scene):
 @pytest.mark.parametrize("first", [False, True])
 def test_keys_come_with_a_reload(scene, tmp_path, first):
     """The first key of all, or one more: mail that comes from then on is signed with it."""
-    import subprocess
     for name in ("s1", "s2"):
         subprocess.run(["openssl", "genrsa", "-out", tmp_path / f"{name}.pem", "2048"], check=True,
                        capture_output=True)
