@@ -172,6 +172,8 @@ static void daemon_stop(struct daemon *daemon)
         reporter_stop(daemon->reporter);
     if (daemon->fleet)
         fleet_stop(daemon->fleet);
+    if (daemon->submission)
+        submission_stop(daemon->submission);
     if (daemon->consumers)
         consumers_stop(daemon->consumers);
     if (daemon->api)

@@ -127,14 +127,20 @@ void submission_figures(const struct submission *submission, struct submission_f
         figures->clients += atomic_load(&submission->entrances[i].connections);
 }
 
+void submission_stop(struct submission *submission)
+{
+    if (submission->desk != NULL)
+        desk_destroy(submission->desk);
+    submission->desk = NULL;
+}
+
 void submission_destroy(struct submission *submission)
 {
     if (submission == NULL)
         return;
+    submission_stop(submission);
     for (size_t i = 0; i < submission->count; i++)
         entrance_close(&submission->entrances[i]);
-    if (submission->desk != NULL)
-        desk_destroy(submission->desk);
     free(submission->entrances);
     setup_unref(submission->setup);
     free(submission);

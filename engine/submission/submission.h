@@ -27,6 +27,8 @@ struct submission_figures {
 };
 /* Any thread. */
 void submission_figures(const struct submission *submission, struct submission_figures *figures);
+/* Ends its threads, when no door has a client any more and before the workers' inboxes go. */
+void submission_stop(struct submission *submission);
 /* After every door is gone. */
 void submission_destroy(struct submission *submission); /* NULL is allowed */
 
