@@ -81,9 +81,10 @@ static void read_strings(struct config_reading *reading, const struct option *op
     for (struct fy_node *node; strings.list && (node = config_next_scalar(pair->value, &at)) != NULL;) {
         struct value_error error;
         struct str text = yaml_text(node);
-        if (!(option->kind == KIND_SERVERS ? value_server(text, &error)
-              : option->kind == KIND_NAMES ? value_name(text, &error)
-                                           : value_pattern(text, true, &error)))
+        if (!(option->kind == KIND_SERVERS    ? value_server(text, &error)
+              : option->kind == KIND_NETWORKS ? value_network(text, &error)
+              : option->kind == KIND_NAMES    ? value_name(text, &error)
+                                              : value_pattern(text, true, &error)))
             config_expected(reading, pair, node, error.expected);
         else if ((strings.list[strings.count] = config_copy(reading->config, text)) != NULL)
             strings.count++;

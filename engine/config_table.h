@@ -13,6 +13,8 @@
 
 enum option_kind {
     KIND_PATH,       /* const char *: absolute, short enough for a socket where max says so */
+    KIND_FILE,       /* const char *: the same, or relative to the file it stands in */
+    KIND_LISTEN,     /* const char *: address:port, or unix: and a path */
     KIND_NAME,       /* const char *: letters, digits and ._- */
     KIND_HOST,       /* const char *: a host name or address literal for EHLO */
     KIND_TARGET,     /* const char *: a host name or an address to connect to */
@@ -24,6 +26,7 @@ enum option_kind {
     KIND_PATTERN,    /* const char *: a domain, with * and ? */
     KIND_PATTERNS,   /* struct config_strings of them */
     KIND_SERVERS,    /* struct config_strings of address[:port] */
+    KIND_NETWORKS,   /* struct config_strings of addresses with a prefix length */
     KIND_NAMES,      /* struct config_strings of names */
     KIND_EVENTS,     /* unsigned: a bit a type of event (queue/query.h), 0: all */
     KIND_GLOBS,      /* file names with * and ?; stored nowhere: read_includes */
@@ -98,6 +101,10 @@ bool value_duration(const struct option *option, struct str text, int64_t *ms, s
 bool value_address(struct str text, struct sockaddr_storage *address, socklen_t *len);
 bool value_pattern(struct str text, bool with_wildcards, struct value_error *error);
 bool value_server(struct str text, struct value_error *error);
+bool value_network(struct str text, struct value_error *error);
+/* The address of a listener; len 0 for a Unix socket. */
+bool value_listen(struct str text, struct sockaddr_storage *address, socklen_t *len,
+                  struct value_error *error);
 bool value_name(struct str text, struct value_error *error);
 /* What a kind takes, for people: "a duration such as 30s, 5m or 4d12h". */
 const char *value_kind_text(enum option_kind kind);
@@ -168,6 +175,8 @@ int config_item_line(const struct config_item *item);
 struct config *config_load_text(const char *name, struct str text, struct buf *errors);
 /* ---- config_check.c: what concerns several options; reports through the reading ---- */
 void config_check(struct config_reading *reading);
+/* ---- config_submission.c: listeners; the same ---- */
+void config_submissions(struct config_reading *reading);
 /* ---- config_replies.c: reply rules, the built-in ones too; reports through the reading ---- */
 void config_replies(struct config_reading *reading);
 /* Says of each where it was written. */

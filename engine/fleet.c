@@ -37,6 +37,7 @@ struct fleet {
     const struct config *config;
     const struct dkim *dkim;
     const struct trusts *trusts;
+    struct submission *submission;
     struct fetch_settings fetch;
     struct sts_keeper *sts;
     struct rpt_settings rpt_settings;
@@ -53,9 +54,12 @@ struct fleet {
     struct member *members;
 };
 
-/* As many sessions as descriptors allow; a session needs one. */
-static unsigned fleet_sessions_max(void)
+/* As many sessions as descriptors allow; a session needs one, and so does whoever may come in. */
+static unsigned fleet_sessions_max(const struct config *config)
 {
+    uint64_t kept = FILES_KEPT;
+    for (size_t i = 0; i < config->submission_count; i++)
+        kept += config->submission[i].max_connections;
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 256;
@@ -65,13 +69,11 @@ static unsigned fleet_sessions_max(void)
             log_warn("cannot raise the limit of open files: %s", strerror(errno));
     }
     uint64_t files = limit.rlim_cur > SESSIONS_MAX ? SESSIONS_MAX : (uint64_t)limit.rlim_cur;
-    return (unsigned)(files > 2 * FILES_KEPT ? files - FILES_KEPT : files / 2);
+    return (unsigned)(files > 2 * kept ? files - kept : files / 2);
 }
 
-static void *member_run(void *arg)
+struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err)
 {
-    struct member *member = arg;
-    struct fleet *fleet = member->fleet;
     const struct worker_settings settings = {
         .store = fleet->store,
         .config = fleet->config,
@@ -84,16 +86,23 @@ static void *member_run(void *arg)
         .sts = fleet->sts,
         .rpt = fleet->rpt,
         .signers = fleet->signers,
-        .index = member->index,
+        .index = index,
         .worker_count = fleet->count,
         .inboxes = fleet->inboxes,
         .sessions_max = fleet->sessions_max,
         .sessions_all = &fleet->sessions_all,
         .lend_words = fleet->lend_words,
+        .submission = fleet->submission,
         .seed = prng_seed(),
     };
-    struct worker *worker = worker_create(&settings, clock_now(), &member->err);
-    member->worker = worker;
+    fleet->members[index].worker = worker_create(&settings, now, err);
+    return fleet->members[index].worker;
+}
+
+static void *member_run(void *arg)
+{
+    struct member *member = arg;
+    struct worker *worker = fleet_open(member->fleet, member->index, clock_now(), &member->err);
     sem_post(&member->up);
     if (worker == NULL)
         return NULL;
@@ -156,9 +165,11 @@ static void fleet_stop_policies(struct fleet *fleet)
     fleet->rpt = NULL;
 }
 
-struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          const struct trusts *trusts, unsigned workers, struct err *err)
+struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
 {
+    struct store *store = parts->store;
+    const struct config *config = parts->config;
+    unsigned workers = parts->workers;
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
@@ -171,13 +182,14 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
     }
     fleet->store = store;
     fleet->config = config;
-    fleet->dkim = dkim;
-    fleet->trusts = trusts;
+    fleet->dkim = parts->dkim;
+    fleet->trusts = parts->trusts;
+    fleet->submission = parts->submission;
     fleet->count = workers;
     for (size_t i = 0; i < config->tenant_count; i++)
         limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
                   config->tenants[i].max_rate.per_ms);
-    fleet->sessions_max = fleet_sessions_max();
+    fleet->sessions_max = fleet_sessions_max(config);
     store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);
@@ -193,16 +205,23 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
         fleet_destroy(fleet);
         return NULL;
     }
-    if (dkim_identity(dkim, 0) != NULL &&
-        (fleet->signers = signers_start(dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) == NULL) {
+    if (dkim_identity(fleet->dkim, 0) != NULL &&
+        (fleet->signers = signers_start(fleet->dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) ==
+            NULL) {
         fleet_destroy(fleet);
         return NULL;
     }
-    if (!fleet_start_policies(fleet, err)) {
+    return fleet;
+}
+
+struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
+{
+    struct fleet *fleet = fleet_create(parts, err);
+    if (fleet != NULL && !fleet_start_policies(fleet, err)) {
         fleet_destroy(fleet);
         return NULL;
     }
-    for (unsigned i = 0; i < workers; i++)
+    for (unsigned i = 0; fleet != NULL && i < parts->workers; i++)
         if (!member_start(fleet, i, err)) {
             fleet_stop(fleet);
             fleet_destroy(fleet);
@@ -211,7 +230,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
     return fleet;
 }
 
-void fleet_stop(struct fleet *fleet)
+void fleet_tell_stop(struct fleet *fleet)
 {
     for (unsigned i = 0; i < fleet->count; i++) {
         struct inbox_node *node = calloc(1, sizeof *node);
@@ -223,6 +242,11 @@ void fleet_stop(struct fleet *fleet)
         inbox_post(fleet->inboxes[i], node);
     }
     signers_hurry(fleet->signers); /* each worker knows why what comes back is not signed */
+}
+
+void fleet_stop(struct fleet *fleet)
+{
+    fleet_tell_stop(fleet);
     for (unsigned i = 0; i < fleet->count; i++)
         if (fleet->members[i].started)
             pthread_join(fleet->members[i].thread, NULL);

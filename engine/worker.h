@@ -27,6 +27,7 @@ struct worker_settings {
     unsigned sessions_max;          /* of all workers together */
     _Atomic unsigned *sessions_all; /* shared by them */
     struct lend_word *lend_words;   /* one for each worker, shared by them */
+    struct submission *submission;  /* shared; NULL: no mail is taken in over SMTP */
     uint64_t seed;
 };
 

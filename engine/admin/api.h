@@ -186,6 +186,7 @@
 
 struct consumers;
 struct dkim;
+struct inbound;
 struct fleet;
 struct api;
 
@@ -196,6 +197,7 @@ struct api_context {
     const struct consumers *consumers; /* NULL: there are none */
     const struct config *config;
     const struct dkim *dkim; /* NULL: nothing is signed */
+    struct inbound *inbound;
     const char *version;
     struct now started;
 };

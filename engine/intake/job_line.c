@@ -383,13 +383,23 @@ static bool compile(struct job_line *job, const struct job_rules *rules, struct 
     return true;
 }
 
+void job_line_begin(struct job_line *job)
+{
+    *job = (struct job_line){.spec.campaign = STR("")};
+    message_storage_init(&job->storage);
+    buf_init(&job->warnings, JOB_WARNINGS_MAX);
+}
+
+bool job_line_complete(struct job_line *job, const struct job_rules *rules, struct now now, struct err *err)
+{
+    return settle_fields(job, rules, err) && compile(job, rules, now, err);
+}
+
 bool job_line_read(struct job_line *job, json_t *root, const struct job_rules *rules, struct now now,
                    struct err *err)
 {
+    job_line_begin(job);
     job->root = root;
-    job->spec.campaign = STR("");
-    message_storage_init(&job->storage);
-    buf_init(&job->warnings, JOB_WARNINGS_MAX);
     return read_fields(job, err) && settle_fields(job, rules, err) &&
            message_field_read(job->message_value, &job->message, &job->storage, err) &&
            compile(job, rules, now, err);

@@ -145,6 +145,19 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
     return true;
 }
 
+void lane_forget_dns(struct router *router)
+{
+    dns_flush(router->dns);
+    for (struct lane *lane = router->lanes; lane != NULL; lane = lane->hh.next) {
+        if (lane->fresh_until_ns != INT64_MAX) /* that of a route is no answer of DNS */
+            lane->fresh_until_ns = router->now.mono_ns;
+        if (lane->state == LANE_HELD && !lane->asking) {
+            lane->hold_until_ns = router->now.mono_ns;
+            wheel_set(&router->wheel, &lane->timer, lane->hold_until_ns, lane_hold_over);
+        }
+    }
+}
+
 static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
 {
     if (a == b)

@@ -26,11 +26,11 @@
 #include "engine/smtp/session.h"
 #include "engine/tls/sts.h"
 #include "engine/tls/wish.h"
+#include "queue/memory.h"
 #include "queue/retry.h"
 #include "queue/store.h"
 
 #include <sys/queue.h>
-#include <uthash.h>
 
 struct router;
 struct path;
@@ -286,6 +286,7 @@ struct router {
     struct holds *holds;              /* hold.h: shared by all workers; */
     struct hold_set *held;            /* as last heard, */
     uint64_t held_walked;             /* and what is in memory was looked at for that generation */
+    int64_t full_told_ms;             /* wall: when an alert said that no more can be held */
     struct evidence *evidence;        /* shared too */
     struct sender_rate *sender_rates; /* of its sites; NULL: no sender is slowed */
     struct edits *edits;              /* to be posted at the end of the step: remember.h */
@@ -294,6 +295,12 @@ struct router {
     struct shipment *free_shipments;
     struct pool *touched; /* see pool_touch */
     struct figures figures;
+
+    char **drained; /* names of sources: source.h */
+    unsigned drained_count;
+
+    struct trace *traces[TRACES_MAX]; /* trace.h */
+    unsigned trace_count;
 
     struct store_suppressed_msg *recalls; /* heard of, and to be looked for: recall.h */
     struct wheel_timer recall_timer;
@@ -309,10 +316,11 @@ struct router {
     unsigned busy_looks, spare_looks; /* in a row */
 };
 
-/* In a recipient's `worker`: how often a connection was lost under it, and whether it is to share no
- * transaction. */
-#define TAKEN_LOSSES ((uintptr_t)0xff)
-#define TAKEN_ALONE  ((uintptr_t)0x100)
+/* In a recipient's `worker`: how often a connection was lost under it, whether it is to share no transaction,
+ * and whether its job was paused or cancelled while it was on its way. */
+#define TAKEN_LOSSES  ((uintptr_t)0xff)
+#define TAKEN_ALONE   ((uintptr_t)0x100)
+#define TAKEN_DROPPED ((uintptr_t)0x200)
 
 static inline bool taken_is_alone(const struct taken *taken)
 {

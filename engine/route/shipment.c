@@ -236,6 +236,19 @@ void shipment_count_sender(const struct pool *pool, struct str sender, unsigned 
     }
 }
 
+void shipment_drop_job(struct router *router, uint64_t job)
+{
+    for (const struct path *path = router->paths; path != NULL; path = path->hh.next)
+        for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
+            const struct shipment *shipment;
+            LIST_FOREACH(shipment, &pool->on_way, on_way)
+            for (size_t i = 0; i < shipment->transaction.rcpt_count && shipment->list->job->id == job; i++) {
+                struct taken *taken = shipment->rcpts[i].owner;
+                taken->worker = (void *)((uintptr_t)taken->worker | TAKEN_DROPPED);
+            }
+        }
+}
+
 /* A recipient whose connection was lost before anything of its message was sent, or that was one too many for
  * its transaction, goes to the next session at once, some times; one that a reply to all of a transaction may
  * be about goes by itself. */
@@ -278,10 +291,12 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
     for (size_t i = 0; i < transaction->rcpt_count; i++) {
         struct session_rcpt *rcpt = &transaction->rcpts[i];
         struct taken *taken = rcpt->owner;
-        if (shipment_again(transaction, taken, rcpt->verdict, delivered))
-            lane_put_back(shipment->lane, taken);
-        else
+        if (!shipment_again(transaction, taken, rcpt->verdict, delivered))
             settle_verdict(router, taken, rcpt->verdict, &where);
+        else if (((uintptr_t)taken->worker & TAKEN_DROPPED) != 0)
+            settle_release(router, taken);
+        else
+            lane_put_back(shipment->lane, taken);
     }
     shipment_release(router, shipment);
     if (delivered)

@@ -17,6 +17,8 @@ void shipment_count_sender(const struct pool *pool, struct str sender, unsigned 
 /* The domain of its recipients. */
 struct str shipment_domain(const struct session_transaction *transaction);
 const struct store_job *shipment_job(const struct session_transaction *transaction);
+/* The job is paused or cancelled: what is on its way and is not answered is not tried again from here. */
+void shipment_drop_job(struct router *router, uint64_t job);
 void shipment_free_spares(struct router *router);
 
 #endif

@@ -4,6 +4,8 @@
 #include "engine/tls/tls.h"
 
 #include "engine/tls/resume.h"
+#include "engine/tls/tls_conn.h"
+#include "engine/tls/tls_context.h"
 #include "engine/tls/trust_context.h"
 
 #include <arpa/inet.h>
@@ -196,9 +198,9 @@ static bool conn_set_checks(struct tls_conn *conn, const struct tls_demand *dema
     return conn_expect(conn, host, demand->name);
 }
 
-static bool conn_setup(struct tls_conn *conn, const struct tls_demand *demand, const char *host)
+static bool conn_open(struct tls_conn *conn, SSL_CTX *context)
 {
-    conn->ssl = SSL_new(trust_context(demand->trust, conn->checked));
+    conn->ssl = SSL_new(context);
     BIO *bio = conn->ssl ? BIO_new(conn->tls->method) : NULL;
     if (bio == NULL)
         return false;
@@ -206,6 +208,13 @@ static bool conn_setup(struct tls_conn *conn, const struct tls_demand *demand, c
     BIO_set_init(bio, 1);
     SSL_set_bio(conn->ssl, bio, bio);
     SSL_set_app_data(conn->ssl, conn);
+    return true;
+}
+
+static bool conn_setup(struct tls_conn *conn, const struct tls_demand *demand, const char *host)
+{
+    if (!conn_open(conn, trust_context(demand->trust, conn->checked)))
+        return false;
     SSL_set_connect_state(conn->ssl);
     SSL_SESSION *session = resume_find(&conn->tls->resume, conn_key(conn));
     if (session != NULL)
@@ -348,6 +357,22 @@ struct tls_conn *tls_start(struct tls *tls, const struct tls_demand *demand, con
     return conn;
 }
 
+struct tls_conn *tls_accept(struct tls *tls, const struct tls_server *server, struct buf *out,
+                            struct err *err)
+{
+    ERR_clear_error();
+    struct tls_conn *conn = malloc(sizeof *conn);
+    if (conn != NULL)
+        *conn = (struct tls_conn){.tls = tls, .out = out, .text = ""};
+    if (conn != NULL && conn_open(conn, tls_server_context(server))) {
+        SSL_set_accept_state(conn->ssl);
+        return conn;
+    }
+    err_set(err, ENOMEM, "cannot begin TLS: %s", conn ? tls_reason() : "no memory");
+    tls_free(conn);
+    return NULL;
+}
+
 void tls_free(struct tls_conn *conn)
 {
     if (conn == NULL)
@@ -465,4 +490,9 @@ enum tls_fault tls_fault(const struct tls_conn *conn)
 bool tls_resumed(const struct tls_conn *conn)
 {
     return SSL_session_reused(conn->ssl);
+}
+
+const SSL *tls_ssl(const struct tls_conn *conn)
+{
+    return conn->ssl;
 }

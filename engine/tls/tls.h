@@ -1,4 +1,4 @@
-/* tls.h - TLS for outbound sessions, over the session's own buffers; OpenSSL stays in tls/.
+/* tls.h - TLS for sessions, over the session's own buffers; OpenSSL stays in tls/.
  *
  * `struct tls` is a worker's: its cache of sessions to resume (by host name, source and demand, at most
  * TLS_RESUME_MAX), and the scratch memory that its connections share. A `struct tls_conn` is one
@@ -52,6 +52,10 @@ void tls_destroy(struct tls *tls);
  * wait; the caller may empty it between calls. */
 struct tls_conn *tls_start(struct tls *tls, const struct tls_demand *demand, const char *host,
                            const char *source, struct buf *out, struct err *err);
+/* The other side, of whoever connects to us (tls_server.h): the client speaks first. */
+struct tls_server;
+struct tls_conn *tls_accept(struct tls *tls, const struct tls_server *server, struct buf *out,
+                            struct err *err);
 void tls_free(struct tls_conn *conn); /* NULL is allowed */
 
 enum tls_state { TLS_HANDSHAKING, TLS_OPEN, TLS_CLOSED, TLS_FAILED };
