@@ -39,6 +39,8 @@ static void on_act(void *owner, const void *bytes, size_t n)
     struct act *act = owner;
     (void)bytes;
     (void)n;
+    if (sim.calm)
+        return;
     if (busy || !daemon_is_steady()) {
         events_at(sim.now.mono_ns + LATER_NS, on_act, act, NULL, 0);
         return;
@@ -50,8 +52,6 @@ static void on_act(void *owner, const void *bytes, size_t n)
 
 static void undo_later(struct act *act)
 {
-    if (sim.calm)
-        return;
     act->undo = true;
     events_at(sim.now.mono_ns + sim_between(DICE_DRIVE, 0, plan.horizon_ns / 2), on_act, act, NULL, 0);
 }
