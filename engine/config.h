@@ -18,8 +18,9 @@
 
 #include <sys/socket.h>
 
-#define CONFIG_PATH_MAX   4096         /* with its NUL */
-#define CONFIG_ERRORS_MAX (256 * 1024) /* a good maximum for the buffer of config_load */
+#define CONFIG_TEXT_MAX   (64 * 1024 * 1024) /* of one option, shown */
+#define CONFIG_PATH_MAX   4096               /* with its NUL */
+#define CONFIG_ERRORS_MAX (256 * 1024)       /* a good maximum for the buffer of config_load */
 
 struct config_strings {
     const char **list;
@@ -260,6 +261,11 @@ struct config {
 bool config_load(const char *path, struct config **config, struct buf *errors);
 void config_free(struct config *config);
 
+/* The options in which two differ, "queue.retain", "sites", …; live: a reload applies it, else it takes a
+ * restart. */
+typedef void config_change(const char *option, bool live, void *user);
+void config_compare(const struct config *before, const struct config *after, config_change *change,
+                    void *user);
 /* The effective configuration as YAML that config_load accepts. */
 void config_show(const struct config *config, struct buf *out);
 /* The options as roff, for postrider.yaml(5): one .TP a option with type, default and bounds. */

@@ -61,6 +61,8 @@
 #define ENVID_MAX           100 /* RFC 3461 4.4 */
 #define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
+#define FILE_NAME_MAX       1024              /* of an attachment; its type and cid too */
+#define LIST_URL_MAX        4096              /* of a list field, and its comment */
 #define JOB_WARNINGS_MAX    8192              /* bytes of what an answer says of one job besides */
 #define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
 #define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */

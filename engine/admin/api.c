@@ -66,6 +66,7 @@ static const struct http_route routes[] = {
     {HTTP_POST, "/v1/sources/*/drain", "", call_source_drain, NULL, CONTROL},
     {HTTP_POST, "/v1/dns/flush", "", call_dns_flush, NULL, CONTROL},
     {HTTP_GET, "/v1/trace", "site", call_trace, NULL, CONTROL},
+    {HTTP_POST, "/v1/reload", "", call_reload, NULL, CONTROL},
     {HTTP_GET, "/v1/rules", "site", call_rules, NULL, CONTROL},
     {HTTP_GET, "/v1/rules/test", "reply site mx at", call_rules_test, NULL, CONTROL},
     {HTTP_GET, "/v1/backup", "", call_backup, NULL, CONTROL},
@@ -151,7 +152,7 @@ struct api *api_create(const struct api_context *context, struct err *err)
     json_object_seed(0); /* before threads race for it */
     pthread_mutex_init(&api->held_lock, NULL);
     api->context = *context;
-    api->intake = intake_create(context->store, context->config, context->dkim);
+    api->intake = intake_create(context->store, context->setups);
     api->rates = rates_create();
     api->backup = backup_create(context->store);
     if (api->intake == NULL || api->rates == NULL || api->backup == NULL)

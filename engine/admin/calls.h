@@ -112,6 +112,7 @@ http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_canc
     call_job_purge;
 http_handler call_job_recipients, call_job_bounces, call_tenant_bounces;
 http_handler call_queue, call_queue_retry, call_queue_bounce, call_queue_recipients, call_ops, call_op;
+http_handler call_reload;
 http_handler call_sites, call_site, call_site_backoff, call_site_normal, call_site_reset, call_explain;
 http_handler call_queue_suspend, call_queue_resume, call_suspensions;
 http_handler call_suppressions, call_suppression_remove;

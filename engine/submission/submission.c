@@ -98,8 +98,8 @@ static bool entrances_open(struct submission *submission, struct err *err)
     return submission->count == 0 || submission->desk != NULL;
 }
 
-struct submission *submission_create(struct store *store, const struct config *config,
-                                     const struct dkim *dkim, struct inbound *inbound, struct err *err)
+struct submission *submission_create(struct store *store, struct setups *setups, struct inbound *inbound,
+                                     struct err *err)
 {
     struct submission *submission = calloc(1, sizeof *submission);
     if (submission == NULL) {
@@ -107,8 +107,9 @@ struct submission *submission_create(struct store *store, const struct config *c
         return NULL;
     }
     submission->store = store;
-    submission->config = config;
-    submission->dkim = dkim;
+    submission->setups = setups;
+    submission->setup = setups_get(setups);
+    submission->config = submission->setup->config;
     submission->inbound = inbound;
     repeats_init(&submission->repeats);
     if (entrances_open(submission, err))
@@ -126,14 +127,21 @@ void submission_figures(const struct submission *submission, struct submission_f
         figures->clients += atomic_load(&submission->entrances[i].connections);
 }
 
+void submission_stop(struct submission *submission)
+{
+    if (submission->desk != NULL)
+        desk_destroy(submission->desk);
+    submission->desk = NULL;
+}
+
 void submission_destroy(struct submission *submission)
 {
     if (submission == NULL)
         return;
+    submission_stop(submission);
     for (size_t i = 0; i < submission->count; i++)
         entrance_close(&submission->entrances[i]);
-    if (submission->desk != NULL)
-        desk_destroy(submission->desk);
     free(submission->entrances);
+    setup_unref(submission->setup);
     free(submission);
 }

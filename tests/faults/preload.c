@@ -2,9 +2,9 @@
  *
  * What is wanted stands in the file $POSTRIDER_FAULTS, shared with the test, as three words of 64 bits: how
  * many writes to the queue's files are still to succeed (-1: all; at 0 each fails with ENOSPC, and so does
- * fallocate); by how many milliseconds the wall clock is ahead; how many calls have failed so far. LMDB's meta
- * pages overwrite what is there and need no space: they go through a descriptor with O_DSYNC and never fail.
- * Any thread. */
+ * fallocate); by how many milliseconds the wall clock is ahead; how many calls have failed so far. The meta
+ * pages of LMDB overwrite what is there and need no space: they go through a descriptor with O_DSYNC and
+ * never fail. Any thread. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

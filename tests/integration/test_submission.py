@@ -186,6 +186,23 @@ def test_a_user_is_bound_to_a_tenant(post):
     assert failure.value.smtp_code == 550 and failure.value.smtp_error.startswith(b"5.7.1")
 
 
+def test_a_uid_is_bound_to_a_tenant():
+    with Post() as post:
+        post.daemon.stop()
+        with open(post.daemon.config) as f:
+            text = f.read().replace('jobs.sock, mode: "0600"',
+                                    f'jobs.sock, tenants: {{ {os.getuid()}: acme }}')
+        with open(post.daemon.config, "w") as f:
+            f.write(text)
+        post.daemon.start()
+        with UnixSMTP(post.unix, 1) as smtp:
+            smtp.sendmail("a@sender.test", ["x@a.test"], MESSAGE)
+            assert job(post)["tenant"] == "acme"
+            with pytest.raises(smtplib.SMTPDataError) as failure:
+                smtp.sendmail("a@sender.test", ["x@a.test"], "X-Postrider-Tenant: other\r\n" + MESSAGE)
+        assert failure.value.smtp_code == 550
+
+
 def test_loops_are_seen(post):
     received = "".join(f"Received: from a by b{i}; Mon, 6 May 2024 07:08:09 +0000\r\n" for i in range(101))
     with client(post) as smtp, pytest.raises(smtplib.SMTPDataError) as failure:
@@ -279,6 +296,33 @@ def test_many_recipients_are_one_job(post):
         assert [c[0] for c in codes] == [250] * 1000 + [452] and codes[-1][1].startswith(b"4.5.3")
     assert post.count() == before + 1 and job(post)["total"] == 1000
     post.daemon.wait_counts(job(post)["job"], delivered=1000, seconds=60)
+
+
+def test_more_recipients_than_a_window():
+    """So many go to the store in several posts, and are one job all the same."""
+    with Post(options="max_recipients: 30000") as post:
+        envelope = b"EHLO me\r\nMAIL FROM:<a@sender.test>\r\n" + b"".join(
+            b"RCPT TO:<u%d@nowhere.test>\r\n" % i for i in range(25000))
+        content = MESSAGE.encode()
+        message = b"BDAT %d LAST\r\n" % len(content) + content
+        with Dialogue(post.plain) as d:
+            threading.Thread(target=d.send, args=(envelope + message + b"QUIT\r\n",)).start()
+            replies = [d.reply() for _ in range(25005)]
+        assert [r[:3] for r in replies] == ["220"] + ["250"] * 25003 + ["221"]
+        assert replies[-2].startswith("250 2.0.0 queued as 1") and job(post)["total"] == 25000
+
+
+def test_a_reload_counts_for_what_comes_next():
+    with Post() as post, client(post) as smtp:
+        mail = ("a@sender.test", ["x@a.test"], "X-Postrider-Pool: second\r\n" + MESSAGE)
+        with pytest.raises(smtplib.SMTPDataError):
+            smtp.sendmail(*mail)
+        with open(post.daemon.config, "a") as f:
+            f.write("sources: [{ name: one }]\npools:\n  - { name: second, sources: { one: 1 } }\n")
+        reload = post.daemon.cli("reload")
+        assert reload.returncode == 0, reload.stderr
+        smtp.sendmail(*mail)
+        assert job(post)["pool"] == "second"
 
 
 def test_etrn(post):

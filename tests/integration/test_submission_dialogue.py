@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from daemon import PATIENCE, free_port, wait_for
+from sanitizer import KIND
 from submission import PASSWORD, USER, Dialogue, Post
 
 MESSAGE = "From: a@sender.test\r\nSubject: hello\r\n\r\nHi\r\n."
@@ -290,7 +291,8 @@ def test_nothing_grows(post):
         for _ in range(300):
             heard(post, b"".join(rng.choices(pieces, k=rng.randrange(1, 12))), cut=rng.random() < 0.7)
         sizes.append(memory(post))
-    assert sizes[-1] < sizes[1] + 4096, sizes
+    # A sanitizer keeps what was freed for a while, and looks for leaks at the end itself.
+    assert KIND or sizes[-1] < sizes[1] + 4096, sizes
     assert post.count() == before
     with Dialogue(post.plain) as d:
         converse(d, [(None, "220"), ("EHLO me", "250"), ("MAIL FROM:<a@sender.test>", "250"),
