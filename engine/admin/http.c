@@ -332,18 +332,6 @@ static bool is_admitted(struct http_request *request, const char *path)
     return false;
 }
 
-/* A browser says which page a request comes from: no page of anybody else's may change a thing here, where an
- * operator has the socket forwarded to a port. */
-static void check_origin(struct http_request *request, const char *method)
-{
-    const char *origin = strcmp(method, "GET") == 0 ? NULL : http_header(request, "Origin");
-    if (origin == NULL)
-        return;
-    const char *host = http_header(request, "Host"), *named = strstr(origin, "://");
-    if (named == NULL || host == NULL || strcmp(named + 3, host) != 0)
-        http_fail(request, 403, "forbidden", "this was asked by a web page of somebody else's");
-}
-
 struct http_request *http_request_begin(struct listener *listener, struct MHD_Connection *connection,
                                         struct express_conn *express, const char *path, const char *method)
 {
@@ -358,8 +346,9 @@ struct http_request *http_request_begin(struct listener *listener, struct MHD_Co
     buf_init(&request->body, HTTP_BODY_MAX);
     if (is_admitted(request, path))
         find_route(request, path, method);
-    if (!request->answered)
-        check_origin(request, method);
+    if (!request->answered && strcmp(method, "GET") != 0 &&
+        http_is_foreign(http_header(request, "Origin"), http_header(request, "Host")))
+        http_fail(request, 403, "forbidden", "this was asked by a web page of somebody else's");
     if (!request->answered && (request->match.route->methods & HTTP_LARGE))
         request->body.max = HTTP_LARGE_MAX;
     if (!request->answered && check_parameters(request) && request->match.route->upload != NULL)

@@ -71,3 +71,9 @@ bool http_route_knows(const struct http_route *route, const char *parameter)
     }
     return false;
 }
+
+bool http_is_foreign(const char *origin, const char *host)
+{
+    const char *named = origin != NULL ? strstr(origin, "://") : NULL;
+    return origin != NULL && (named == NULL || host == NULL || strcmp(named + 3, host) != 0);
+}

@@ -21,4 +21,8 @@ const char *http_methods_text(unsigned methods, char text[HTTP_METHODS_MAX]);
 /* Is this one of the route's query parameters? */
 bool http_route_knows(const struct http_route *route, const char *parameter);
 
+/* A browser says from which page a request comes: no page of anybody else's may change a thing here, where an
+ * operator has the socket forwarded to a port. NULL: the field is absent. */
+bool http_is_foreign(const char *origin, const char *host);
+
 #endif

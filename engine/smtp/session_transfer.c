@@ -237,8 +237,7 @@ static bool transfer_accept(struct session *session, struct session_transaction 
 {
     assert(t->rcpt_count > 0 && t->rcpt_count <= TXN_RCPTS_MAX);
     t->started_ns = 0;
-    t->body_sent = t->nobody = false;
-    t->verdict_used = false;
+    t->body_sent = t->nobody = t->verdict_used = false;
     t->more_verdicts = NULL;
     for (size_t i = 0; i < t->rcpt_count; i++) {
         t->rcpts[i].verdict = NULL;

@@ -12,6 +12,7 @@ The first three run as root in mounts and processes of their own (this file is t
 in Debian they conflict with one another, so that those that are not installed are unpacked into build/peers
 and laid over the machine's own directories, where only they see it. All of it ends with its first process."""
 import asyncio
+import contextlib
 import glob
 import json
 import os
@@ -193,6 +194,7 @@ smtpd_tls_security_level = {level}
 smtpd_tls_cert_file = {certificate}
 smtpd_tls_key_file = {key}
 smtpd_tls_received_header = yes
+{more}
 """
 
 
@@ -208,7 +210,8 @@ class Postfix(Server):
         self.write("etc/main.cf", POSTFIX_MAIN.format(
             directory=self.directory, host=HOST, domains=", ".join(DOMAINS),
             without=self.options.get("without", ""), level="may" if self.tls else "none",
-            certificate=self.certificate if self.tls else "", key=self.key if self.tls else ""))
+            certificate=self.certificate if self.tls else "", key=self.key if self.tls else "",
+            more=self.options.get("more", "")))
         self.write("etc/refused", "no@a.test 550 5.1.1 no such person\n")
         self.write("etc/master.cf", POSTFIX_MASTER.format(address=self.address, port=self.port))
 
@@ -310,14 +313,16 @@ class Opensmtpd(Server):
 
 
 class Aiosmtpd:
-    """aiosmtpd, on a thread of its own. tls: True, or the paths of a certificate and its key. methods: more
-    coroutine methods of its handler, by name."""
+    """aiosmtpd, on a thread of its own. implicit: TLS from the first byte; server: more arguments of its
+    SMTP; methods: further coroutine methods of its handler, by name."""
 
     name, TLS_WORKS = "aiosmtpd", True
 
-    def __init__(self, tls=False, address="127.0.7.1", utf8=True, **methods):
+    def __init__(self, tls=False, address="127.0.7.1", utf8=True, server=None, implicit=False, **methods):
         self.tls, self.address, self.utf8, self.methods = tls, address, utf8, methods
+        self.arguments, self.implicit = server or {}, implicit
         self.envelopes = []
+        self.ending = contextlib.ExitStack()
 
     def handler(self):
         outer = self
@@ -337,9 +342,10 @@ class Aiosmtpd:
         return Handler()
 
     def context(self):
+        """Of a certificate made for it, unless tls names one: its path and that of its key."""
+        directory = self.ending.enter_context(tempfile.TemporaryDirectory())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.TemporaryDirectory() as directory:
-            context.load_cert_chain(*(certificate(directory) if self.tls is True else self.tls))
+        context.load_cert_chain(*(certificate(directory) if self.tls is True else self.tls))
         return context
 
     def __enter__(self):
@@ -351,10 +357,12 @@ class Aiosmtpd:
 
         async def serve():
             def session():
-                return SMTP(self.handler(), hostname=HOST, enable_SMTPUTF8=self.utf8, tls_context=context,
-                            data_size_limit=50_000_000)
+                return SMTP(self.handler(), hostname=HOST, enable_SMTPUTF8=self.utf8,
+                            tls_context=None if self.implicit else context, data_size_limit=50_000_000,
+                            **self.arguments)
 
-            return await self.loop.create_server(session, self.address, 0)
+            return await self.loop.create_server(session, self.address, 0,
+                                                 ssl=context if self.implicit else None)
         self.server = asyncio.run_coroutine_threadsafe(serve(), self.loop).result(10)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
@@ -363,6 +371,7 @@ class Aiosmtpd:
         self.loop.call_soon_threadsafe(self.server.close)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
+        self.ending.close()
 
     def read_log(self):
         return ""
