@@ -104,11 +104,31 @@ struct config_site {
 
 #define CONFIG_TLS_SITE TLS_POLICIES /* as its host's site says */
 
-/* Mail for a domain goes to this host instead of its MX. */
+/* One of a route's hosts. */
+struct config_target {
+    const char *host; /* a name (A and AAAA are asked for), an address, or unix:PATH */
+    uint16_t port;    /* 0: unix */
+    uint16_t preference;
+};
+
+/* How a route logs in (RFC 4954): smtp/login.h. */
+struct config_login {
+    const char *user;                       /* "": not at all */
+    const char *password_file, *token_file; /* one of them; read anew each time */
+    struct config_strings mechanisms;       /* as given; none: whatever there is */
+    unsigned allowed;                       /* of them, a bit each */
+    bool in_clear;                          /* also without TLS */
+};
+
+/* Mail goes to these hosts instead of the domain's MX. Patterns are for str_glob_nocase. */
 struct config_route {
-    const char *domain; /* a pattern for str_glob_nocase */
-    const char *host;   /* a name (A and AAAA are asked for) or an address */
-    uint16_t port;
+    const char *domain; /* of the recipient */
+    const char *sender; /* of the envelope sender; "": any */
+    const char *tenant; /* "": any */
+    struct config_strings hosts;
+    struct config_target *targets; /* the same, by preference; hosts.count of them */
+    uint16_t port;                 /* of those that name none */
+    struct config_login login;
     unsigned tls; /* enum tls_policy, or CONFIG_TLS_SITE */
     bool tls_implicit;
     const char *tls_ca_file;               /* "": the site's */
@@ -215,13 +235,19 @@ void config_man(struct buf *out);
 /* The first site whose mx pattern matches this host, or NULL: then the site is named by the host's
  * registrable domain and has site_default's limits. */
 const struct config_site *config_site_of_host(const struct config *config, struct str host);
-/* The first route whose domain matches, or NULL. */
-const struct config_route *config_route_of(const struct config *config, struct str domain);
+/* The first route that matches, or NULL; sender: the domain of the envelope sender, or empty. */
+const struct config_route *config_route_of(const struct config *config, struct str domain, struct str sender,
+                                           struct str tenant);
+/* Whether some route of this tenant asks for the sender, and this one may be meant. */
+bool config_routes_by_sender(const struct config *config, struct str sender, struct str tenant);
 /* By name; an unknown tenant has the limits of "default". Never NULL. */
 const struct config_tenant *config_tenant_of(const struct config *config, struct str name);
 /* "native", …; static. */
 const char *config_shape_name(enum config_shape shape);
-/* By name; NULL if unknown. */
+/* A job's pool as its store keeps it: the pool's name, and behind an @ the domain of the sender where routes
+ * ask for that, so that what takes different ways has lanes of its own. The name alone. */
+struct str config_pool_text(struct str pool);
+/* By name, or a job's pool; NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 
 #endif

@@ -279,24 +279,6 @@ static void check_sites(struct config_reading *reading)
     config->site_count = kept;
 }
 
-/* ---- routes ---- */
-
-static void check_routes(struct config_reading *reading)
-{
-    const struct config_list *list = config_list_of(reading, "routes");
-    for (size_t i = 0; i < reading->config->route_count; i++) {
-        const struct config_route *route = &reading->config->routes[i];
-        const struct config_item *item = &list->items[i];
-        if ((route->tls_certificate[0] == '\0') != (route->tls_key[0] == '\0'))
-            yaml_report(reading->yaml,
-                        config_item_node(item, route->tls_certificate[0] ? "tls_certificate" : "tls_key"),
-                        "tls_certificate and tls_key go together");
-        if (route->tls_implicit && route->tls == TLS_POLICY_NONE)
-            yaml_report(reading->yaml, config_item_node(item, "tls_implicit"),
-                        "tls_implicit is TLS, and tls is none");
-    }
-}
-
 /* ---- consumers ---- */
 
 /* Only what differs from the default is wrong of a file: `config show` shows everything. */
@@ -368,7 +350,7 @@ void config_check(struct config_reading *reading)
     check_sources(reading);
     check_pools(reading);
     check_sites(reading);
-    check_routes(reading);
+    config_check_routes(reading);
     check_dkim(reading);
     check_consumers(reading);
     if (!reading->out_of_memory)

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <sys/un.h>
 
 static bool wrong(struct value_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -22,14 +23,16 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_PATH] = "an absolute path",
         [KIND_NAME] = "a name of letters, digits, '.', '_' and '-'",
         [KIND_HOST] = "a host name such as mta1.example.com, or an address in brackets",
-        [KIND_TARGET] = "a host name or an IP address",
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
         [KIND_FEEDBACK] = "parts with colons between, such as \"{{campaign}}:{{tenant}}:{{class}}:acme\"",
         [KIND_URL] = "an address such as https://crm.example.com/events, without user and password",
+        [KIND_USER] = "a user such as u@example.com, of printable characters",
         [KIND_EXPRESSION] = "a regular expression such as 'unusual rate|too many'",
         [KIND_PATTERN] = "a domain such as example.com, *.example.com or *",
         [KIND_PATTERNS] = "a list of host name patterns such as [\"*.example.com\"]",
         [KIND_SERVERS] = "a list of addresses such as [127.0.0.1:5353, \"[::1]:53\"]",
+        [KIND_TARGETS] =
+            "a host, or a list such as [smtp.example.com, \"10 192.0.2.1:2525\", unix:/run/lmtp]",
         [KIND_NAMES] = "a list of names such as [acme, umbrella]",
         [KIND_EVENTS] = "a list of types of events such as [bounced, complained]",
         [KIND_GLOBS] = "a list of files such as [conf.d/*.yaml]",
@@ -65,6 +68,7 @@ size_t value_size(enum option_kind kind)
     switch (kind) {
     case KIND_PATTERNS:
     case KIND_SERVERS:
+    case KIND_TARGETS:
     case KIND_NAMES:
         return sizeof(struct config_strings);
     case KIND_NUMBER:
@@ -100,6 +104,14 @@ size_t value_size(enum option_kind kind)
 static bool is_alnum(char c)
 {
     return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
+}
+
+static bool is_printable(struct str text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if (text.p[i] < ' ' || text.p[i] == 0x7f)
+            return false;
+    return true;
 }
 
 bool value_name(struct str text, struct value_error *error)
@@ -174,25 +186,55 @@ static bool is_address(struct str text)
     return value_address(text, &address, &len);
 }
 
+/* host, host:port, [address]:port; *port is left alone where none is named. */
+static bool split_port(struct str text, struct str *host, struct str *port)
+{
+    size_t close = str_find(text, ']', 0), colon = str_find(text, ':', 0);
+    *host = text;
+    if (text.n > 0 && text.p[0] == '[' && close != SIZE_MAX) {
+        *host = str_make(text.p + 1, close - 1);
+        if (close + 1 == text.n)
+            return true;
+        *port = str_make(text.p + close + 2, text.n - close - 2);
+        return text.p[close + 1] == ':';
+    }
+    if (colon != SIZE_MAX && str_find(text, ':', colon + 1) == SIZE_MAX) {
+        *host = str_make(text.p, colon);
+        *port = str_make(text.p + colon + 1, text.n - colon - 1);
+    }
+    return true;
+}
+
 bool value_server(struct str text, struct value_error *error)
 {
-    struct str host = text, port = STR("53");
-    size_t close = str_find(text, ']', 0), colon = str_find(text, ':', 0);
-    if (text.n > 0 && text.p[0] == '[' && close != SIZE_MAX) {
-        host = str_make(text.p + 1, close - 1);
-        if (close + 1 < text.n) {
-            if (text.p[close + 1] != ':')
-                return wrong(error, "a port after the bracket: [::1]:53");
-            port = str_make(text.p + close + 2, text.n - close - 2);
-        }
-    } else if (colon != SIZE_MAX && str_find(text, ':', colon + 1) == SIZE_MAX) {
-        host = str_make(text.p, colon);
-        port = str_make(text.p + colon + 1, text.n - colon - 1);
-    }
+    struct str host, port = STR("53");
     uint64_t number;
+    if (!split_port(text, &host, &port))
+        return wrong(error, "a port after the bracket: [::1]:53");
     if (!is_address(host) || !str_u64(port, 65535, &number) || number == 0)
         return wrong(error, "a resolver's address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53");
     return true;
+}
+
+bool value_target(struct str text, struct str *host, uint16_t *port, uint16_t *preference,
+                  struct value_error *error)
+{
+    size_t space = str_find(text, ' ', 0);
+    uint64_t number = 0, place = 0;
+    struct str digits = STR("");
+    bool good = space == SIZE_MAX || (str_u64(str_make(text.p, space), 65535, &place) && place > 0);
+    if (space != SIZE_MAX)
+        text = str_trim(str_make(text.p + space, text.n - space));
+    if (str_starts(text, STR("unix:/"))) {
+        *host = text;
+        good = good && text.n < sizeof((struct sockaddr_un *)NULL)->sun_path + 5 && is_printable(text);
+    } else {
+        good = good && split_port(text, host, &digits) && (is_address(*host) || is_domain(*host, ""));
+        good = good && (digits.n == 0 ? digits.p[0] == '\0' : str_u64(digits, 65535, &number) && number > 0);
+    }
+    *port = (uint16_t)number;
+    *preference = (uint16_t)place;
+    return good || wrong(error, "%s", value_kind_text(KIND_TARGETS));
 }
 
 static bool parse_path(const struct option *option, struct str text, struct value_error *error)
@@ -437,8 +479,9 @@ static bool check_text(const struct option *option, struct str text, struct valu
         return parse_feedback(text, error);
     case KIND_EXPRESSION:
         return parse_expression(text, error);
-    case KIND_TARGET:
-        return is_address(text) || is_domain(text, "") || wrong(error, "%s", value_kind_text(KIND_TARGET));
+    case KIND_USER:
+        return (text.n > 0 && text.n <= 255 && is_printable(text)) ||
+               wrong(error, "%s", value_kind_text(KIND_USER));
     case KIND_URL:
         return parse_url(text) || wrong(error, "%s", value_kind_text(KIND_URL));
     default:

@@ -19,7 +19,7 @@ BELOW = {
     "engine/dns": {"engine/base", "engine/io"},
     "engine/rules": {"engine/base", "queue"},
     "engine/dkim": {"engine", "engine/base", "engine/tls", "engine/message"},
-    "engine/smtp": {"engine/base", "engine/io", "engine/tls", "engine/rules", "queue"},
+    "engine/smtp": {"engine/base", "engine/io", "engine/tls", "engine/message", "engine/rules", "queue"},
     "engine/route": {"engine", "engine/base", "engine/io", "engine/tls", "engine/dns", "engine/message",
                      "engine/dkim", "engine/rules", "engine/smtp", "queue"},
     "engine/report": {"engine", "engine/base", "engine/tls", "engine/message", "engine/rules", "queue"},

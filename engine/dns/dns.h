@@ -31,6 +31,7 @@ enum dns_status {
 /* The mail hosts of a domain. Immutable and reference counted (atomically: it travels between workers). */
 struct dns_mx_host {
     uint16_t preference;
+    uint16_t port;             /* a route's host: its own; 0: as the others */
     char name[DOMAIN_MAX + 1]; /* lower case, no final dot */
 };
 struct dns_mx {

@@ -29,6 +29,7 @@ struct job_line {
     struct message_storage storage;
     bool has_from, has_bounces, has_dsn, wants_tls, wants_dkim;
     const json_t *message_value;
+    char pool[NAME_MAX_BYTES + 1];
     struct buf content, metadata;
 };
 

@@ -285,6 +285,7 @@ static void loan_make(struct pool *pool, unsigned borrower)
     loan->hosts = dns_mx_ref(pool->hosts);
     loan->port = pool->port;
     loan->tls = pool->tls;
+    loan->route = pool->route;
     snprintf(loan->site, sizeof loan->site, "%s", path_site(path));
     loan->pool = pool;
     loan->next = router->loans;
@@ -417,7 +418,7 @@ static void offer_hear(struct router *router, struct loan_msg *msg)
 {
     struct loan *loan = msg->loan;
     struct path *path = router->stopping ? NULL : path_borrow(router, loan);
-    struct pool *pool = path ? pool_get(path, loan->hosts, loan->port, &loan->tls) : NULL;
+    struct pool *pool = path ? pool_get(path, loan->hosts, loan->port, &loan->tls, loan->route) : NULL;
     if (pool != NULL && pool->loan == NULL) {
         loan->next_borrowed = router->borrowed;
         router->borrowed = loan;

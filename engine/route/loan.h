@@ -53,6 +53,7 @@ struct loan {
     struct dns_mx *hosts; /* what the pool is made of */
     uint16_t port;
     struct pool_tls tls;
+    const struct config_route *route;
     char site[DOMAIN_MAX + 1];
     struct loan_msg *back; /* the message that ends it, made beforehand so that it can't fail */
     /* The owner's: */

@@ -16,15 +16,19 @@
 
 #include <stdlib.h>
 
-/* The hosts with their preferences, the port, and what is asked of TLS. NULL: no memory. */
-static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls, size_t *n)
+/* The hosts with their preferences and ports, what is asked of TLS, and who logs in. NULL: no memory. */
+static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls,
+                      const struct config_login *login, size_t *n)
 {
     struct buf buf;
-    buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 8) + 64);
+    buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 16) + 8192);
     buf_printf(&buf, "%u", port);
     secure_key(tls, &buf);
+    if (login != NULL)
+        buf_printf(&buf, " %s %s %s %u %d", login->user, login->password_file, login->token_file,
+                   login->allowed, login->in_clear);
     for (unsigned i = 0; i < hosts->host_count; i++)
-        buf_printf(&buf, " %u %s", hosts->hosts[i].preference, hosts->hosts[i].name);
+        buf_printf(&buf, " %u %u %s", hosts->hosts[i].preference, hosts->hosts[i].port, hosts->hosts[i].name);
     *n = buf.len;
     if (!buf.failed)
         return buf.data;
@@ -32,10 +36,22 @@ static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct po
     return NULL;
 }
 
-struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls)
+static void pool_set_login(struct pool *pool, const struct config_login *login)
+{
+    pool->login = (struct session_login){.user = login->user,
+                                         .password_file = login->password_file,
+                                         .token_file = login->token_file,
+                                         .allowed = login->allowed,
+                                         .in_clear = login->in_clear,
+                                         .keys = &pool->keys};
+}
+
+struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls,
+                      const struct config_route *route)
 {
     size_t n;
-    char *key = pool_key(hosts, port, tls, &n);
+    const struct config_login *login = route != NULL && route->login.user[0] != '\0' ? &route->login : NULL;
+    char *key = pool_key(hosts, port, tls, login, &n);
     if (key == NULL)
         return NULL;
     struct pool *pool;
@@ -45,6 +61,9 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, co
         pool->hosts = dns_mx_ref(hosts);
         pool->port = port;
         pool->tls = *tls;
+        pool->route = route;
+        if (login != NULL)
+            pool_set_login(pool, login);
         pool->key_size = n;
         memcpy(pool->key, key, n);
         pool->held = !pool_is_open(pool); /* born while its path is paused: the lanes ask when that is over */
@@ -71,6 +90,7 @@ void pool_free(struct pool *pool)
         loan_return(path->router, pool->loan, path);
     dns_mx_unref(pool->hosts);
     free(pool->last_failure);
+    explicit_bzero(&pool->keys, sizeof pool->keys);
     free(pool);
 }
 
@@ -284,8 +304,8 @@ static void pool_fire(struct wheel_timer *timer, struct now now)
     pool_touch(pool);
 }
 
-/* No address of its hosts can be reached: what waits in memory has had its attempt, the rest stays in the
- * store. */
+/* No address of its hosts can be reached: what waits in memory has had its attempt, unless it failed by our
+ * own fault; the rest stays in the store. */
 static void pool_unreachable(struct pool *pool, int64_t until_ns)
 {
     struct router *router = pool->path->router;
@@ -301,7 +321,7 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
     pool->held = true;
     path_note(pool->path, why);
     path_unwait(pool->path, pool);
-    pool_give_back(pool, why);
+    pool_give_back(pool, why->blameless ? NULL : why);
     wheel_set(&router->wheel, &pool->timer, until_ns, pool_fire);
 }
 
@@ -310,6 +330,8 @@ void pool_target_failed(struct pool *pool, const struct verdict *why)
     /* What one host says is final only if none is merely down. */
     bool milder = pool->last_failure == NULL || pool->last_failure->outcome != VERDICT_DEFERRED ||
                   why->outcome == VERDICT_DEFERRED;
+    if (pool->last_failure != NULL && pool->last_failure->blameless && !why->blameless)
+        milder = false; /* with another host down, it is still for the operator to put right */
     if (pool->last_failure == NULL)
         pool->last_failure = malloc(sizeof *pool->last_failure);
     if (pool->last_failure != NULL && milder)

@@ -5,7 +5,7 @@
  *       |            ^         |  ^     ^
  *       +- handshake-+         |  +- handshake <- STARTTLS
  *        (implicit TLS)        +-> HELO ^            |
- *                              +-> STARTTLS ---------+
+ *                              +-> STARTTLS ---------+     (before open: login)
  * and from anywhere to closing. */
 #include "engine/smtp/session_parts.h"
 
@@ -44,7 +44,11 @@ static const struct state {
     [SESSION_HANDSHAKE] = {"negotiating TLS", "with", STEP_TLS,
                            FROM(SESSION_STARTTLS) | FROM(SESSION_CONNECTING), open_enter_handshake, NULL,
                            offsetof(struct session_timeouts, tls)},
-    [SESSION_OPEN] = {NULL, NULL, STEP_MAIL, FROM(SESSION_EHLO) | FROM(SESSION_HELO) | FROM(SESSION_STARTTLS),
+    [SESSION_LOGIN] = {"logging in", "at", STEP_AUTH,
+                       FROM(SESSION_EHLO) | FROM(SESSION_HELO) | FROM(SESSION_STARTTLS), login_enter,
+                       login_reply, offsetof(struct session_timeouts, ehlo)},
+    [SESSION_OPEN] = {NULL, NULL, STEP_MAIL,
+                      FROM(SESSION_EHLO) | FROM(SESSION_HELO) | FROM(SESSION_STARTTLS) | FROM(SESSION_LOGIN),
                       transfer_enter, transfer_reply, 0},
     [SESSION_QUITTING] = {"waiting for the reply to QUIT", "of", STEP_QUIT, FROM(SESSION_OPEN),
                           open_enter_quitting, open_reply_quit, offsetof(struct session_timeouts, quit)},
@@ -397,7 +401,7 @@ static struct session *session_new(const char *host)
         return NULL;
     memcpy(session->host, host, size);
     reply_init(&session->reply);
-    buf_init(&session->commands, COMMANDS_MAX);
+    buf_init(&session->commands, AUTH_LINE_MAX); /* of transactions at most COMMANDS_MAX */
     buf_init(&session->cipher, TLS_OUT_MAX);
     buf_init(&session->flying, TLS_OUT_MAX);
     session->conn.handlers = &io_handlers;
@@ -408,6 +412,7 @@ static struct session *session_new(const char *host)
 static void session_destroy(struct session *session)
 {
     tls_free(session->tls);
+    auth_free(session->auth);
     wire_narrow(session);
     buf_free(&session->commands);
     buf_free(&session->cipher);
@@ -420,7 +425,8 @@ struct session *session_create(const struct session_context *context, const stru
                                const struct session_handlers *handlers, void *owner, const char *host,
                                const struct sockaddr *source, socklen_t source_len,
                                const struct sockaddr *peer, socklen_t peer_len,
-                               const struct tls_demand *demand, struct err *err)
+                               const struct tls_demand *demand, const struct session_login *login,
+                               struct err *err)
 {
     struct session *session = session_new(host);
     if (session == NULL) {
@@ -432,6 +438,7 @@ struct session *session_create(const struct session_context *context, const stru
     session->handlers = handlers;
     session->owner = owner;
     session->demand = *demand;
+    session->login = login;
     session->progress = true;
     source_text(session, source);
     int result = io_connect(context->io, &session->conn, source, source_len, peer, peer_len);

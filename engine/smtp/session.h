@@ -26,6 +26,7 @@
 #include "engine/base/prng.h"
 #include "engine/base/wheel.h"
 #include "engine/io/io.h"
+#include "engine/smtp/auth.h"
 #include "engine/smtp/ehlo.h"
 #include "engine/smtp/transaction.h"
 #include "engine/tls/tls.h"
@@ -46,8 +47,8 @@ struct session_handlers {
     void (*ready)(struct session *session, struct now now);
     /* Over. why.outcome == VERDICT_NONE: an ordinary end (QUIT, idle, limit of messages, the peer hung up
      * while idle, session_stop). Otherwise what failed, with its scope: before `ready` a failure of the host
-     * (connect, greeting, TLS) or path, later of the connection. With session_tls_fault: TLS is what failed;
-     * where the demand was MAY the owner may come back once with NONE. */
+     * (connect, greeting, TLS, login) or path, later of the connection. With session_tls_fault: TLS is what
+     * failed; where the demand was MAY the owner may come back once with NONE. why.blameless: of ours. */
     void (*closed)(struct session *session, const struct verdict *why, struct now now);
 };
 
@@ -63,6 +64,14 @@ struct session_settings { /* shared by many sessions, must outlive them */
     bool chunking;         /* messages may go by BDAT */
 };
 
+/* How a session logs in (auth.h). The secret is read from its file at each login. */
+struct session_login {
+    const char *user, *password_file, *token_file; /* "": none; with a token_file it is XOAUTH2 */
+    unsigned allowed;                              /* mechanisms, a bit each */
+    bool in_clear;                                 /* also without TLS */
+    struct auth_keys *keys;                        /* may be NULL */
+};
+
 struct session_context { /* a worker's, shared by its sessions */
     struct io *io;
     struct wheel *wheel;
@@ -70,13 +79,14 @@ struct session_context { /* a worker's, shared by its sessions */
     struct now *now; /* the worker's idea of now, kept fresh by it before callbacks run */
 };
 
-/* Begins to connect. host: the MX name (SNI, and in verdicts). demand is copied. NULL with err on a local
- * failure. */
+/* Begins to connect. host: the MX name (SNI, and in verdicts). demand is copied; login, NULL for none,
+ * outlives the session. NULL with err on a local failure. */
 struct session *session_create(const struct session_context *context, const struct session_settings *settings,
                                const struct session_handlers *handlers, void *owner, const char *host,
                                const struct sockaddr *source, socklen_t source_len,
                                const struct sockaddr *peer, socklen_t peer_len,
-                               const struct tls_demand *demand, struct err *err);
+                               const struct tls_demand *demand, const struct session_login *login,
+                               struct err *err);
 void *session_owner(const struct session *session);
 /* There may be work now: a session that could carry another transaction calls `next`. Cheap otherwise. */
 void session_kick(struct session *session);

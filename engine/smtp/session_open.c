@@ -76,7 +76,7 @@ static void open_up(struct session *session)
     if (clear)
         session->fault = TLS_FAULT_NOT_OFFERED;
     if (!clear || session->demand.policy == TLS_POLICY_MAY || session->demand.report_only) {
-        session_go(session, SESSION_OPEN);
+        session_go(session, session->login != NULL ? SESSION_LOGIN : SESSION_OPEN);
         return;
     }
     struct verdict why;

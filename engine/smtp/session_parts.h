@@ -2,7 +2,9 @@
  *
  *  session.c           life, events, the table of states, time-outs, ends
  *  session_open.c      from the connection to "ready": greeting, EHLO, STARTTLS; and QUIT
+ *  session_login.c     AUTH
  *  session_transfer.c  transactions: what to write next, what a reply means for whom
+ *  session_accept.c    whether one can go to this server
  *  session_chunk.c     of them, what is different by BDAT
  *  session_wire.c      bytes: sends in the clear or through TLS, what came in to whole replies
  *
@@ -24,6 +26,7 @@ enum session_state {
     SESSION_HELO,
     SESSION_STARTTLS,
     SESSION_HANDSHAKE,
+    SESSION_LOGIN,
     SESSION_OPEN,     /* transactions, or idle */
     SESSION_QUITTING, /* until the reply to QUIT */
     SESSION_PARTING,  /* until TLS's close_notify is sent */
@@ -49,6 +52,8 @@ struct session {
     struct tls_demand demand;
     struct tls_conn *tls;
     enum tls_fault fault;
+    const struct session_login *login; /* NULL: none */
+    struct auth *auth;                 /* while it logs in */
     struct session_offers offers;
     struct reply reply;
     enum session_state state;
@@ -131,6 +136,10 @@ void open_reply_helo(struct session *session);
 void open_reply_starttls(struct session *session);
 void open_reply_quit(struct session *session);
 
+/* ---- session_login.c ---- */
+void login_enter(struct session *session);
+void login_reply(struct session *session);
+
 /* ---- session_transfer.c ---- */
 void transfer_enter(struct session *session);
 void transfer_reply(struct session *session);
@@ -151,7 +160,11 @@ const char *transfer_doing(const struct session *session);
 bool transfer_is_sending(const struct session *session); /* a body, its end not yet */
 int64_t transfer_timeout_ms(const struct session *session);
 
-/* For session_chunk.c. Puts the next piece of the body in iov, and at most `most` bytes; how many. */
+/* For session_accept.c and session_chunk.c. Keeps the verdict as long as the transaction is here. */
+const struct verdict *transfer_keep_verdict(struct session_transaction *t, const struct verdict *verdict);
+/* Gives it to each recipient that has none. */
+void transfer_decide_pending(struct session_transaction *t, const struct verdict *verdict);
+/* Puts the next piece of the body in iov, and at most `most` bytes; how many. */
 size_t transfer_write_body(struct session *session, struct session_transaction *t, uint64_t most);
 /* The reply just read decides about everyone who is still without a verdict. */
 void transfer_reply_for_pending(struct session *session, enum smtp_step step);
@@ -159,6 +172,10 @@ void transfer_reply_for_pending(struct session *session, enum smtp_step step);
 void transfer_give_up(struct session *session);
 /* Everyone of the transaction at the receive cursor has a verdict. */
 void transfer_finish(struct session *session);
+
+/* ---- session_accept.c ---- */
+/* False: no; its recipients have their verdicts. */
+bool accept_transaction(struct session *session, struct session_transaction *t);
 
 /* ---- session_chunk.c ---- */
 /* A chunked transaction begins. */

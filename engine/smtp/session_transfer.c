@@ -86,7 +86,7 @@ static const struct verdict *verdict_from_reply(struct session *session, struct 
     return verdict;
 }
 
-static const struct verdict *verdict_kept(struct session_transaction *t, const struct verdict *verdict)
+const struct verdict *transfer_keep_verdict(struct session_transaction *t, const struct verdict *verdict)
 {
     struct verdict *kept = verdict_new(t);
     if (kept == NULL)
@@ -103,7 +103,7 @@ static bool has_pending(const struct session_transaction *t)
     return false;
 }
 
-static void verdict_for_pending(struct session_transaction *t, const struct verdict *verdict)
+void transfer_decide_pending(struct session_transaction *t, const struct verdict *verdict)
 {
     for (size_t i = 0; i < t->rcpt_count; i++)
         if (t->rcpts[i].verdict == NULL)
@@ -124,14 +124,14 @@ void transfer_reply_for_pending(struct session *session, enum smtp_step step)
         return;
     const struct verdict *verdict = verdict_from_reply(session, t, step);
     heed(session, verdict);
-    verdict_for_pending(t, verdict);
+    transfer_decide_pending(t, verdict);
 }
 
 void transfer_condemn(struct session *session, const struct verdict *why)
 {
     for (struct session_transaction *t = session->receive.transaction; t != NULL; t = t->link)
         if (has_pending(t))
-            verdict_for_pending(t, verdict_kept(t, why));
+            transfer_decide_pending(t, transfer_keep_verdict(t, why));
 }
 
 void transfer_answer(struct session *session, const struct verdict *verdict)
@@ -139,11 +139,11 @@ void transfer_answer(struct session *session, const struct verdict *verdict)
     struct session_transaction *t = session->receive.transaction;
     if (t == NULL || !has_pending(t))
         return;
-    const struct verdict *kept = verdict_kept(t, verdict);
+    const struct verdict *kept = transfer_keep_verdict(t, verdict);
     if (session->receive.step == STEP_RCPT && verdict->scope == SCOPE_RECIPIENT)
         t->rcpts[session->receive.rcpt].verdict = kept;
     else
-        verdict_for_pending(t, kept);
+        transfer_decide_pending(t, kept);
 }
 
 static void give_back(struct session *session, struct session_transaction *t)
@@ -173,96 +173,6 @@ void transfer_give_back(struct session *session)
 }
 
 /* ---- beginning and ending a transaction ---- */
-
-static bool refuse(struct session_transaction *t, struct status status, const char *why, const char *host)
-{
-    struct verdict verdict;
-    verdict_local(&verdict, SCOPE_TRANSACTION, status, why, host);
-    verdict_for_pending(t, verdict_kept(t, &verdict));
-    return false;
-}
-
-static void refuse_rcpt(struct session_transaction *t, struct session_rcpt *rcpt, struct status status,
-                        const char *why)
-{
-    struct verdict verdict;
-    verdict_local(&verdict, SCOPE_RECIPIENT, status, "%s", why);
-    rcpt->verdict = verdict_kept(t, &verdict);
-    rcpt->refused = true;
-}
-
-/* Only those who need SMTPUTF8 suffer where it is not offered. */
-static bool check_rcpts(const struct session *session, struct session_transaction *t)
-{
-    size_t good = 0;
-    for (size_t i = 0; i < t->rcpt_count; i++) {
-        struct session_rcpt *rcpt = &t->rcpts[i];
-        enum command_address result = command_address_check(rcpt->to, false);
-        bool needs_utf8 = result == COMMAND_ADDRESS_NEEDS_UTF8;
-        if (rcpt->to.n == 0 || result == COMMAND_ADDRESS_BAD) {
-            refuse_rcpt(t, rcpt, STATUS(5, 1, 3), "the recipient's address is malformed");
-        } else if (needs_utf8 && !session->offers.smtputf8) {
-            refuse_rcpt(t, rcpt, STATUS(5, 6, 7),
-                        "the recipient's address is not ASCII, and its mail host does not offer SMTPUTF8");
-        } else {
-            t->utf8 |= needs_utf8;
-            good++;
-        }
-    }
-    return good > 0;
-}
-
-/* RFC 9422 4.3. One that would be too many ends the session: its transaction goes to the next. */
-static bool check_domains(struct session *session, const struct session_transaction *t)
-{
-    unsigned most = session->offers.rcpt_domain_max;
-    most = most < LIMIT_DOMAINS ? most : LIMIT_DOMAINS;
-    for (size_t i = 0; most > 0 && i < t->rcpt_count; i++) {
-        struct str to = t->rcpts[i].to;
-        const char *at = memrchr(to.p, '@', to.n);
-        uint32_t hash = at == NULL ? 0 : (uint32_t)str_hash(str_make(at, (size_t)(to.p + to.n - at)));
-        unsigned known = 0;
-        while (known < session->domain_count && session->domains[known] != hash)
-            known++;
-        if (known == most)
-            return false;
-        if (known == session->domain_count)
-            session->domains[session->domain_count++] = hash;
-    }
-    return true;
-}
-
-/* Whether it can go to this server at all; otherwise its recipients have their verdicts. */
-static bool transfer_accept(struct session *session, struct session_transaction *t)
-{
-    assert(t->rcpt_count > 0 && t->rcpt_count <= TXN_RCPTS_MAX);
-    t->started_ns = 0;
-    t->body_sent = t->nobody = false;
-    t->verdict_used = false;
-    t->more_verdicts = NULL;
-    for (size_t i = 0; i < t->rcpt_count; i++) {
-        t->rcpts[i].verdict = NULL;
-        t->rcpts[i].refused = false;
-    }
-    if (t->utf8 && !session->offers.smtputf8)
-        return refuse(t, STATUS(5, 6, 7), "%s does not offer SMTPUTF8, which the message needs",
-                      session->host);
-    if (session->offers.size_max > 0 && t->size > session->offers.size_max)
-        return refuse(t, STATUS(5, 3, 4), "the message is larger than %s takes (SIZE)", session->host);
-    if (command_address_check(t->from, t->utf8) != COMMAND_ADDRESS_OK)
-        return refuse(t, STATUS(5, 1, 7), "the sender's address cannot be sent to %s: it is malformed",
-                      session->host);
-    if (!check_rcpts(session, t))
-        return false;
-    if (check_domains(session, t))
-        return true;
-    struct verdict verdict;
-    verdict_local(&verdict, SCOPE_SESSION, STATUS(4, 5, 3),
-                  "%s takes no further domain in this session (LIMITS)", session->host);
-    verdict_for_pending(t, verdict_kept(t, &verdict));
-    session->stop_soft = true;
-    return false;
-}
 
 static void receive_begin(struct session *session, struct session_transaction *t, enum smtp_step step)
 {
@@ -339,7 +249,7 @@ static bool transfer_pull(struct session *session)
             session->dry = true;
             return false;
         }
-        if (transfer_accept(session, t)) {
+        if (accept_transaction(session, t)) {
             transfer_begin(session, t);
             return true;
         }
@@ -513,7 +423,7 @@ static void reply_rcpt(struct session *session)
         heed(session, &verdict);
         if (session->accepted == 0 && verdict.rule == NULL)
             verdict.again_now = false; /* it was too many by itself: once more would end the same */
-        rcpt->verdict = verdict_kept(session->receive.transaction, &verdict);
+        rcpt->verdict = transfer_keep_verdict(session->receive.transaction, &verdict);
     }
     cursor_next(&session->receive);
     if (session->receive.step != STEP_RCPT && session->accepted == 0) {

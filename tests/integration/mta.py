@@ -194,6 +194,7 @@ smtpd_tls_security_level = {level}
 smtpd_tls_cert_file = {certificate}
 smtpd_tls_key_file = {key}
 smtpd_tls_received_header = yes
+{more}
 """
 
 
@@ -209,7 +210,8 @@ class Postfix(Server):
         self.write("etc/main.cf", POSTFIX_MAIN.format(
             directory=self.directory, host=HOST, domains=", ".join(DOMAINS),
             without=self.options.get("without", ""), level="may" if self.tls else "none",
-            certificate=self.certificate if self.tls else "", key=self.key if self.tls else ""))
+            certificate=self.certificate if self.tls else "", key=self.key if self.tls else "",
+            more=self.options.get("more", "")))
         self.write("etc/refused", "no@a.test 550 5.1.1 no such person\n")
         self.write("etc/master.cf", POSTFIX_MASTER.format(address=self.address, port=self.port))
 
@@ -311,12 +313,14 @@ class Opensmtpd(Server):
 
 
 class Aiosmtpd:
-    """aiosmtpd, on a thread of its own. methods: further coroutine methods of its handler, by name."""
+    """aiosmtpd, on a thread of its own. implicit: TLS from the first byte; server: more arguments of its
+    SMTP; methods: further coroutine methods of its handler, by name."""
 
     name, TLS_WORKS = "aiosmtpd", True
 
-    def __init__(self, tls=False, address="127.0.7.1", utf8=True, **methods):
+    def __init__(self, tls=False, address="127.0.7.1", utf8=True, server=None, implicit=False, **methods):
         self.tls, self.address, self.utf8, self.methods = tls, address, utf8, methods
+        self.arguments, self.implicit = server or {}, implicit
         self.envelopes = []
         self.ending = contextlib.ExitStack()
 
@@ -352,10 +356,12 @@ class Aiosmtpd:
 
         async def serve():
             def session():
-                return SMTP(self.handler(), hostname=HOST, enable_SMTPUTF8=self.utf8, tls_context=context,
-                            data_size_limit=50_000_000)
+                return SMTP(self.handler(), hostname=HOST, enable_SMTPUTF8=self.utf8,
+                            tls_context=None if self.implicit else context, data_size_limit=50_000_000,
+                            **self.arguments)
 
-            return await self.loop.create_server(session, self.address, 0)
+            return await self.loop.create_server(session, self.address, 0,
+                                                 ssl=context if self.implicit else None)
         self.server = asyncio.run_coroutine_threadsafe(serve(), self.loop).result(10)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
