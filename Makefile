@@ -27,11 +27,14 @@ LOAD := $(wildcard bench/load/*.c)
 LOAD_PARTS := $(filter-out bench/load/main.c bench/load/verb_%,$(LOAD))
 RAW := $(wildcard bench/raw/*.c)
 TOOLS := $(filter-out tools/sendmail.c,$(wildcard tools/*.c))
+POWERCUT := $(wildcard tests/crash/*.c)
+# tests/crash: what these calls do, LMDB's own among them, is recorded there.
+WRAPPED := open close mkdir rename unlink ftruncate fallocate fsync fdatasync pwrite write writev mmap mdb_put store_operate log_info
 PROGRAMS := $B/postriderd $B/postrider $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash lint bench compare install clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut lint bench compare install deb clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -44,13 +47,15 @@ help:
 #: make fuzz         looks for input that breaks a parser, SECONDS=60 each; fuzz-short: 10
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make crash        ROUNDS=1000: kill -9 at random moments, and what must hold after it
+#: make powercut     CUTS=100000: the power is cut at any write, and what must hold after it
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)
 #: make install      DESTDIR= PREFIX=/usr/local
+#: make deb          a Debian package of that, build/postrider_*.deb
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT) $(FUZZ:%=$B/replay/%) $B/render $(BENCH_PROGRAMS)
+units: $(UNIT) $(FUZZ:%=$B/replay/%) $B/powercut $B/render $(BENCH_PROGRAMS)
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -82,6 +87,8 @@ $B/libunit.a: $(call obj,$(UNIT_PARTS))
 $B/unit/%: $B/obj/tests/unit/%.o $B/libunit.a $B/libpostrider.a
 	@mkdir -p $(@D)
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
+$B/powercut: $(call obj,$(POWERCUT)) $B/libpostrider.a
+	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ -l:liblmdb.a $(LIBS) $(shell pkg-config --libs cmocka)
 $B/replay/%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/fuzz/replay.o $B/libpostrider.a
 	@mkdir -p $(@D)
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -103,6 +110,7 @@ test: deps-test
 test-unit: units
 	@failed=; for t in $(UNIT); do echo "== $$t"; TSAN_OPTIONS=halt_on_error=1 timeout 300 $$t || failed="$$failed $$t"; done; \
 	for t in $(FUZZ); do timeout 300 $B/replay/$$t tests/fuzz/corpus/$$t || failed="$$failed replay/$$t"; done; \
+	for option in "--cuts $(or $(CUTS),3000)" --self-test; do timeout 300 $B/powercut $$option || failed="$$failed powercut"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 # Three at a time, as they mostly wait. All io_urings of an ordinary user share its limit of locked memory,
 # often 8 MiB: with fewer descriptors they are smaller.
@@ -122,6 +130,9 @@ fuzz-short:
 crash: deps-test
 	@$(MAKE) --no-print-directory -j2 programs
 	BUILD=$B $(PY) tests/crash/crash.py --rounds $(or $(ROUNDS),1000)
+powercut: deps-test
+	@$(MAKE) --no-print-directory -j2 $B/powercut
+	$B/powercut --cuts $(or $(CUTS),100000) --seed $(or $(SEED),1)
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench
@@ -136,6 +147,8 @@ install: all man
 	for page in $B/man/*; do install -Dm644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	install -Dm644 deploy/replies.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/replies.yaml
 	install -Dm644 deploy/examples/postrider.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/examples/postrider.yaml
+deb: all man
+	@deploy/deb $B $(VERSION)
 
 deps-%:
 	@deploy/install-deps $*

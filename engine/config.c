@@ -7,6 +7,7 @@
 
 #include "engine/config_table.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct config_block {
@@ -74,4 +75,13 @@ const struct config_pool *config_pool_of(const struct config *config, struct str
         if (str_eq(str_of(config->pools[i].name), name))
             return &config->pools[i];
     return NULL;
+}
+
+void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
+                         char path[CONFIG_PATH_MAX])
+{
+    if (consumer->dead_letters[0] != '\0')
+        snprintf(path, CONFIG_PATH_MAX, "%s", consumer->dead_letters);
+    else
+        snprintf(path, CONFIG_PATH_MAX, "%s/%s.dead.ndjson", state_directory, consumer->name);
 }

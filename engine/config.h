@@ -18,6 +18,7 @@
 
 #include <sys/socket.h>
 
+#define CONFIG_PATH_MAX   4096         /* with its NUL */
 #define CONFIG_ERRORS_MAX (256 * 1024) /* a good maximum for the buffer of config_load */
 
 struct config_strings {
@@ -44,11 +45,15 @@ struct config_control {
     unsigned mode;
 };
 
+/* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
+enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
+
 struct config_dns {
     struct config_strings servers; /* "127.0.0.1:5353"; none: resolv.conf */
     const char *servers_joined;    /* the same, comma-separated, as dns.h wants them */
     int64_t timeout_ms;
     bool ipv6;
+    enum config_dnssec dnssec;
 };
 
 struct config_queue {
@@ -244,6 +249,9 @@ bool config_routes_by_sender(const struct config *config, struct str sender, str
 const struct config_tenant *config_tenant_of(const struct config *config, struct str name);
 /* "native", …; static. */
 const char *config_shape_name(enum config_shape shape);
+/* Where the dead letters of a webhook go. */
+void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
+                         char path[CONFIG_PATH_MAX]);
 /* A job's pool as its store keeps it: the pool's name, and behind an @ the domain of the sender where routes
  * ask for that, so that what takes different ways has lanes of its own. The name alone. */
 struct str config_pool_text(struct str pool);

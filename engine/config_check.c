@@ -7,6 +7,7 @@
 #include "engine/config_yaml.h"
 
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -313,6 +314,33 @@ static void check_webhook(struct config_reading *reading, const struct config_co
                     "user and password_file go together");
 }
 
+/* The file that it writes; "": none. */
+static void consumer_writes(const struct config *config, const struct config_consumer *consumer,
+                            char path[CONFIG_PATH_MAX])
+{
+    if (consumer->webhook[0] != '\0')
+        config_dead_letters(consumer, config->state_directory, path);
+    else
+        snprintf(path, CONFIG_PATH_MAX, "%s", consumer->file);
+}
+
+/* Two would write into each other's lines, and put each other's files aside. */
+static void check_consumer_file(struct config_reading *reading, size_t at, const struct config_item *item)
+{
+    const struct config *config = reading->config;
+    const struct config_consumer *consumer = &config->consumers[at];
+    char path[CONFIG_PATH_MAX], other[CONFIG_PATH_MAX];
+    consumer_writes(config, consumer, path);
+    for (size_t i = 0; i < at && path[0] != '\0'; i++) {
+        consumer_writes(config, &config->consumers[i], other);
+        if (strcmp(path, other) == 0)
+            yaml_report(reading->yaml,
+                        config_item_node(item, consumer->webhook[0] != '\0' ? "dead_letters" : "file"),
+                        "the consumer '%s' writes this file already (%s): name another one",
+                        config->consumers[i].name, path);
+    }
+}
+
 static void check_consumers(struct config_reading *reading)
 {
     struct config *config = reading->config;
@@ -329,10 +357,7 @@ static void check_consumers(struct config_reading *reading)
                         consumer->name);
         if (consumer->retry_ms > consumer->retry_max_ms)
             yaml_report(reading->yaml, config_item_node(item, "retry"), "retry is longer than retry_max");
-        for (size_t j = 0; consumer->file[0] != '\0' && j < i; j++)
-            if (strcmp(consumer->file, config->consumers[j].file) == 0)
-                yaml_report(reading->yaml, config_item_node(item, "file"),
-                            "the consumer '%s' writes this file already", config->consumers[j].name);
+        check_consumer_file(reading, i, item);
         if (consumer->webhook[0] != '\0')
             check_webhook(reading, consumer, item);
         else

@@ -54,6 +54,10 @@ static const struct option dns_options[] = {
      .help = "How long a question may take over all tries."},
     {"ipv6", KIND_SWITCH, AT(config_dns, ipv6), .preset = "yes",
      .help = "Also ask for and use IPv6 addresses."},
+    {"dnssec", KIND_DNSSEC, AT(config_dns, dnssec), .preset = "auto",
+     .help =
+         "Whether what the resolvers call validated is believed, as DANE needs: \"auto\": if all of them are "
+         "on this host; \"yes\": the way to them is safe too; \"no\"."},
 };
 static const struct section dns_section = SECTION("dns", config_dns, dns_options);
 
@@ -113,7 +117,7 @@ static const struct option site_options[] = {
      .help =
          "\"none\": plain; \"may\": STARTTLS where the host offers it, in the clear where it fails; "
          "\"encrypt\": never in the clear, whoever the host may be; \"verify\": and its certificate must be "
-         "vouched for and bear its name."},
+         "vouched for and bear its name; \"dane\": and it must match TLSA records. See TLS."},
     {"tls_ca_file", KIND_PATH, AT(config_site, tls_ca_file), BETWEEN(1, 3000),
      .help = "Certificates (PEM) of the authorities to trust in place of the system's."},
     {"max_messages_per_connection", KIND_NUMBER, AT(config_site, max_messages_per_connection),
@@ -305,7 +309,7 @@ static const struct option consumer_options[] = {
      .help = "Up to this."},
     {"dead_letters", KIND_PATH, AT(config_consumer, dead_letters), BETWEEN(1, 3000),
      .help = "A file for the events that a webhook refuses for good (4xx but 408, 425 and 429); unset, "
-             "NAME.dead.ndjson in the state directory."},
+             "NAME.dead.ndjson in the state directory. It is put aside by rotate_size and keep, too."},
     {"rotate_size", KIND_SIZE, AT(config_consumer, rotate_size), .preset = "100M", BETWEEN(0, TIB),
      .help = "A file of this size is put aside as FILE.1, those before it move up; 0: never."},
     {"rotate_age", KIND_DURATION, AT(config_consumer, rotate_age_ms), .preset = "1d", BETWEEN(0, 365 * DAY),

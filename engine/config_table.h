@@ -38,6 +38,7 @@ enum option_kind {
     KIND_TLS,        /* enum tls_policy */
     KIND_ROUTE_TLS,  /* unsigned: the same, or CONFIG_TLS_SITE */
     KIND_LENDING,    /* enum config_lending */
+    KIND_DNSSEC,     /* enum config_dnssec */
     KIND_SHAPE,      /* enum config_shape */
     KIND_START,      /* enum config_start */
     KIND_ON_FULL,    /* enum config_on_full */

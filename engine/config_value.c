@@ -43,9 +43,10 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_DURATION] = "a duration such as 30s, 5m, 4h or 4d12h",
         [KIND_SIZE] = "a size such as 64k, 10M or 100G",
         [KIND_RATE] = "a rate such as 5/s, 100/min or 1000/h, or none",
-        [KIND_TLS] = "none, may, encrypt or verify",
-        [KIND_ROUTE_TLS] = "none, may, encrypt, verify or site",
+        [KIND_TLS] = "none, may, encrypt, verify or dane",
+        [KIND_ROUTE_TLS] = "none, may, encrypt, verify, dane or site",
         [KIND_LENDING] = "auto, always or never",
+        [KIND_DNSSEC] = "auto, yes or no",
         [KIND_SHAPE] = "native, listmonk, mailgun or ses",
         [KIND_START] = "now or oldest",
         [KIND_ON_FULL] = "stop or drop",
@@ -90,6 +91,8 @@ size_t value_size(enum option_kind kind)
         return sizeof(unsigned);
     case KIND_LENDING:
         return sizeof(enum config_lending);
+    case KIND_DNSSEC:
+        return sizeof(enum config_dnssec);
     case KIND_SHAPE:
         return sizeof(enum config_shape);
     case KIND_START:
@@ -367,7 +370,9 @@ static const char *const *words_of(enum option_kind kind)
     static const char *const starts[] = {[CONFIG_START_NOW] = "now", [CONFIG_START_OLDEST] = "oldest", NULL};
     static const char *const on_full[] = {
         [CONFIG_ON_FULL_STOP] = "stop", [CONFIG_ON_FULL_DROP] = "drop", NULL};
-    static const char *const tls[] = {"none", "may", "encrypt", "verify", NULL};
+    static const char *const tls[] = {"none", "may", "encrypt", "verify", "dane", NULL};
+    static const char *const dnssec[] = {
+        [CONFIG_DNSSEC_AUTO] = "auto", [CONFIG_DNSSEC_YES] = "yes", [CONFIG_DNSSEC_NO] = "no", NULL};
     static const char *const route_tls[] = {"none", "may", "encrypt", "verify", "dane", "site", NULL};
     switch (kind) {
     case KIND_SHAPE:
@@ -380,6 +385,8 @@ static const char *const *words_of(enum option_kind kind)
         return tls;
     case KIND_ROUTE_TLS:
         return route_tls;
+    case KIND_DNSSEC:
+        return dnssec;
     default:
         return lending;
     }
@@ -517,6 +524,7 @@ bool value_parse(struct config *config, const struct option *option, struct str 
         return rate_parse(text, to) || wrong(error, "%s", value_kind_text(KIND_RATE));
     case KIND_TLS:
     case KIND_ROUTE_TLS:
+    case KIND_DNSSEC:
     case KIND_LENDING:
     case KIND_SHAPE:
     case KIND_START:
@@ -578,6 +586,7 @@ void value_format(const struct option *option, const void *from, struct buf *out
         break;
     case KIND_TLS:
     case KIND_ROUTE_TLS:
+    case KIND_DNSSEC:
     case KIND_LENDING:
     case KIND_SHAPE:
     case KIND_START:

@@ -203,6 +203,8 @@ void fleet_destroy(struct fleet *fleet)
                 store_taken_free(((struct sign_request *)(void *)node)->taken);
             if (node->kind == STORE_GIVEN)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
+            if (node->kind == STORE_BOUNCE)
+                store_bounce_free(((struct store_bounce_msg *)(void *)node)->bounce);
             if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
             else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)

@@ -10,6 +10,7 @@
 #include "engine/route/path.h"
 #include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
+#include "engine/route/sender_rate.h"
 #include "engine/route/shipment.h"
 #include "engine/worker.h"
 
@@ -90,7 +91,7 @@ static void paths_fill(const struct path *path, struct path_info *info)
     for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
         info->buffered += (unsigned)pool->backlog;
         for (const struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
-            info->lanes += strand->lane->resting || strand->lane->loan ? 0 : 1;
+            info->lanes += strand->lane->resting || strand->lane->loan || strand->flow->rate ? 0 : 1;
         info->in_flight += pool->in_flight;
     }
     paths_fill_holds(path, info);
@@ -144,11 +145,64 @@ void inspect_paths(struct fleet *fleet, const char *site, struct path_list *out)
     }
 }
 
+/* ---- slowed senders ---- */
+
+struct senders_look {
+    struct look look;
+    char site[DOMAIN_MAX + 1];
+    struct sender_info *list;
+    size_t count;
+};
+
+static void senders_run(struct look *look, struct router *router)
+{
+    struct senders_look *senders = (struct senders_look *)(void *)look;
+    senders->list = calloc(HASH_COUNT(router->sender_rates) + 1, sizeof *senders->list);
+    for (const struct sender_rate *rate = router->sender_rates; rate != NULL && senders->list != NULL;
+         rate = rate->hh.next) {
+        if (rate->over || strcasecmp(sender_rate_site(rate), senders->site) != 0)
+            continue;
+        struct sender_info *info = &senders->list[senders->count++];
+        *info = (struct sender_info){
+            .slowed_ns = atomic_load_explicit(&rate->limit.interval_ns, memory_order_relaxed),
+            .buffered = rate->buffered,
+            .learnt_ms = rate->learnt.since_ms,
+            .code = rate->learnt.code,
+            .status = rate->learnt.status,
+        };
+        snprintf(info->sender, sizeof info->sender, "%s", sender_rate_sender(rate));
+        snprintf(info->reason, sizeof info->reason, "%s", rate->learnt.reason);
+    }
+}
+
+static void senders_drop(struct look *look)
+{
+    free(((struct senders_look *)(void *)look)->list);
+}
+
+void inspect_senders(struct fleet *fleet, const char *site, struct sender_list *out)
+{
+    *out = (struct sender_list){0};
+    struct senders_look *senders =
+        (struct senders_look *)(void *)look_create(sizeof *senders, senders_run, senders_drop);
+    if (senders == NULL)
+        return;
+    snprintf(senders->site, sizeof senders->site, "%s", site);
+    look_post(&senders->look, fleet_inbox(fleet, fleet_home(fleet, str_of(site))));
+    if (look_wait(&senders->look, INSPECT_WAIT_MS) && senders->list != NULL) {
+        *out = (struct sender_list){senders->list, senders->count, true};
+        senders->list = NULL;
+    }
+    look_let_go(&senders->look);
+}
+
 /* ---- lanes ---- */
 
 struct lane_look {
     struct look look;
     uint32_t lane;
+    bool has_from;
+    char from[ADDRESS_MAX + 1];
     struct lane_why why;
 };
 
@@ -185,6 +239,19 @@ static void lane_why_path(const struct lane *lane, struct lane_why *why)
     snprintf(why->limit, sizeof why->limit, "%s", answer.limit);
     why->until_ms = inspect_wall_ms(lane->router, answer.until_ns);
     snprintf(why->reason, sizeof why->reason, "%s", path_reason(path));
+}
+
+/* Where nothing else holds it; that no more connections may be made is then no cause. */
+static void lane_why_sender(const struct router *router, struct str from, struct lane_why *why)
+{
+    const struct sender_rate *rate = sender_rate_find(router, why->site, from);
+    bool connections = strcmp(why->limit, "max_connections") == 0;
+    if (rate == NULL || (why->limit[0] != '\0' && !connections))
+        return;
+    int64_t when_ns = limit_when_ns(&rate->limit, router->now.mono_ns);
+    snprintf(why->limit, sizeof why->limit, "slow_sender");
+    why->until_ms = when_ns > router->now.mono_ns ? inspect_wall_ms(router, when_ns) : 0;
+    snprintf(why->reason, sizeof why->reason, "%s", rate->learnt.reason);
 }
 
 /* What the lane's own worker has handed to this one. */
@@ -226,11 +293,14 @@ static void lane_run(struct look *look, struct router *router)
     }
     if (lane->state == LANE_ROUTED && lane->strand_count > 0)
         lane_why_path(lane, why);
+    if (question->has_from)
+        lane_why_sender(router, str_of(question->from), why);
     if (lane->line == &router->starved)
         snprintf(why->limit, sizeof why->limit, "memory");
 }
 
-void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct lane_why *why)
+void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct str from,
+                  struct lane_why *why)
 {
     *why = (struct lane_why){0};
     /* The home worker knows it unless it was handed over; then another does, and others may have borrowed of
@@ -244,6 +314,8 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
         if (question == NULL)
             return;
         question->lane = lane;
+        question->has_from = from.p != NULL;
+        snprintf(question->from, sizeof question->from, "%.*s", STR_ARG(from));
         look_post(&question->look, fleet_inbox(fleet, worker));
         if (look_wait(&question->look, INSPECT_WAIT_MS) && question->why.known) {
             buffered += question->why.buffered;

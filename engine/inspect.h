@@ -5,6 +5,7 @@
 #ifndef POSTRIDER_INSPECT_H
 #define POSTRIDER_INSPECT_H
 
+#include "engine/base/str.h"
 #include "engine/limits.h"
 #include "queue/status.h"
 
@@ -45,6 +46,24 @@ struct path_list {
 /* All paths, or those of one site (by name) when it is not NULL. The caller frees list. */
 void inspect_paths(struct fleet *fleet, const char *site, struct path_list *out);
 
+/* Mail of one sender domain to a site, slowed by replies (route/sender_rate.h). */
+struct sender_info {
+    char sender[DOMAIN_MAX + 1];
+    int64_t slowed_ns; /* from message to message */
+    unsigned buffered; /* recipients in memory */
+    int64_t learnt_ms; /* wall: when the last reply came, */
+    uint16_t code;
+    struct status status;
+    char reason[256]; /* and its words */
+};
+struct sender_list {
+    struct sender_info *list; /* malloc'ed */
+    size_t count;
+    bool complete;
+};
+/* Those of a site, by its name. The caller frees list. */
+void inspect_senders(struct fleet *fleet, const char *site, struct sender_list *out);
+
 /* A lane of which something is held (route/hold.h), or that is stopped. */
 struct held_lane {
     uint32_t lane;
@@ -73,7 +92,10 @@ struct lane_why {
     char reason[256];
     unsigned buffered, in_flight;
 };
-void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct lane_why *why);
+/* from: of the recipient's job, for it may be of a slowed sender (limit is then "slow_sender"); p NULL: none is
+ * meant. */
+void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct str from,
+                  struct lane_why *why);
 
 /* Of all workers together. */
 struct fleet_figures {

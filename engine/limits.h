@@ -34,6 +34,8 @@
 #define LANE_DELTA_ROWS     1000                  /* or so many commits have moved them */
 #define READ_ROWS_MAX       1000                  /* rows read before a read transaction is renewed */
 #define READERS_MAX         512                   /* LMDB reader slots */
+#define BACKUP_PATH_MAX     4000                  /* bytes of the path of a backup */
+#define BACKUP_SYNC_BYTES   (UINT64_C(64) << 20)  /* of it, written before they are synced */
 
 #define EDITS_MAX              1000 /* edits in one post */
 #define POLICY_NAME_MAX        400
@@ -195,6 +197,8 @@
 #define DNS_FAILED_TTL_S       5    /* so that a dead resolver is not hammered */
 #define DNS_HALF_TTL_MAX_S     60   /* of A without AAAA, or the reverse, when the other failed */
 #define DNS_EDNS_BYTES         1232 /* no fragments */
+#define DNS_RECORDS_MAX        32   /* of one name, where their data is asked for, */
+#define DNS_RECORDS_BYTES      8192 /* and its size together */
 
 _Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what is under way");
 _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");
@@ -207,7 +211,8 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define PATH_TAKEN_PART        8       /* and at most this part of what room is left */
 #define HOSTS_REMEMBERED_MAX   20000   /* addresses of mail hosts with a past */
 #define HOST_PLAIN_MS          3600000 /* how long a host whose TLS failed is spoken to in the clear */
-#define HOST_LOST_AGAIN_MS     1000    /* sessions lost within it are one loss */
+#define HOST_LOST_AGAIN_MS     1000    /* sessions lost within it are one loss, */
+#define HOST_LOSSES_MAX        3       /* but so many one after the other are enough */
 #define SESSIONS_MAX           65536   /* of all workers together */
 #define DNS_CACHE_MAX          50000   /* answers kept by one worker: some 30 MB */
 #define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
@@ -233,6 +238,9 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define SLOW_LEAST_MS          60000 /* between messages of a path, however often it is slowed */
 #define SLOW_UNKNOWN_MS        10000 /* the same, where it is not known how fast it was */
 #define SLOW_OVER              4     /* times what it was: then a slowed path is at full rate again */
+#define SENDER_RATES_MAX       1000  /* sender domains at sites that a worker knows to be slowed; */
+#define SENDER_TAKEN_MAX       256   /* recipients of one in memory, */
+#define ASIDE_TAKEN            32    /* and in one lane; beyond, they stay in the store */
 #define SPLIT_MS               3600000  /* how long fewer recipients share a transaction, */
 #define MESSAGES_MS            86400000 /* fewer messages a connection, */
 #define TLS_ONLY_MS            86400000 /* and TLS is a must, after a reply that asked for it */

@@ -7,6 +7,7 @@
 #include "engine/route/path.h"
 #include "engine/route/path_learn.h"
 #include "engine/route/remember.h"
+#include "engine/route/sender_rate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,7 @@ struct site_look {
     bool any_site;
     char site[DOMAIN_MAX + 1];
     bool (*act)(struct path *path);
+    bool senders; /* slowed there: at full rate again, too */
     unsigned changed;
 };
 
@@ -81,11 +83,13 @@ static void site_run(struct look *look, struct router *router)
         if (!path->borrowed && (asked->any_site || strcasecmp(path_site(path), asked->site) == 0))
             asked->changed += asked->act(path);
     }
+    if (asked->senders)
+        sender_rates_end(router, asked->site);
     remember_flush(router);
 }
 
 /* Each worker has its paths do so; false: one did not answer in time. */
-static bool act_on_paths(struct fleet *fleet, struct str site, bool (*act)(struct path *path),
+static bool act_on_paths(struct fleet *fleet, struct str site, bool (*act)(struct path *path), bool senders,
                          unsigned *changed)
 {
     bool complete = true;
@@ -96,6 +100,7 @@ static bool act_on_paths(struct fleet *fleet, struct str site, bool (*act)(struc
         asked->any_site = site.p == NULL;
         snprintf(asked->site, sizeof asked->site, "%.*s", STR_ARG(site));
         asked->act = act;
+        asked->senders = senders;
         look_post(&asked->look, fleet_inbox(fleet, i));
         if (look_wait(&asked->look, INSPECT_WAIT_MS))
             *changed += asked->changed;
@@ -115,7 +120,7 @@ enum steer_result steer_resume(struct fleet *fleet, const struct steer_filter *f
     *changed = 0;
     if (edits == NULL)
         return STEER_FAILED;
-    bool complete = !stops || act_on_paths(fleet, filter->site, path_release, changed);
+    bool complete = !stops || act_on_paths(fleet, filter->site, path_release, false, changed);
     *changed += holds_release(fleet_holds(fleet), &what, filter->all, edits);
     enum steer_result result = steer_write(fleet, edits);
     store_look_again(fleet_store(fleet));
@@ -147,7 +152,7 @@ enum steer_result steer_site(struct fleet *fleet, const char *site, enum steer_s
                                  how == STEER_BACK_OFF ? act_back_off
                                  : how == STEER_NORMAL ? act_speed_up
                                                        : act_forget,
-                                 changed);
+                                 how != STEER_BACK_OFF, changed);
     struct edits *edits = edits_create();
     if (edits == NULL)
         return STEER_FAILED;

@@ -5,6 +5,7 @@
 #include "engine/dkim/dkim.h"
 #include "engine/route/carrier.h"
 #include "engine/route/evidence.h"
+#include "engine/route/give_up.h"
 #include "engine/route/handover.h"
 #include "engine/route/hold.h"
 #include "engine/route/host.h"
@@ -17,6 +18,7 @@
 #include "engine/route/pool.h"
 #include "engine/route/recall.h"
 #include "engine/route/remember.h"
+#include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
 
@@ -27,6 +29,9 @@
 #define STEP_WAIT_MAX_NS (NS_PER_S / 2) /* figures are published at least so often */
 #define STARVED_WAIT_NS  NS_PER_MS      /* room comes with commits, which nobody tells us of */
 #define SWEEP_NS         (60 * NS_PER_S)
+
+_Static_assert((int)DNS_DNSSEC_AUTO == CONFIG_DNSSEC_AUTO && (int)DNS_DNSSEC_NO == CONFIG_DNSSEC_NO,
+               "the configuration's words are the resolver's");
 
 struct worker {
     struct router router;
@@ -63,6 +68,7 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
 {
     struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, tick));
     path_learn_tick(&worker->router);
+    sender_rates_tick(&worker->router);
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
@@ -109,6 +115,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         .timeout_ms = settings->config->dns.timeout_ms,
         .ipv6 = settings->config->dns.ipv6,
         .cache_max = DNS_CACHE_MAX,
+        .dnssec = (enum dns_dnssec)settings->config->dns.dnssec,
     };
     router->io = io_create(settings->sessions_max, err);
     if (router->io != NULL)
@@ -123,6 +130,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
     path_learn_load(router);
+    sender_rates_load(router);
     worker_tick(&worker->tick, now);
     return worker;
 }
@@ -177,6 +185,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case STORE_SUPPRESSED:
         recall_heard(router, (struct store_suppressed_msg *)(void *)node);
         return; /* kept for a while */
+    case STORE_BOUNCE:
+        give_up_heard(router, (struct store_bounce_msg *)(void *)node);
+        return; /* likewise */
     case HANDOVER_LANE:
         lane_handed_over(router, (struct lane_handover *)(void *)node);
         break;
@@ -237,12 +248,14 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
     loan_look(router);
     pool_run_touched(router);
     settle_flush(router);
+    give_up_look(router);
     remember_flush(router);
     lane_feed_starved(router);
     lane_reap(router);
     if (worker->stop_at_ns != 0) {
         if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router)) {
             path_learn_tick(router);
+            sender_rates_tick(router);
             remember_flush(router);
             atomic_store(&router->lend_words[router->index].gone, true);
             return false;
@@ -277,6 +290,7 @@ void worker_destroy(struct worker *worker)
     settle_flush(router);
     loan_free_all(router);
     recall_free(router);
+    give_up_free(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {
@@ -285,6 +299,7 @@ void worker_destroy(struct worker *worker)
         pool_free(pool);
         path_free(path);
     }
+    sender_rates_free(router);
     shipment_free_spares(router);
     dkim_signer_destroy(router->signer);
     host_forget_all(router);

@@ -232,6 +232,14 @@ bool close_begin(struct change_job *job, enum rcpt_state to)
     return true;
 }
 
+void close_again(struct change *c, uint64_t job)
+{
+    uint8_t key[KEY_JOB];
+    key_job(job, key);
+    change_put(c, T_UPLOADS, key, sizeof key, UPLOADS_CLOSED, sizeof UPLOADS_CLOSED - 1);
+    change_timer(c, c->now.wall_ms + CLOSE_AGAIN_MS, TIMER_EXPIRY, job, STR(""));
+}
+
 bool close_walk(struct change *c, uint64_t job, uint32_t *batch, enum rcpt_state to,
                 struct close_counts *counts)
 {

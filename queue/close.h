@@ -38,6 +38,9 @@ void retry_deferred(struct change *c, uint64_t job, uint32_t batch, const struct
                     struct close_counts *counts);
 /* Marks the job as what it is to be (CANCELLED, or expired); false: it is not there or has ended. */
 bool close_begin(struct change_job *job, enum rcpt_state to);
+/* Workers hold some of a closed job, which end by their settles: a timer looks again, and so does the next
+ * start, for a crash gives them back. */
+void close_again(struct change *c, uint64_t job);
 /* Walks the job's batches from *batch on; true at the end. */
 bool close_walk(struct change *c, uint64_t job, uint32_t *batch, enum rcpt_state to,
                 struct close_counts *counts);

@@ -35,12 +35,13 @@ void store_edit(struct store *store, struct edits *edits, edits_done *done, void
 /* ---- what was set or learnt at run time: opaque to the store ---- */
 
 enum policy_kind {
-    POLICY_PATH = 1,   /* of a path: pauses, reduced rates and windows */
-    POLICY_HOLD,       /* mail held for an operator: stop, fix, job */
-    POLICY_SUSPENSION, /* an operator's, by filter */
-    POLICY_EVIDENCE,   /* what has been seen and is not yet enough */
-    POLICY_CONSUMER,   /* of a consumer of the event log, beside its cursor */
-    POLICY_STRIKE,     /* the store's own: see edits_strike */
+    POLICY_PATH = 1,    /* of a path: pauses, reduced rates and windows */
+    POLICY_HOLD,        /* mail held for an operator: stop, fix, job */
+    POLICY_SUSPENSION,  /* an operator's, by filter */
+    POLICY_EVIDENCE,    /* what has been seen and is not yet enough */
+    POLICY_CONSUMER,    /* of a consumer of the event log, beside its cursor */
+    POLICY_STRIKE,      /* the store's own: see edits_strike */
+    POLICY_SENDER_RATE, /* of a sender domain at a site: its reduced rate */
 };
 /* name: 1 to POLICY_NAME_MAX bytes; value: up to POLICY_VALUE_MAX, empty deletes. */
 bool edits_policy(struct edits *edits, enum policy_kind kind, struct str name, struct str value);

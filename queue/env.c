@@ -13,6 +13,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define DATA_NAME    "data.mdb" /* as LMDB calls it */
 #define LOCK_NAME    "postriderd.lock"
 #define RESERVE_NAME "reserve"
 #define AHEAD_BYTES  (UINT64_C(64) << 20) /* more than one transaction can write */
@@ -64,6 +65,29 @@ static void path_of(const struct env *env, const char *name, char path[4096])
     snprintf(path, 4096, "%s/%s", env->directory, name);
 }
 
+bool env_sync_names(const char *directory)
+{
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+bool env_sync_above(const char *path)
+{
+    char above[4096];
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    snprintf(above, sizeof above, "%.*s", (int)n, path);
+    return env_sync_names(n > 0 ? above : ".");
+}
+
 /* The directory itself: there, a directory, ours to write. */
 static bool directory_ready(const char *directory, struct err *err)
 {
@@ -76,6 +100,10 @@ static bool directory_ready(const char *directory, struct err *err)
                 err, errno,
                 "cannot create state_directory %s: %s; create it (mkdir -p) for the user of the daemon",
                 directory, strerror(errno));
+        if (!env_sync_above(directory))
+            return err_set(err, errno,
+                           "cannot sync the directory above state_directory %s: %s; check the disk",
+                           directory, strerror(errno));
     } else if (!S_ISDIR(st.st_mode)) {
         return err_set(err, ENOTDIR, "state_directory %s is not a directory; name one", directory);
     }
@@ -164,7 +192,8 @@ static bool tables_open(struct env *env, struct err *err)
                               mdb_strerror(rc));
 }
 
-static bool mdb_ready(struct env *env, struct err *err)
+/* `flags` besides those that are always meant. */
+static bool mdb_ready(struct env *env, const char *path, unsigned flags, struct err *err)
 {
     int rc = mdb_env_create(&env->mdb);
     if (rc == 0)
@@ -174,7 +203,7 @@ static bool mdb_ready(struct env *env, struct err *err)
     if (rc == 0)
         rc = mdb_env_set_mapsize(env->mdb, env->max_size & ~(uint64_t)4095);
     if (rc == 0)
-        rc = mdb_env_open(env->mdb, env->directory, MDB_NOTLS | MDB_NOMEMINIT | MDB_NORDAHEAD, 0640);
+        rc = mdb_env_open(env->mdb, path, flags | MDB_NOTLS | MDB_NOMEMINIT | MDB_NORDAHEAD, 0640);
     if (rc == ENOMEM)
         return err_set(err, rc,
                        "cannot map %llu bytes for the queue: %s; lower queue.max_size or raise ulimit -v",
@@ -183,6 +212,27 @@ static bool mdb_ready(struct env *env, struct err *err)
         return err_set(err, rc, "cannot open the queue in %s: %s", env->directory, mdb_strerror(rc));
     mdb_env_get_fd(env->mdb, &env->data_fd);
     return true;
+}
+
+/* A new database gets its name when its first pages are on disk: LMDB writes them without a sync, and refuses
+ * for ever what a power cut has left of them. */
+static bool data_make(struct env *env, struct err *err)
+{
+    char path[4096], unfinished[4096];
+    path_of(env, DATA_NAME, path);
+    path_of(env, DATA_NAME ".new", unfinished);
+    if (access(path, F_OK) == 0)
+        return true;
+    if (unlink(unfinished) != 0 && errno != ENOENT)
+        return err_set(err, errno, "cannot remove %s: %s; change its owner to the daemon's user", unfinished,
+                       strerror(errno));
+    bool ok = mdb_ready(env, unfinished, MDB_NOSUBDIR | MDB_NOLOCK, err) && tables_open(env, err);
+    if (env->mdb != NULL)
+        mdb_env_close(env->mdb);
+    env->mdb = NULL;
+    if (ok && (rename(unfinished, path) != 0 || !env_sync_names(env->directory)))
+        ok = err_set(err, errno, "cannot name %s: %s; check the disk", path, strerror(errno));
+    return ok;
 }
 
 bool env_open(struct env *env, const char *directory, uint64_t max_size, uint64_t reserve, struct err *err)
@@ -198,8 +248,8 @@ bool env_open(struct env *env, const char *directory, uint64_t max_size, uint64_
     if (reserve > max_size / 2) {
         err_set(err, EINVAL, "queue.reserve (%llu bytes) must be at most half of queue.max_size (%llu bytes)",
                 (unsigned long long)reserve, (unsigned long long)max_size);
-    } else if (directory_ready(directory, err) && lock_take(env, err) && mdb_ready(env, err) &&
-               tables_open(env, err)) {
+    } else if (directory_ready(directory, err) && lock_take(env, err) && data_make(env, err) &&
+               mdb_ready(env, env->directory, 0, err) && tables_open(env, err)) {
         reserve_take(env);
         return true;
     }
@@ -322,6 +372,17 @@ static uint64_t free_pages(struct env *env)
     }
     env_read_end(txn);
     return pages;
+}
+
+uint64_t env_used_bytes(struct env *env)
+{
+    uint64_t all = env_bytes(env), unused = free_pages(env) * 4096;
+    return all > unused ? all - unused : 0;
+}
+
+int env_copy(struct env *env, int fd)
+{
+    return mdb_env_copyfd2(env->mdb, fd, MDB_CP_COMPACT);
 }
 
 bool env_check_full(struct env *env)

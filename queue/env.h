@@ -47,6 +47,15 @@ bool env_check_full(struct env *env);
 void env_give_up_reserve(struct env *env);
 /* Bytes of the file in use, free pages included. */
 uint64_t env_bytes(struct env *env);
+/* The same without them; walks LMDB's list of them. */
+uint64_t env_used_bytes(struct env *env);
+/* Writes a copy without free pages to the descriptor, which may be a pipe. Any thread; 0 or LMDB's error. */
+int env_copy(struct env *env, int fd);
+
+/* Syncs a directory: names made or changed in it, which the files' own syncs need not write. */
+bool env_sync_names(const char *directory);
+/* The directory above that of this path. */
+bool env_sync_above(const char *path);
 
 /* How many rows a table has, as the transaction sees it. */
 uint64_t env_entries(const struct env *env, MDB_txn *txn, enum table table);

@@ -26,6 +26,40 @@ void store_except_unref(struct store_except *except)
         free(except);
 }
 
+static struct str keep(char **at, struct str s)
+{
+    struct str kept = str_make(*at, s.n);
+    if (s.n > 0)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return kept;
+}
+
+struct store_except *store_except_more(struct store_except *except, const struct str *senders, unsigned n)
+{
+    unsigned count = except != NULL ? except->count : 0;
+    size_t bytes = 0;
+    for (unsigned i = 0; i < count; i++)
+        bytes += except->list[i].campaign.n + except->list[i].sender.n;
+    for (unsigned i = 0; i < n; i++)
+        bytes += senders[i].n;
+    struct store_except *more = store_except_create(count + n, bytes);
+    if (more == NULL)
+        return except;
+    char *at = (char *)&more->list[count + n];
+    more->all = except != NULL && except->all;
+    for (unsigned i = 0; i < count; i++) {
+        more->list[i] = except->list[i];
+        more->list[i].campaign = keep(&at, except->list[i].campaign);
+        if (except->list[i].sender.p != NULL)
+            more->list[i].sender = keep(&at, except->list[i].sender);
+    }
+    for (unsigned i = 0; i < n; i++)
+        more->list[count + i].sender = keep(&at, senders[i]);
+    store_except_unref(except);
+    return more;
+}
+
 bool store_held_matches(const struct store_held *held, uint64_t job, struct str campaign, struct str from)
 {
     return (held->job == 0 || held->job == job) &&

@@ -113,3 +113,22 @@ bool filter_job(const struct store_filter *filter, uint64_t id, const struct job
            (filter->accepted_before_ms == 0 || job->created_ms < filter->accepted_before_ms) &&
            job->created_ms >= filter->accepted_after_ms;
 }
+
+void filter_copy(struct store_filter *to, const struct store_filter *from, struct arena *strings)
+{
+    struct str *domains = from->domain_count > 0 ? mem_must(from->domain_count * sizeof *domains) : NULL;
+    QUEUE_ASSERT((from->domains == NULL) == (from->domain_count == 0));
+    *to = *from;
+    to->tenant = arena_copy(strings, from->tenant);
+    to->campaign = arena_copy(strings, from->campaign);
+    to->domain = arena_copy(strings, from->domain);
+    for (size_t i = 0; i < from->domain_count; i++)
+        domains[i] = arena_copy(strings, from->domains[i]);
+    to->domains = domains;
+}
+
+void filter_free(struct store_filter *filter)
+{
+    free((struct str *)(uintptr_t)filter->domains);
+    filter->domains = NULL;
+}

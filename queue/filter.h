@@ -5,6 +5,7 @@
 #define POSTRIDER_QUEUE_FILTER_H
 
 #include "queue/env.h"
+#include "queue/memory.h"
 #include "queue/record.h"
 
 #define FILTER_LANES_MAX 1024
@@ -30,6 +31,9 @@ static inline bool filter_on_lanes(const struct store_filter *filter)
 {
     return filter->tenant.n > 0 || filter->domain.n > 0 || filter->domains != NULL;
 }
+/* Copies it, its strings into the arena; ended with filter_free, and the arena's end. */
+void filter_copy(struct store_filter *to, const struct store_filter *from, struct arena *strings);
+void filter_free(struct store_filter *filter);
 bool filter_job(const struct store_filter *filter, uint64_t id, const struct job_row *job);
 
 #endif

@@ -13,8 +13,8 @@
  * moment, and is applied once: its application, its events and the move of fresh_seq are one transaction. A
  * purge cannot hide an application: jobs end up there a `retain` later, and operations wait until all that
  * landed before them is applied. What became of a recipient before its job was applied is written with the
- * job: a crash until then sends it again, and that is the commit window the store promises. A backup copies
- * fresh.log first, then data.mdb.
+ * job: a crash until then sends it again, and that is the commit window the store promises. A backup
+ * brings all that landed into the main environment first (backup.h).
  *
  * Hand-over. A fresh job's recipients are given to their lanes from memory, at once; the taker serves them by
  * claims like any others, under store->lock. Their settles are kept with the job (fresh_settle). When all its

@@ -64,16 +64,6 @@ static int file_open(const char *path, void *block)
     return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 }
 
-/* The name of a new file, which its own sync need not write. */
-static bool name_sync(const char *directory)
-{
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
 /* The head of a new file, in place before any frame. */
 static bool head_make(struct fresh_log *log)
 {
@@ -98,6 +88,13 @@ static bool head_read(struct fresh_log *log)
     return true;
 }
 
+/* Whether a head was ever written: without one there can be no frame. A power cut as the file was new may
+ * have left its length alone. */
+static bool head_begun(const struct fresh_log *log)
+{
+    return log->size == BLOCK && (pread(log->fd, log->frame, BLOCK, 0) != BLOCK || get_be64(log->frame) != 0);
+}
+
 bool fresh_log_open(struct fresh_log *log, const char *directory, struct err *err)
 {
     char path[4096];
@@ -114,9 +111,9 @@ bool fresh_log_open(struct fresh_log *log, const char *directory, struct err *er
                        "cannot open %s, where new jobs land: %s; change its owner to the daemon's user", path,
                        strerror(errno));
     log->size = (uint64_t)st.st_size / BLOCK * BLOCK;
-    if (log->size == 0 && !head_make(log))
+    if (log->size <= BLOCK && !head_begun(log) && !head_make(log))
         return err_set(err, ENOSPC, "cannot write %s, where new jobs land: no space; free some disk", path);
-    if (log->size == BLOCK && !name_sync(directory))
+    if (log->size == BLOCK && !env_sync_names(directory))
         return err_set(err, errno, "cannot sync the directory %s, where new jobs land: %s; check the disk",
                        directory, strerror(errno));
     if (!head_read(log))

@@ -74,17 +74,17 @@ static void row_add(struct str row, struct lane_delta **table, struct lane_delta
     }
 }
 
-/* Returns the generation of the last row, 0: none. */
-static uint32_t rows_add(const struct env *env, MDB_txn *txn, struct lane_delta **table,
+/* Returns generation and number of the last row, 0: none. */
+static uint64_t rows_add(const struct env *env, MDB_txn *txn, struct lane_delta **table,
                          struct lane_delta *only)
 {
     MDB_cursor *cursor = NULL;
     MDB_val key, value;
-    uint32_t last = 0;
+    uint64_t last = 0;
     int rc = mdb_cursor_open(txn, env->dbi[T_LANE_DELTAS], &cursor);
     while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
         row_add(str_make(value.mv_data, value.mv_size), table, only);
-        last = key.mv_size == KEY_DELTAS ? get_be32(key.mv_data) : last;
+        last = key.mv_size == KEY_DELTAS ? get_be64(key.mv_data) : last;
     }
     if (rc != 0 && rc != MDB_NOTFOUND && rc != ENOMEM)
         env_die("a read of the queue failed", rc);
@@ -129,8 +129,10 @@ void lane_deltas_load(struct store *store)
     MDB_txn *txn = env_read(&store->env);
     if (txn == NULL)
         mem_fail();
-    deltas->generation = rows_add(&store->env, txn, &deltas->sums, NULL);
+    uint64_t last = rows_add(&store->env, txn, &deltas->sums, NULL);
     env_read_end(txn);
+    deltas->generation = (uint32_t)(last >> 32);
+    deltas->number = (uint32_t)last + 1; /* a slice's row of that generation must not replace one of them */
     if (deltas->generation > 0)
         turn(deltas);
     else

@@ -109,6 +109,15 @@ void store_look_again(struct store *store)
     pthread_mutex_unlock(&store->lock);
 }
 
+void store_lane_again(struct store *store, uint32_t lane)
+{
+    pthread_mutex_lock(&store->lock);
+    struct lane_live *live = lane_find(store, lane);
+    if (live != NULL) /* else the next look is from the start anyway */
+        lane_restart(live);
+    pthread_mutex_unlock(&store->lock);
+}
+
 /* Something may be taken that was not there before. */
 static void gained(struct store *store, const struct change_lane *lane)
 {

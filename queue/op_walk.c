@@ -4,7 +4,8 @@
  *   cancel expire      the job's state, then its batches
  *   retry              what is deferred: a whole job's by T_DEFERRED, else by T_BY_STATUS
  *   bounce             the same, then, unless a status is asked for, what was never tried: of a job by its
- *                      batches, else by T_READY
+ *                      batches, else by T_READY; both once more when workers have given back what they had
+ *                      of it (bounce.h)
  *   sweep purge        deletes the job's rows, from the first that is left
  */
 #include "queue/op_walk.h"
@@ -29,21 +30,32 @@ static bool slice_spent(const struct slice *s)
     return s->c->rows >= s->rows_end || change_spent(s->c);
 }
 
-/* Whether the filter's tenant and domains admit this lane; asked for runs of rows of one lane. */
-static bool lane_matches(struct slice *s, uint32_t lane)
+/* Whether the filter's tenant and domains admit this lane. */
+static bool op_matches_lane(struct change *c, const struct op *op, uint32_t lane)
 {
     uint8_t key[KEY_LANE];
     struct str row;
     struct lane_row fields;
-    if (!filter_on_lanes(&s->op->filter))
+    if (!filter_on_lanes(&op->filter))
         return true;
+    key_lane(lane, key);
+    return change_get(c, T_LANES, key, sizeof key, &row) && lane_row_decode(row, &fields) &&
+           filter_lane(&op->filter, &fields);
+}
+
+bool op_matches(struct change *c, const struct op *op, const struct change_job *job, uint32_t lane)
+{
+    return filter_job(&op->filter, job->id, &job->row) && op_matches_lane(c, op, lane);
+}
+
+/* The same, asked for runs of rows of one lane. */
+static bool lane_matches(struct slice *s, uint32_t lane)
+{
     if (s->lane_known && s->lane == lane)
         return s->lane_matches;
-    key_lane(lane, key);
     s->lane_known = true;
     s->lane = lane;
-    s->lane_matches = change_get(s->c, T_LANES, key, sizeof key, &row) && lane_row_decode(row, &fields) &&
-                      filter_lane(&s->op->filter, &fields);
+    s->lane_matches = op_matches_lane(s->c, s->op, lane);
     return s->lane_matches;
 }
 
@@ -305,29 +317,48 @@ static void job_close(struct slice *s, struct change_job *job)
         return;
     at->ended = true;
     if (at->counts.in_flight > 0)
-        change_timer(s->c, s->c->now.wall_ms + CLOSE_AGAIN_MS, TIMER_EXPIRY, job->id, STR(""));
+        close_again(s->c, job->id);
 }
 
-static void retry_or_bounce(struct slice *s)
+#define BOUNCE_AGAIN 2 /* the phase in which the second walk of a bounce begins */
+
+/* A walk from its first phase (0, or BOUNCE_AGAIN) on; true: it is through. */
+static bool retry_or_bounce_walk(struct slice *s, uint8_t first)
 {
     struct op_at *at = s->at;
     const struct op *op = s->op;
     bool whole_job = op->filter.job != 0 && !op->filter.has_status && op->filter.domain.n == 0;
-    if (at->phase == 0) {
+    if (at->phase == first) {
         if (whole_job)
             walk_deferred(s);
         else
             walk_by_status(s);
     }
-    if (at->phase == 1 && op->kind == OP_BOUNCE && !op->filter.has_status) {
+    if (op->kind != OP_BOUNCE || op->filter.has_status)
+        return at->phase == first + 1;
+    if (at->phase == first + 1) {
         if (op->filter.job != 0)
             walk_batches(s, RCPT_BOUNCED);
         else
             walk_ready(s);
-        at->ended = at->phase == 2;
-    } else {
-        at->ended = at->phase == 1;
     }
+    return at->phase == first + 2;
+}
+
+static void retry_or_bounce(struct slice *s)
+{
+    struct op_at *at = s->at;
+    bool again = at->phase >= BOUNCE_AGAIN;
+    at->drains = false;
+    if (!retry_or_bounce_walk(s, again ? BOUNCE_AGAIN : 0))
+        return;
+    at->ended = again || s->op->kind == OP_RETRY || at->counts.in_flight == 0;
+    if (at->ended)
+        return;
+    at->drains = true;
+    at->phase = BOUNCE_AGAIN;
+    at->cursor_size = 0;
+    at->counts = (struct close_counts){.matched = at->counts.changed, .changed = at->counts.changed};
 }
 
 static void job_remove(struct slice *s, const struct change_job *job)

@@ -1,7 +1,7 @@
 /* ops.c - the list of operations under way: their rows, their turns, their answers. See ops.h. */
 #include "queue/ops.h"
 
-#include "queue/op_walk.h"
+#include "queue/bounce.h"
 
 #include <stdlib.h>
 
@@ -10,23 +10,9 @@
 static void op_free(struct op *op)
 {
     arena_free(&op->strings);
-    free((struct str *)(uintptr_t)op->filter.domains);
+    filter_free(&op->filter);
     free(op->lanes);
     free(op);
-}
-
-/* The strings become copies. */
-static void filter_take(struct op *op, const struct store_filter *filter)
-{
-    struct str *domains = filter->domain_count > 0 ? mem_must(filter->domain_count * sizeof *domains) : NULL;
-    QUEUE_ASSERT((filter->domains == NULL) == (filter->domain_count == 0));
-    op->filter = *filter;
-    op->filter.tenant = arena_copy(&op->strings, filter->tenant);
-    op->filter.campaign = arena_copy(&op->strings, filter->campaign);
-    op->filter.domain = arena_copy(&op->strings, filter->domain);
-    for (size_t i = 0; i < filter->domain_count; i++)
-        domains[i] = arena_copy(&op->strings, filter->domains[i]);
-    op->filter.domains = domains;
 }
 
 void store_operate(struct store *store, enum op_kind kind, const struct store_filter *filter, int64_t wait_ms,
@@ -35,13 +21,13 @@ void store_operate(struct store *store, enum op_kind kind, const struct store_fi
     struct op *op = mem_must(sizeof *op);
     struct op_msg *msg = mem_must(sizeof *msg);
     *op = (struct op){.kind = kind, .wait_ms = wait_ms, .done = done, .user = user};
-    filter_take(op, filter);
+    filter_copy(&op->filter, filter, &op->strings);
     *msg = (struct op_msg){.node.kind = WRITER_OPERATE, .op = op};
     inbox_post(store->writer_inbox, &msg->node);
 }
 
 /* Turns go round: a new one is next, one that had its slice goes to the end. */
-static void op_append(struct store *store, struct op *op)
+void ops_append(struct store *store, struct op *op)
 {
     struct op **end = &store->writer.ops;
     while (*end != NULL)
@@ -76,7 +62,7 @@ void ops_start(struct store *store, enum op_kind kind, uint64_t job)
             return;
     struct op *op = mem_must(sizeof *op);
     *op = (struct op){.kind = kind, .filter.job = job, .unlisted = true};
-    op_append(store, op);
+    ops_append(store, op);
 }
 
 /* The list of domains goes into parts of its own. */
@@ -153,9 +139,9 @@ static void answer(struct op *op)
 }
 
 /* Those whose caller has waited long enough, and have had a slice. */
-static void answer_late(struct store *store, struct now now)
+static void answer_late(struct op *op, struct now now)
 {
-    for (struct op *op = store->writer.ops; op != NULL; op = op->next)
+    for (; op != NULL; op = op->next)
         if (op->at.listed && op->wait_until_ns <= now.mono_ns)
             answer(op);
 }
@@ -163,17 +149,21 @@ static void answer_late(struct store *store, struct now now)
 void ops_after(struct store *store, struct now now, bool committed)
 {
     struct op *op = store->writer.ops;
+    bounce_after(store, committed);
     if (op != NULL && committed && op->wait_until_ns != 0) {
         op->at = op->trying;
         store->writer.ops = op->next;
         if (op->at.ended) {
             answer(op);
             op_free(op);
+        } else if (op->at.drains) {
+            bounce_drain(store, op, now);
         } else {
-            op_append(store, op);
+            ops_append(store, op);
         }
     }
-    answer_late(store, now);
+    answer_late(store->writer.ops, now);
+    answer_late(store->writer.draining, now);
 }
 
 /* The filter of an operation: its list of domains is joined from the parts of its row. */
@@ -196,7 +186,7 @@ static void filter_load(struct store *store, MDB_txn *txn, struct op *op, const 
         domains[filter.domain_count++] = read_field(&r);
     }
     filter.domains = domains;
-    filter_take(op, &filter);
+    filter_copy(&op->filter, &filter, &op->strings);
     free(domains);
     buf_free(&list);
 }
@@ -213,7 +203,7 @@ static void op_load(struct store *store, MDB_txn *txn, uint64_t id, const struct
     op->at.counts = (struct close_counts){row->matched, row->changed, row->in_flight};
     memcpy(op->at.cursor, row->cursor.p, row->cursor.n);
     filter_load(store, txn, op, row);
-    op_append(store, op);
+    ops_append(store, op);
 }
 
 void ops_load(struct store *store)
@@ -231,12 +221,12 @@ void ops_load(struct store *store)
             op_load(store, txn, get_be64(bytes), &row);
     }
     mdb_cursor_close(cursor);
-    /* Uploads that were cut off. */
+    /* Uploads that were cut off, and jobs that were closed while workers held some of them. */
     if (mdb_cursor_open(txn, store->env.dbi[T_UPLOADS], &cursor) != 0)
         mem_fail();
     while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0)
         if (key.mv_size == KEY_JOB)
-            ops_start(store, OP_SWEEP, get_be64(key.mv_data));
+            ops_start(store, value.mv_size > 0 ? OP_EXPIRE : OP_SWEEP, get_be64(key.mv_data));
     mdb_cursor_close(cursor);
     env_read_end(txn);
 }
@@ -249,14 +239,20 @@ bool ops_safe(const struct store *store)
     return true;
 }
 
-void ops_free(struct store *store)
+static void list_free(struct op *op)
 {
-    for (struct op *op = store->writer.ops, *next; op != NULL; op = next) {
+    for (struct op *next; op != NULL; op = next) {
         next = op->next;
         answer(op);
         op_free(op);
     }
-    store->writer.ops = NULL;
+}
+
+void ops_free(struct store *store)
+{
+    list_free(store->writer.ops);
+    list_free(store->writer.draining);
+    store->writer.ops = store->writer.draining = NULL;
 }
 
 bool op_rows_delete(struct change *c, uint64_t op)

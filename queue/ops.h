@@ -15,6 +15,8 @@ struct op_msg { /* WRITER_OPERATE: freed by the writer */
 };
 
 void ops_add(struct store *store, struct op *op);
+/* Behind all others. */
+void ops_append(struct store *store, struct op *op);
 /* Those that came since the last round begin when what had landed before them is applied. */
 void ops_wait_for_fresh(struct store *store);
 /* One that the store itself starts, unless it is under way. */

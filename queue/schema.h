@@ -36,7 +36,8 @@ enum table {
     T_BY_STATUS, /* status number, lane, job, batch -> struct slot_set; what is deferred */
     T_ENDED,     /* rid -> struct fate; bounced and expired only */
     T_TIMERS,    /* time ms, kind, id -> by kind */
-    T_UPLOADS,   /* job -> empty; uploads that span commits: what is here at the start is swept */
+    T_UPLOADS,   /* job -> empty: uploads that span commits, at the start they are swept; UPLOADS_CLOSED: jobs
+                    that ended while workers held some of them, at the start the rest is ended */
     T_OPS,       /* operation -> struct op_row */
     T_EVENTS,    /* first sequence number -> event items (record.h) */
     T_CURSORS,   /* consumer -> sequence number (be64) it has read */
@@ -61,6 +62,7 @@ enum timer_kind {
                              beginning have no event yet, none: from the first */
 };
 
+#define UPLOADS_CLOSED       "c"
 #define SLOT_BORN_SUPPRESSED 0x80 /* RCPT_SUPPRESSED since the beginning of the job */
 
 enum count_dimension {

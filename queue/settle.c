@@ -3,6 +3,8 @@
  * share rows. */
 #include "queue/settle.h"
 
+#include "queue/bounce.h"
+
 #include "queue/taken.h"
 
 #include <stdlib.h>
@@ -210,11 +212,17 @@ void settle_one(struct change *c, struct change_job *job, struct slots *slots, c
     if (slots->state[taken->rid.slot] == RCPT_DEFERRED && deferral_load(c, taken->rid, &old))
         was = &old;
     enum rcpt_state to = state_after(taken, &job->row);
-    if (to == RCPT_READY) {
+    bool given_up =
+        to == RCPT_READY && bounce_takes(c, job, taken->lane, was ? was->status : (struct status){0});
+    if (given_up) {
+        to = RCPT_BOUNCED;
+    } else if (to == RCPT_READY) {
         change_lane(c, taken->lane)->gained = true;
         return;
     }
     struct fate fate = fate_after(taken, was);
+    if (given_up && was == NULL) /* never tried */
+        fate.status = STATUS(5, 0, 0);
     if (fate.status.class_ == 0 && to != RCPT_DELIVERED && to != RCPT_SUPPRESSED)
         fate.status = to == RCPT_EXPIRED ? STATUS(4, 4, 7) : STATUS(to == RCPT_BOUNCED ? 5 : 4, 0, 0);
     if (to == RCPT_DEFERRED)

@@ -217,7 +217,7 @@ struct taken {
 };
 
 /* Messages from the store to a worker's inbox (struct inbox_node first, kind as named). */
-enum { STORE_LANE_READY = 100, STORE_TAKEN, STORE_DROP_JOB, STORE_GIVEN, STORE_SUPPRESSED };
+enum { STORE_LANE_READY = 100, STORE_TAKEN, STORE_DROP_JOB, STORE_GIVEN, STORE_SUPPRESSED, STORE_BOUNCE };
 
 struct store_lane_msg { /* STORE_LANE_READY: this lane has work; freed by the worker with free() */
     struct inbox_node node;
@@ -257,6 +257,17 @@ struct store_suppressed_msg {
     struct str *keys; /* as store_suppressed_key makes them; */
     char *bytes;
 };
+/* STORE_BOUNCE: an operator gives up what matches. What is taken of it and not in flight is settled as
+ * released, whereupon it ends; then the worker calls store_bounced. Freed with free(). */
+struct store_bounce;
+struct store_bounce_msg {
+    struct inbox_node node;
+    struct store_bounce *bounce;
+};
+bool store_bounce_matches(const struct store_bounce *bounce, const struct taken *taken);
+/* After the settles of what it had. */
+void store_bounced(struct store *store, struct store_bounce *bounce);
+void store_bounce_free(struct store_bounce *bounce); /* of a message that nobody will hear */
 #define STORE_SUPPRESSED_KEY_MAX 511
 /* scope: a tenant, or empty for everybody. Returns the length, 0: there can be none. Pure. */
 size_t store_suppressed_key(struct str scope, struct str address, char key[STORE_SUPPRESSED_KEY_MAX]);
@@ -284,6 +295,9 @@ struct store_except {
 struct store_except *store_except_create(unsigned count, size_t bytes);
 struct store_except *store_except_ref(struct store_except *except);
 void store_except_unref(struct store_except *except); /* NULL is fine */
+/* The same and, besides, all of these sender domains; takes the reference (NULL: nothing is held). Without
+ * memory it comes back as it was. */
+struct store_except *store_except_more(struct store_except *except, const struct str *senders, unsigned n);
 bool store_held_matches(const struct store_held *held, uint64_t job, struct str campaign, struct str from);
 bool store_except_matches(const struct store_except *except, uint64_t job, struct str campaign,
                           struct str from);
@@ -293,6 +307,8 @@ void store_take_but(struct store *store, uint32_t lane, unsigned want, unsigned 
 /* What was passed over may go now: lanes with work that no worker has are announced again, those that one has
  * are looked through from the start. Costs a seek a lane, by the taker. Any thread. */
 void store_look_again(struct store *store);
+/* The same of one lane that the caller, a worker, has in its hands. */
+void store_lane_again(struct store *store, uint32_t lane);
 /* The worker has the lane in its hands: the store turns to it with the lane's work from now on, instead of
  * the one its domain hashes to. A hint: lanes may share one, so that any worker must know what to do with any
  * lane. Workers only. */

@@ -19,7 +19,15 @@
 #define REPLY_FIELDS_MAX 256 /* bytes kept of the name of a site, source or mx, or of a TLS description */
 
 /* To the writer. */
-enum { WRITER_ADMIT = 1, WRITER_SWEEP, WRITER_OPERATE, WRITER_SETTLE, WRITER_WAKE, WRITER_EDIT };
+enum {
+    WRITER_ADMIT = 1,
+    WRITER_SWEEP,
+    WRITER_OPERATE,
+    WRITER_SETTLE,
+    WRITER_WAKE,
+    WRITER_EDIT,
+    WRITER_BOUNCED
+};
 /* To the taker. */
 enum { TAKER_TAKE = 1, TAKER_WALK, TAKER_WAKE };
 
@@ -94,6 +102,7 @@ struct writer {
     struct taken **slice; /* the settles of this transaction, sorted */
     size_t slice_cap, slice_n;
     struct op *ops;                        /* in turn: the first is next */
+    struct op *draining;                   /* bounces that wait for workers: bounce.h */
     uint64_t contents_seen[CONTENTS_SEEN]; /* by their hash: what came not long ago */
     int64_t next_check_ns;                 /* of space */
     int64_t retry_ns;                      /* no change before this, for there was no space */

@@ -95,10 +95,12 @@ static void fire_expiry(struct change *c, struct change_job *job)
         bool whole = close_walk(c, job->id, &batch, to, &counts);
         if (whole && counts.in_flight == 0)
             return;
-        if (whole)
+        if (whole) {
             change_id(&c->after.drops, job->id);
-        else
-            again_ms = c->now.wall_ms; /* the change was spent: goes on in the next one */
+            close_again(c, job->id);
+            return;
+        }
+        again_ms = c->now.wall_ms; /* the change was spent: goes on in the next one */
     }
     change_timer(c, again_ms, TIMER_EXPIRY, job->id, STR(""));
 }

@@ -9,6 +9,7 @@
 
 #include "engine/base/log.h"
 #include "queue/admit.h"
+#include "queue/bounce.h"
 #include "queue/edits.h"
 #include "queue/ops.h"
 #include "queue/retention.h"
@@ -104,6 +105,9 @@ static void collect(struct store *store, struct now now)
             break;
         case WRITER_EDIT:
             edits_collect(&store->writer, node);
+            break;
+        case WRITER_BOUNCED:
+            bounce_answered(store, (struct bounced_msg *)(void *)node);
             break;
         default: /* WRITER_WAKE */
             free(node);
@@ -271,9 +275,9 @@ static void after_undone(struct store *store, struct change *c)
 static bool settles_ripe(const struct store *store, struct now now)
 {
     const struct settle_queue *queue = &store->writer.settles;
-    return queue->head != NULL &&
-           (queue->count >= TXN_ROWS_MAX / 2 ||
-            now.mono_ns >= queue->since_ns + COMMIT_LINGER_MS * NS_PER_MS || atomic_load(&store->stopping));
+    return queue->head != NULL && (queue->count >= TXN_ROWS_MAX / 2 ||
+                                   now.mono_ns >= queue->since_ns + COMMIT_LINGER_MS * NS_PER_MS ||
+                                   atomic_load(&store->stopping) || bounce_hurries(store));
 }
 
 static bool work_waits(const struct store *store, struct now now)
@@ -337,6 +341,7 @@ static void round_write(struct store *store, struct now now)
     else
         after_undone(store, c);
     ops_after(store, now, committed);
+    bounce_look(store, now, &(int64_t){0});
     change_end(c);
     admits_complete(admits);
     edits_complete(edits, committed ? EDIT_OK : EDIT_FULL);
@@ -370,8 +375,10 @@ int64_t store_write_step(struct store *store, struct now now)
 int64_t writer_step(struct store *store, struct now now)
 {
     struct writer *writer = &store->writer;
+    int64_t drain_ns;
     store->fresh.now = now;
     collect(store, now);
+    bounce_look(store, now, &drain_ns);
     if (writer->admits != NULL || writer->full ||
         (store->fresh.first != NULL && !atomic_load(&store->undone)))
         space_check(store, now);
@@ -393,6 +400,7 @@ int64_t writer_step(struct store *store, struct now now)
     fresh_ripe(store, now, &fresh_ns);
     lane_deltas_ripe(store, now, &fold_ns);
     next_ns = fold_ns < next_ns ? fold_ns : next_ns;
+    next_ns = drain_ns < next_ns ? drain_ns : next_ns;
     return fresh_ns < next_ns ? fresh_ns : next_ns;
 }
 

@@ -168,7 +168,7 @@ def check_tidy(path):
     # The analyzer gives a function up after so many nodes. At its default of 225,000 this takes more than
     # twice as long (bench/world/zone.c: 8.2 s, and 3.5 s like this) and found nothing more in the whole tree.
     budget = ["-Xclang", "-analyzer-config", "-Xclang", "max-nodes=100000"]
-    cmocka = ["-include", "tests/lint_cmocka.h"] if path.startswith("tests/unit/") else []
+    cmocka = ["-include", "tests/lint_cmocka.h"] if path.startswith(("tests/unit/", "tests/crash/")) else []
     run = sh(["clang-tidy", "--quiet", path, "--", "-std=c17", "-D_GNU_SOURCE", "-I.",
               '-DPOSTRIDER_VERSION="lint"', "-isystem", "/usr/include/libxml2", *budget, *cmocka])
     lines = run.stdout.replace(os.getcwd() + "/", "").split("\n")

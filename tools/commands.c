@@ -29,6 +29,7 @@ const struct command *const cli_commands[] = {
     &command_inbound,
     &command_rule,
     &command_resolve,
+    &command_backup,
     &command_config,
     &command_version,
     &command_help,

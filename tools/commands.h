@@ -18,6 +18,7 @@ extern const struct command command_rule;                                  /* ru
 extern const struct command command_consumers;                             /* consumers.c */
 extern const struct command command_inbound;                               /* inbound.c */
 extern const struct command command_suppress;                              /* suppress.c */
+extern const struct command command_backup;                                /* backup.c */
 extern const struct command command_resolve;                               /* resolve.c */
 extern const struct command command_preview;                               /* preview.c */
 extern const struct command command_config, command_version, command_help; /* local.c */

@@ -175,9 +175,20 @@ static void print_path(const json_t *path)
     }
 }
 
+static void print_sender(const json_t *sender)
+{
+    fputs("mail from ", stdout);
+    print_safe(stdout, member_text(sender, "sender"));
+    printf(": slowed to %.2f messages a minute; it recovers gradually\n  by the reply: ",
+           json_number_value(json_object_get(sender, "slowed_to")));
+    print_safe(stdout, member_text(sender, "reason"));
+    putchar('\n');
+}
+
 static void print_site(struct cli *cli, json_t *answer)
 {
     const json_t *paths = json_object_get(answer, "paths"), *path;
+    const json_t *senders = json_object_get(answer, "senders"), *sender;
     size_t i;
     (void)cli;
     print_safe(stdout, member_text(answer, "site"));
@@ -185,6 +196,7 @@ static void print_site(struct cli *cli, json_t *answer)
            member_number(answer, "delivered"), member_number(answer, "deferred"),
            member_number(answer, "failed"), member_number(answer, "held"));
     json_array_foreach(paths, i, path) print_path(path);
+    json_array_foreach(senders, i, sender) print_sender(sender);
     if (member_number(answer, "held") > 0)
         puts("'postrider suspensions' says what is held and how to let it go.");
 }

@@ -3,6 +3,7 @@
 #include "engine/admin/rates.h"
 #include "engine/admin/upload.h"
 #include "engine/inbound/inbound.h"
+#include "queue/backup.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -62,6 +63,8 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/suspensions", "", call_suspensions, NULL, CONTROL},
     {HTTP_GET, "/v1/rules", "site", call_rules, NULL, CONTROL},
     {HTTP_GET, "/v1/rules/test", "reply site mx at", call_rules_test, NULL, CONTROL},
+    {HTTP_GET, "/v1/backup", "", call_backup, NULL, CONTROL},
+    {HTTP_POST, "/v1/backup", "directory", call_backup_make, NULL, CONTROL},
     {HTTP_GET, "/v1/status", "", call_status, NULL, CONTROL},
     {HTTP_GET, "/metrics", "", call_metrics, NULL, CONTROL},
     {HTTP_GET, "/healthz", "", call_healthz, NULL, JOBS},
@@ -109,6 +112,7 @@ static void free_api(struct api *api)
         inbound_destroy(api->inbound);
     if (api->rates != NULL)
         rates_destroy(api->rates);
+    backup_destroy(api->backup);
     steer_held_free(&api->held_mail);
     pthread_mutex_destroy(&api->held_lock);
     free(api->routes);
@@ -128,7 +132,8 @@ struct api *api_create(const struct api_context *context, struct err *err)
     api->intake = intake_create(context->store, context->config, context->dkim);
     api->rates = rates_create();
     api->inbound = inbound_create(context->store);
-    if (api->intake == NULL || api->inbound == NULL || api->rates == NULL)
+    api->backup = backup_create(context->store);
+    if (api->intake == NULL || api->inbound == NULL || api->rates == NULL || api->backup == NULL)
         err_set(err, ENOMEM, "no memory for the HTTP API");
     else if (serve(api, err))
         return api;

@@ -150,6 +150,12 @@
  *   for deferred and delayed ones, "category" for bounced and expired ones, both null otherwise. Without
  *   follow it ends with what is there; with it, it stays and sends each event within 100 ms of its commit.
  *   Without after: all that is kept.
+ * POST /v1/backup (directory=PATH, new and absolute, on the daemon's machine; for operators)
+ *   Copies the queue there: 200 when it is done, 202 when that takes over a second; 409 busy: one is under
+ *   way; 409 failed: it is not made, and why.
+ * GET /v1/backup
+ *   {"state":"none"|"running"|"done"|"failed","directory","bytes" written, of about "total","begun",
+ *   "ended":TIME|null,"error":TEXT|null}: the one under way, or the last since the start.
  * GET /v1/consumers
  *   {"last":SEQ,"consumers":[{"consumer":NAME,"kind":"webhook"|"file","target":URL|PATH,"shape","on_full",
  *   "cursor":SEQ (all up to it is safe there),"lag":events after it,"lag_ms":age of the first of them,"sent",

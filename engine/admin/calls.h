@@ -13,6 +13,7 @@
 struct rates;
 struct intake;
 struct inbound;
+struct backup;
 
 struct api {
     struct api_context context;
@@ -20,6 +21,7 @@ struct api {
     struct intake *intake;
     struct rates *rates;
     struct inbound *inbound;
+    struct backup *backup;
     struct http_listener listeners[2];
     struct http_route *routes; /* a copy, with the listeners that are there */
     /* What held_by_jobs found last, kept for a while when it took long. */
@@ -117,6 +119,7 @@ http_handler call_consumers;
 /* Their figures for Prometheus; NULL: there are none. */
 void consumer_metrics(const struct consumers *consumers, struct now now, struct buf *out);
 http_handler call_inbound;
+http_handler call_backup, call_backup_make;
 http_handler call_events, call_status, call_metrics, call_healthz;
 
 #endif

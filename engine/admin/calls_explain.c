@@ -46,11 +46,11 @@ static void explain_hold(const struct held_info *hold, struct why *why)
 }
 
 /* What the workers say of a lane with work that is due. */
-static void explain_lane(struct api *api, uint32_t lane, const char *domain, struct why *why)
+static void explain_lane(struct api *api, uint32_t lane, const char *domain, struct str from, struct why *why)
 {
     struct lane_why *asked = &why->lane;
     char until[UNITS_TEXT_MAX + 8];
-    inspect_lane(api->context.fleet, lane, domain, asked);
+    inspect_lane(api->context.fleet, lane, domain, from, asked);
     why->waits = true;
     why->limit = asked->limit;
     why->until_ms = asked->until_ms;
@@ -63,6 +63,9 @@ static void explain_lane(struct api *api, uint32_t lane, const char *domain, str
         snprintf(why->text, sizeof why->text,
                  "%s is stopped by the reply: %s; to release it: postrider resume --site %s", asked->site,
                  asked->reason, asked->site);
+    else if (strcmp(asked->limit, "slow_sender") == 0)
+        snprintf(why->text, sizeof why->text, "mail from %.*s to %s is slowed%s, and recovers gradually: %s",
+                 STR_ARG(str_domain(from)), asked->site, until_text(asked->until_ms, until), asked->reason);
     else if (asked->limit[0] != '\0')
         snprintf(why->text, sizeof why->text, "%s is held by %s%s%s%s", asked->site[0] ? asked->site : domain,
                  asked->limit, until_text(asked->until_ms, until), asked->reason[0] ? ": " : "",
@@ -100,7 +103,7 @@ static bool explain_held(struct api *api, const struct rcpt_info *info, const st
                          const char *domain, struct why *why)
 {
     struct held_info hold;
-    inspect_lane(api->context.fleet, info->lane, domain, &why->lane);
+    inspect_lane(api->context.fleet, info->lane, domain, (struct str){0}, &why->lane);
     const char *site = why->lane.site;
     const struct steer_filter recipient = {
         .job = job->id,
@@ -143,7 +146,7 @@ static void explain_rcpt(struct api *api, const struct rcpt_info *info, const st
                strcmp(why->lane.limit, "stop") != 0) {
         explain_deferred(info, why);
     } else {
-        explain_lane(api, info->lane, domain, why);
+        explain_lane(api, info->lane, domain, str_of(job->from), why);
     }
 }
 
@@ -227,7 +230,7 @@ static void explain_domain_lane(struct api *api, const struct lane_info *lane, s
     char until[UNITS_TEXT_MAX + 8];
     *why = (struct why){.limit = ""};
     if (lane->ready > 0) {
-        explain_lane(api, lane->lane, lane->domain, why);
+        explain_lane(api, lane->lane, lane->domain, (struct str){0}, why);
     } else if (lane->deferred > 0) {
         why->waits = true;
         why->limit = "retry";

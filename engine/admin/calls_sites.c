@@ -40,10 +40,10 @@ static void add_path(struct site_sum *site, const struct path_info *path)
     }
 }
 
-/* Messages a minute that replies have left it. */
-static double rate_of(const struct path_info *path)
+/* Messages a minute that replies have left. */
+static double rate_of(int64_t slowed_ns)
 {
-    double rate = 60.0 * (double)NS_PER_S / (double)path->slowed_ns;
+    double rate = 60.0 * (double)NS_PER_S / (double)slowed_ns;
     return (double)(int64_t)(rate * 100.0 + 0.5) / 100.0;
 }
 
@@ -74,12 +74,35 @@ static void set_path(json_t *root, const struct path_info *path)
     js_set_int(root, "deferred", path->deferred);
     js_set_int(root, "failed", path->failed);
     js_set_int(root, "rate_1m", path->rate_1m);
-    js_set(root, "slowed_to", path->slowed_ns > 0 ? json_real(rate_of(path)) : json_null());
+    js_set(root, "slowed_to", path->slowed_ns > 0 ? json_real(rate_of(path->slowed_ns)) : json_null());
     js_set(root, "cap", path->cap > 0 ? json_integer(path->cap) : json_null());
     js_set(root, "stopped", js_time(path->stopped_ms));
     js_set(root, "blocked_until", js_time(path->blocked_until_ms));
     js_set(root, "blocked_by", js_text(str_of(path->blocked_by)));
     js_set(root, "reason", js_text(str_of(path->reason)));
+}
+
+/* The sender domains whose mail replies have slowed there. */
+static json_t *senders_json(struct api *api, const char *site, bool *complete)
+{
+    struct sender_list senders;
+    json_t *list = json_array();
+    inspect_senders(api->context.fleet, site, &senders);
+    *complete &= senders.complete;
+    for (size_t i = 0; i < senders.count; i++) {
+        const struct sender_info *info = &senders.list[i];
+        json_t *item = json_object();
+        js_set(item, "sender", js_text(str_of(info->sender)));
+        js_set(item, "slowed_to", info->slowed_ns > 0 ? json_real(rate_of(info->slowed_ns)) : json_null());
+        js_set_int(item, "buffered", info->buffered);
+        js_set(item, "learnt", js_time(info->learnt_ms));
+        js_set_int(item, "code", info->code);
+        js_set(item, "status", js_status(info->status));
+        js_set(item, "reason", js_text(str_of(info->reason)));
+        json_array_append_new(list, item);
+    }
+    free(senders.list);
+    return list;
 }
 
 /* How many recipients are held there. */
@@ -158,6 +181,7 @@ void call_site(struct http_request *request, struct now now, void *user)
         held_take(api, now, &held);
         json_t *root = site_json(&site, &held);
         steer_held_free(&held);
+        js_set(root, "senders", senders_json(api, name, &paths.complete));
         js_set(root, "complete", json_boolean(paths.complete));
         js_set(root, "paths", list);
         answer_json(request, 200, root);

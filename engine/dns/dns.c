@@ -1,12 +1,12 @@
 /* dns.c - the resolver's cache, and who waits for what; dns_lookup.c knows how an answer is found.
  *
- * An `entry` is one name asked for one purpose (mail hosts or addresses): first its waiters and the questions
- * under way, later the answer until that expires. A query joins its entry, which is new, expired, being
- * asked, or answered; once there is an answer the entry goes on the `ready` list, from which dns_step calls
- * the waiters. Questions wait in `queue` until dns_step may hand them to the network.
+ * An `entry` is one name asked for one purpose (mail hosts, addresses, records of a type): first its waiters
+ * and the questions under way, later the answer until that expires. A query joins its entry, which is new,
+ * expired, being asked, or answered; once there is an answer the entry goes on the `ready` list, from which
+ * dns_step calls the waiters. Questions wait in `queue` until dns_step may hand them to the network.
  *
- * Entries with waiters or questions are never evicted; a flush takes them out of the table, and they die when
- * they have answered. */
+ * Entries with waiters or questions are never evicted; a flush takes them out of the table, and they die
+ * when they have answered. */
 #include "engine/dns/dns_entry.h"
 
 #include <assert.h>
@@ -129,7 +129,10 @@ void dns_ask(struct dns *dns, struct dns_query *query, enum dns_kind kind, struc
         return;
     struct dns_entry *entry = entry_get(dns, kind, name);
     if (entry == NULL) {
-        query_link(kind == KIND_MX ? &dns->no_memory_mx : &dns->no_memory_addresses, query);
+        query_link(kind == KIND_MX          ? &dns->no_memory_mx
+                   : kind == KIND_ADDRESSES ? &dns->no_memory_addresses
+                                            : &dns->no_memory_records,
+                   query);
         return;
     }
     query_link(&entry->waiters, query);
@@ -151,6 +154,13 @@ void dns_ask_addresses(struct dns *dns, struct dns_query *query, struct str host
 {
     dns->now = now;
     dns_ask(dns, query, KIND_ADDRESSES, host);
+}
+
+void dns_ask_records(struct dns *dns, struct dns_query *query, enum dns_records_type type, struct str name,
+                     struct now now)
+{
+    dns->now = now;
+    dns_ask(dns, query, type == DNS_RECORDS_TXT ? KIND_TXT : KIND_TLSA, name);
 }
 
 /* ---- delivery ---- */
@@ -175,6 +185,7 @@ static void fill_addresses(struct dns *dns, const struct dns_entry *entry, const
     struct dns_addresses *out = &dns->addresses;
     out->status = mx->status;
     out->expires_ns = mx->expires_ns;
+    out->secure = mx->secure;
     memcpy(out->reason, mx->reason, sizeof out->reason);
     out->count = 0;
     uint64_t turn[2] = {0, 0};
@@ -191,8 +202,12 @@ static void fill_addresses(struct dns *dns, const struct dns_entry *entry, const
 }
 
 /* Callbacks may ask and cancel what they like; who asks again now is answered by the next dns_step. */
-static void call_waiters(struct dns *dns, struct dns_query **waiters, enum dns_kind kind, struct dns_mx *mx)
+static void call_waiters(struct dns *dns, struct dns_query **waiters, enum dns_kind kind, struct dns_mx *mx,
+                         const struct dns_data *data)
 {
+    struct dns_records records = {
+        .status = mx->status, .expires_ns = mx->expires_ns, .secure = mx->secure, .data = data};
+    memcpy(records.reason, mx->reason, sizeof records.reason);
     dns->calling = *waiters;
     *waiters = NULL;
     if (dns->calling != NULL)
@@ -202,6 +217,8 @@ static void call_waiters(struct dns *dns, struct dns_query **waiters, enum dns_k
         dns_cancel(query);
         if (kind == KIND_MX)
             query->mx(query, dns_mx_ref(mx));
+        else if (dns_kind_is_records(kind))
+            query->records(query, &records);
         else
             query->addresses(query, &dns->addresses);
     }
@@ -214,21 +231,28 @@ static void entry_deliver(struct dns_entry *entry)
     entry->delivering = true;
     if (dns_entry_kind(entry) == KIND_ADDRESSES)
         fill_addresses(entry->dns, entry, mx);
-    call_waiters(entry->dns, &entry->waiters, dns_entry_kind(entry), mx);
+    call_waiters(entry->dns, &entry->waiters, dns_entry_kind(entry), mx, entry->data);
     entry->delivering = false;
     dns_mx_unref(mx);
     if (entry->forgotten && !entry_pinned(entry))
         entry_free(entry);
 }
 
+static bool has_no_memory(const struct dns *dns)
+{
+    return dns->no_memory_mx != NULL || dns->no_memory_addresses != NULL || dns->no_memory_records != NULL;
+}
+
 static void deliver_no_memory(struct dns *dns)
 {
-    call_waiters(dns, &dns->no_memory_mx, KIND_MX, &dns_mx_no_memory);
+    call_waiters(dns, &dns->no_memory_mx, KIND_MX, &dns_mx_no_memory, NULL);
     dns->addresses.status = DNS_FAILED;
     dns->addresses.expires_ns = 0;
+    dns->addresses.secure = false;
     dns->addresses.count = 0;
     memcpy(dns->addresses.reason, dns_mx_no_memory.reason, sizeof dns->addresses.reason);
-    call_waiters(dns, &dns->no_memory_addresses, KIND_ADDRESSES, &dns_mx_no_memory);
+    call_waiters(dns, &dns->no_memory_addresses, KIND_ADDRESSES, &dns_mx_no_memory, NULL);
+    call_waiters(dns, &dns->no_memory_records, KIND_TXT, &dns_mx_no_memory, NULL);
 }
 
 static void deliver(struct dns *dns)
@@ -240,13 +264,13 @@ static void deliver(struct dns *dns)
         next = list->next_ready;
         entry_deliver(list);
     }
-    if (dns->no_memory_mx != NULL || dns->no_memory_addresses != NULL)
+    if (has_no_memory(dns))
         deliver_no_memory(dns);
 }
 
 bool dns_busy(const struct dns *dns)
 {
-    return dns->ready != NULL || dns->no_memory_mx != NULL || dns->no_memory_addresses != NULL ||
+    return dns->ready != NULL || has_no_memory(dns) ||
            (dns->queue != NULL && dns->under_way < DNS_UNDER_WAY_MAX);
 }
 
@@ -301,7 +325,7 @@ void dns_destroy(struct dns *dns)
     dns_net_destroy(dns->net);
     while (dns->queue != NULL) /* an alias may have come back here, too */
         dns_lookup_fail(dns_lookup_next(dns), "the resolver is being shut down");
-    while (dns->ready != NULL || dns->no_memory_mx != NULL || dns->no_memory_addresses != NULL)
+    while (dns->ready != NULL || has_no_memory(dns))
         deliver(dns);
     while (dns->entries != NULL)
         entry_free(dns->entries); /* NOLINT(clang-analyzer-unix.Malloc): it takes the head off the list */

@@ -13,6 +13,7 @@
 #include <ares.h>
 #include <arpa/nameser.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -20,6 +21,8 @@
 
 #define TRIES        3
 #define TRIES_WEIGHT (1 + 2 + 4) /* c-ares doubles its time-out every round over the servers */
+#define FLAGS_LOW    3           /* the byte of a message's header with AD in it */
+#define FLAG_AD      0x20
 
 struct net_socket {
     struct io_poll poll; /* first: poll and socket are the same address */
@@ -41,6 +44,8 @@ struct dns_net {
     unsigned under_way;
     struct net_socket *sockets;
     char servers[200]; /* for people */
+    bool trusted;      /* their AD bit is believed */
+    struct prng prng;  /* for the ids of questions */
     struct dns_answer answer;
 };
 
@@ -187,14 +192,31 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *messag
         dns_parse(message, (size_t)n, question->name, question->type, &net->answer);
     else
         explain_status(net, status, &net->answer);
+    net->answer.secure &= net->trusted;
     question->answered(question, &net->answer);
+}
+
+/* c-ares never asks for the AD bit, so the question is made and marked here (RFC 6840 5.7). */
+static void send_question(struct dns_net *net, struct dns_question *question)
+{
+    unsigned char *message = NULL;
+    int n = 0;
+    int status = ares_create_query(question->name, ns_c_in, (int)question->type,
+                                   (unsigned short)prng_next(&net->prng), 1, &message, &n, DNS_EDNS_BYTES);
+    if (status != ARES_SUCCESS) {
+        on_answer(question, status, 0, NULL, 0);
+        return;
+    }
+    message[FLAGS_LOW] |= FLAG_AD;
+    ares_send(net->channel, message, n, on_answer, question);
+    ares_free_string(message);
 }
 
 void dns_net_ask(struct dns_net *net, struct dns_question *question, struct now now)
 {
     question->net = net;
     net->under_way++;
-    ares_query(net->channel, question->name, ns_c_in, (int)question->type, on_answer, question);
+    send_question(net, question);
     if (net->under_way > 0)
         timer_for_question(net, now);
 }
@@ -245,7 +267,14 @@ static void channel_end(struct dns_net *net)
     net->channel_made = false;
 }
 
-/* Counts the servers and notes them down for messages. */
+static bool is_loopback(const struct ares_addr_port_node *node)
+{
+    if (node->family == AF_INET)
+        return (ntohl(node->addr.addr4.s_addr) >> 24) == IN_LOOPBACKNET;
+    return IN6_IS_ADDR_LOOPBACK((const struct in6_addr *)(const void *)&node->addr.addr6);
+}
+
+/* Counts the servers and notes them down for messages, and whether all of them are on this host. */
 static int list_servers(struct dns_net *net)
 {
     struct ares_addr_port_node *list = NULL;
@@ -253,8 +282,10 @@ static int list_servers(struct dns_net *net)
         return 0;
     int count = 0;
     size_t at = 0;
+    net->trusted = true;
     for (struct ares_addr_port_node *node = list; node != NULL; node = node->next, count++) {
         char text[64];
+        net->trusted &= is_loopback(node);
         if (ares_inet_ntop(node->family, &node->addr, text, sizeof text) == NULL)
             continue;
         int n = snprintf(net->servers + at, sizeof net->servers - at, "%s%s", at ? ", " : "", text);
@@ -289,6 +320,9 @@ struct dns_net *dns_net_create(struct io *io, struct wheel *wheel, const struct 
         ok = err_set(err, ENOENT,
                      "no resolver is configured: name one in the configuration or in "
                      "/etc/resolv.conf");
+    if (settings->dnssec != DNS_DNSSEC_AUTO)
+        net->trusted = settings->dnssec == DNS_DNSSEC_YES;
+    net->prng.state = prng_seed();
     net->try_ms = settings->timeout_ms / TRIES_WEIGHT / (servers > 0 ? servers : 1);
     if (net->try_ms < 1)
         net->try_ms = 1;

@@ -9,7 +9,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-enum dns_kind { KIND_MX = 'M', KIND_ADDRESSES = 'A' };
+enum dns_kind { KIND_MX = 'M', KIND_ADDRESSES = 'A', KIND_TXT = 'X', KIND_TLSA = 'T' };
 
 /* One question of an entry, over all names that aliases lead it to. */
 struct dns_ask {
@@ -17,6 +17,7 @@ struct dns_ask {
     struct dns_entry *entry;
     unsigned aliases;
     uint32_t ttl_s; /* the least so far */
+    bool secure;    /* all so far */
     enum dns_answer_kind result;
     unsigned ip_count;
     struct dns_ip *ips;
@@ -33,7 +34,8 @@ struct dns_entry {
     struct dns_ask asks[2]; /* of an entry for addresses: AAAA, A; for mail: MX */
     unsigned asking;        /* questions without an answer yet, and the query via */
     bool answered, ready, delivering, forgotten;
-    struct dns_mx *mx;     /* an answer about mail; of addresses it holds status, reason and expiry */
+    struct dns_mx *mx;     /* an answer about mail; of others it holds status, reason, expiry and secure */
+    struct dns_data *data; /* of TXT and TLSA, when there are any */
     int64_t none_until_ns; /* of an implicit MX: how long there is no real one */
     char key[];            /* the kind, then the name, NUL-terminated */
 };
@@ -48,9 +50,10 @@ struct dns {
     struct dns_entry *ready, **ready_tail;
     struct dns_question *queue, **queue_tail;
     unsigned under_way;
-    struct dns_query *no_memory_mx, *no_memory_addresses; /* waiters that no entry could be made for */
-    struct dns_query *calling;                            /* waiters whose turn it is now */
-    struct dns_addresses addresses;                       /* what a callback is given */
+    struct dns_query *no_memory_mx, *no_memory_addresses,
+        *no_memory_records;         /* waiters that no entry could be made for */
+    struct dns_query *calling;      /* waiters whose turn it is now */
+    struct dns_addresses addresses; /* what a callback is given */
 };
 
 /* What everybody gets when there is no memory for an answer. */
@@ -59,6 +62,11 @@ extern struct dns_mx dns_mx_no_memory;
 static inline const char *dns_entry_name(const struct dns_entry *entry)
 {
     return entry->key + 1;
+}
+
+static inline bool dns_kind_is_records(enum dns_kind kind)
+{
+    return kind == KIND_TXT || kind == KIND_TLSA;
 }
 
 static inline enum dns_kind dns_entry_kind(const struct dns_entry *entry)

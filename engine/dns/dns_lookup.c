@@ -3,6 +3,7 @@
  *   MX entry:       MX question -> hosts, null MX, no domain, failed
  *                               -> no MX: asks the address entry of the same name -> implicit MX, or no mail
  *   address entry:  AAAA and A questions side by side -> addresses, no domain, none, failed
+ *   records entry:  one question -> their data, no domain, none, failed
  *
  * An answer that only leads to another name (a CNAME) makes its question ask there. */
 #include "engine/dns/dns_entry.h"
@@ -15,7 +16,7 @@ static void ask_clear(struct dns_ask *ask)
 {
     free(ask->ips);
     free(ask->alias);
-    *ask = (struct dns_ask){.ttl_s = INT32_MAX};
+    *ask = (struct dns_ask){.ttl_s = INT32_MAX, .secure = true};
 }
 
 /* ---- answers ---- */
@@ -96,6 +97,7 @@ static void on_via(struct dns_query *query, const struct dns_addresses *answer)
         if (mx != NULL) {
             const char *name = entry->asks[0].question.name;
             mx->implicit = true;
+            mx->secure = entry->asks[0].secure && answer->secure;
             memcpy(mx->hosts[0].name, name, strlen(name) + 1);
         }
     } else if (answer->status == DNS_FAILED) {
@@ -113,8 +115,10 @@ static void conclude_mx(struct dns_entry *entry, struct dns_ask *ask, const stru
     switch (answer->kind) {
     case DNS_ANSWER_RECORDS:
         mx = mx_make(DNS_OK, answer->count, expires);
-        if (mx != NULL)
+        if (mx != NULL) {
             memcpy(mx->hosts, answer->hosts, answer->count * sizeof mx->hosts[0]);
+            mx->secure = ask->secure;
+        }
         break;
     case DNS_ANSWER_NULL_MX:
         mx = mx_none(DNS_NULL_MX, expires, "the domain accepts no mail (null MX, RFC 7505)");
@@ -156,6 +160,7 @@ static void conclude_addresses(struct dns_entry *entry)
     const struct dns *dns = entry->dns;
     uint32_t some_ttl_s = INT32_MAX, none_ttl_s = INT32_MAX;
     unsigned failed = 0, no_domain = 0, found = 0, asked = dns->ipv6 ? 2 : 1;
+    bool secure = true;
     for (struct dns_ask *ask = entry->asks + 2 - asked; ask < entry->asks + 2; ask++) {
         uint32_t *ttl = ask->ip_count > 0 ? &some_ttl_s : &none_ttl_s;
         if (ask->ttl_s < *ttl)
@@ -163,17 +168,57 @@ static void conclude_addresses(struct dns_entry *entry)
         failed += ask->result == DNS_ANSWER_FAILED;
         no_domain += ask->result == DNS_ANSWER_NO_DOMAIN;
         found += ask->ip_count;
+        secure &= ask->ip_count == 0 || ask->secure;
     }
-    if (found > 0)
-        entry_conclude(
-            entry, mx_make(DNS_OK, 0, expiry(dns, some_ttl_s, failed ? DNS_HALF_TTL_MAX_S : DNS_TTL_MAX_S)));
-    else if (failed > 0)
+    if (found > 0) {
+        struct dns_mx *mx =
+            mx_make(DNS_OK, 0, expiry(dns, some_ttl_s, failed ? DNS_HALF_TTL_MAX_S : DNS_TTL_MAX_S));
+        if (mx != NULL)
+            mx->secure = secure;
+        entry_conclude(entry, mx);
+    } else if (failed > 0) {
         entry_conclude(entry, entry->mx != NULL ? dns_mx_ref(entry->mx) : NULL);
-    else if (no_domain == asked)
+    } else if (no_domain == asked) {
         entry_conclude(entry, mx_no_domain(entry, entry->asks[1].question.name, none_ttl_s));
-    else
+    } else {
         entry_conclude(entry, mx_none(DNS_NO_MAIL, expiry(dns, none_ttl_s, DNS_NEGATIVE_TTL_MAX_S),
                                       "the host has no A or AAAA record"));
+    }
+}
+
+/* Keeps what the records hold, and no more room than that takes. */
+static struct dns_mx *keep_data(struct dns_entry *entry, const struct dns_ask *ask,
+                                const struct dns_data *data)
+{
+    size_t size = offsetof(struct dns_data, bytes) + data->used;
+    struct dns_mx *mx = mx_make(DNS_OK, 0, expiry(entry->dns, ask->ttl_s, DNS_TTL_MAX_S));
+    entry->data = malloc(size);
+    if (mx == NULL || entry->data == NULL) {
+        dns_mx_unref(mx);
+        return NULL;
+    }
+    memcpy(entry->data, data, size);
+    mx->secure = ask->secure;
+    return mx;
+}
+
+static void conclude_records(struct dns_entry *entry, struct dns_ask *ask, const struct dns_answer *answer)
+{
+    switch (answer->kind) {
+    case DNS_ANSWER_RECORDS:
+        entry_conclude(entry, keep_data(entry, ask, &answer->data));
+        break;
+    case DNS_ANSWER_NO_DOMAIN:
+        entry_conclude(entry, mx_no_domain(entry, answer->name, ask->ttl_s));
+        break;
+    case DNS_ANSWER_NO_DATA:
+        entry_conclude(entry, mx_none(DNS_NO_MAIL, expiry(entry->dns, ask->ttl_s, DNS_NEGATIVE_TTL_MAX_S),
+                                      "there is no record of this type"));
+        break;
+    default:
+        entry_conclude(entry, mx_failed(entry->dns, answer->reason));
+        break;
+    }
 }
 
 /* ---- questions ---- */
@@ -215,6 +260,7 @@ static void on_answer(struct dns_question *question, const struct dns_answer *an
     struct dns_entry *entry = ask->entry;
     struct dns *dns = entry->dns;
     bool failed = answer->kind == DNS_ANSWER_FAILED;
+    ask->secure &= answer->secure;
     if (!failed && answer->ttl_s < ask->ttl_s)
         ask->ttl_s = answer->ttl_s;
     if (!failed && !ask_move(ask, answer->name)) {
@@ -234,6 +280,10 @@ static void on_answer(struct dns_question *question, const struct dns_answer *an
     entry->asking--;
     if (dns_entry_kind(entry) == KIND_MX) {
         conclude_mx(entry, ask, answer);
+        return;
+    }
+    if (dns_kind_is_records(dns_entry_kind(entry))) {
+        conclude_records(entry, ask, answer);
         return;
     }
     take_addresses(entry, ask, answer);
@@ -261,6 +311,8 @@ void dns_lookup_clear(struct dns_entry *entry)
     entry->answered = false;
     dns_mx_unref(entry->mx);
     entry->mx = NULL;
+    free(entry->data);
+    entry->data = NULL;
     ask_clear(&entry->asks[0]);
     ask_clear(&entry->asks[1]);
 }
@@ -275,6 +327,10 @@ void dns_lookup_start(struct dns_entry *entry)
     }
     if (dns_entry_kind(entry) == KIND_MX) {
         ask_start(entry, &entry->asks[0], DNS_TYPE_MX);
+        return;
+    }
+    if (dns_kind_is_records(dns_entry_kind(entry))) {
+        ask_start(entry, &entry->asks[0], dns_entry_kind(entry) == KIND_TXT ? DNS_TYPE_TXT : DNS_TYPE_TLSA);
         return;
     }
     if (entry->dns->ipv6)

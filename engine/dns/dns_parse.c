@@ -153,6 +153,56 @@ static enum parsed take_address(const ns_rr *rr, struct dns_answer *answer)
     return PARSED_SOME;
 }
 
+static bool add_bytes(struct dns_data *data, const uint8_t *bytes, size_t n)
+{
+    if (n > sizeof data->bytes - data->used)
+        return false;
+    memcpy(data->bytes + data->used, bytes, n);
+    data->used += n;
+    return true;
+}
+
+/* What there is no room for is left out. */
+static enum parsed take_data(const ns_rr *rr, struct dns_answer *answer)
+{
+    struct dns_data *data = &answer->data;
+    const uint8_t *at = ns_rr_rdata(*rr);
+    size_t left = ns_rr_rdlen(*rr), before = data->used;
+    bool room = data->count < DNS_RECORDS_MAX;
+    if (ns_rr_type(*rr) != ns_t_txt)
+        room = room && add_bytes(data, at, left);
+    while (ns_rr_type(*rr) == ns_t_txt && left > 0) {
+        size_t n = at[0];
+        if (n >= left)
+            return PARSED_BAD;
+        room = room && add_bytes(data, at + 1, n);
+        at += n + 1;
+        left -= n + 1;
+    }
+    if (!room) {
+        data->used = before;
+        return PARSED_SOME;
+    }
+    data->list[data->count].at = (uint16_t)before;
+    data->list[data->count++].size = (uint16_t)(data->used - before);
+    answer->count = data->count;
+    return PARSED_SOME;
+}
+
+static enum parsed take_record(ns_msg *message, const ns_rr *rr, struct dns_answer *answer,
+                               struct mx_seen *seen)
+{
+    switch (ns_rr_type(*rr)) {
+    case ns_t_mx:
+        return take_mx(message, rr, answer, seen);
+    case ns_t_a:
+    case ns_t_aaaa:
+        return take_address(rr, answer);
+    default:
+        return take_data(rr, answer);
+    }
+}
+
 /* Gathers the records at the chain's end. */
 static enum parsed take_records(ns_msg *message, enum dns_type type, struct dns_answer *answer,
                                 struct mx_seen *seen)
@@ -164,7 +214,7 @@ static enum parsed take_records(ns_msg *message, enum dns_type type, struct dns_
             return PARSED_BAD;
         if ((int)ns_rr_type(rr) != (int)type || ns_rr_class(rr) != ns_c_in || !is_owner(&rr, answer->name))
             continue;
-        all = type == DNS_TYPE_MX ? take_mx(message, &rr, answer, seen) : take_address(&rr, answer);
+        all = take_record(message, &rr, answer, seen);
         if (all == PARSED_BAD)
             return PARSED_BAD;
         take_ttl(answer, ns_rr_ttl(rr));
@@ -250,7 +300,10 @@ void dns_parse(const uint8_t *bytes, size_t n, const char *name, enum dns_type t
     size_t name_len = strlen(name);
     answer->ttl_s = INT32_MAX;
     answer->count = 0;
+    answer->secure = false;
     answer->reason[0] = '\0';
+    if (type == DNS_TYPE_TXT || type == DNS_TYPE_TLSA)
+        answer->data.used = answer->data.count = 0;
     memcpy(answer->name, name, name_len + 1);
     if (n > NS_MAXMSG || ns_initparse(bytes, (int)n, &message) != 0) {
         dns_answer_fail(answer, "the resolver's answer is malformed");
@@ -261,6 +314,7 @@ void dns_parse(const uint8_t *bytes, size_t n, const char *name, enum dns_type t
         dns_answer_fail(answer, "the resolver answered %s", rcode_name(rcode));
         return;
     }
+    answer->secure = ns_msg_getflag(message, ns_f_ad) != 0;
     enum parsed parsed = PARSED_SOME;
     for (int i = 0; parsed == PARSED_SOME; i++) {
         if (i > DNS_CNAMES_MAX) {

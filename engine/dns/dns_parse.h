@@ -7,7 +7,7 @@
 
 #include "engine/dns/dns.h"
 
-enum dns_type { DNS_TYPE_A = 1, DNS_TYPE_MX = 15, DNS_TYPE_AAAA = 28 };
+enum dns_type { DNS_TYPE_A = 1, DNS_TYPE_MX = 15, DNS_TYPE_TXT = 16, DNS_TYPE_AAAA = 28, DNS_TYPE_TLSA = 52 };
 
 enum dns_answer_kind {
     DNS_ANSWER_RECORDS,
@@ -24,6 +24,7 @@ struct dns_ip {
 
 struct dns_answer {
     enum dns_answer_kind kind;
+    bool secure;                 /* the AD bit */
     char reason[DNS_REASON_MAX]; /* of DNS_ANSWER_FAILED */
     uint32_t ttl_s;              /* the least on the way, as sent; 0 of a negative answer without SOA */
     char name[DOMAIN_MAX + 1];   /* where the chain of CNAMEs ends; the question's name without one */
@@ -31,6 +32,7 @@ struct dns_answer {
     union {
         struct dns_mx_host hosts[MX_HOSTS_MAX]; /* in order; the first ones of more */
         struct dns_ip ips[HOST_ADDRESSES_MAX];
+        struct dns_data data; /* of TXT and TLSA; its own count, too */
     };
 };
 

@@ -33,7 +33,7 @@ struct consumer {
     const struct config_consumer *config;
     struct gather gather;
     struct event_file file, dead_letters;
-    char dead_path[PATH_MAX];
+    char dead_path[CONFIG_PATH_MAX];
     struct webhook *webhook;
     struct buf body;
     struct prng prng;
@@ -394,12 +394,8 @@ static bool prepare(struct consumer *consumer, struct err *err)
     const struct config_consumer *config = consumer->config;
     struct event_file_settings file = {config->file, config->rotate_size, config->rotate_age_ms,
                                        config->keep};
-    struct event_file_settings dead = {.path = config->dead_letters, .keep = 1};
-    if (config->dead_letters[0] == '\0') {
-        snprintf(consumer->dead_path, sizeof consumer->dead_path, "%s/%s.dead.ndjson",
-                 consumer->begin.state_directory, config->name);
-        dead.path = consumer->dead_path;
-    }
+    struct event_file_settings dead = {consumer->dead_path, config->rotate_size, 0, config->keep};
+    config_dead_letters(config, consumer->begin.state_directory, consumer->dead_path);
     event_file_init(&consumer->file, &file);
     event_file_init(&consumer->dead_letters, &dead);
     buf_init(&consumer->body, 2 * (size_t)CONSUMER_BYTES_MAX);

@@ -54,6 +54,13 @@ static void carrier_set_idle(struct carrier *carrier, bool idle)
     }
 }
 
+static void carrier_free(struct carrier *carrier)
+{
+    dns_mx_unref(carrier->hosts);
+    tlsa_set_unref(carrier->demand.tlsa);
+    free(carrier);
+}
+
 /* One that has something to send, waits for a rate, and has sent nothing yet keeps its place: else pools
  * would take turns at opening connections, and none at sending. */
 static bool carrier_may_go(const struct carrier *carrier)
@@ -155,6 +162,7 @@ static void carrier_ready(struct session *session, struct now now)
     (void)now;
     carrier->ready = true;
     pool->connecting--;
+    pool_reached(pool);
     path_connected(pool->path);
     pool_touch(pool); /* the window has grown */
 }
@@ -200,8 +208,10 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         pool_target_failed(pool, why);
         return PATH_END_FINE;
     }
-    if (why->rule != NULL && (why->rule->reaction.kind == REACTION_RECONNECT || why->scope == SCOPE_PATH))
-        return PATH_END_FINE; /* the path has heard, and holds back by itself */
+    bool of_sender = why->rule != NULL && carrier->ready && why->rule->reaction.reach == REACH_SENDER;
+    if (of_sender ||
+        (why->rule != NULL && (why->rule->reaction.kind == REACTION_RECONNECT || why->scope == SCOPE_PATH)))
+        return PATH_END_FINE; /* path or sender have heard, and hold back by themselves */
     bool speaks = why->code != 0 && ledger_ready(path->ledger) > 0;
     if (!carrier->ready && (speaks || carrier_has_company(carrier))) {
         path_note(path, why);
@@ -210,9 +220,11 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     if (why->scope == SCOPE_PATH && (carrier->ready || ledger_connections(path->ledger) == 1))
         path_pause(path, why); /* not one connection is welcome: none is still on its way */
     if (carrier->ready)
-        host_lost(router, &carrier->address, path->settings);
+        host_lost(router, &carrier->address, carrier->opened_ns, session_was_told(carrier->session),
+                  path->settings);
     else
         host_failed(router, &carrier->address, path->settings);
+    host_set_asked(router, &carrier->address, why->rule != NULL);
     loan_tell_host(path, &carrier->address);
     pool_target_failed(pool, why);
     return PATH_END_FAILED;
@@ -240,8 +252,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     path_serve(path);
     path_serve_line(path->router);
     session_free(session);
-    dns_mx_unref(carrier->hosts);
-    free(carrier);
+    carrier_free(carrier);
 }
 
 static const struct session_handlers carrier_handlers = {
@@ -284,8 +295,7 @@ bool carrier_open(struct pool *pool, const struct target *target)
         host_failed(router, &carrier->address, path->settings);
         path_connection_over(path, false, PATH_END_FINE);
         pool_target_failed(pool, &why);
-        dns_mx_unref(carrier->hosts);
-        free(carrier);
+        carrier_free(carrier);
         return false;
     }
     TAILQ_INSERT_TAIL(&pool->carriers, carrier, all);

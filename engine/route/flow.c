@@ -2,17 +2,20 @@
  * the turn goes to the next tenant, which gains its weight times QUANTUM. */
 #include "engine/route/flow.h"
 
+#include "engine/route/sender_rate.h"
+
 #include <stdlib.h>
 
 #define QUANTUM                                                                                              \
     16 /* recipients a turn for weight 1: small against any limit, large against the cost of a turn */
 
-bool flow_join(struct strand *strand)
+bool flow_join(struct strand *strand, struct sender_rate *rate)
 {
     struct pool *pool = strand->pool;
     struct lane *lane = strand->lane;
     struct flow *flow = pool->flows;
-    while (flow != NULL && (flow->tenant != lane->tenant || flow->class_ != lane->class_))
+    while (flow != NULL &&
+           (flow->tenant != lane->tenant || flow->class_ != lane->class_ || flow->rate != rate))
         flow = flow->pool_next;
     if (flow == NULL) {
         flow = calloc(1, sizeof *flow);
@@ -20,6 +23,7 @@ bool flow_join(struct strand *strand)
             return false;
         flow->tenant = lane->tenant;
         flow->limit = lane->limit;
+        flow->rate = rate;
         flow->class_ = lane->class_;
         flow->pool_next = pool->flows;
         pool->flows = flow;
@@ -93,11 +97,14 @@ void flow_leave_turns(struct strand *strand)
 
 static bool flow_may(const struct flow *flow, int64_t now_ns, int64_t *until_ns, enum flow_of of)
 {
-    if (flow->limit == NULL)
+    if (flow->limit == NULL && flow->rate == NULL)
         return true;
     if (of == FLOW_WITHOUT_LIMIT)
         return false;
-    int64_t when_ns = limit_when_ns(flow->limit, now_ns);
+    int64_t when_ns = flow->limit != NULL ? limit_when_ns(flow->limit, now_ns) : now_ns;
+    int64_t slow_ns = flow->rate != NULL ? limit_when_ns(&flow->rate->limit, now_ns) : now_ns;
+    if (slow_ns > when_ns)
+        when_ns = slow_ns;
     if (when_ns > now_ns && when_ns < *until_ns)
         *until_ns = when_ns;
     return when_ns <= now_ns;
@@ -148,6 +155,8 @@ void flow_charge(struct pool *pool, struct strand *strand, unsigned recipients, 
         pool->transactional_in_a_row = 0;
     flow->deficit -= (int64_t)recipients;
     flow->turn = strand->turn_next; /* the next lane of this tenant */
-    if (flow->limit)
+    if (flow->limit != NULL)
         limit_use(flow->limit, now_ns);
+    if (flow->rate != NULL)
+        limit_use(&flow->rate->limit, now_ns);
 }

@@ -56,15 +56,34 @@ int64_t host_failed(struct router *router, const struct sockaddr_storage *addres
     return until_ns;
 }
 
-void host_lost(struct router *router, const struct sockaddr_storage *address,
+void host_set_asked(struct router *router, const struct sockaddr_storage *address, bool asked)
+{
+    struct host_memory *host = host_find(router, address);
+    if (host != NULL)
+        host->state.asked = asked;
+}
+
+bool host_has_asked(struct router *router, const struct sockaddr_storage *address)
+{
+    const struct host_memory *host = host_find(router, address);
+    return host != NULL && host->state.asked;
+}
+
+void host_lost(struct router *router, const struct sockaddr_storage *address, int64_t opened_ns, bool told,
                const struct config_site *settings)
 {
     struct host_memory *host = host_touch(router, address);
+    int64_t now_ns = router->now.mono_ns;
     if (host == NULL)
         return;
-    if (host->state.lost_at_ns == 0)
-        host->state.lost_at_ns = router->now.mono_ns;
-    else if (router->now.mono_ns - host->state.lost_at_ns >= HOST_LOST_AGAIN_MS * NS_PER_MS)
+    struct host_state *state = &host->state;
+    if (state->lost_at_ns == 0)
+        state->lost_at_ns = now_ns;
+    if (!told && opened_ns >= state->lost_last_ns) { /* else it fell with others */
+        state->lost_last_ns = now_ns;
+        state->losses++;
+    }
+    if (state->losses > HOST_LOSSES_MAX || now_ns - state->lost_at_ns >= HOST_LOST_AGAIN_MS * NS_PER_MS)
         host_failed(router, address, settings);
 }
 
@@ -76,7 +95,8 @@ bool host_works(struct router *router, const struct sockaddr_storage *address)
     bool had_failed = host->state.failures != 0 || host->state.dead_until_ns != 0;
     host->state.failures = 0;
     host->state.dead_until_ns = 0;
-    host->state.lost_at_ns = 0;
+    host->state.lost_at_ns = host->state.lost_last_ns = 0;
+    host->state.losses = 0;
     return had_failed;
 }
 

@@ -11,9 +11,13 @@
 /* Remembers a failure to connect; returns until when (mono_ns) the address is left alone. */
 int64_t host_failed(struct router *router, const struct sockaddr_storage *address,
                     const struct config_site *settings);
-/* A connection got through to EHLO and was then lost before it was of use. The first time is no failure
- * (receivers do that); once more after HOST_LOST_AGAIN_MS, without a success in between, is one. */
-void host_lost(struct router *router, const struct sockaddr_storage *address,
+/* The failure was a reply by which a rule slows the path: whom it keeps waiting has lost no attempt. */
+void host_set_asked(struct router *router, const struct sockaddr_storage *address, bool asked);
+bool host_has_asked(struct router *router, const struct sockaddr_storage *address);
+/* A connection got through to EHLO and was then lost before it was of use. That is no failure at first
+ * (receivers do that); without a success in between it is one after HOST_LOST_AGAIN_MS, or when more than
+ * HOST_LOSSES_MAX connections, each begun after the one before was lost, ended so and without a word. */
+void host_lost(struct router *router, const struct sockaddr_storage *address, int64_t opened_ns, bool told,
                const struct config_site *settings);
 /* A message was taken there. True: that is news, it had failed before. */
 bool host_works(struct router *router, const struct sockaddr_storage *address);
@@ -24,8 +28,9 @@ void host_set_plain(struct router *router, const struct sockaddr_storage *addres
 bool host_is_plain(struct router *router, const struct sockaddr_storage *address);
 /* What is remembered, to be told to another worker; false: nothing. */
 struct host_state {
-    int64_t dead_until_ns, plain_until_ns, lost_at_ns;
-    unsigned failures; /* in a row */
+    int64_t dead_until_ns, plain_until_ns, lost_at_ns, lost_last_ns; /* lost: the first time, the last */
+    unsigned failures, losses;                                       /* in a row */
+    bool asked; /* the last one was a reply that asks for patience: the host is not down */
 };
 bool host_get(struct router *router, const struct sockaddr_storage *address, struct host_state *state);
 void host_set(struct router *router, const struct sockaddr_storage *address, const struct host_state *state);

@@ -2,6 +2,7 @@
 #include "engine/route/lane.h"
 
 #include "engine/base/log.h"
+#include "engine/route/aside.h"
 #include "engine/route/flow.h"
 #include "engine/route/handover.h"
 #include "engine/route/lane_held.h"
@@ -19,7 +20,7 @@
 
 /* ---- life ---- */
 
-static struct lane *lane_find(struct router *router, uint32_t id)
+struct lane *lane_by_id(struct router *router, uint32_t id)
 {
     struct lane *lane;
     HASH_FIND(hh, router->lanes, &id, sizeof id, lane);
@@ -51,7 +52,7 @@ static void lane_wake(struct lane *lane)
 /* The lane of that name, made if need be: idle, then, until it is announced. NULL: no memory. */
 static struct lane *lane_get(struct router *router, const struct lane_name *name)
 {
-    struct lane *lane = lane_find(router, name->id);
+    struct lane *lane = lane_by_id(router, name->id);
     if (lane != NULL) {
         lane_wake(lane);
         return lane;
@@ -93,7 +94,7 @@ struct lane *lane_borrow(struct loan *loan)
         lane->fresh_until_ns = INT64_MAX;
         *strand = (struct strand){.lane = lane, .source = loan->source, .tail = &strand->head};
         lane->strands = strand;
-        if (pool_join(pool, strand)) {
+        if (pool_join(pool, strand, NULL)) {
             lane->strand_count = 1;
             return lane;
         }
@@ -225,7 +226,7 @@ static bool lane_can_use_more(const struct lane *lane)
     case LANE_HELD:
         return !lane->sampled;
     case LANE_ROUTED:
-        return lane->buffered <= lane->want / 2 && lane_open_path(lane) != NULL;
+        return lane->buffered - lane->set_aside <= lane->want / 2 && lane_open_path(lane) != NULL;
     }
     return false;
 }
@@ -290,6 +291,8 @@ void lane_want(struct lane *lane)
     lane->asked = lane->want < room ? lane->want : room;
     if (path != NULL && lane->asked > piece)
         lane->asked = piece;
+    if (!aside_is_satisfied(lane) && lane->asked > ASIDE_TAKEN) /* what it cannot use would go back */
+        lane->asked = ASIDE_TAKEN;
     router->asked += lane->asked;
     lane->asked_path = path;
     if (path != NULL)
@@ -337,13 +340,16 @@ void strand_add(struct strand *strand, struct taken *taken, bool front)
     strand->pool->path->buffered++;
     if (strand->buffered++ == 0)
         flow_enter_turns(strand);
+    if (strand->flow->rate != NULL)
+        aside_added(strand);
     pool_touch(strand->pool);
 }
 
 struct taken *lane_empty_strand(struct strand *strand)
 {
     struct taken *list = strand->head;
-    if (strand->buffered == 0)
+    unsigned n = strand->buffered;
+    if (n == 0)
         return NULL;
     flow_leave_turns(strand);
     strand->lane->buffered -= strand->buffered;
@@ -353,6 +359,8 @@ struct taken *lane_empty_strand(struct strand *strand)
     strand->buffered = 0;
     strand->head = NULL;
     strand->tail = &strand->head;
+    if (strand->flow->rate != NULL)
+        aside_left(strand, n);
     lane_check(strand->lane);
     return list;
 }
@@ -403,12 +411,12 @@ static void lane_place(struct lane *lane, struct taken *taken, bool front)
     else if (lane->loan == NULL && signers_want(router, lane->id, taken))
         lane->buffered++; /* until it comes back, signed */
     else
-        strand_add(strand, taken, front);
+        strand_add(aside_of(strand, taken), taken, front);
 }
 
 void lane_signed(struct router *router, struct sign_request *request)
 {
-    struct lane *lane = lane_find(router, request->lane); /* it is not over: this is buffered */
+    struct lane *lane = lane_by_id(router, request->lane); /* it is not over: this is buffered */
     struct verdict why;
     lane->buffered--;
     LIST_REMOVE(request, mine);
@@ -463,7 +471,7 @@ void lane_filled(struct router *router, struct store_taken_msg *msg)
 {
     for (struct taken *taken = msg->list; taken != NULL; taken = taken->next)
         taken->worker = NULL;
-    lane_fill(lane_find(router, msg->lane), msg->list, msg->count, msg->idle, msg->passed_over);
+    lane_fill(lane_by_id(router, msg->lane), msg->list, msg->count, msg->idle, msg->passed_over);
 }
 
 void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over)
@@ -503,6 +511,15 @@ static void lane_renew(struct lane *lane)
 {
     lane->idle = false;
     lane->renewed = lane->taking;
+}
+
+void lane_look_again(struct lane *lane)
+{
+    lane_wake(lane);
+    lane_renew(lane);
+    lane_mark_held(lane);
+    store_lane_again(lane->router->store, lane->id);
+    lane_want(lane);
 }
 
 /* New, or handed over before: it has to be resolved. */

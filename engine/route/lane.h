@@ -31,6 +31,11 @@ void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over)
 struct sign_request;
 void lane_signed(struct router *router, struct sign_request *request);
 
+/* By its number; NULL: there is none. */
+struct lane *lane_by_id(struct router *router, uint32_t id);
+/* Less of it is passed over than before (lane_mark_held): asks for what the store has of it, from the start.
+ */
+void lane_look_again(struct lane *lane);
 /* Asks the store for more if the lane can use it now. */
 void lane_want(struct lane *lane);
 /* n of its recipients are no longer in flight: for pool_arrived. */

@@ -1,20 +1,43 @@
 /* lane_held.c - see lane_held.h. */
 #include "engine/route/lane_held.h"
 
+#include "engine/route/aside.h"
 #include "engine/route/hold.h"
 #include "engine/route/lane.h"
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
-#include "engine/route/settle.h"
-#include "engine/route/signers.h"
+#include "engine/route/sift.h"
+
+#include <stdlib.h>
+
+/* The slowed senders of whom it has enough for now: a list to be freed, NULL: none, or no memory. */
+static struct str *lane_full_senders(const struct lane *lane, unsigned *n)
+{
+    struct str *list = NULL;
+    unsigned room = 0;
+    *n = 0;
+    for (const struct aside *aside = lane->asides; aside != NULL; aside = aside->next)
+        room += aside->full;
+    if (room > 0)
+        list = calloc(room, sizeof *list);
+    for (const struct aside *aside = lane->asides; list != NULL && aside != NULL; aside = aside->next)
+        if (aside->full)
+            list[(*n)++] = str_of(sender_rate_sender(aside->rate));
+    return list;
+}
 
 void lane_mark_held(struct lane *lane)
 {
     struct str site = {0};
+    unsigned n;
+    struct str *senders = lane_full_senders(lane, &n);
     store_except_unref(lane->except);
     if (lane->state == LANE_ROUTED && lane->strand_count > 0)
         site = str_of(path_site(lane->strands[0].pool->path));
-    lane->except = hold_of_lane(lane->router->held, str_of(lane->tenant_name), str_of(lane->domain), site);
+    struct store_except *held =
+        hold_of_lane(lane->router->held, str_of(lane->tenant_name), str_of(lane->domain), site);
+    lane->except = n > 0 ? store_except_more(held, senders, n) : held;
+    free(senders);
 }
 
 bool lane_holds_back(const struct lane *lane, const struct taken *taken)
@@ -75,59 +98,23 @@ bool lane_park(struct lane *lane)
 
 /* ---- what waits in memory ---- */
 
-/* Gives back those of the job, 0: those that are held. */
-static void strand_drop_job(struct strand *strand, uint64_t job)
+static enum sift_fate is_of_job(const struct lane *lane, const struct taken *taken, const void *user)
 {
-    struct taken *list = lane_empty_strand(strand);
-    while (list != NULL) {
-        struct taken *taken = list;
-        list = taken->next;
-        if (job != 0 ? taken->job->id == job : lane_holds_back(strand->lane, taken))
-            settle_release(strand->lane->router, taken);
-        else
-            strand_add(strand, taken, false);
-    }
-}
-
-static void given_drop_job(struct lane *lane, uint64_t job)
-{
-    for (struct taken **at = &lane->given, *taken; (taken = *at) != NULL;) {
-        if (taken->job->id != job) {
-            at = &taken->next;
-            continue;
-        }
-        *at = taken->next;
-        settle_release(lane->router, taken);
-        lane_check(lane);
-    }
-}
-
-/* What is with the signers goes back when it comes. */
-static void signing_drop_job(struct router *router, uint64_t job)
-{
-    struct sign_request *request;
-    LIST_FOREACH(request, &router->signing, mine)
-    request->dropped |= request->taken->job->id == job;
+    const uint64_t *job = user;
+    (void)lane;
+    return taken->job->id == *job ? SIFT_RELEASE : SIFT_KEEP;
 }
 
 void lane_drop_job(struct router *router, uint64_t job)
 {
-    struct lane *lane, *next;
-    signing_drop_job(router, job);
-    HASH_ITER(hh, router->lanes, lane, next)
-    {
-        for (unsigned i = 0; i < lane->strand_count; i++)
-            strand_drop_job(&lane->strands[i], job);
-        given_drop_job(lane, job);
-        lane_want(lane); /* other jobs' recipients have room now */
-    }
-    for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
-        if (loan->lane == NULL)
-            continue;
-        strand_drop_job(&loan->lane->strands[0], job);
-        lane_want(loan->lane);
-    }
+    sift_all(router, is_of_job, &job);
     loan_drop_job(router, job);
+}
+
+static enum sift_fate is_held(const struct lane *lane, const struct taken *taken, const void *user)
+{
+    (void)user;
+    return lane_holds_back(lane, taken) ? SIFT_RELEASE : SIFT_KEEP;
 }
 
 void lane_hear_holds(struct router *router)
@@ -142,14 +129,25 @@ void lane_hear_holds(struct router *router)
     {
         lane_mark_held(lane);
         lane->renewed |= lane->taking; /* the answer to come is of what was held before */
-        for (unsigned i = 0; lane->except != NULL && i < lane->strand_count; i++)
-            strand_drop_job(&lane->strands[i], 0);
-        lane_want(lane);
     }
-    for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
-        if (loan->lane == NULL)
-            continue;
-        strand_drop_job(&loan->lane->strands[0], 0);
-        lane_want(loan->lane);
-    }
+    sift_all(router, is_held, NULL);
+}
+
+struct sender_at {
+    const char *site;
+    struct str sender;
+};
+
+/* In a borrowed lane. */
+static enum sift_fate is_of_sender(const struct lane *lane, const struct taken *taken, const void *user)
+{
+    const struct sender_at *at = user;
+    if (strcmp(lane->loan->site, at->site) != 0)
+        return SIFT_KEEP;
+    return str_eq_nocase(str_domain(taken->job->from), at->sender) ? SIFT_RELEASE : SIFT_KEEP;
+}
+
+void lane_return_sender(struct router *router, const char *site, struct str sender)
+{
+    sift_borrowed(router, is_of_sender, &(struct sender_at){site, sender});
 }

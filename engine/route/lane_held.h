@@ -1,5 +1,5 @@
-/* lane_held.h - what of a lane is not to go out, while the rest does: holds (hold.h), stopped and long paused
- * paths, jobs that were paused or cancelled.
+/* lane_held.h - what of a lane is not to go out, while the rest does: holds (hold.h), slowed senders of whom
+ * enough is in memory (aside.h), stopped and long paused paths, jobs that were paused or cancelled.
  *
  * What is held stays in the store, which passes over it; what has come into memory before goes back. Internal
  * to lane.c, lane_route.c and worker.c. One worker's thread. */
@@ -21,5 +21,7 @@ bool lane_park(struct lane *lane);
 void lane_hear_holds(struct router *router);
 /* STORE_DROP_JOB: gives back what waits of this job. */
 void lane_drop_job(struct router *router, uint64_t job);
+/* What was borrowed of this sender domain's mail to the site goes back: its rate is the owner's affair. */
+void lane_return_sender(struct router *router, const char *site, struct str sender);
 
 #endif

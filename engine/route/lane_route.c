@@ -7,6 +7,7 @@
  * A routed or doomed lane is resolved again when the answer has run out; nothing stops meanwhile. */
 #include "engine/route/lane_route.h"
 
+#include "engine/route/aside.h"
 #include "engine/route/handover.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
@@ -55,6 +56,7 @@ const struct config_route *lane_configured_route(const struct lane *lane)
 void lane_unroute(struct lane *lane)
 {
     lane_leave_line(lane);
+    aside_free_all(lane);
     for (unsigned i = 0; i < lane->strand_count; i++)
         pool_leave(&lane->strands[i]);
     free(lane->strands);
@@ -128,7 +130,7 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
                             const struct config_site *settings, const struct config_route *route)
 {
     struct router *router = lane->router;
-    const struct pool_tls tls = secure_policy(router, settings, route);
+    const struct pool_tls tls = secure_policy(router, mx, settings, route);
     uint16_t port = route ? route->port : settings->port;
     unsigned n = (unsigned)lane->sources->source_count;
     lane->strands = calloc(n, sizeof *lane->strands);
@@ -141,7 +143,7 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
         strand->tail = &strand->head;
         struct path *path = path_get(router, site, settings, strand->source);
         struct pool *pool = path ? pool_get(path, mx, port, &tls, route) : NULL;
-        if (pool == NULL || !pool_join(pool, strand))
+        if (pool == NULL || !pool_join(pool, strand, NULL))
             return false;
         lane->strand_count++;
     }
@@ -153,7 +155,7 @@ static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
 {
     if (a == b)
         return true;
-    if (a == NULL || a->host_count != b->host_count)
+    if (a == NULL || a->host_count != b->host_count || a->secure != b->secure)
         return false;
     for (unsigned i = 0; i < a->host_count; i++)
         if (a->hosts[i].preference != b->hosts[i].preference || a->hosts[i].port != b->hosts[i].port ||
@@ -162,16 +164,22 @@ static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
     return true;
 }
 
+static void strand_give_back(struct strand *strand)
+{
+    struct taken *list = lane_empty_strand(strand);
+    while (list != NULL) {
+        struct taken *taken = list;
+        list = taken->next;
+        settle_release(strand->lane->router, taken);
+    }
+}
+
 void lane_give_back(struct lane *lane)
 {
-    for (unsigned i = 0; i < lane->strand_count; i++) {
-        struct taken *list = lane_empty_strand(&lane->strands[i]);
-        while (list != NULL) {
-            struct taken *taken = list;
-            list = taken->next;
-            settle_release(lane->router, taken);
-        }
-    }
+    for (unsigned i = 0; i < lane->strand_count; i++)
+        strand_give_back(&lane->strands[i]);
+    for (struct aside *aside = lane->asides; aside != NULL; aside = aside->next)
+        strand_give_back(&aside->strand);
 }
 
 void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route *route)

@@ -22,7 +22,7 @@ struct loan_msg {
     bool over;      /* BATCH: there will be no more */
     bool paused;    /* NEWS: of a pause, for `reason`; else of a host */
     struct taken *list;
-    uint64_t job; /* DROP */
+    uint64_t job; /* DROP; 0: the sender of the lesson */
     unsigned from;
     struct figures figures; /* BACK */
     struct sockaddr_storage address;
@@ -389,6 +389,20 @@ void loan_drop_job(struct router *router, uint64_t job)
     }
 }
 
+void loan_return_sender(struct path *path, struct str sender)
+{
+    struct router *router = path->router;
+    for (struct loan *loan = router->loans; loan != NULL; loan = loan->next) {
+        struct loan_msg *msg = strcmp(loan->site, path_site(path)) == 0
+                                   ? loan_msg(loan, HANDOVER_LOAN_DROP, router->index)
+                                   : NULL;
+        if (msg == NULL)
+            continue; /* of another site; or no memory: it sends what it has, no more */
+        snprintf(msg->lesson.sender, sizeof msg->lesson.sender, "%.*s", STR_ARG(sender));
+        inbox_post(router->inboxes[loan->borrower], &msg->node);
+    }
+}
+
 /* ---- the borrower ---- */
 
 void loan_want(struct loan *loan, unsigned want)
@@ -501,7 +515,10 @@ void loan_hear(struct router *router, struct inbox_node *node)
         back_hear(router, msg);
         break;
     case HANDOVER_LOAN_DROP:
-        lane_drop_job(router, msg->job);
+        if (msg->job != 0)
+            lane_drop_job(router, msg->job);
+        else
+            lane_return_sender(router, msg->loan->site, str_of(msg->lesson.sender));
         break;
     case HANDOVER_LOAN_LESSON:
         lesson_hear(msg);

@@ -99,6 +99,8 @@ void loan_tell_lesson(struct path *path, const struct path_lesson *lesson);
 void loan_tell_host(struct path *path, const struct sockaddr_storage *address);
 /* STORE_DROP_JOB: the borrowers must hear it after what was handed to them before. */
 void loan_drop_job(struct router *router, uint64_t job);
+/* A sender is slowed at the path's site from now on: what borrowers have of it is to come back. */
+void loan_return_sender(struct path *path, struct str sender);
 /* The worker stops: nothing is asked for any more. */
 void loan_stop(struct router *router);
 /* Nothing lent and nothing borrowed. */

@@ -41,6 +41,8 @@ struct hold_set;
 struct holds;
 struct evidence;
 struct edits;
+struct aside;
+struct sender_rate;
 
 /* Recipients of a lane that will leave from one source. */
 struct strand {
@@ -105,6 +107,8 @@ struct lane {
     struct loan *loan;       /* it takes from another worker, not from the store */
     unsigned strand_count;
     struct strand *strands; /* one a source; NULL until routed */
+    struct aside *asides;   /* of slowed senders: aside.h; */
+    unsigned set_aside;     /* of buffered, those that wait there */
     char tenant_name[NAME_MAX_BYTES + 1];
     char pool_name[NAME_MAX_BYTES + 1]; /* with the sender's domain behind an @ where routes ask for it */
     char domain[];                      /* with its NUL */
@@ -114,8 +118,9 @@ struct lane {
 struct flow {
     struct flow *next, *prev; /* the class' ring, while it has strands that wait */
     const struct config_tenant *tenant;
-    struct limit *limit; /* the tenant's rate over all workers; NULL: none */
-    struct strand *turn; /* whose turn it is; NULL: none waits */
+    struct limit *limit;      /* the tenant's rate over all workers; NULL: none */
+    struct sender_rate *rate; /* all of it is of this slowed sender; NULL: of others */
+    struct strand *turn;      /* whose turn it is; NULL: none waits */
     int64_t deficit;
     unsigned strands;
     struct flow *pool_next; /* all of the pool's */
@@ -126,6 +131,7 @@ struct flow {
 struct pool_tls {
     enum tls_policy policy;
     bool implicit;
+    bool tlsa; /* TLSA records of its hosts count: DNSSEC vouches for the list of them */
     const struct trust *trust;
 };
 
@@ -133,6 +139,8 @@ struct pool_tls {
 struct target {
     unsigned host;            /* index in the pool's hosts */
     int64_t refused_until_ns; /* its TLS was not what the pool asks: left alone by this pool; 0: no */
+    enum dane_verdict dane;
+    struct tlsa_set *tlsa; /* of DANE_REQUIRED; the host's */
     struct sockaddr_storage address;
     socklen_t len;
 };
@@ -265,11 +273,12 @@ struct router {
     struct lane_list held_lanes; /* those that have nothing but what is held: the longest first */
     unsigned held_count;
     struct path_list_head learners;
-    struct holds *holds;       /* hold.h: shared by all workers; */
-    struct hold_set *held;     /* as last heard, */
-    uint64_t held_walked;      /* and what is in memory was looked at for that generation */
-    struct evidence *evidence; /* shared too */
-    struct edits *edits;       /* to be posted at the end of the step: remember.h */
+    struct holds *holds;              /* hold.h: shared by all workers; */
+    struct hold_set *held;            /* as last heard, */
+    uint64_t held_walked;             /* and what is in memory was looked at for that generation */
+    struct evidence *evidence;        /* shared too */
+    struct sender_rate *sender_rates; /* of its sites; NULL: no sender is slowed */
+    struct edits *edits;              /* to be posted at the end of the step: remember.h */
     struct path *line, **line_tail;
     struct carrier_list idlers; /* of all pools, the longest idle first */
     struct shipment *free_shipments;
@@ -278,6 +287,7 @@ struct router {
 
     struct store_suppressed_msg *recalls; /* heard of, and to be looked for: recall.h */
     struct wheel_timer recall_timer;
+    struct store_bounce_msg *given_up; /* to be answered: give_up.h */
 
     /* Lending: loan.h. */
     struct lend_word *lend_words;  /* of all workers, shared */

@@ -7,6 +7,7 @@
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/remember.h"
+#include "engine/route/sender_rate.h"
 #include "engine/rules/rules.h"
 
 #include <stdatomic.h>
@@ -128,8 +129,7 @@ static void path_note_lesson(struct path *path, const struct path_lesson *lesson
     memcpy(path->reason, lesson->reason, sizeof path->reason);
 }
 
-/* How long from message to message, of all workers, lately; 0: nothing was delivered. */
-static int64_t path_interval_ns(const struct path *path)
+int64_t path_interval_ns(const struct path *path)
 {
     const struct minute *minute = &path->figures.minute;
     int64_t now_s = path->router->now.mono_ns / NS_PER_S;
@@ -146,7 +146,7 @@ static int64_t path_interval_ns(const struct path *path)
     return rate > 0 ? NS_PER_S / (int64_t)rate : sum > 0 ? RATE_S * NS_PER_S / (int64_t)sum : 0;
 }
 
-static int64_t rate_interval_ns(struct rate rate)
+int64_t rate_interval_ns(struct rate rate)
 {
     return rate.count > 0 ? rate.per_ms * NS_PER_MS / (int64_t)rate.count : 0;
 }
@@ -240,6 +240,10 @@ static void path_split(struct path *path, unsigned recipients)
 void path_learn(struct path *path, const struct path_lesson *lesson)
 {
     const struct reaction *reaction = &lesson->rule->reaction;
+    if (lesson->of_sender) {
+        sender_rate_learn(path, lesson);
+        return;
+    }
     path_note_lesson(path, lesson);
     if ((reaction->slow || reaction->cap) && lesson->started_ns >= path->cut_ns) {
         if (reaction->slow)
@@ -350,11 +354,10 @@ void path_forget(struct path *path)
 
 /* ---- at the start ---- */
 
-/* The settings of a site by its name, as lane_site names them. */
-static const struct config_site *site_named(const struct config *config, struct str name)
+const struct config_site *path_settings_of(const struct config *config, struct str site)
 {
     for (size_t i = 0; i < config->site_count; i++)
-        if (str_eq(str_of(config->sites[i].name), name))
+        if (str_eq(str_of(config->sites[i].name), site))
             return &config->sites[i];
     return &config->site_default;
 }
@@ -377,7 +380,7 @@ static bool load_one(struct str name, struct str value, void *user)
         at++;
     if (str_hash(site) % router->worker_count != router->index || at == config->source_count)
         return true;
-    struct path *path = path_get(router, text, site_named(config, site), at);
+    struct path *path = path_get(router, text, path_settings_of(config, site), at);
     if (path == NULL)
         return true;
     path->learnt = learnt;

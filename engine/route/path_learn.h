@@ -18,8 +18,16 @@ struct path_lesson {
     uint16_t code;
     struct status status;
     char reason[256];
+    bool of_sender; /* it is about mail of this sender domain, not about the path */
+    char sender[DOMAIN_MAX + 1];
 };
 void path_learn(struct path *path, const struct path_lesson *lesson);
+/* How long from message to message, of all workers, lately; 0: nothing was delivered. */
+int64_t path_interval_ns(const struct path *path);
+/* From message to message; 0: no limit. */
+int64_t rate_interval_ns(struct rate rate);
+/* The settings of a site by its name, as lane_site names them. */
+const struct config_site *path_settings_of(const struct config *config, struct str site);
 /* Why it is held, else the words of its last failure. */
 const char *path_reason(const struct path *path);
 

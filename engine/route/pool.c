@@ -5,6 +5,7 @@
  * from within itself. */
 #include "engine/route/pool.h"
 
+#include "engine/route/aside.h"
 #include "engine/route/carrier.h"
 #include "engine/route/flow.h"
 #include "engine/route/lane.h"
@@ -94,10 +95,10 @@ void pool_free(struct pool *pool)
     free(pool);
 }
 
-bool pool_join(struct pool *pool, struct strand *strand)
+bool pool_join(struct pool *pool, struct strand *strand, struct sender_rate *rate)
 {
     strand->pool = pool;
-    if (!flow_join(strand)) {
+    if (!flow_join(strand, rate)) {
         strand->pool = NULL;
         return false;
     }
@@ -165,6 +166,8 @@ static struct taken *pool_cut(struct strand *strand, unsigned rcpts_max, unsigne
     pool->path->buffered -= n;
     if (strand->buffered == 0)
         flow_leave_turns(strand);
+    if (strand->flow->rate != NULL)
+        aside_left(strand, n);
     *count = n;
     return first;
 }
@@ -304,14 +307,16 @@ static void pool_fire(struct wheel_timer *timer, struct now now)
     pool_touch(pool);
 }
 
-/* No address of its hosts can be reached: what waits in memory has had its attempt, unless it failed by our
- * own fault; the rest stays in the store. */
+/* No address of its hosts can be reached: what waits in memory has had its attempt, the rest stays in the
+ * store. Where another pool was asked for patience there, or it failed by our own fault, nobody has: what
+ * waits goes back as it is. */
 static void pool_unreachable(struct pool *pool, int64_t until_ns)
 {
     struct router *router = pool->path->router;
     struct verdict none;
     verdict_local(&none, SCOPE_HOST, STATUS(4, 4, 1), "no mail host of this domain can be reached");
     const struct verdict *why = pool->last_failure ? pool->last_failure : targets_missing(pool->targets);
+    bool asked = targets_have_asked(pool->targets) && (why == NULL || why->rule == NULL);
     if (why == NULL)
         why = &none;
     if (why->outcome ==
@@ -319,10 +324,17 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
         until_ns = router->now.mono_ns + NS_PER_S;
     pool->hold_until_ns = until_ns;
     pool->held = true;
-    path_note(pool->path, why);
+    if (!asked)
+        path_note(pool->path, why);
     path_unwait(pool->path, pool);
-    pool_give_back(pool, why->blameless ? NULL : why);
+    pool_give_back(pool, asked || why->blameless ? NULL : why);
     wheel_set(&router->wheel, &pool->timer, until_ns, pool_fire);
+}
+
+void pool_reached(struct pool *pool)
+{
+    free(pool->last_failure);
+    pool->last_failure = NULL;
 }
 
 void pool_target_failed(struct pool *pool, const struct verdict *why)
@@ -413,8 +425,7 @@ static void pool_pump(struct pool *pool)
 static void pool_reopen(struct pool *pool)
 {
     pool->hold_until_ns = 0;
-    free(pool->last_failure);
-    pool->last_failure = NULL;
+    pool_reached(pool);
     for (struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
         lane_want(strand->lane);
 }

@@ -15,8 +15,8 @@ struct shipment;
  * route says (NULL: none); takes a reference to hosts. NULL: no memory. */
 struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls,
                       const struct config_route *route);
-/* A strand enters or leaves (with an empty buffer). */
-bool pool_join(struct pool *pool, struct strand *strand);
+/* A strand enters (rate: see flow_join) or leaves (with an empty buffer). */
+bool pool_join(struct pool *pool, struct strand *strand, struct sender_rate *rate);
 void pool_leave(struct strand *strand);
 /* Something changed (work, a limit, an idle session): the pool is looked at once at the end of this step. */
 void pool_touch(struct pool *pool);
@@ -37,6 +37,8 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **s
 struct taken *pool_lend(struct pool *pool, unsigned most, unsigned *count);
 /* n recipients of the lane, pulled before, are no longer in flight. */
 void pool_arrived(struct pool *pool, struct lane *lane, unsigned n);
+/* A connection got through to EHLO: what failed before is not why, should others fail now. */
+void pool_reached(struct pool *pool);
 /* A connection to the target failed before it was of use. */
 void pool_target_failed(struct pool *pool, const struct verdict *why);
 /* Everything waiting in memory is settled as `why` says (deferred by schedule, or released when why is NULL).

@@ -1,7 +1,7 @@
 /* react.c - see react.h.
  *
  *   kind            outcome and scope                        the recipient goes on
- *   slow, cap       deferred, session                        at once, by what the path then allows
+ *   slow, cap       deferred, session                        at once, by what the path (or the sender) may
  *   pause, stop     deferred, path                           when the pause is over
  *   fix             deferred, narrow; of a path: path        held
  *   job             held: deferred; else as the code says    held, or by its schedule
@@ -121,17 +121,8 @@ static bool react_job(const struct react_where *where, const struct verdict *ver
     return hold_find(router->held, &subject) != NULL;
 }
 
-/* Slow, pause or stop, for a sender domain at this site. */
-static void react_sender(const struct react_where *where, const struct verdict *verdict)
-{
-    const struct reaction *reaction = &verdict->rule->reaction;
-    struct path *path = where->path;
-    int64_t ms = reaction->wait_ms ? reaction->wait_ms : path->settings->pause_ms;
-    react_hold(where, verdict, HOLD_SENDER,
-               reaction->kind == REACTION_STOP ? 0 : path->router->now.wall_ms + ms);
-}
-
-static void react_path(const struct react_where *where, const struct verdict *verdict)
+/* The path's owner hears what the reply teaches: of the sender domain, where that is what it speaks of. */
+static void react_teach(const struct react_where *where, const struct verdict *verdict, bool of_sender)
 {
     struct path_lesson lesson = {
         .rule = verdict->rule,
@@ -140,12 +131,28 @@ static void react_path(const struct react_where *where, const struct verdict *ve
         .wait_ms = (int64_t)verdict->wait_s * MS_PER_S,
         .code = verdict->code,
         .status = verdict->status,
+        .of_sender = of_sender,
     };
+    if (of_sender)
+        snprintf(lesson.sender, sizeof lesson.sender, "%.*s", STR_ARG(str_domain(where->job->from)));
     snprintf(lesson.reason, sizeof lesson.reason, "%.*s", (int)verdict->text_size, verdict->text);
     if (where->path->borrowed)
         loan_tell_lesson(where->path, &lesson);
     else
         path_learn(where->path, &lesson);
+}
+
+/* Slow, pause or stop, for a sender domain at this site. */
+static void react_sender(const struct react_where *where, const struct verdict *verdict)
+{
+    const struct reaction *reaction = &verdict->rule->reaction;
+    struct path *path = where->path;
+    int64_t ms = reaction->wait_ms ? reaction->wait_ms : path->settings->pause_ms;
+    if (reaction->slow)
+        react_teach(where, verdict, true);
+    if (reaction->kind != REACTION_SLOW)
+        react_hold(where, verdict, HOLD_SENDER,
+                   reaction->kind == REACTION_STOP ? 0 : path->router->now.wall_ms + ms);
 }
 
 /* ---- the verdict ---- */
@@ -177,7 +184,7 @@ static void judge_kept(const struct react_where *where, enum smtp_step step, str
         break;
     case REACTION_SLOW:
     case REACTION_CAP:
-        decide(verdict, VERDICT_DEFERRED, path ? SCOPE_SESSION : narrow(where, step));
+        decide(verdict, VERDICT_DEFERRED, SCOPE_SESSION);
         break;
     case REACTION_SPLIT:
         decide(verdict, VERDICT_DEFERRED, SCOPE_RECIPIENT);
@@ -241,7 +248,7 @@ static bool is_of_path(const struct reaction *reaction, bool has_job)
 static void judge_silence(const struct react_where *where, struct verdict *verdict)
 {
     if (verdict->rule->reaction.kind == REACTION_RECONNECT && where->job != NULL)
-        react_path(where, verdict);
+        react_teach(where, verdict, false);
     verdict->rule = NULL;
 }
 
@@ -261,7 +268,7 @@ void react_judge(const struct react_where *where, enum smtp_step step, struct ve
         return;
     }
     if (is_of_path(&verdict->rule->reaction, where->job != NULL))
-        react_path(where, verdict);
+        react_teach(where, verdict, false);
 }
 
 /* ---- the recipient ---- */

@@ -1,10 +1,7 @@
 /* recall.c - see recall.h. */
 #include "engine/route/recall.h"
 
-#include "engine/route/lane.h"
-#include "engine/route/loan.h"
-#include "engine/route/settle.h"
-#include "engine/route/signers.h"
+#include "engine/route/sift.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -26,61 +23,12 @@ static bool keys_have(const struct keys *keys, struct str scope, struct str addr
     return bsearch(&key, keys->list, keys->n, sizeof key, key_cmp) != NULL;
 }
 
-static bool is_recalled(const struct keys *keys, const struct taken *taken)
+static enum sift_fate is_recalled(const struct lane *lane, const struct taken *taken, const void *user)
 {
-    return keys_have(keys, STR(""), taken->to) || keys_have(keys, taken->job->tenant, taken->to);
-}
-
-static void recall_strand(struct strand *strand, const struct keys *keys)
-{
-    struct taken *list = lane_empty_strand(strand);
-    for (struct taken *next; list != NULL; list = next) {
-        next = list->next;
-        if (is_recalled(keys, list))
-            settle_suppressed(strand->lane->router, list);
-        else
-            strand_add(strand, list, false);
-    }
-}
-
-static void recall_given(struct lane *lane, const struct keys *keys)
-{
-    for (struct taken **at = &lane->given, *taken; (taken = *at) != NULL;) {
-        if (!is_recalled(keys, taken)) {
-            at = &taken->next;
-            continue;
-        }
-        *at = taken->next;
-        settle_suppressed(lane->router, taken);
-        lane_check(lane);
-    }
-}
-
-/* They end when they come back. */
-static void recall_signing(struct router *router, const struct keys *keys)
-{
-    struct sign_request *request;
-    LIST_FOREACH(request, &router->signing, mine)
-    request->recalled |= is_recalled(keys, request->taken);
-}
-
-static void recall_lanes(struct router *router, const struct keys *keys)
-{
-    struct lane *lane, *next;
-    recall_signing(router, keys);
-    HASH_ITER(hh, router->lanes, lane, next)
-    {
-        for (unsigned i = 0; i < lane->strand_count; i++)
-            recall_strand(&lane->strands[i], keys);
-        recall_given(lane, keys);
-        lane_want(lane);
-    }
-    for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
-        if (loan->lane == NULL)
-            continue;
-        recall_strand(&loan->lane->strands[0], keys);
-        lane_want(loan->lane);
-    }
+    const struct keys *keys = user;
+    (void)lane;
+    bool recalled = keys_have(keys, STR(""), taken->to) || keys_have(keys, taken->job->tenant, taken->to);
+    return recalled ? SIFT_SUPPRESS : SIFT_KEEP;
 }
 
 static struct store_suppressed_msg *next_of(const struct store_suppressed_msg *msg)
@@ -105,7 +53,7 @@ static void recall_due(struct wheel_timer *timer, struct now now)
         keys.n += msg->count;
     }
     qsort(keys.list, keys.n, sizeof *keys.list, key_cmp);
-    recall_lanes(router, &keys);
+    sift_all(router, is_recalled, &keys);
     free(keys.list);
     recall_free(router);
 }

@@ -42,8 +42,8 @@ struct trusts *secure_load(const struct config *config, struct err *err)
 
 /* ---- pools ---- */
 
-struct pool_tls secure_policy(const struct router *router, const struct config_site *settings,
-                              const struct config_route *route)
+struct pool_tls secure_policy(const struct router *router, const struct dns_mx *mx,
+                              const struct config_site *settings, const struct config_route *route)
 {
     const char *ca_file = route && route->tls_ca_file[0] ? route->tls_ca_file : settings->tls_ca_file;
     struct pool_tls tls = {
@@ -54,12 +54,58 @@ struct pool_tls secure_policy(const struct router *router, const struct config_s
     };
     if (tls.implicit && tls.policy < TLS_POLICY_ENCRYPT)
         tls.policy = TLS_POLICY_ENCRYPT;
+    /* A route's host is the operator's word. Who names the authorities that may vouch wants no others. */
+    bool pinned = tls.policy == TLS_POLICY_VERIFY && ca_file[0] != '\0';
+    tls.tlsa = tls.policy != TLS_POLICY_NONE && !pinned && (route != NULL || mx->secure);
     return tls;
 }
 
 void secure_key(const struct pool_tls *tls, struct buf *key)
 {
-    buf_printf(key, " %d%d %u", tls->policy, tls->implicit, trust_number(tls->trust));
+    buf_printf(key, " %d%d%d %u", tls->policy, tls->implicit, tls->tlsa, trust_number(tls->trust));
+}
+
+/* ---- hosts ---- */
+
+bool secure_wants_tlsa(const struct pool *pool, const struct dns_addresses *addresses)
+{
+    return pool->tls.tlsa && addresses->secure;
+}
+
+enum dane_verdict secure_read_tlsa(const struct dns_records *answer, struct tlsa_set **set)
+{
+    *set = NULL;
+    if (answer->status == DNS_FAILED)
+        return dane_verdict(TLSA_FAILED, NULL);
+    if (answer->status != DNS_OK || !answer->secure)
+        return dane_verdict(TLSA_NONE, NULL);
+    struct tlsa_set *records = tlsa_set_create();
+    if (records == NULL)
+        return DANE_BOGUS; /* no memory: later */
+    for (unsigned i = 0; i < answer->data->count; i++)
+        tlsa_set_add(records, answer->data->bytes + answer->data->list[i].at, answer->data->list[i].size);
+    enum dane_verdict verdict = dane_verdict(TLSA_FOUND, records);
+    if (verdict == DANE_REQUIRED)
+        *set = records;
+    else
+        tlsa_set_unref(records);
+    return verdict;
+}
+
+bool secure_refuses(const struct pool *pool, const char *host, enum dane_verdict dane, const char *reason,
+                    struct verdict *why)
+{
+    if (dane == DANE_BOGUS) {
+        verdict_local(why, SCOPE_HOST, STATUS(4, 7, 5), "the TLSA records of %s cannot be had: %s", host,
+                      reason);
+        return true;
+    }
+    if (pool->tls.policy != TLS_POLICY_DANE || dane == DANE_REQUIRED)
+        return false;
+    verdict_local(why, SCOPE_HOST, STATUS(4, 7, 5), "%s has no %s, and nothing goes there without", host,
+                  dane == DANE_UNUSABLE ? "TLSA record that SMTP can use"
+                                        : "TLSA records that DNSSEC vouches for");
+    return true;
 }
 
 /* ---- connections ---- */
@@ -69,9 +115,14 @@ void secure_demand(const struct pool *pool, const struct target *target, struct 
     const struct path *path = pool->path;
     *demand = (struct tls_demand){
         .policy = pool->tls.policy, .implicit = pool->tls.implicit, .trust = pool->tls.trust};
+    if (target->dane == DANE_REQUIRED) {
+        demand->policy = TLS_POLICY_DANE;
+        demand->tlsa = tlsa_set_ref(target->tlsa);
+        return;
+    }
     if (demand->policy != TLS_POLICY_MAY)
         return;
-    if (path_is_tls_only(path))
+    if (target->dane == DANE_UNUSABLE || path_is_tls_only(path))
         demand->policy = TLS_POLICY_ENCRYPT;
     else if (host_is_plain(path->router, &target->address))
         demand->policy = TLS_POLICY_NONE;

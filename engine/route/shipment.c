@@ -217,6 +217,16 @@ unsigned shipment_count_lane(const struct pool *pool, uint32_t lane)
     return n;
 }
 
+void shipment_count_sender(const struct pool *pool, struct str sender, unsigned *all, unsigned *own)
+{
+    const struct shipment *shipment;
+    LIST_FOREACH(shipment, &pool->on_way, on_way)
+    {
+        ++*all;
+        *own += str_eq_nocase(str_domain(shipment->list->job->from), sender);
+    }
+}
+
 /* A recipient whose connection was lost before anything of its message was sent, or that was one too many for
  * its transaction, goes to the next session at once, some times; one that a reply to all of a transaction may
  * be about goes by itself. */

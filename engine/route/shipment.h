@@ -11,6 +11,8 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
 void shipment_done(struct session_transaction *transaction, struct pool *pool);
 /* How many recipients of this lane are on their way in the pool's sessions: a walk, for who asks. */
 unsigned shipment_count_lane(const struct pool *pool, uint32_t lane);
+/* Adds up its messages on their way, and of them those of this sender domain: another walk. */
+void shipment_count_sender(const struct pool *pool, struct str sender, unsigned *all, unsigned *own);
 /* Whose message it is. */
 const struct store_job *shipment_job(const struct session_transaction *transaction);
 void shipment_free_spares(struct router *router);

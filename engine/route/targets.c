@@ -3,16 +3,19 @@
 
 #include "engine/route/host.h"
 #include "engine/route/pool.h"
+#include "engine/route/secure.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
 
+/* Of one host: its addresses, then, where that is of interest, its TLSA records. */
 struct question {
     struct dns_query query;
     struct targets *targets;
     unsigned host;
+    struct tlsa_set *tlsa; /* NULL: none that count */
 };
 
 #define TARGETS_MAX (MX_HOSTS_MAX * 4)
@@ -71,20 +74,75 @@ static void targets_failed(struct targets *targets, unsigned host, enum dns_stat
         *targets->missing = why;
 }
 
+static void question_over(struct question *question, int64_t expires_ns)
+{
+    struct targets *targets = question->targets;
+    targets->asking--;
+    if (expires_ns < targets->expires_ns)
+        targets->expires_ns = expires_ns;
+    if (targets->asking == 0)
+        pool_touch(targets->pool);
+}
+
+/* All is known of the host that DNS says. */
+static void targets_judge(struct targets *targets, unsigned host, enum dane_verdict dane,
+                          struct tlsa_set *tlsa, const char *reason)
+{
+    struct pool *pool = targets->pool;
+    struct verdict why;
+    int64_t until_ns = 0;
+    if (secure_refuses(pool, pool->hosts->hosts[host].name, dane, reason, &why)) {
+        until_ns = pool->path->router->now.mono_ns + pool->path->settings->dead_host_delay_ms * NS_PER_MS;
+        pool_target_failed(pool, &why);
+    }
+    for (unsigned i = 0; i < targets->count; i++) {
+        struct target *target = &targets->list[i];
+        if (target->host != host)
+            continue;
+        target->refused_until_ns = until_ns;
+        target->dane = dane;
+        target->tlsa = tlsa;
+    }
+}
+
+static void targets_heard_tlsa(struct dns_query *query, const struct dns_records *answer)
+{
+    struct question *question = (struct question *)(void *)query;
+    enum dane_verdict dane = secure_read_tlsa(answer, &question->tlsa);
+    targets_judge(question->targets, question->host, dane, question->tlsa, answer->reason);
+    question_over(question, answer->expires_ns);
+}
+
+/* RFC 7672 2.2.3: the records of a port stand under "_25._tcp." and the host's name. */
+static void targets_ask_tlsa(struct question *question)
+{
+    struct targets *targets = question->targets;
+    struct router *router = targets->pool->path->router;
+    char name[DOMAIN_MAX + 16];
+    int n = snprintf(name, sizeof name, "_%u._tcp.%s", targets->pool->port,
+                     targets->pool->hosts->hosts[question->host].name);
+    question->query.records = targets_heard_tlsa;
+    dns_ask_records(router->dns, &question->query, DNS_RECORDS_TLSA, str_make(name, (size_t)n), router->now);
+}
+
 static void targets_answered(struct dns_query *query, const struct dns_addresses *answer)
 {
     struct question *question = (struct question *)(void *)query;
     struct targets *targets = question->targets;
-    targets->asking--;
-    if (answer->expires_ns < targets->expires_ns)
-        targets->expires_ns = answer->expires_ns;
-    if (answer->status == DNS_OK)
+    if (answer->status == DNS_OK) {
         for (unsigned i = 0; i < answer->count; i++)
             target_add(targets, question->host, &answer->list[i]);
-    else
+        if (secure_wants_tlsa(targets->pool, answer)) {
+            if (answer->expires_ns < targets->expires_ns)
+                targets->expires_ns = answer->expires_ns;
+            targets_ask_tlsa(question);
+            return;
+        }
+        targets_judge(targets, question->host, DANE_ABSENT, NULL, "");
+    } else {
         targets_failed(targets, question->host, answer->status, answer->reason);
-    if (targets->asking == 0)
-        pool_touch(targets->pool);
+    }
+    question_over(question, answer->expires_ns);
 }
 
 /* An address in place of a name: a route's. */
@@ -109,6 +167,7 @@ static bool targets_literal(struct targets *targets, unsigned host)
         return false;
     }
     target_add(targets, host, &address);
+    targets_judge(targets, host, DANE_ABSENT, NULL, "");
     return true;
 }
 
@@ -147,8 +206,10 @@ void targets_free(struct targets *targets)
 {
     if (targets == NULL)
         return;
-    for (unsigned i = 0; i < targets->pool->hosts->host_count; i++)
+    for (unsigned i = 0; i < targets->pool->hosts->host_count; i++) {
         dns_cancel(&targets->questions[i].query);
+        tlsa_set_unref(targets->questions[i].tlsa);
+    }
     free(targets->list);
     free(targets->missing);
     free(targets);
@@ -157,6 +218,14 @@ void targets_free(struct targets *targets)
 const struct verdict *targets_missing(const struct targets *targets)
 {
     return targets != NULL && targets->count == 0 && !targets->failed_for_now ? targets->missing : NULL;
+}
+
+bool targets_have_asked(const struct targets *targets)
+{
+    bool asked = false;
+    for (unsigned i = 0; targets != NULL && i < targets->count; i++)
+        asked |= host_has_asked(targets->pool->path->router, &targets->list[i].address);
+    return asked;
 }
 
 static struct targets *targets_fresh(struct pool *pool)

@@ -19,6 +19,8 @@ enum targets_answer targets_pick(struct pool *pool, const struct target **target
  * It is not the pool's last_failure: a host that is merely dead, also by what other pools learnt, makes it
  * void, and a hold does not end it. */
 const struct verdict *targets_missing(const struct targets *targets);
+/* After DEAD: one of them is left alone for what it said (host_has_asked), maybe to another pool. */
+bool targets_have_asked(const struct targets *targets);
 /* A host at this address did not bring the TLS that the pool asks: the pool leaves it alone for a while,
  * others may use it. */
 void targets_refuse(struct pool *pool, const struct sockaddr_storage *address);

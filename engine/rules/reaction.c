@@ -323,10 +323,7 @@ void reaction_describe(const struct reaction *reaction, struct buf *out)
 {
     size_t start = out->len;
     describe_kind(reaction, out);
-    if (reaction->slow && reaction->reach == REACH_SENDER) { /* it has no rate of its own */
-        if (out->len == start)
-            buf_printf(out, "hold %s for the site's pause", held(reaction));
-    } else if (reaction->slow) {
+    if (reaction->slow) {
         if (out->len > start)
             buf_add_z(out, ", and slow it down");
         else

@@ -20,7 +20,7 @@
  *   split              again at once with fewer recipients a transaction
  *   tls                again, with TLS only
  *   sender             slow, pause and stop: about the sender domain at this site, from every source,
- *                      instead of the path; it has no rate, so that slow pauses it
+ *                      instead of the path
  *   path               fix: about the path instead of the sender domain
  *
  * One of pause to tls at most, beside slow, cap or both. Pure; any thread. */

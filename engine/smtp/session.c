@@ -309,6 +309,7 @@ void session_judge(struct session *session, enum smtp_step step, struct verdict 
 void session_fail_reply(struct session *session)
 {
     struct verdict why;
+    session->told = true;
     verdict_of_reply(&why, session_step(session), session->reply.code, session->reply.text);
     session_judge(session, session_step(session), &why);
     if (session->state == SESSION_OPEN && why.scope < SCOPE_SESSION) {
@@ -494,6 +495,11 @@ const char *session_doing(const struct session *session)
 unsigned session_carried(const struct session *session)
 {
     return session->carried;
+}
+
+bool session_was_told(const struct session *session)
+{
+    return session->told;
 }
 
 bool session_is_ready(const struct session *session)

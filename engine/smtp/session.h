@@ -101,6 +101,8 @@ void session_free(struct session *session);
  * carried. */
 const char *session_doing(const struct session *session);
 unsigned session_carried(const struct session *session);
+/* It ended by a reply that said so, and was not hung up on. */
+bool session_was_told(const struct session *session);
 bool session_is_ready(const struct session *session);
 bool session_is_idle(const struct session *session);
 /* As tls_text, or "" in the clear. Interned: valid for the life of the process. */

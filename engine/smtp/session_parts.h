@@ -65,6 +65,7 @@ struct session {
     bool ready; /* `ready` was called */
     bool early; /* the reply being read began when none was awaited */
     bool closed_by_peer;
+    bool told; /* it ends by a reply that says so */
     int send_error; /* a send failed: what the peer still says counts, then comes the end */
 
     /* Transactions: at most two, the one whose replies come and the one being written ahead. */

@@ -24,11 +24,11 @@ struct tls_conn;
 /* What a connection must bring. All it points to outlives the connection. */
 struct tls_demand {
     enum tls_policy policy;
-    bool implicit;               /* TLS from the first byte, without STARTTLS (RFC 8314 3) */
-    bool report_only;            /* what is checked and not met is told by tls_fault, and ends nothing */
-    const struct trust *trust;   /* never NULL but with NONE */
-    const struct tlsa_set *tlsa; /* of DANE, at least one of them usable */
-    const char *name;            /* another name of the host that its certificate may bear; NULL: none */
+    bool implicit;             /* TLS from the first byte, without STARTTLS (RFC 8314 3) */
+    bool report_only;          /* what is checked and not met is told by tls_fault, and ends nothing */
+    const struct trust *trust; /* never NULL but with NONE */
+    struct tlsa_set *tlsa;     /* of DANE, at least one of them usable */
+    const char *name;          /* another name of the host that its certificate may bear; NULL: none */
 };
 
 /* What was not met, as RFC 8460 4.3 tells such things apart. */

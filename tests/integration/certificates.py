@@ -38,8 +38,11 @@ class Authority:
         return file, key
 
     def server(self, *names, days=30, client=False):
-        """client: it wants a certificate of this authority from whoever connects."""
+        """It shows its authority along, as a record of usage 2 needs. client: it wants a certificate of this
+        authority from whoever connects."""
         file, key = self.issue(*names, days=days)
+        with open(file, "a", encoding="ascii") as chain, open(self.file, encoding="ascii") as above:
+            chain.write(above.read())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file, key)
         if client:
@@ -55,6 +58,10 @@ class Authority:
             f.write(key)
         return hashlib.sha256(self.openssl("pkey", "-pubin", "-in", self.path("public"),
                                            "-outform", "DER")).hexdigest()
+
+    def digest(self):
+        """The data of a record "2 0 1" for this authority."""
+        return hashlib.sha256(self.openssl("x509", "-in", self.file, "-outform", "DER")).hexdigest()
 
     def __enter__(self):
         return self

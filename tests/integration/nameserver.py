@@ -1,5 +1,5 @@
-"""DNS servers that this project did not write, on a free port, while a `with` lasts: Dnsmasq(*records) and
-Knot(zones)."""
+"""DNS servers that this project did not write, on a free port, while a `with` lasts: Dnsmasq(*records),
+Knot(zones), and Unbound(knot, zones), a validating resolver in front of it."""
 import getpass
 import os
 import shutil
@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 import time
 
+import dns.message
+import dns.query
 from daemon import free_port
 
 KNOT = """
@@ -17,7 +19,28 @@ server:
     user: {user}
 database:
     storage: {dir}
+policy:
+  - id: signed
+    algorithm: ecdsap256sha256
+    single-type-signing: on
 zone:
+"""
+UNBOUND = """
+server:
+  interface: 127.0.0.1@{port}
+  do-daemonize: no
+  username: ""
+  chroot: ""
+  directory: {dir}
+  pidfile: ""
+  use-syslog: no
+  logfile: ""
+  do-not-query-localhost: no
+  local-zone: "test." nodefault
+  qname-minimisation: no
+  module-config: "validator iterator"
+remote-control:
+  control-enable: no
 """
 
 
@@ -76,11 +99,22 @@ class Dnsmasq(Server):
 
 
 class Knot(Server):
-    """zones: name to the text of its zone file; None for a zone whose file is missing."""
+    """zones: name to the text of its zone file; None for a zone whose file is missing. Those in `signed` are
+    signed."""
 
-    def __init__(self, zones):
+    def __init__(self, zones, signed=()):
         super().__init__()
-        self.zones = zones
+        self.zones, self.signed = zones, signed
+
+    def anchor(self, zone):
+        """The zone's key, as a line of a zone file."""
+        query = dns.message.make_query(zone, "DNSKEY")
+        for _ in range(200):
+            answer = dns.query.tcp(query, "127.0.0.1", 10, self.port)
+            if answer.answer:
+                return f"{zone}. DNSKEY {answer.answer[0][0]}"
+            time.sleep(0.05)
+        raise AssertionError(f"{zone} has no key: {open(self.log.name, encoding='utf-8').read()}")
 
     def command(self):
         conf = os.path.join(self.directory, "knot.conf")
@@ -90,7 +124,26 @@ class Knot(Server):
                 path = os.path.join(self.directory, name)
                 file.write(f"  - domain: {name}\n    file: {path}\n    zonefile-sync: -1\n"
                            "    journal-content: none\n")
+                if name in self.signed:
+                    file.write("    dnssec-signing: on\n    dnssec-policy: signed\n")
                 if text is not None:
                     with open(path, "w", encoding="utf-8") as zone:
                         zone.write(text)
         return ["knotd", "-c", conf]
+
+
+class Unbound(Server):
+    """Resolves the zones of the Knot, and validates what an anchor is given for."""
+
+    def __init__(self, knot, anchors):
+        super().__init__()
+        self.knot, self.anchors = knot, anchors
+
+    def command(self):
+        conf = os.path.join(self.directory, "unbound.conf")
+        with open(conf, "w", encoding="utf-8") as file:
+            file.write(UNBOUND.format(dir=self.directory, port=self.port))
+            for zone in self.knot.zones:
+                file.write(f"stub-zone:\n  name: {zone}\n  stub-addr: 127.0.0.1@{self.knot.port}\n")
+            file.write("server:\n" + "".join(f"  trust-anchor: '{anchor}'\n" for anchor in self.anchors))
+        return ["unbound", "-c", conf]

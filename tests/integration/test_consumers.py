@@ -243,6 +243,20 @@ def test_webhook_that_refuses_everything(scene, receiver):
     assert daemon.read_log().count("are put into") <= 5
 
 
+def test_dead_letters_are_bounded(scene, receiver):
+    """Put aside at rotate_size, and no more than keep of them."""
+    receiver.always = 403
+    daemon = open_scene(scene, hook_config(receiver, ", batch: 10, rotate_size: 8k, keep: 2"))
+    deliver(daemon, [f"{n}@a.test" for n in range(100)])
+    assert wait_read(daemon, "crm")["dead_lettered"] == 200
+    names = sorted(n for n in os.listdir(daemon.state) if "dead" in n)
+    assert names == ["crm.dead.ndjson", "crm.dead.ndjson.1", "crm.dead.ndjson.2"]
+    assert sum(os.path.getsize(os.path.join(daemon.state, n)) for n in names) < 3 * 8192 + 1
+    kept = [e["seq"] for n in reversed(names) for d in read_lines(os.path.join(daemon.state, n))
+            for e in d["events"]]
+    assert kept == list(range(kept[0], 201))
+
+
 def test_gzip_and_signature(scene, receiver, tmp_path):
     key = bytes(range(40, 72))
     secret = tmp_path / "secret"

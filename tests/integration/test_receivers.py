@@ -209,7 +209,19 @@ def test_stop(play, row):
     assert len(play.events(name, type="alert")) == 1
 
 
-@each(rows("sender"))
+@each([row for row in rows("sender") if "slow" in clauses(row["rule"])[1]])
+def test_a_sender_domain_is_slowed(play, row):
+    """Not the path; and what heard it goes again by that rate, its attempt not used."""
+    name = row["rule"]
+    site = wait_for(lambda: (site := play.site(name)).get("senders") and site, 30, f"{name} to slow it down")
+    assert [one["sender"] for one in site["senders"]] == ["sender.test"] and site["slowed_to"] is None
+    assert set(play.ends(name)) <= {"deferred"}
+    play.assert_kept(name)
+    play.assert_path_free(name)
+    assert play.events(name, type="alert") == []
+
+
+@each(rows("sender", without=["slow"]))
 def test_a_sender_domain_waits(play, row):
     name = row["rule"]
     why = play.held_by(name, "sender")
@@ -281,6 +293,22 @@ def test_suppress(play, row):
     else:
         wait_for(lambda: play.is_suppressed(f"bad0@{name}.test"), 30, f"{name} to suppress")
     assert not play.is_suppressed(f"good@{name}.test")
+    play.assert_path_free(name)
+
+
+@each([row for row in rows("suppress") if after("suppress", row["rule"])])
+def test_suppress_after_several(play, row):
+    """Each reply counts, over jobs; the last of them suppresses, none before."""
+    name = row["rule"]
+    wanted = int(after("suppress", name).split()[1])
+    for n in range(2, wanted + 1):
+        assert not play.is_suppressed(f"bad0@{name}.test")
+        play.submit(job(name, [f"bad0@{name}.test"]))
+        wait_for(lambda: play.ends(name).count("bounced") == n, 30, f"{name} to fail for the {n}th time")
+    wait_for(lambda: play.is_suppressed(f"bad0@{name}.test"), 30, f"{name} to suppress")
+    play.submit(job(name, [f"bad0@{name}.test"]))
+    wait_for(lambda: play.ends(name)[-1] == "suppressed", 30, f"{name}: no more mail to it")
+    assert play.ends(name).count("bounced") == wanted
     play.assert_path_free(name)
 
 

@@ -44,6 +44,34 @@ def test_cancel_ends_everyone_once(scene):
     assert len(s.delivered()) == counts["delivered"]
 
 
+def test_bounce_ends_what_workers_hold_but_for_what_is_in_a_transaction(scene):
+    s = scene(host(reply_delay_ms=300), ONE_DOMAIN + [{"name": "b.test", "mx": [[10, "mx.a.test"]]}],
+              site="max_connections: 2, max_recipients_per_transaction: 1")
+    ident = submit(s, [f"u{i}@{d}.test" for i in range(200) for d in "ab"])["job"]
+    wait_for(lambda: s.daemon.job(ident)["counts"]["delivered"] > 2)
+    answer = s.daemon.post("/v1/queue/bounce?domain=a.test")
+    assert answer.status == 200, answer
+    told = answer.json
+    assert told["changed"] + told["in_flight"] == told["matched"] and told["in_flight"] <= 4
+    assert told["changed"] > 150
+    s.daemon.wait_counts(ident, 5, bounced=told["changed"])
+    gone = [e for e in s.daemon.events() if e["type"] == "bounced"]
+    assert {e["domain"] for e in gone} == {"a.test"} and {e["status"] for e in gone} == {"5.0.0"}
+    assert s.daemon.post(f"/v1/queue/bounce?job={ident}").json["in_flight"] <= 4
+    wait_for(lambda: s.daemon.job(ident)["queued"] == 0, 20, "the rest to end")
+    assert len(ends(s, ident)) == 400
+
+
+def test_a_killed_daemon_ends_a_cancelled_job_at_its_start(scene):
+    s = scene(host(reply_delay_ms=2000), ONE_DOMAIN, site="max_connections: 2")
+    ident = submit(s, [f"u{i}@a.test" for i in range(300)])["job"]
+    wait_for(lambda: s.daemon.status()["in_flight"] > 0)
+    assert s.daemon.post(f"/v1/jobs/{ident}/cancel").status in (200, 202)
+    s.daemon.kill()
+    s.daemon.start()
+    s.daemon.wait_counts(ident, 10, cancelled=300)
+
+
 def test_retry_makes_the_deferred_due(scene):
     busy = {"at": "rcpt", "match": "busy*", "code": 450, "text": "4.2.1 busy"}
     s = scene(host(full="full*", replies=[busy]), ONE_DOMAIN)

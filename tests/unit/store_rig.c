@@ -171,6 +171,10 @@ static void read_inboxes(struct rig *rig)
                 on_given(rig, (struct store_given_msg *)node);
                 free(node);
                 break;
+            case STORE_BOUNCE: /* keeps what it has */
+                store_bounced(rig->store, ((struct store_bounce_msg *)node)->bounce);
+                free(node);
+                break;
             case STORE_DROP_JOB:
             case STORE_SUPPRESSED:
                 free(node);

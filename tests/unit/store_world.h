@@ -33,6 +33,8 @@ struct world {
     unsigned lane_n;
     bool passed_over; /* the last answer did */
     bool asking;      /* asks again while a lane is not idle */
+    bool in_flight;   /* all it has is in transactions */
+    bool answered;    /* the store has been told something */
     unsigned want;
 };
 
@@ -70,6 +72,26 @@ static inline void world_make(struct world *w, const char *directory)
     world_open(w);
 }
 
+/* Gives back what matches, unless it is in a transaction. */
+static inline void world_bounce(struct world *w, struct store_bounce *bounce)
+{
+    struct taken *back = NULL;
+    for (struct taken **at = &w->taken, *taken; (taken = *at) != NULL;) {
+        if (w->in_flight || !store_bounce_matches(bounce, taken)) {
+            at = &taken->next;
+            continue;
+        }
+        *at = taken->next;
+        taken->next = back;
+        taken->outcome = OUTCOME_RELEASED;
+        back = taken;
+        w->taken_n--;
+    }
+    store_settle(w->store, back);
+    store_bounced(w->store, bounce);
+    w->answered = true;
+}
+
 /* What the worker finds in its inbox. */
 static inline void world_hear(struct world *w)
 {
@@ -99,6 +121,8 @@ static inline void world_hear(struct world *w)
             w->taken = msg->taken;
             w->taken_n++;
             w->given_n++;
+        } else if (node->kind == STORE_BOUNCE) {
+            world_bounce(w, ((struct store_bounce_msg *)(void *)node)->bounce);
         } else {
             assert_true(node->kind == STORE_DROP_JOB || node->kind == STORE_SUPPRESSED);
             w->drop_n += node->kind == STORE_DROP_JOB;
@@ -116,7 +140,8 @@ static inline void world_run(struct world *w)
         int64_t write_ns = store_write_step(w->store, w->now);
         int64_t take_ns = store_take_step(w->store, w->now);
         world_hear(w);
-        busy = write_ns <= w->now.mono_ns || take_ns <= w->now.mono_ns;
+        busy = write_ns <= w->now.mono_ns || take_ns <= w->now.mono_ns || w->answered;
+        w->answered = false;
         if (w->asking && w->lane_n > 0) {
             for (unsigned i = 0; i < w->lane_n; i++)
                 store_take(w->store, w->lanes[i], w->want, 0);

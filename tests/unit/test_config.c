@@ -195,6 +195,11 @@ static void test_consumers(void **state)
             "1:14: error: the consumer 'a' needs either webhook or file");
     refused("consumers: [{name: a, file: /f}, {name: b, file: /f}]\n",
             "1:50: error: the consumer 'a' writes this file already");
+    refused("consumers: [{name: a, webhook: 'http://x', dead_letters: /f}, {name: b, file: /f}]\n",
+            "1:79: error: the consumer 'a' writes this file already");
+    refused("state_directory: /s\nconsumers: [{name: a, webhook: 'http://x'}, {name: b, webhook: 'http://y',"
+            " dead_letters: /s/a.dead.ndjson}]\n",
+            "2:90: error: the consumer 'a' writes this file already");
     refused("consumers: [{name: a, file: /f}, {name: a, file: /g}]\n",
             "1:41: error: name 'a' stands twice in consumers");
     refused("consumers: [{name: a, file: /f, gzip: yes}]\n", "1:39: error: gzip is for a webhook");
@@ -305,7 +310,7 @@ static void test_values(void **state)
     refused("sites: [{name: a, mx: a.b, max_rate: 5}]\n",
             "1:38: error: max_rate: expected a rate such as 5/s");
     refused("sites: [{name: a, mx: a.b, tls: strict}]\n",
-            "1:33: error: tls: expected none, may, encrypt or verify, found 'strict'");
+            "1:33: error: tls: expected none, may, encrypt, verify or dane, found 'strict'");
     refused("routes: [{domain: a.b, host: c.d, tls_certificate: /c.pem}]\n",
             "1:52: error: tls_certificate and tls_key go together");
     refused("routes: [{domain: a.b, host: c.d, tls: none, tls_implicit: yes}]\n",

@@ -30,6 +30,7 @@ struct line {
     uint32_t ttl_s;
     const char *data; /* hosts as "10 a,20 b"; addresses as "192.0.2.1,192.0.2.2"; an alias; a reason */
     const char *canonical;
+    bool secure;
 };
 static const struct line *zone;
 
@@ -53,6 +54,7 @@ static void answer_one(struct dns_question *question, const struct line *line)
     memset(&answer, 0, sizeof answer);
     answer.kind = line->kind;
     answer.ttl_s = line->ttl_s;
+    answer.secure = line->secure;
     const char *name = line->canonical != NULL ? line->canonical : question->name;
     snprintf(answer.name, sizeof answer.name, "%s", line->kind == DNS_ANSWER_ALIAS ? line->data : name);
     if (line->kind == DNS_ANSWER_FAILED)
@@ -66,6 +68,13 @@ static void answer_one(struct dns_question *question, const struct line *line)
             char *host;
             answer.hosts[i].preference = (uint16_t)strtoul(item, &host, 10);
             snprintf(answer.hosts[i].name, sizeof answer.hosts[i].name, "%s", host + 1);
+        } else if (question->type == DNS_TYPE_TXT || question->type == DNS_TYPE_TLSA) {
+            size_t size = strlen(item);
+            answer.data.list[i].at = (uint16_t)answer.data.used;
+            answer.data.list[i].size = (uint16_t)size;
+            memcpy(answer.data.bytes + answer.data.used, item, size);
+            answer.data.used += size;
+            answer.data.count = i + 1;
         } else {
             int family = question->type == DNS_TYPE_A ? AF_INET : AF_INET6;
             assert_int_equal(inet_pton(family, item, answer.ips[i].bytes), 1);
@@ -113,6 +122,8 @@ struct asker {
     struct dns_query query;
     struct dns_mx *mx;
     struct dns_addresses addresses;
+    struct dns_records records;
+    char first[64]; /* of their data */
     unsigned calls;
     struct dns_query *cancels;
     struct str asks_again;
@@ -143,11 +154,22 @@ static void on_addresses(struct dns_query *query, const struct dns_addresses *ad
     asker->calls++;
 }
 
+static void on_records(struct dns_query *query, const struct dns_records *records)
+{
+    struct asker *asker = (struct asker *)query;
+    asker->records = *records;
+    asker->calls++;
+    if (records->status == DNS_OK)
+        snprintf(asker->first, sizeof asker->first, "%.*s", records->data->list[0].size,
+                 (const char *)records->data->bytes);
+}
+
 static struct asker *asker_make(void)
 {
     struct asker *asker = calloc(1, sizeof *asker);
     asker->query.mx = on_mx;
     asker->query.addresses = on_addresses;
+    asker->query.records = on_records;
     return asker;
 }
 
@@ -212,37 +234,37 @@ static struct asker *ask_addresses(const char *name)
 #define AAAA DNS_TYPE_AAAA
 
 static const struct line zone_all[] = {
-    {"plain.example", MX, R, 300, "10 mx1.example,20 mx2.example", NULL},
-    {"null.example", MX, DNS_ANSWER_NULL_MX, 300, "", NULL},
-    {"implicit.example", MX, DNS_ANSWER_NO_DATA, 120, "", NULL},
-    {"implicit.example", A, R, 600, "192.0.2.7", NULL},
-    {"implicit.example", AAAA, DNS_ANSWER_NO_DATA, 60, "", NULL},
-    {"six.example", MX, DNS_ANSWER_NO_DATA, 120, "", NULL},
-    {"six.example", A, DNS_ANSWER_NO_DATA, 60, "", NULL},
-    {"six.example", AAAA, R, 60, "2001:db8::7", NULL},
-    {"nothing.example", MX, DNS_ANSWER_NO_DATA, 120, "", NULL},
-    {"nothing.example", A, DNS_ANSWER_NO_DATA, 60, "", NULL},
-    {"nothing.example", AAAA, DNS_ANSWER_NO_DATA, 60, "", NULL},
-    {"unsure.example", MX, DNS_ANSWER_NO_DATA, 120, "", NULL},
-    {"unsure.example", A, DNS_ANSWER_FAILED, 0, "the resolver answered SERVFAIL", NULL},
-    {"unsure.example", AAAA, DNS_ANSWER_NO_DATA, 60, "", NULL},
-    {"broken.example", MX, DNS_ANSWER_FAILED, 0, "the resolver answered SERVFAIL", NULL},
-    {"alias.example", MX, DNS_ANSWER_NO_DATA, 120, "", "implicit.example"},
-    {"far.example", MX, DNS_ANSWER_ALIAS, 30, "plain.example", NULL},
-    {"lost.example", MX, DNS_ANSWER_ALIAS, 30, "gone.example", NULL},
-    {"loop.example", MX, DNS_ANSWER_ALIAS, 30, "pool.example", NULL},
-    {"pool.example", MX, DNS_ANSWER_ALIAS, 30, "loop.example", NULL},
-    {"short.example", MX, R, 0, "10 mx.example", NULL},
-    {"long.example", MX, R, 10000000, "10 mx.example", NULL},
-    {"both.example", A, R, 300, "192.0.2.1,192.0.2.2,192.0.2.3", NULL},
-    {"both.example", AAAA, R, 200, "2001:db8::1", NULL},
-    {"half.example", A, R, 300, "192.0.2.1", NULL},
-    {"half.example", AAAA, DNS_ANSWER_FAILED, 0, "the resolver answered SERVFAIL", NULL},
-    {"odd.example", A, DNS_ANSWER_NO_DATA, 300, "", NULL},
-    {"odd.example", AAAA, DNS_ANSWER_NO_DOMAIN, 300, "", NULL},
-    {"chain.example", A, DNS_ANSWER_ALIAS, 20, "both.example", NULL},
-    {"chain.example", AAAA, DNS_ANSWER_ALIAS, 20, "both.example", NULL},
-    {NULL, 0, 0, 0, NULL, NULL},
+    {"plain.example", MX, R, 300, "10 mx1.example,20 mx2.example", NULL, false},
+    {"null.example", MX, DNS_ANSWER_NULL_MX, 300, "", NULL, false},
+    {"implicit.example", MX, DNS_ANSWER_NO_DATA, 120, "", NULL, false},
+    {"implicit.example", A, R, 600, "192.0.2.7", NULL, false},
+    {"implicit.example", AAAA, DNS_ANSWER_NO_DATA, 60, "", NULL, false},
+    {"six.example", MX, DNS_ANSWER_NO_DATA, 120, "", NULL, false},
+    {"six.example", A, DNS_ANSWER_NO_DATA, 60, "", NULL, false},
+    {"six.example", AAAA, R, 60, "2001:db8::7", NULL, false},
+    {"nothing.example", MX, DNS_ANSWER_NO_DATA, 120, "", NULL, false},
+    {"nothing.example", A, DNS_ANSWER_NO_DATA, 60, "", NULL, false},
+    {"nothing.example", AAAA, DNS_ANSWER_NO_DATA, 60, "", NULL, false},
+    {"unsure.example", MX, DNS_ANSWER_NO_DATA, 120, "", NULL, false},
+    {"unsure.example", A, DNS_ANSWER_FAILED, 0, "the resolver answered SERVFAIL", NULL, false},
+    {"unsure.example", AAAA, DNS_ANSWER_NO_DATA, 60, "", NULL, false},
+    {"broken.example", MX, DNS_ANSWER_FAILED, 0, "the resolver answered SERVFAIL", NULL, false},
+    {"alias.example", MX, DNS_ANSWER_NO_DATA, 120, "", "implicit.example", false},
+    {"far.example", MX, DNS_ANSWER_ALIAS, 30, "plain.example", NULL, false},
+    {"lost.example", MX, DNS_ANSWER_ALIAS, 30, "gone.example", NULL, false},
+    {"loop.example", MX, DNS_ANSWER_ALIAS, 30, "pool.example", NULL, false},
+    {"pool.example", MX, DNS_ANSWER_ALIAS, 30, "loop.example", NULL, false},
+    {"short.example", MX, R, 0, "10 mx.example", NULL, false},
+    {"long.example", MX, R, 10000000, "10 mx.example", NULL, false},
+    {"both.example", A, R, 300, "192.0.2.1,192.0.2.2,192.0.2.3", NULL, false},
+    {"both.example", AAAA, R, 200, "2001:db8::1", NULL, false},
+    {"half.example", A, R, 300, "192.0.2.1", NULL, false},
+    {"half.example", AAAA, DNS_ANSWER_FAILED, 0, "the resolver answered SERVFAIL", NULL, false},
+    {"odd.example", A, DNS_ANSWER_NO_DATA, 300, "", NULL, false},
+    {"odd.example", AAAA, DNS_ANSWER_NO_DOMAIN, 300, "", NULL, false},
+    {"chain.example", A, DNS_ANSWER_ALIAS, 20, "both.example", NULL, false},
+    {"chain.example", AAAA, DNS_ANSWER_ALIAS, 20, "both.example", NULL, false},
+    {NULL, 0, 0, 0, NULL, NULL, false},
 };
 
 static void expect_mx(const char *name, enum dns_status status, const char *reason, int64_t ttl_s)
@@ -279,6 +301,91 @@ static void test_mx(void **state)
     expect_mx("loop.example", DNS_FAILED, "too many CNAME records in a row, or a loop of them", 5);
     expect_mx("short.example", DNS_OK, "", DNS_TTL_MIN_S);
     expect_mx("long.example", DNS_OK, "", DNS_TTL_MAX_S);
+    dns_destroy(dns);
+}
+
+#define NONE DNS_ANSWER_NO_DATA
+
+static const struct line zone_signed[] = {
+    {"a.example", MX, R, 300, "10 mx.example", NULL, true},
+    {"open.example", MX, R, 300, "10 mx.example", NULL, false},
+    {"mx.example", A, R, 300, "192.0.2.1", NULL, true},
+    {"mx.example", AAAA, NONE, 300, "", NULL, false}, /* whoever says so can take away but an address */
+    {"half.example", MX, NONE, 300, "", NULL, true},
+    {"half.example", A, R, 300, "192.0.2.1", NULL, true},
+    {"half.example", AAAA, R, 300, "2001:db8::1", NULL, false},
+    {"own.example", MX, NONE, 300, "", NULL, true},
+    {"own.example", A, R, 300, "192.0.2.1", NULL, true},
+    {"alias.example", MX, DNS_ANSWER_ALIAS, 300, "a.example", NULL, false},
+    {"_25._tcp.mx.example", DNS_TYPE_TLSA, R, 300, "first,second", NULL, true},
+    {"_25._tcp.no.example", DNS_TYPE_TLSA, NONE, 300, "", NULL, true},
+    {"_25._tcp.bad.example", DNS_TYPE_TLSA, DNS_ANSWER_FAILED, 0, "the resolver answered SERVFAIL", NULL,
+     false},
+    {"_mta-sts.a.example", DNS_TYPE_TXT, R, 60, "v=STSv1; id=1;", NULL, false},
+    {NULL, 0, 0, 0, NULL, NULL, false},
+};
+
+/* An answer is secure if everything on the way to it was. */
+static void test_secure(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool secure;
+    } rows[] = {{"a.example", true},   {"open.example", false},  {"half.example", false},
+                {"own.example", true}, {"alias.example", false}, {"a.example", true}};
+    begin(zone_signed, true, 1000);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct asker *asker = ask_mx(rows[i].name);
+        assert_int_equal(asker->mx->status, DNS_OK);
+        assert_int_equal(asker->mx->secure, rows[i].secure);
+        asker_free(asker);
+    }
+    struct asker *asker = ask_addresses("mx.example");
+    assert_true(asker->addresses.secure);
+    asker_free(asker);
+    dns_destroy(dns);
+}
+
+static struct asker *ask_records(enum dns_records_type type, const char *name)
+{
+    struct asker *asker = asker_make();
+    dns_ask_records(dns, &asker->query, type, str_of(name), now);
+    settle();
+    assert_int_equal(asker->calls, 1);
+    return asker;
+}
+
+static void test_records(void **state)
+{
+    (void)state;
+    begin(zone_signed, true, 1000);
+    for (int again = 0; again < 2; again++) { /* then from the cache */
+        struct asker *asker = ask_records(DNS_RECORDS_TLSA, "_25._tcp.mx.example");
+        assert_int_equal(asker->records.status, DNS_OK);
+        assert_true(asker->records.secure);
+        assert_string_equal(asker->first, "first");
+        assert_int_equal(asked, 1);
+        asker_free(asker);
+    }
+    struct asker *asker = ask_records(DNS_RECORDS_TLSA, "_25._tcp.no.example");
+    assert_int_equal(asker->records.status, DNS_NO_MAIL);
+    asker_free(asker);
+    asker = ask_records(DNS_RECORDS_TLSA, "_25._tcp.bad.example");
+    assert_int_equal(asker->records.status, DNS_FAILED);
+    assert_string_equal(asker->records.reason, "the resolver answered SERVFAIL");
+    asker_free(asker);
+    asker = ask_records(DNS_RECORDS_TXT, "_mta-sts.a.example");
+    assert_string_equal(asker->first, "v=STSv1; id=1;");
+    assert_false(asker->records.secure);
+    asker_free(asker);
+    asker = ask_records(DNS_RECORDS_TXT, "_mta-sts.b.example");
+    assert_int_equal(asker->records.status, DNS_NO_DOMAIN);
+    asker_free(asker);
+    after(61);
+    asker = ask_records(DNS_RECORDS_TXT, "_mta-sts.a.example"); /* asked anew */
+    assert_int_equal(asked, 6);
+    asker_free(asker);
     dns_destroy(dns);
 }
 
@@ -625,6 +732,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mx),
         cmocka_unit_test(test_implicit_mx),
+        cmocka_unit_test(test_secure),
+        cmocka_unit_test(test_records),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_invalid_names),
         cmocka_unit_test(test_cache_and_expiry),

@@ -14,6 +14,7 @@
 
 #define OK       0x8180
 #define NXDOMAIN 0x8183
+#define AD       0x0020
 
 static struct wire wire;
 static struct dns_answer answer;
@@ -230,6 +231,50 @@ static void test_errors(void **state)
     assert_int_equal(answer.kind, DNS_ANSWER_FAILED);
 }
 
+static bool holds(unsigned i, const void *bytes, size_t n)
+{
+    return answer.data.list[i].size == n && memcmp(answer.data.bytes + answer.data.list[i].at, bytes, n) == 0;
+}
+
+/* What TXT and TLSA records hold, and whether the resolver vouches for it. */
+static void test_data(void **state)
+{
+    (void)state;
+    static const uint8_t tlsa[] = {3, 1, 1, 0xab, 0xcd};
+    wire_begin(&wire, 1, OK | AD, "_25._tcp.mx.example", DNS_TYPE_TLSA);
+    wire_record(&wire, WIRE_ANSWER, "_25._tcp.mx.example", DNS_TYPE_TLSA, 300, tlsa, sizeof tlsa);
+    wire_record(&wire, WIRE_ANSWER, "_25._tcp.MX.example", DNS_TYPE_TLSA, 200, tlsa, 4);
+    wire_record(&wire, WIRE_ANSWER, "_26._tcp.mx.example", DNS_TYPE_TLSA, 1, tlsa, 4);
+    parse("_25._tcp.mx.example", DNS_TYPE_TLSA);
+    assert_int_equal(answer.kind, DNS_ANSWER_RECORDS);
+    assert_true(answer.secure);
+    assert_int_equal(answer.ttl_s, 200);
+    assert_int_equal(answer.data.count, 2);
+    assert_true(holds(0, tlsa, 5) && holds(1, tlsa, 4));
+
+    wire_begin(&wire, 1, OK, "a.example", DNS_TYPE_TXT);
+    wire_cname(&wire, "a.example", 20, "b.example");
+    wire_record(&wire, WIRE_ANSWER, "b.example", DNS_TYPE_TXT, 300, "\3v=S\0\2TS", 8);
+    wire_record(&wire, WIRE_ANSWER, "b.example", DNS_TYPE_TXT, 300, "\1x", 2);
+    parse("a.example", DNS_TYPE_TXT);
+    assert_int_equal(answer.kind, DNS_ANSWER_RECORDS);
+    assert_false(answer.secure);
+    assert_true(holds(0, "v=STS", 5) && holds(1, "x", 1));
+    wire_record(&wire, WIRE_ANSWER, "b.example", DNS_TYPE_TXT, 300, "\3v=", 3); /* shorter than it says */
+    parse("a.example", DNS_TYPE_TXT);
+    assert_int_equal(answer.kind, DNS_ANSWER_FAILED);
+
+    wire_begin(&wire, 1, OK, "a.example", DNS_TYPE_TXT); /* more than there is room for */
+    for (int i = 0; i < DNS_RECORDS_MAX + 5; i++)
+        wire_record(&wire, WIRE_ANSWER, "a.example", DNS_TYPE_TXT, 300, "\1x", 2);
+    parse("a.example", DNS_TYPE_TXT);
+    assert_int_equal(answer.data.count, DNS_RECORDS_MAX);
+    wire_begin(&wire, 1, OK | AD, "a.example", DNS_TYPE_TLSA);
+    wire_soa(&wire, "example", 60, 60);
+    parse("a.example", DNS_TYPE_TLSA);
+    assert_int_equal(answer.kind, DNS_ANSWER_NO_DATA);
+}
+
 /* Whatever arrives, the answer is one that its readers can trust. */
 static void test_damaged(void **state)
 {
@@ -237,13 +282,15 @@ static void test_damaged(void **state)
     struct prng prng = {7};
     unsigned kinds[DNS_ANSWER_FAILED + 1] = {0};
     for (int round = 0; round < 20000; round++) {
-        enum dns_type type = round % 3 == 0 ? DNS_TYPE_MX : round % 3 == 1 ? DNS_TYPE_A : DNS_TYPE_AAAA;
+        static const enum dns_type types[] = {DNS_TYPE_MX, DNS_TYPE_A, DNS_TYPE_AAAA, DNS_TYPE_TXT};
+        enum dns_type type = types[round % 4];
         wire_begin(&wire, 1, round % 5 ? OK : NXDOMAIN, "a.example", type);
         wire_cname(&wire, "a.example", 20, "b.example");
         wire_mx(&wire, "b.example", 300, 10, "mx.example");
         wire_mx(&wire, "b.example", 300, 20, "mx2.example");
         wire_a(&wire, "b.example", 60, "192.0.2.1");
         wire_aaaa(&wire, "b.example", 60, "2001:db8::1");
+        wire_record(&wire, WIRE_ANSWER, "b.example", DNS_TYPE_TXT, 60, "\3abc\2de", 7);
         wire_soa(&wire, "example", 60, 60);
         for (uint64_t n = prng_below(&prng, 4); n > 0; n--)
             wire.bytes[prng_below(&prng, wire.n)] = (uint8_t)prng_next(&prng);
@@ -259,6 +306,8 @@ static void test_damaged(void **state)
         assert_true(dns_name_valid(str_of(answer.name)));
         assert_true(answer.ttl_s <= INT32_MAX);
         assert_true(answer.kind != DNS_ANSWER_RECORDS || answer.count > 0);
+        for (unsigned i = 0; type == DNS_TYPE_TXT && i < answer.count; i++)
+            assert_true((size_t)answer.data.list[i].at + answer.data.list[i].size <= answer.data.used);
         for (unsigned i = 0; type == DNS_TYPE_MX && i < answer.count; i++)
             assert_true(dns_name_valid(str_of(answer.hosts[i].name)));
     }
@@ -317,8 +366,8 @@ int main(void)
         cmocka_unit_test(test_null_mx),      cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_cname_chains), cmocka_unit_test(test_negative),
         cmocka_unit_test(test_referral),     cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_damaged),      cmocka_unit_test(test_names),
-        cmocka_unit_test(test_registrable),
+        cmocka_unit_test(test_data),         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_names),        cmocka_unit_test(test_registrable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

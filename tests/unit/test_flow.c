@@ -33,7 +33,7 @@ static void fixture_make(struct fixture *f, const unsigned weights[3], unsigned 
         f->lanes[i]->tenant = &f->tenants[i % 3];
         f->lanes[i]->class_ = i < transactional_lanes ? CLASS_TRANSACTIONAL : CLASS_BULK;
         f->strands[i] = (struct strand){.lane = f->lanes[i], .pool = f->pool};
-        assert_true(flow_join(&f->strands[i]));
+        assert_true(flow_join(&f->strands[i], NULL));
     }
 }
 

@@ -1,4 +1,5 @@
 /* test_reply.c - the reply parser: tables of replies, cut at every byte, and what a hostile peer may send. */
+#include "engine/base/prng.h"
 #include "engine/smtp/reply.h"
 
 #include <setjmp.h>
@@ -8,20 +9,22 @@
 
 #include <cmocka.h>
 
-/* What the parser made of an input: "CODE/lines/text;" a reply, "!why" at the end when it refused. */
-static void describe(struct buf *out, const char *input, size_t n, size_t cut)
+/* What the parser made of an input that came in pieces up to these ends: "CODE/lines/text;" a reply, "!why"
+ * at the end when it refused. */
+static void describe(struct buf *out, const char *input, const size_t *ends, size_t count)
 {
     struct reply reply;
     reply_init(&reply);
     buf_clear(out);
-    struct str parts[2] = {str_make(input, cut), str_make(input + cut, n - cut)};
     bool bad = false;
-    for (int i = 0; i < 2 && !bad; i++) {
+    for (size_t i = 0; i < count && !bad; i++) {
         /* An exact copy, so that a sanitizer sees a read past the end or of an earlier piece. */
-        char *copy = malloc(parts[i].n + 1);
+        size_t start = i > 0 ? ends[i - 1] : 0;
+        struct str part = str_make(input + start, ends[i] - start);
+        char *copy = malloc(part.n + 1);
         assert_non_null(copy);
-        memcpy(copy, parts[i].p, parts[i].n);
-        struct str data = str_make(copy, parts[i].n);
+        memcpy(copy, part.p, part.n);
+        struct str data = str_make(copy, part.n);
         while (data.n > 0 && !bad) {
             enum reply_result result = reply_feed(&reply, &data);
             if (result == REPLY_DONE)
@@ -29,6 +32,7 @@ static void describe(struct buf *out, const char *input, size_t n, size_t cut)
             if (result == REPLY_BAD)
                 buf_printf(out, "!%s", reply.why);
             bad = result == REPLY_BAD;
+            assert_true(reply.partial.cap <= REPLY_LINE_MAX && reply.joined.cap <= REPLY_TEXT_MAX);
             assert_true(result != REPLY_MORE || data.n == 0);
         }
         free(copy);
@@ -77,11 +81,56 @@ static void test_table_cut_everywhere(void **state)
     for (size_t i = 0; i < sizeof replies / sizeof *replies; i++) {
         size_t n = strlen(replies[i].input);
         for (size_t cut = 0; cut <= n; cut++) {
-            describe(&out, replies[i].input, n, cut);
+            describe(&out, replies[i].input, (const size_t[]){cut, n}, 2);
             assert_string_equal(out.data, replies[i].expected);
         }
     }
     buf_free(&out);
+}
+
+/* What a hostile peer may send: lines that are replies, nearly, or not at all. */
+static size_t write_at_random(char *input, size_t room, struct prng *prng)
+{
+    static const char *const pieces[] = {
+        "250", "250-", "250 ",     "354 ", "550-5.1.1 ", "999 ",      "25",
+        " ",   "-",    "ok there", "\r",   "\r\n",       "\r\n",      "\n",
+        "\0",  "\xff", "5.1.1 ",   "\t",   "\r\n250 x",  "\r\n250-y", "220 z\r\n"};
+    size_t n = 0;
+    for (uint64_t left = prng_below(prng, 40); left > 0; left--) {
+        const char *piece = pieces[prng_below(prng, sizeof pieces / sizeof *pieces)];
+        size_t size = *piece ? strlen(piece) : 1;
+        uint64_t times = prng_below(prng, 50) == 0 ? prng_below(prng, 3000) : 1;
+        for (; times > 0 && n + size <= room; times--, n += size)
+            memcpy(input + n, piece, size);
+    }
+    return n;
+}
+
+#define PIECES_MAX 20
+
+/* However it is cut, it means the same. */
+static void test_random_cut_at_random(void **state)
+{
+    (void)state;
+    struct prng prng = {.state = 1};
+    struct buf whole, cut;
+    buf_init(&whole, 1 << 20);
+    buf_init(&cut, 1 << 20);
+    static char input[16384];
+    for (int round = 0; round < 20000; round++) {
+        size_t n = write_at_random(input, sizeof input, &prng), ends[PIECES_MAX], count = 0;
+        for (size_t at = 0; at < n && count < PIECES_MAX - 1; count++) {
+            at += (size_t)prng_below(&prng, n - at + 1);
+            ends[count] = at;
+        }
+        ends[count++] = n;
+        describe(&whole, input, &n, 1);
+        describe(&cut, input, ends, count);
+        assert_int_equal(cut.len, whole.len);
+        assert_memory_equal(cut.data, whole.data, whole.len);
+    }
+    buf_free(&whole);
+    buf_free(&cut);
 }
 
 static void test_nul_in_text_is_kept(void **state)
@@ -185,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_table_cut_everywhere), cmocka_unit_test(test_nul_in_text_is_kept),
         cmocka_unit_test(test_endless_line),         cmocka_unit_test(test_longest_line),
         cmocka_unit_test(test_endless_continuation), cmocka_unit_test(test_long_text_is_cut),
+        cmocka_unit_test(test_random_cut_at_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

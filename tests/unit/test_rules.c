@@ -52,10 +52,9 @@ static void test_words_name_what_is_held(void **state)
     assert_describes("fix", "hold the sender domain at this site, from every source, until an operator");
     assert_describes("fix, path", "hold the path (this source to this site) until an operator");
     assert_describes("slow", "slow the path (this source to this site) down;");
-    assert_describes("slow, sender",
-                     "hold the sender domain at this site, from every source, for the site's pause;");
+    assert_describes("slow, sender", "slow the sender domain at this site, from every source, down;");
     assert_describes("slow, pause 1h, sender",
-                     "hold the sender domain at this site, from every source, for 1h;");
+                     "hold the sender domain at this site, from every source, for 1h, and slow it down;");
 }
 
 static void test_reactions_read_and_write(void **state)

@@ -46,7 +46,8 @@ enum op {
     OP_BREAK_TLS,
     OP_ACCEPT,
     OP_FLOOD,
-    OP_WAIT
+    OP_WAIT,
+    OP_KEY_UPDATES
 };
 
 struct step {
@@ -112,6 +113,11 @@ struct step {
 #define WAIT(ms)                                                                                             \
     {                                                                                                        \
         OP_WAIT, "", ms                                                                                      \
+    }
+
+#define KEY_UPDATES(times)                                                                                   \
+    {                                                                                                        \
+        OP_KEY_UPDATES, "", times                                                                            \
     }
 
 struct server {
@@ -287,6 +293,19 @@ static bool server_tls(struct server *server, size_t at)
     return true;
 }
 
+/* Each asks for one in return (RFC 8446 4.6.3). */
+static void server_key_updates(struct server *server, size_t times)
+{
+    for (size_t i = 0; i < times; i++) {
+        char answer;
+        SSL_key_update(server->ssl, SSL_KEY_UPDATE_REQUESTED);
+        SSL_do_handshake(server->ssl);
+        usleep(50000);
+        if (wait_readable(server, 0) && SSL_peek(server->ssl, &answer, 1) == 0)
+            return;
+    }
+}
+
 static bool server_step(struct server *server, size_t at)
 {
     const struct step *step = &server->steps[at];
@@ -333,6 +352,9 @@ static bool server_step(struct server *server, size_t at)
         return true;
     case OP_WAIT:
         usleep((useconds_t)step->n * 1000);
+        return true;
+    case OP_KEY_UPDATES:
+        server_key_updates(server, step->n);
         return true;
     case OP_END:
         break;
@@ -2029,6 +2051,28 @@ static void test_tls_silence(void **state)
     run_secure(&silence, NULL, 400);
 }
 
+/* What TLS itself says and is answered is no progress. */
+static void test_tls_key_updates(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {SECURED, EXPECT(GROUP), KEY_UPDATES(40), {OP_END, "", 0}};
+    SSL_CTX *context = server_context();
+    struct server server;
+    server_start(&server, steps, context);
+    struct client *client = client_new(one, 1);
+    client->settings.timeouts.mail = 500;
+    client->demand.policy = TLS_POLICY_MAY;
+    client_connect(client, &server);
+    client_run(client);
+    server_stop(&server);
+    assert_string_equal(server.failure, "");
+    assert_string_equal(client->log.data,
+                        "ready done 1[Ts 4.4.2] closed[Ts 4.4.2] connection lost (timed out "
+                        "after 0.5 s) while waiting for the reply to MAIL of mx.example");
+    client_free(client);
+    SSL_CTX_free(context);
+}
+
 /* A server that speaks only what is too old: the owner may then come back in the clear. */
 static void test_tls_too_old(void **state)
 {
@@ -2152,6 +2196,7 @@ int main(void)
         cmocka_unit_test(test_tls_demanded),
         cmocka_unit_test(test_tls_silence),
         cmocka_unit_test(test_tls_too_old),
+        cmocka_unit_test(test_tls_key_updates),
         cmocka_unit_test(test_tls_not_wanted),
         cmocka_unit_test(test_tls_resumed),
         cmocka_unit_test(test_tls_large),

@@ -700,6 +700,59 @@ static void retries_and_bounces_by_filter(void **state)
     world_end(&w);
 }
 
+/* What workers held of a cancelled job at a crash ends with the next start, not a minute later. */
+static void cancelled_before_a_crash(void **state)
+{
+    struct world w;
+    struct job_row row;
+    (void)state;
+    world_make(&w, NULL);
+    uint64_t job = world_small_job(&w, 3000, 3);
+    world_run(&w);
+    unsigned held = w.taken_n;
+    assert_true(held > 0);
+    w.asking = false;
+    struct op_progress progress = world_operate(&w, OP_CANCEL, job);
+    assert_int_equal(progress.in_flight, held);
+    world_reopen(&w);
+    world_run(&w);
+    assert_true(world_job_row(&w, job, &row));
+    assert_int_equal(row.by_state[RCPT_CANCELLED], 3000);
+    world_end(&w);
+}
+
+/* Of what workers hold, too: they give it back, and it ends; but for what is in transactions. */
+static void bounces_what_workers_hold(void **state)
+{
+    struct world w;
+    struct job_row row;
+    (void)state;
+    world_make(&w, NULL);
+    uint64_t job = world_small_job(&w, 600, 3);
+    world_run(&w);
+    assert_int_equal(w.taken_n, 600);
+    w.in_flight = true;
+    struct store_filter filter = {.job = job, .domain = STR("d1.example")};
+    struct op_progress progress = world_operate_on(&w, OP_BOUNCE, &filter);
+    assert_int_equal(progress.matched, 200);
+    assert_int_equal(progress.in_flight, 200);
+    assert_int_equal(progress.changed, 0);
+    w.in_flight = false;
+    progress = world_operate_on(&w, OP_BOUNCE, &filter);
+    assert_int_equal(progress.matched, 200);
+    assert_int_equal(progress.changed, 200);
+    assert_int_equal(progress.in_flight, 0);
+    assert_int_equal(w.taken_n, 400);
+    /* By status only what was tried: none. */
+    filter = (struct store_filter){.job = job, .has_status = true, .status = {4, -1, -1}};
+    assert_int_equal(world_operate_on(&w, OP_BOUNCE, &filter).matched, 0);
+    world_settle(&w, OUTCOME_DELIVERED);
+    assert_true(world_job_row(&w, job, &row));
+    assert_int_equal(row.by_state[RCPT_BOUNCED], 200);
+    assert_int_equal(row.by_state[RCPT_DELIVERED], 400);
+    world_end(&w);
+}
+
 /* A long operation answers in time, goes on, and survives a crash. */
 static void operations_are_durable(void **state)
 {
@@ -1055,6 +1108,8 @@ int main(void)
         cmocka_unit_test(expires_with_what_is_given_back),
         cmocka_unit_test(waits_for_not_before),
         cmocka_unit_test(retries_and_bounces_by_filter),
+        cmocka_unit_test(cancelled_before_a_crash),
+        cmocka_unit_test(bounces_what_workers_hold),
         cmocka_unit_test(operations_are_durable),
         cmocka_unit_test(keeps_answers),
         cmocka_unit_test(collects_failures),

@@ -2,6 +2,7 @@
  * fails. Each is one sentence, and nothing accepted is lost. The disk is stood in for by three calls of this
  * file, which come before the C library's. */
 #include "tests/unit/store_check.h"
+#include "tests/unit/store_old.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,14 +99,6 @@ static void read_only(void **state)
     world_end(&w);
 }
 
-static void put_meta(struct world *w, const void *row, size_t n)
-{
-    MDB_txn *txn = env_write(&w->store->env);
-    MDB_val key = {5, (void *)(uintptr_t) "state"}, value = {n, (void *)(uintptr_t)row};
-    assert_int_equal(mdb_put(txn, w->store->env.dbi[T_META], &key, &value, 0), 0);
-    assert_true(env_commit(&w->store->env, txn));
-}
-
 static void newer_or_damaged(void **state)
 {
     struct world w;
@@ -115,7 +108,7 @@ static void newer_or_damaged(void **state)
     world_make(&w, NULL);
     buf_init(&row, VALUE_MAX);
     assert_true(meta_encode(&meta, &row));
-    put_meta(&w, row.data, row.len);
+    old_put_meta(&w, row.data, row.len);
     buf_free(&row);
     world_close(&w);
     char words[64];
@@ -124,73 +117,10 @@ static void newer_or_damaged(void **state)
     world_end(&w);
 
     world_make(&w, NULL);
-    put_meta(&w, "junk", 4);
+    old_put_meta(&w, "junk", 4);
     world_close(&w);
     refused(&w.settings, "damaged");
     world_end(&w);
-}
-
-/* Rewrites a table row by row, as schema 2 had it: `rows` makes the old ones of a new one. */
-static void rewrite(struct world *w, enum table table,
-                    void rows(MDB_txn *txn, MDB_dbi dbi, MDB_val key, MDB_val value))
-{
-    enum { MANY = 4096 };
-    static struct {
-        uint8_t key[KEY_MAX], value[VALUE_MAX];
-        size_t key_size, size;
-    } list[MANY];
-    unsigned n = 0;
-    MDB_txn *txn = env_write(&w->store->env);
-    MDB_dbi dbi = w->store->env.dbi[table];
-    MDB_cursor *cursor;
-    MDB_val key, value;
-    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
-    for (; mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0; n++) {
-        assert_true(n < MANY);
-        memcpy(list[n].key, key.mv_data, list[n].key_size = key.mv_size);
-        memcpy(list[n].value, value.mv_data, list[n].size = value.mv_size);
-    }
-    mdb_cursor_close(cursor);
-    assert_int_equal(mdb_drop(txn, dbi, 0), 0);
-    for (unsigned i = 0; i < n; i++)
-        rows(txn, dbi, (MDB_val){list[i].key_size, list[i].key}, (MDB_val){list[i].size, list[i].value});
-    assert_true(env_commit(&w->store->env, txn));
-}
-
-static void put(MDB_txn *txn, MDB_dbi dbi, const void *key, size_t n, const void *value, size_t size)
-{
-    MDB_val k = {n, (void *)(uintptr_t)key}, v = {size, (void *)(uintptr_t)value};
-    assert_int_equal(mdb_put(txn, dbi, &k, &v, 0), 0);
-}
-
-static void old_index(MDB_txn *txn, MDB_dbi dbi, MDB_val key, MDB_val value)
-{
-    uint8_t old[KEY_MAX];
-    struct slot_set set;
-    assert_true(slot_set_decode(str_make(value.mv_data, value.mv_size), &set));
-    memcpy(old, key.mv_data, key.mv_size);
-    for (unsigned slot = 0; slot_set_next(&set, &slot); slot++) {
-        put_be16(old + key.mv_size, (uint16_t)slot);
-        put(txn, dbi, old, key.mv_size + 2, "\0\0\0\0", key.mv_size == KEY_DUE ? 4 : 0);
-    }
-}
-
-static void old_fates(MDB_txn *txn, MDB_dbi dbi, MDB_val key, MDB_val value)
-{
-    struct rid rid = rid_from_key(key.mv_data);
-    struct fates fates;
-    struct buf row;
-    buf_init(&row, VALUE_MAX);
-    assert_true(fates_decode(str_make(value.mv_data, value.mv_size), rid.slot, &fates));
-    for (unsigned n = 0; n < fates.n; n++) {
-        uint8_t old[RID_KEY_SIZE];
-        rid.slot = fates.slot[n];
-        rid_to_key(rid, old);
-        buf_clear(&row);
-        assert_true(fate_encode(&fates.fate[n], &row));
-        put(txn, dbi, old, sizeof old, row.data, row.len);
-    }
-    buf_free(&row);
 }
 
 /* A store of schema 2 opens, and all of its deferred recipients are there; a migration that was cut off, with
@@ -198,23 +128,13 @@ static void old_fates(MDB_txn *txn, MDB_dbi dbi, MDB_val key, MDB_val value)
 static void older(void **state)
 {
     struct world w;
-    struct buf row;
     (void)state;
     for (unsigned part = 0; part < 2; part++) {
         world_make(&w, NULL);
         uint64_t job = world_small_job(&w, 1500, 5);
         world_run(&w);
         world_settle(&w, OUTCOME_DEFERRED);
-        rewrite(&w, T_DEFERRED, old_fates);
-        rewrite(&w, T_BY_STATUS, old_index);
-        if (part == 0)
-            rewrite(&w, T_DUE, old_index);
-        struct meta meta = w.store->writer.meta;
-        meta.schema = 2;
-        buf_init(&row, VALUE_MAX);
-        assert_true(meta_encode(&meta, &row));
-        put_meta(&w, row.data, row.len);
-        buf_free(&row);
+        store_make_old(&w, part == 0);
         world_reopen(&w);
         store_check(w.store, true);
         world_run(&w);

@@ -1,0 +1,114 @@
+"""DANE: a zone signed by Knot, validated by Unbound, and hosts whose certificates are as their TLSA records
+say, or are not."""
+import pytest
+from certificates import Authority
+from daemon import Daemon, wait_for
+from mailhost import MailHost
+from nameserver import Knot, Unbound
+from test_tls import config, last, send
+
+ZONE = """$ORIGIN {origin}.
+$TTL 300
+@ SOA ns hostmaster 1 3600 600 86400 60
+@ NS ns
+ns A 127.0.0.1
+"""
+# A host of its own for each, by its last octet.
+HOSTS = {"valid": 31, "wrong": 32, "expired": 33, "late": 34, "missing": 35, "bogus": 36, "unusable": 37,
+         "plain": 38, "unnamed": 39}
+
+
+class Internet:
+    """Domains NAME.signed.test, and NAME.open.test at the same hosts, whose zone is not signed."""
+
+    def __init__(self, authority):
+        good, other = authority.server("mx.test"), authority.server("mx.test")
+        late = authority.server("late.signed.test", "mx-late.signed.test", days=-1)
+        contexts = {"wrong": other, "expired": late, "late": late, "plain": None}
+        self.hosts, port = {}, 0
+        for name, octet in HOSTS.items():
+            host = MailHost(f"127.0.7.{octet}", tls=contexts.get(name, good), port=port)
+            self.hosts[name], port = host, host.port
+        self.port = port
+        key, ca = authority.tlsa(good), authority.digest()
+        records = {"valid": f"3 1 1 {key}", "wrong": f"3 1 1 {key}", "plain": f"3 1 1 {key}",
+                   "expired": f"3 1 1 {authority.tlsa(late)}", "unusable": f"1 1 1 {key}",
+                   "late": f"2 0 1 {ca}", "unnamed": f"2 0 1 {ca}"}
+        signed, plain = ZONE.format(origin="signed.test"), ZONE.format(origin="open.test")
+        for name, octet in HOSTS.items():
+            signed += f"{name} MX 10 mx-{name}\nmx-{name} A 127.0.7.{octet}\n"
+            plain += f"{name} MX 10 mx-{name}.signed.test.\n"
+            if name in records:
+                signed += f"_{port}._tcp.mx-{name} TLSA {records[name]}\n"
+        below = "_tcp.mx-bogus.signed.test"
+        signed += f"{below}. NS ns\n{below}. DS 1 13 2 {'00' * 32}\n"
+        bogus = ZONE.format(origin=below).replace(" ns\n", " ns.signed.test.\n").replace("ns A", "x A")
+        self.knot = Knot({"signed.test": signed, "open.test": plain,
+                          below: bogus + f"_{port} TLSA 3 1 1 {key}\n"}, signed=["signed.test"])
+
+    def __enter__(self):
+        self.knot.__enter__()
+        self.unbound = Unbound(self.knot, [self.knot.anchor("signed.test")]).__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self.unbound.__exit__()
+        self.knot.__exit__()
+        for host in self.hosts.values():
+            host.__exit__()
+
+    def daemon(self, site="", dns=""):
+        text = config(self.unbound, self.port, site)
+        return Daemon(text.replace("timeout: 2s", "timeout: 10s" + dns))
+
+
+@pytest.fixture(scope="module")
+def internet():
+    with Authority() as authority, Internet(authority) as made:
+        yield made
+
+
+# What an event says under tls at its end, or the status of the deferral, by policy.
+EXPECTED = {
+    "may": {"valid": " dane", "wrong": "4.7.5", "expired": " dane", "late": "4.7.5", "missing": "384",
+            "bogus": "4.7.5", "unusable": "384", "plain": "4.7.4", "unnamed": "4.7.5"},
+    "dane": {"valid": " dane", "wrong": "4.7.5", "expired": " dane", "late": "4.7.5", "missing": "4.7.5",
+             "bogus": "4.7.5", "unusable": "4.7.5", "plain": "4.7.4", "unnamed": "4.7.5"},
+}
+
+
+@pytest.mark.parametrize("policy", EXPECTED)
+def test_signed(internet, policy):
+    with internet.daemon(f", tls: {policy}") as d:
+        jobs = {name: send(d, f"u@{name}.signed.test") for name in HOSTS}
+        for name, ident in jobs.items():
+            event, expected = last(d, ident), EXPECTED[policy][name]
+            if expected.startswith("4."):
+                assert (event["type"], event["status"]) == ("deferred", expected), (name, event)
+                assert not any(f"u@{name}.signed.test" in r.recipients for r in internet.hosts[name].received)
+            else:
+                assert event["type"] == "delivered" and event["tls"].endswith(expected), (name, event)
+        for host in internet.hosts.values():
+            host.received.clear()
+
+
+def test_what_nobody_vouches_for_counts_for_nothing(internet):
+    """The list of hosts is not signed, or the resolver is not trusted: opportunistic TLS to all of them."""
+    for zone, dns in (("open", ""), ("signed", ", dnssec: no")):
+        with internet.daemon(", tls: may", dns) as d:
+            ident = send(d, *(f"u@{name}.{zone}.test" for name in HOSTS))
+            d.wait_counts(ident, delivered=len(HOSTS))
+            events = [e for e in d.events() if e["type"] == "delivered"]
+            assert not any(e["tls"].endswith("dane") for e in events)
+            assert [e["to"] for e in events if not e["tls"]] == [f"u@plain.{zone}.test"]
+    with internet.daemon(", tls: dane") as d:
+        event = last(d, send(d, "u@valid.open.test"))
+        assert event["status"] == "4.7.5" and "DNSSEC" in event["reply"]
+
+
+def test_signed_and_unsigned_mail_to_a_host_do_not_share(internet):
+    with internet.daemon() as d:
+        lax = send(d, *(f"u{i}@wrong.open.test" for i in range(20)))
+        strict = send(d, "u@wrong.signed.test")
+        d.wait_counts(lax, delivered=20)
+        assert wait_for(lambda: last(d, strict), 30, "an attempt")["status"] == "4.7.5"
