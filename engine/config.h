@@ -109,6 +109,8 @@ struct config_site {
 
 #define CONFIG_TLS_SITE TLS_POLICIES /* as its host's site says */
 
+enum config_protocol { CONFIG_PROTOCOL_SMTP, CONFIG_PROTOCOL_LMTP };
+
 /* One of a route's hosts. */
 struct config_target {
     const char *host; /* a name (A and AAAA are asked for), an address, or unix:PATH */
@@ -133,6 +135,7 @@ struct config_route {
     struct config_strings hosts;
     struct config_target *targets; /* the same, by preference; hosts.count of them */
     uint16_t port;                 /* of those that name none */
+    enum config_protocol protocol;
     struct config_login login;
     unsigned tls; /* enum tls_policy, or CONFIG_TLS_SITE */
     bool tls_implicit;

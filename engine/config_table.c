@@ -173,6 +173,10 @@ static const struct option route_options[] = {
              "c.example.com\"]."},
     {"port", KIND_PORT, AT(config_route, port), .preset = "25", BETWEEN(1, 65535),
      .help = "Their port: 25, 587, 465 with tls_implicit, 2525."},
+    {"protocol", KIND_PROTOCOL, AT(config_route, protocol), .preset = "smtp",
+     .help = "\"smtp\", or \"lmtp\" for mailboxes on a server such as Dovecot, which answers for each "
+             "recipient; its "
+             "host may be a socket: unix:/run/dovecot/lmtp."},
     {"user", KIND_USER, AT(config_route, login.user),
      .help = "The user to log in as (AUTH). A login that is refused defers the route's mail, without an "
              "attempt, and "

@@ -37,6 +37,7 @@ enum option_kind {
     KIND_RATE,       /* struct rate */
     KIND_TLS,        /* enum tls_policy */
     KIND_ROUTE_TLS,  /* unsigned: the same, or CONFIG_TLS_SITE */
+    KIND_PROTOCOL,   /* enum config_protocol */
     KIND_LENDING,    /* enum config_lending */
     KIND_DNSSEC,     /* enum config_dnssec */
     KIND_SHAPE,      /* enum config_shape */

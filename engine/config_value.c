@@ -45,6 +45,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_RATE] = "a rate such as 5/s, 100/min or 1000/h, or none",
         [KIND_TLS] = "none, may, encrypt, verify or dane",
         [KIND_ROUTE_TLS] = "none, may, encrypt, verify, dane or site",
+        [KIND_PROTOCOL] = "smtp or lmtp",
         [KIND_LENDING] = "auto, always or never",
         [KIND_DNSSEC] = "auto, yes or no",
         [KIND_SHAPE] = "native, listmonk, mailgun or ses",
@@ -89,6 +90,8 @@ size_t value_size(enum option_kind kind)
         return sizeof(enum tls_policy);
     case KIND_ROUTE_TLS:
         return sizeof(unsigned);
+    case KIND_PROTOCOL:
+        return sizeof(enum config_protocol);
     case KIND_LENDING:
         return sizeof(enum config_lending);
     case KIND_DNSSEC:
@@ -374,7 +377,11 @@ static const char *const *words_of(enum option_kind kind)
     static const char *const dnssec[] = {
         [CONFIG_DNSSEC_AUTO] = "auto", [CONFIG_DNSSEC_YES] = "yes", [CONFIG_DNSSEC_NO] = "no", NULL};
     static const char *const route_tls[] = {"none", "may", "encrypt", "verify", "dane", "site", NULL};
+    static const char *const protocols[] = {
+        [CONFIG_PROTOCOL_SMTP] = "smtp", [CONFIG_PROTOCOL_LMTP] = "lmtp", NULL};
     switch (kind) {
+    case KIND_PROTOCOL:
+        return protocols;
     case KIND_SHAPE:
         return shapes;
     case KIND_START:
@@ -525,6 +532,7 @@ bool value_parse(struct config *config, const struct option *option, struct str 
     case KIND_TLS:
     case KIND_ROUTE_TLS:
     case KIND_DNSSEC:
+    case KIND_PROTOCOL:
     case KIND_LENDING:
     case KIND_SHAPE:
     case KIND_START:
@@ -587,6 +595,7 @@ void value_format(const struct option *option, const void *from, struct buf *out
     case KIND_TLS:
     case KIND_ROUTE_TLS:
     case KIND_DNSSEC:
+    case KIND_PROTOCOL:
     case KIND_LENDING:
     case KIND_SHAPE:
     case KIND_START:

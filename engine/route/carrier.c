@@ -284,11 +284,10 @@ bool carrier_open(struct pool *pool, const struct target *target)
     carrier->address = target->address;
     secure_demand(pool, target, &carrier->demand);
     const struct config_source *source = path->source;
-    carrier->session =
-        session_create(&router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,
-                       source->address_len ? (const struct sockaddr *)&source->address_value : NULL,
-                       source->address_len, (const struct sockaddr *)&carrier->address, target->len,
-                       &carrier->demand, pool->login.user != NULL ? &pool->login : NULL, &err);
+    carrier->session = session_create(
+        &router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,
+        source->address_len ? (const struct sockaddr *)&source->address_value : NULL, source->address_len,
+        (const struct sockaddr *)&carrier->address, target->len, &carrier->demand, &pool->way, &err);
     if (carrier->session == NULL) {
         struct verdict why;
         verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "%s", err.text);

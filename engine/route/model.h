@@ -161,7 +161,7 @@ struct pool {
     uint16_t port; /* of hosts that have none of their own */
     struct pool_tls tls;
     const struct config_route *route; /* whose hosts they are; NULL: found by MX */
-    struct session_login login;       /* used where the route logs in */
+    struct session_way way;
     struct auth_keys keys;
     struct strand *strands;
     unsigned strand_count;

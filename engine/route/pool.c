@@ -17,17 +17,17 @@
 
 #include <stdlib.h>
 
-/* The hosts with their preferences and ports, what is asked of TLS, and who logs in. NULL: no memory. */
+/* The hosts with their preferences and ports, what is asked of TLS, and how it is said. NULL: no memory. */
 static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls,
-                      const struct config_login *login, size_t *n)
+                      const struct config_route *route, size_t *n)
 {
     struct buf buf;
     buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 16) + 8192);
     buf_printf(&buf, "%u", port);
     secure_key(tls, &buf);
-    if (login != NULL)
-        buf_printf(&buf, " %s %s %s %u %d", login->user, login->password_file, login->token_file,
-                   login->allowed, login->in_clear);
+    if (route != NULL)
+        buf_printf(&buf, " %d %s %s %s %u %d", route->protocol, route->login.user, route->login.password_file,
+                   route->login.token_file, route->login.allowed, route->login.in_clear);
     for (unsigned i = 0; i < hosts->host_count; i++)
         buf_printf(&buf, " %u %u %s", hosts->hosts[i].preference, hosts->hosts[i].port, hosts->hosts[i].name);
     *n = buf.len;
@@ -37,22 +37,23 @@ static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct po
     return NULL;
 }
 
-static void pool_set_login(struct pool *pool, const struct config_login *login)
+static void pool_set_way(struct pool *pool, const struct config_route *route)
 {
-    pool->login = (struct session_login){.user = login->user,
-                                         .password_file = login->password_file,
-                                         .token_file = login->token_file,
-                                         .allowed = login->allowed,
-                                         .in_clear = login->in_clear,
-                                         .keys = &pool->keys};
+    const struct config_login *login = &route->login;
+    pool->way.lmtp = route->protocol == CONFIG_PROTOCOL_LMTP;
+    pool->way.login = (struct session_login){.user = login->user,
+                                             .password_file = login->password_file,
+                                             .token_file = login->token_file,
+                                             .allowed = login->allowed,
+                                             .in_clear = login->in_clear,
+                                             .keys = &pool->keys};
 }
 
 struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls,
                       const struct config_route *route)
 {
     size_t n;
-    const struct config_login *login = route != NULL && route->login.user[0] != '\0' ? &route->login : NULL;
-    char *key = pool_key(hosts, port, tls, login, &n);
+    char *key = pool_key(hosts, port, tls, route, &n);
     if (key == NULL)
         return NULL;
     struct pool *pool;
@@ -63,8 +64,8 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, co
         pool->port = port;
         pool->tls = *tls;
         pool->route = route;
-        if (login != NULL)
-            pool_set_login(pool, login);
+        if (route != NULL)
+            pool_set_way(pool, route);
         pool->key_size = n;
         memcpy(pool->key, key, n);
         pool->held = !pool_is_open(pool); /* born while its path is paused: the lanes ask when that is over */

@@ -426,7 +426,7 @@ struct session *session_create(const struct session_context *context, const stru
                                const struct session_handlers *handlers, void *owner, const char *host,
                                const struct sockaddr *source, socklen_t source_len,
                                const struct sockaddr *peer, socklen_t peer_len,
-                               const struct tls_demand *demand, const struct session_login *login,
+                               const struct tls_demand *demand, const struct session_way *way,
                                struct err *err)
 {
     struct session *session = session_new(host);
@@ -439,7 +439,7 @@ struct session *session_create(const struct session_context *context, const stru
     session->handlers = handlers;
     session->owner = owner;
     session->demand = *demand;
-    session->login = login;
+    session->way = way;
     session->progress = true;
     source_text(session, source);
     int result = io_connect(context->io, &session->conn, source, source_len, peer, peer_len);
@@ -519,7 +519,7 @@ const char *session_tls_text(const struct session *session)
 
 bool session_chunking(const struct session *session)
 {
-    return session->settings->chunking && session->offers.chunking;
+    return session->settings->chunking && session->offers.chunking && !session->way->lmtp;
 }
 
 enum tls_fault session_tls_fault(const struct session *session)

@@ -1,4 +1,4 @@
-/* session.h - one outbound SMTP connection: connect, greet, TLS, and one transaction after the other.
+/* session.h - one outbound SMTP or LMTP connection: connect, greet, TLS, and one transaction after the other.
  *
  * A session belongs to one worker thread. It *pulls*: whenever it could carry another transaction it calls
  * `next`; with PIPELINING it asks while the body of the one before is being written, so that the end of one
@@ -18,7 +18,7 @@
  *
  * An address is checked here once more: none can break out of its command, wherever it came from.
  *
- * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 8314, 1870, 2034, 6152, 3461, 3030. All times are mono_ns
+ * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 8314, 1870, 2033, 2034, 6152, 3461, 3030. All times are mono_ns
  * unless named otherwise. */
 #ifndef POSTRIDER_SMTP_SESSION_H
 #define POSTRIDER_SMTP_SESSION_H
@@ -72,6 +72,12 @@ struct session_login {
     struct auth_keys *keys;                        /* may be NULL */
 };
 
+/* How the way of a route or source differs from that by MX. */
+struct session_way {
+    struct session_login login; /* user NULL or "": none */
+    bool lmtp;                  /* RFC 2033: LHLO, and a reply for each recipient; never by BDAT */
+};
+
 struct session_context { /* a worker's, shared by its sessions */
     struct io *io;
     struct wheel *wheel;
@@ -79,13 +85,13 @@ struct session_context { /* a worker's, shared by its sessions */
     struct now *now; /* the worker's idea of now, kept fresh by it before callbacks run */
 };
 
-/* Begins to connect. host: the MX name (SNI, and in verdicts). demand is copied; login, NULL for none,
- * outlives the session. NULL with err on a local failure. */
+/* Begins to connect. host: the MX name (SNI, and in verdicts). demand is copied; way outlives the session.
+ * NULL with err on a local failure. */
 struct session *session_create(const struct session_context *context, const struct session_settings *settings,
                                const struct session_handlers *handlers, void *owner, const char *host,
                                const struct sockaddr *source, socklen_t source_len,
                                const struct sockaddr *peer, socklen_t peer_len,
-                               const struct tls_demand *demand, const struct session_login *login,
+                               const struct tls_demand *demand, const struct session_way *way,
                                struct err *err);
 void *session_owner(const struct session *session);
 /* There may be work now: a session that could carry another transaction calls `next`. Cheap otherwise. */

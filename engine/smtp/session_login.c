@@ -11,6 +11,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+bool login_is_wanted(const struct session *session)
+{
+    const char *user = session->way->login.user;
+    return user != NULL && user[0] != '\0';
+}
+
 static void login_fail(struct session *session, const struct verdict *why)
 {
     auth_free(session->auth);
@@ -21,7 +27,7 @@ static void login_fail(struct session *session, const struct verdict *why)
 static void login_fail_locally(struct session *session, struct status status, const char *what)
 {
     struct verdict why;
-    verdict_local(&why, SCOPE_HOST, status, "cannot log in as %s at %s: %s", session->login->user,
+    verdict_local(&why, SCOPE_HOST, status, "cannot log in as %s at %s: %s", session->way->login.user,
                   session->host, what);
     why.blameless = true;
     login_fail(session, &why);
@@ -30,7 +36,7 @@ static void login_fail_locally(struct session *session, struct status status, co
 /* The best that is offered and allowed; AUTH_MECHANISMS: none. */
 static enum auth_mechanism login_choose(const struct session *session)
 {
-    unsigned mechanism = 0, both = session->offers.auth & session->login->allowed;
+    unsigned mechanism = 0, both = session->offers.auth & session->way->login.allowed;
     while (mechanism < AUTH_MECHANISMS && !(both & 1u << mechanism))
         mechanism++;
     return (enum auth_mechanism)mechanism;
@@ -38,7 +44,7 @@ static enum auth_mechanism login_choose(const struct session *session)
 
 void login_enter(struct session *session)
 {
-    const struct session_login *login = session->login;
+    const struct session_login *login = &session->way->login;
     enum auth_mechanism mechanism = login_choose(session);
     if (session->tls == NULL && !login->in_clear) {
         login_fail_locally(session, STATUS(4, 7, 4),

@@ -25,7 +25,7 @@ static void open_hello(struct session *session, struct str verb)
 
 void open_enter_ehlo(struct session *session)
 {
-    open_hello(session, STR("EHLO "));
+    open_hello(session, session->way->lmtp ? STR("LHLO ") : STR("EHLO "));
 }
 
 void open_enter_helo(struct session *session)
@@ -76,7 +76,7 @@ static void open_up(struct session *session)
     if (clear)
         session->fault = TLS_FAULT_NOT_OFFERED;
     if (!clear || session->demand.policy == TLS_POLICY_MAY || session->demand.report_only) {
-        session_go(session, session->login != NULL ? SESSION_LOGIN : SESSION_OPEN);
+        session_go(session, login_is_wanted(session) ? SESSION_LOGIN : SESSION_OPEN);
         return;
     }
     struct verdict why;
@@ -97,7 +97,10 @@ void open_reply_ehlo(struct session *session)
             open_up(session);
         return;
     case 5:
-        session_go(session, SESSION_HELO);
+        if (session->way->lmtp)
+            session_fail_reply(session);
+        else
+            session_go(session, SESSION_HELO);
         return;
     default:
         session_fail_reply(session);

@@ -52,8 +52,8 @@ struct session {
     struct tls_demand demand;
     struct tls_conn *tls;
     enum tls_fault fault;
-    const struct session_login *login; /* NULL: none */
-    struct auth *auth;                 /* while it logs in */
+    const struct session_way *way;
+    struct auth *auth; /* while it logs in */
     struct session_offers offers;
     struct reply reply;
     enum session_state state;
@@ -65,7 +65,7 @@ struct session {
     bool ready; /* `ready` was called */
     bool early; /* the reply being read began when none was awaited */
     bool closed_by_peer;
-    bool told; /* it ends by a reply that says so */
+    bool told;      /* it ends by a reply that says so */
     int send_error; /* a send failed: what the peer still says counts, then comes the end */
 
     /* Transactions: at most two, the one whose replies come and the one being written ahead. */
@@ -138,6 +138,7 @@ void open_reply_starttls(struct session *session);
 void open_reply_quit(struct session *session);
 
 /* ---- session_login.c ---- */
+bool login_is_wanted(const struct session *session);
 void login_enter(struct session *session);
 void login_reply(struct session *session);
 

@@ -12,7 +12,7 @@
  *   no RCPT accepted    nothing to send: if DATA was written and gets its 354 all the same, a lone dot
  *   DATA refused        those accepted get that verdict; RSET goes before the next MAIL
  *   a chunk refused     those accepted get that verdict; no further one is begun, RSET before the next MAIL
- *   end of data         those accepted get that verdict: only a 2xx here is a delivery */
+ *   end of data         those accepted get that verdict: only a 2xx here is a delivery; by LMTP each its own */
 #include "engine/smtp/session_parts.h"
 
 #include "engine/smtp/command.h"
@@ -299,6 +299,8 @@ static bool write_data(struct session *session)
         return false;
     buf_add_str(&session->commands, STR(".\r\n"));
     session_await(session);
+    for (size_t i = 1; session->way->lmtp && i < session->accepted; i++)
+        session_await(session);
     session->send.transaction = NULL;
     return session->offers.pipelining;
 }
@@ -434,6 +436,10 @@ static void reply_rcpt(struct session *session)
 
 static void reply_data(struct session *session)
 {
+    if (session->reply.code < 400 && session->way->lmtp && session->failed) {
+        session_fail_protocol(session, "354 without a recipient"); /* and how many replies would come? */
+        return;
+    }
     if (session->reply.code < 400) {
         session->go_ahead = true;
         session->receive.step = STEP_END;
@@ -443,6 +449,22 @@ static void reply_data(struct session *session)
         transfer_reply_for_pending(session, STEP_DATA);
     session->need_reset = session->mail_accepted;
     transfer_finish(session);
+}
+
+/* RFC 2033 4.2: to the end of data, for the next recipient of those that were accepted. */
+static void reply_for_next(struct session *session)
+{
+    struct session_transaction *t = session->receive.transaction;
+    size_t i = 0;
+    while (t->rcpts[i].verdict != NULL)
+        i++;
+    struct verdict verdict;
+    verdict_of_reply(&verdict, STEP_END, session->reply.code, session->reply.text);
+    session_judge(session, STEP_END, &verdict);
+    if (verdict.scope == SCOPE_TRANSACTION)
+        verdict.scope = SCOPE_RECIPIENT;
+    heed(session, &verdict);
+    t->rcpts[i].verdict = transfer_keep_verdict(t, &verdict);
 }
 
 void transfer_reply(struct session *session)
@@ -476,8 +498,12 @@ void transfer_reply(struct session *session)
             chunk_reply(session);
             return;
         }
-        transfer_reply_for_pending(session, STEP_END);
-        transfer_finish(session);
+        if (session->way->lmtp)
+            reply_for_next(session);
+        else
+            transfer_reply_for_pending(session, STEP_END);
+        if (!has_pending(session->receive.transaction))
+            transfer_finish(session);
         return;
     }
     if (session->cut && session->outstanding == 0) {

@@ -213,3 +213,23 @@ def test_by_recipient_sender_and_tenant(scene):
     went = {d.recipient: d.host for d in s.world.deliveries()}
     assert went == {"u@a.test": "mx.a.test",
                     **{f"u{i}@x.test": f"{way}.relay.test" for i, (_, _, way) in enumerate(ways)}}
+
+
+@ROOT
+@pytest.mark.parametrize("by", ["socket", "port"])
+def test_lmtp_to_dovecot(by):
+    with Dovecot({"ada": SECRET, "bob": SECRET, "eve": SECRET}) as dovecot:
+        host = f"unix:{dovecot.lmtp_socket}" if by == "socket" else "'{}:{}'".format(*dovecot.lmtp)
+        daemon = Daemon(routes(f"domain: a.test, host: {host}, protocol: lmtp"))
+        with daemon:
+            people = [f"{name}@a.test" for name in ("ada", "bob", "nobody", "eve")]
+            raw = "From: News <news@sender.test>\r\nSubject: Hi\r\n\r\n.dot\r\n..\r\n.\r\nend\r\n"
+            job_id = daemon.submit({**job(), "message": {"raw": raw}}, people).json["jobs"][0]["job"]
+            daemon.wait_counts(job_id, delivered=3, bounced=1)
+            got = dovecot.messages()
+            assert sorted(user for user, _ in got) == ["ada", "bob", "eve"]
+            for _, content in got:
+                assert content.replace(b"\r\n", b"\n").endswith(b"\n\n.dot\n..\n.\nend\n")
+            ended = {e["to"]: e for e in daemon.events() if e["type"] in ("delivered", "bounced")}
+            assert ended["nobody@a.test"]["status"] == "5.1.1"
+            assert all(f"<{to}>" in ended[to]["reply"] for to in people if to != "nobody@a.test")

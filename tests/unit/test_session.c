@@ -429,8 +429,8 @@ struct client {
     struct session_transaction transactions[TRANSACTIONS_MAX];
     struct session_rcpt rcpts[TRANSACTIONS_MAX][RCPTS_MAX];
     struct iovec bodies[TRANSACTIONS_MAX][64];
-    struct iovec large;         /* the body of the next order, once */
-    struct session_login login; /* with a user where there is one */
+    struct iovec large; /* the body of the next order, once */
+    struct session_way way;
     char tls_text[64];
 };
 
@@ -592,10 +592,9 @@ static void client_connect(struct client *client, const struct server *server)
     struct err err;
     client->closed = false;
     client->now = clock_now();
-    client->session =
-        session_create(&client->context, &client->settings, &handlers, client, "mx.example", NULL, 0,
-                       (const struct sockaddr *)&server->address, sizeof server->address, &client->demand,
-                       client->login.user != NULL ? &client->login : NULL, &err);
+    client->session = session_create(&client->context, &client->settings, &handlers, client, "mx.example",
+                                     NULL, 0, (const struct sockaddr *)&server->address,
+                                     sizeof server->address, &client->demand, &client->way, &err);
     if (client->session == NULL)
         fail_msg("%s", err.text);
 }
@@ -965,7 +964,7 @@ static void test_bad_source(void **state)
     struct err err;
     struct session *session = session_create(
         &client->context, &client->settings, &handlers, client, "mx.example", (struct sockaddr *)&source,
-        sizeof source, (struct sockaddr *)&peer, sizeof peer, &client->demand, NULL, &err);
+        sizeof source, (struct sockaddr *)&peer, sizeof peer, &client->demand, &client->way, &err);
     assert_null(session);
     assert_non_null(strstr(err.text, "192.0.2.77"));
     client_free(client);
@@ -1751,17 +1750,17 @@ static char password_path[] = "/tmp/postrider-test-XXXXXX";
 
 static void with_login(struct client *client)
 {
-    client->login = (struct session_login){.user = "tim",
-                                           .password_file = password_path,
-                                           .token_file = "",
-                                           .allowed = (1u << AUTH_MECHANISMS) - 1,
-                                           .in_clear = true};
+    client->way.login = (struct session_login){.user = "tim",
+                                               .password_file = password_path,
+                                               .token_file = "",
+                                               .allowed = (1u << AUTH_MECHANISMS) - 1,
+                                               .in_clear = true};
 }
 
 static void without_clear(struct client *client)
 {
     with_login(client);
-    client->login.in_clear = false;
+    client->way.login.in_clear = false;
 }
 
 static void test_logins(void **state)
@@ -1774,6 +1773,70 @@ static void test_logins(void **state)
     run_rows(ROWS(logins), with_login);
     run_rows(ROWS(logins_in_clear), without_clear);
     unlink(password_path);
+}
+
+/* ---- LMTP (RFC 2033) ---- */
+
+#define LMTP                                                                                                 \
+    SEND("220 mx LMTP\r\n"), EXPECT("LHLO me.example\r\n"),                                                  \
+        SEND("250-mx\r\n250-CHUNKING\r\n250 PIPELINING\r\n")
+#define MIXED_LMTP "MAIL FROM:<s@a>\r\nRCPT TO:<1@b>\r\nRCPT TO:<2@b>\r\nRCPT TO:<3@b>\r\nDATA\r\n"
+
+static const struct row local_deliveries[] = {
+    {"a reply for each recipient, the end of one with the next",
+     mixed,
+     2,
+     {LMTP, EXPECT(MIXED_LMTP), SEND("250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"),
+      EXPECT("X\r\n.\r\n" BARE), SEND("250 2.0.0 one\r\n452 4.2.2 two is full\r\n"),
+      SEND("550 5.2.1 three is off\r\n" GO), EXPECT("Hi\r\n.\r\n"), SEND("250 2.0.0 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0, Tr 4.2.2, Fr 5.2.1] done 2[Dr 2.0.0] closed[none]"},
+    {"a reply for each that was accepted",
+     mixed,
+     1,
+     {LMTP, EXPECT(MIXED_LMTP), SEND("250 ok\r\n550 5.1.1 no\r\n250 ok\r\n450 4.2.0 later\r\n354 go\r\n"),
+      EXPECT("X\r\n.\r\n"), SEND("250 2.0.0 ok\r\n"), BYE},
+     "ready done 1[Fr 5.1.1, Dr 2.0.0, Tr 4.2.0] closed[none]"},
+    {"lost between two of them",
+     mixed,
+     1,
+     {LMTP, EXPECT(MIXED_LMTP), SEND("250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"),
+      EXPECT("X\r\n.\r\n"), SEND("250 2.0.0 one\r\n"), WAIT(20), CLOSE},
+     "ready done 1[Dr 2.0.0, Ts 4.4.2, Ts 4.4.2] closed[Ts 4.4.2] connection lost (closed by the peer) while "
+     "waiting for the reply to the end of data of mx.example"},
+    {"nobody accepted: DATA is refused",
+     one,
+     1,
+     {LMTP, EXPECT(BARE), SEND("250 ok\r\n550 5.1.1 no\r\n503 5.5.1 nobody\r\n"), BYE},
+     "ready done 1[Fr 5.1.1] closed[none]"},
+    {"354 for nobody",
+     one,
+     1,
+     {LMTP, EXPECT(BARE), SEND("250 ok\r\n550 5.1.1 no\r\n354 go\r\n"), EXPECT_END},
+     "ready done 1[Fr 5.1.1] closed[Ts 4.5.0] protocol error: got 354 without a recipient while waiting for "
+     "the "
+     "reply to DATA of mx.example"},
+    {"one reply too many",
+     one,
+     1,
+     {LMTP, EXPECT(BARE), SEND(GO), EXPECT("Hi\r\n.\r\n"), SEND("250 2.0.0 ok\r\n250 2.0.0 ok\r\n"),
+      EXPECT_END},
+     "ready done 1[Dr 2.0.0] closed[Ts 4.5.0] " PROTOCOL(UNASKED, "idle with")},
+    {"no LMTP there",
+     one,
+     1,
+     {SEND("220 mx ESMTP\r\n"), EXPECT("LHLO me.example\r\n"), SEND("500 5.5.2 what?\r\n"), EXPECT_END},
+     "closed[Th 4.5.2] 5.5.2 what?"},
+};
+
+static void local_delivery(struct client *client)
+{
+    client->settings.chunking = client->way.lmtp = true;
+}
+
+static void test_lmtp(void **state)
+{
+    (void)state;
+    run_rows(ROWS(local_deliveries), local_delivery);
 }
 
 /* ---- LIMITS (RFC 9422), and a server that does not read ---- */
@@ -2190,6 +2253,7 @@ int main(void)
         cmocka_unit_test(test_chunks_lost),
         cmocka_unit_test(test_large_chunks),
         cmocka_unit_test(test_logins),
+        cmocka_unit_test(test_lmtp),
         cmocka_unit_test(test_told_limits),
         cmocka_unit_test(test_no_deadlock),
         cmocka_unit_test(test_tls),
