@@ -12,6 +12,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/units.h"
 #include "engine/rules/rules.h"
+#include "engine/smtp/proxy.h"
 #include "engine/tls/policy.h"
 #include "queue/query.h"
 #include "queue/retry.h"
@@ -67,7 +68,10 @@ struct config_source {
     const char *address;                   /* "": the system chooses */
     struct sockaddr_storage address_value; /* port 0; address_len 0: the system chooses */
     socklen_t address_len;
-    const char *ehlo; /* never "": the hostname by default */
+    const char *ehlo;       /* never "": the hostname by default */
+    const char *proxy_text; /* "": it is a local address */
+    const char *proxy_user, *proxy_password_file;
+    struct proxy proxy; /* the same */
 };
 
 struct config_weight {

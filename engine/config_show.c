@@ -123,6 +123,7 @@ static void show_value(struct buf *out, const struct option *option, const char 
     case KIND_ADDRESS:
     case KIND_URL:
     case KIND_USER:
+    case KIND_PROXY:
     case KIND_EXPRESSION:
     case KIND_FEEDBACK:
     case KIND_PATTERN:

@@ -88,6 +88,16 @@ static const struct option source_options[] = {
      .help = "The local IP address to send from; unset, the system chooses."},
     {"ehlo", KIND_HOST, AT(config_source, ehlo),
      .help = "What it says in EHLO: best the name that the address resolves to; unset, the hostname."},
+    {"proxy", KIND_PROXY, AT(config_source, proxy_text),
+     .help = "A proxy by way of which it sends, where the address is another machine's: "
+             "socks5://ADDRESS:PORT, or "
+             "haproxy://ADDRESS:PORT, which is told address and the mail host by the PROXY protocol, version "
+             "2. While it "
+             "cannot be reached mail waits without an attempt."},
+    {"proxy_user", KIND_USER, AT(config_source, proxy_user),
+     .help = "The user at a socks5 proxy; unset, none."},
+    {"proxy_password_file", KIND_PATH, AT(config_source, proxy_password_file), BETWEEN(1, 3000),
+     .help = "A file with that user's password in its first line, read at each connection."},
 };
 static const struct section source_section = KEYED("sources", config_source, source_options);
 

@@ -19,6 +19,7 @@ enum option_kind {
     KIND_ADDRESS,    /* const char *: an IP address */
     KIND_FEEDBACK,   /* const char *: a pattern of a Feedback-ID */
     KIND_URL,        /* const char *: http:// or https:// */
+    KIND_PROXY,      /* const char *: socks5://address:port or haproxy://address:port */
     KIND_USER,       /* const char *: a user to log in as */
     KIND_EXPRESSION, /* const char *: a regular expression */
     KIND_PATTERN,    /* const char *: a domain, with * and ? */
@@ -98,6 +99,7 @@ bool value_parse(struct config *config, const struct option *option, struct str 
 /* The scalars of list kinds, and an address in its binary form (port 0). */
 bool value_duration(const struct option *option, struct str text, int64_t *ms, struct value_error *error);
 bool value_address(struct str text, struct sockaddr_storage *address, socklen_t *len);
+bool value_proxy(struct str text, struct proxy *proxy, struct value_error *error);
 bool value_pattern(struct str text, bool with_wildcards, struct value_error *error);
 bool value_server(struct str text, struct value_error *error);
 bool value_name(struct str text, struct value_error *error);

@@ -26,6 +26,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
         [KIND_FEEDBACK] = "parts with colons between, such as \"{{campaign}}:{{tenant}}:{{class}}:acme\"",
         [KIND_URL] = "an address such as https://crm.example.com/events, without user and password",
+        [KIND_PROXY] = "a proxy such as socks5://192.0.2.1:1080 or haproxy://[2001:db8::1]:5000",
         [KIND_USER] = "a user such as u@example.com, of printable characters",
         [KIND_EXPRESSION] = "a regular expression such as 'unusual rate|too many'",
         [KIND_PATTERN] = "a domain such as example.com, *.example.com or *",
@@ -219,6 +220,25 @@ bool value_server(struct str text, struct value_error *error)
         return wrong(error, "a port after the bracket: [::1]:53");
     if (!is_address(host) || !str_u64(port, 65535, &number) || number == 0)
         return wrong(error, "a resolver's address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53");
+    return true;
+}
+
+bool value_proxy(struct str text, struct proxy *proxy, struct value_error *error)
+{
+    struct str host, digits = STR("");
+    bool socks = str_starts(text, STR("socks5://"));
+    size_t scheme = socks ? 9 : str_starts(text, STR("haproxy://")) ? 10 : 0;
+    uint64_t port;
+    bool good = scheme > 0 && split_port(str_make(text.p + scheme, text.n - scheme), &host, &digits) &&
+                value_address(host, &proxy->address, &proxy->len) && str_u64(digits, 65535, &port) &&
+                port > 0;
+    if (!good)
+        return wrong(error, "%s", value_kind_text(KIND_PROXY));
+    proxy->kind = socks ? PROXY_SOCKS5 : PROXY_HAPROXY;
+    if (proxy->address.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)(void *)&proxy->address)->sin6_port = htons((uint16_t)port);
+    else
+        ((struct sockaddr_in *)(void *)&proxy->address)->sin_port = htons((uint16_t)port);
     return true;
 }
 
@@ -493,6 +513,8 @@ static bool check_text(const struct option *option, struct str text, struct valu
         return parse_feedback(text, error);
     case KIND_EXPRESSION:
         return parse_expression(text, error);
+    case KIND_PROXY:
+        return value_proxy(text, &(struct proxy){.kind = PROXY_NONE}, error);
     case KIND_USER:
         return (text.n > 0 && text.n <= 255 && is_printable(text)) ||
                wrong(error, "%s", value_kind_text(KIND_USER));

@@ -189,7 +189,11 @@ static bool carrier_has_company(const struct carrier *carrier)
 /* Something for the operator: said once, until the pool tries again. */
 static void carrier_alert(const struct pool *pool, const struct verdict *why)
 {
-    if (pool->last_failure == NULL || !pool->last_failure->blameless)
+    const struct path *path = pool->path;
+    if (why->scope == SCOPE_PATH && ledger_pause_until_ns(path->ledger) <= path->router->now.mono_ns)
+        log_error("the source %s: mail for %s waits: %.*s", path->source->name, path_site(path),
+                  (int)why->text_size, why->text);
+    else if (why->scope == SCOPE_HOST && (pool->last_failure == NULL || !pool->last_failure->blameless))
         log_error("the route for %s: mail waits: %.*s", pool->route->domain, (int)why->text_size, why->text);
 }
 
@@ -201,6 +205,10 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     struct router *router = path->router;
     if (why->blameless)
         carrier_alert(pool, why);
+    if (why->blameless && why->scope == SCOPE_PATH) { /* the source's proxy: no host's fault */
+        path_pause(path, why);
+        return PATH_END_FINE;
+    }
     if (secure_falls_back(pool, &carrier->address, &carrier->demand, fault))
         return PATH_END_FINE;                    /* the same address again, in the clear */
     if (fault != TLS_FAULT_NONE && why->local) { /* not good enough for this pool, and perhaps for others */

@@ -64,6 +64,7 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, co
         pool->port = port;
         pool->tls = *tls;
         pool->route = route;
+        pool->way.proxy = &path->source->proxy;
         if (route != NULL)
             pool_set_way(pool, route);
         pool->key_size = n;

@@ -28,6 +28,7 @@
 #include "engine/io/io.h"
 #include "engine/smtp/auth.h"
 #include "engine/smtp/ehlo.h"
+#include "engine/smtp/proxy.h"
 #include "engine/smtp/transaction.h"
 #include "engine/tls/tls.h"
 
@@ -48,7 +49,8 @@ struct session_handlers {
     /* Over. why.outcome == VERDICT_NONE: an ordinary end (QUIT, idle, limit of messages, the peer hung up
      * while idle, session_stop). Otherwise what failed, with its scope: before `ready` a failure of the host
      * (connect, greeting, TLS, login) or path, later of the connection. With session_tls_fault: TLS is what
-     * failed; where the demand was MAY the owner may come back once with NONE. why.blameless: of ours. */
+     * failed; where the demand was MAY the owner may come back once with NONE. why.blameless: the login or,
+     * of the path's scope, the proxy is what failed. */
     void (*closed)(struct session *session, const struct verdict *why, struct now now);
 };
 
@@ -76,6 +78,7 @@ struct session_login {
 struct session_way {
     struct session_login login; /* user NULL or "": none */
     bool lmtp;                  /* RFC 2033: LHLO, and a reply for each recipient; never by BDAT */
+    const struct proxy *proxy;  /* by way of which it goes; NULL or PROXY_NONE: none */
 };
 
 struct session_context { /* a worker's, shared by its sessions */

@@ -2,6 +2,7 @@
  *
  *  session.c           life, events, the table of states, time-outs, ends
  *  session_open.c      from the connection to "ready": greeting, EHLO, STARTTLS; and QUIT
+ *  session_proxy.c     by way of a proxy
  *  session_login.c     AUTH
  *  session_transfer.c  transactions: what to write next, what a reply means for whom
  *  session_accept.c    whether one can go to this server
@@ -21,6 +22,7 @@
 
 enum session_state {
     SESSION_CONNECTING,
+    SESSION_PROXY, /* until the proxy has opened the way */
     SESSION_GREETING,
     SESSION_EHLO,
     SESSION_HELO,
@@ -53,7 +55,8 @@ struct session {
     struct tls_conn *tls;
     enum tls_fault fault;
     const struct session_way *way;
-    struct auth *auth; /* while it logs in */
+    struct auth *auth;       /* while it logs in */
+    struct proxy_talk *talk; /* until a proxy has opened the way */
     struct session_offers offers;
     struct reply reply;
     enum session_state state;
@@ -136,6 +139,20 @@ void open_reply_ehlo(struct session *session);
 void open_reply_helo(struct session *session);
 void open_reply_starttls(struct session *session);
 void open_reply_quit(struct session *session);
+
+/* ---- session_proxy.c ---- */
+/* Instead of connecting to peer the session connects to its proxy. False: no memory. */
+bool proxy_start(struct session *session, const struct sockaddr *source, socklen_t source_len,
+                 const struct sockaddr *peer, socklen_t peer_len);
+void proxy_end(struct session *session); /* frees what that took */
+void proxy_enter(struct session *session);
+void proxy_sent(struct session *session);
+/* What the proxy says; returns what is behind it, of the mail host. */
+struct str proxy_received(struct session *session, struct str data);
+/* The proxy is of no use. */
+void proxy_fail(struct session *session, const char *what);
+/* It answers, and is busy with reaching the mail host. */
+bool proxy_awaits_host(const struct session *session);
 
 /* ---- session_login.c ---- */
 bool login_is_wanted(const struct session *session);

@@ -12,7 +12,7 @@
  *   no RCPT accepted    nothing to send: if DATA was written and gets its 354 all the same, a lone dot
  *   DATA refused        those accepted get that verdict; RSET goes before the next MAIL
  *   a chunk refused     those accepted get that verdict; no further one is begun, RSET before the next MAIL
- *   end of data         those accepted get that verdict: only a 2xx here is a delivery; by LMTP each its own */
+ *   end of data         those accepted get that verdict: only a 2xx here is a delivery; by LMTP one each */
 #include "engine/smtp/session_parts.h"
 
 #include "engine/smtp/command.h"

@@ -159,6 +159,11 @@ static void wire_received_tls(struct session *session, struct str data)
 
 void wire_received(struct session *session, struct str data)
 {
+    if (session->state == SESSION_PROXY) {
+        data = proxy_received(session, data);
+        if (data.n == 0 || session->state >= SESSION_CLOSING)
+            return;
+    }
     if (session->tls != NULL)
         wire_received_tls(session, data);
     else
