@@ -327,6 +327,7 @@ static void warn_of_message(struct job_line *job)
 
 static bool compile_once(struct job_line *job, struct err *err)
 {
+    job->message.keep_binary = true;
     buf_clear(&job->content);
     return (template_compile(&job->message, &job->content, err) &&
             template_open(job->content.data, job->content.len, &job->template, err)) ||
