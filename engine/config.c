@@ -6,6 +6,7 @@
 #include "engine/config.h"
 
 #include "engine/config_table.h"
+#include "engine/tls/wish.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -49,12 +49,39 @@ struct config_control {
 /* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
 enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
 
+/* A listener for mail by SMTP. */
+struct config_submission {
+    const char *listen;              /* "127.0.0.1:2587", "[::1]:587", "unix:/run/postrider/smtp.sock" */
+    struct sockaddr_storage address; /* of it */
+    socklen_t address_len;           /* 0: it is a Unix socket */
+    unsigned mode;                   /* of that one's file */
+    const char *group;               /* "": left as it is */
+    const char *tls_certificate, *tls_key; /* ""; both or neither */
+    bool implicit_tls, require_tls, require_auth, plaintext_auth;
+    const char *users_file;               /* "": nobody logs in */
+    struct config_strings networks;       /* whose clients may send without a user */
+    const char *tenant;                   /* of who is bound to none; "": whatever they say, or "default" */
+    struct config_strings return_domains; /* patterns for str_glob_nocase */
+    struct config_strings feedback;       /* local parts there that only feedback loops know */
+    uint64_t max_size;
+    unsigned max_connections, max_recipients, max_messages /* 0: no limit */, max_errors, max_commands;
+    int64_t timeout_ms, message_timeout_ms;
+};
+
 struct config_dns {
     struct config_strings servers; /* "127.0.0.1:5353"; none: resolv.conf */
     const char *servers_joined;    /* the same, comma-separated, as dns.h wants them */
     int64_t timeout_ms;
     bool ipv6;
     enum config_dnssec dnssec;
+};
+
+/* How policies of MTA-STS are had. */
+struct config_mta_sts {
+    bool enabled;
+    int64_t timeout_ms;
+    const char *ca_file; /* "": the system's */
+    uint16_t port;
 };
 
 struct config_queue {
@@ -204,7 +231,10 @@ struct config {
     int64_t stop_timeout_ms;
     struct config_jobs jobs;
     struct config_control control;
+    struct config_submission *submission;
+    size_t submission_count;
     struct config_dns dns;
+    struct config_mta_sts mta_sts;
     struct config_queue queue;
     struct config_source *sources; /* at least one */
     size_t source_count;
@@ -259,9 +289,10 @@ const char *config_shape_name(enum config_shape shape);
 /* Where the dead letters of a webhook go. */
 void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
                          char path[CONFIG_PATH_MAX]);
-/* A job's pool as its store keeps it: the pool's name, and behind an @ the domain of the sender where routes
- * ask for that, so that what takes different ways has lanes of its own. The name alone. */
+/* A job's pool as its store keeps it: the pool's name, behind an @ the domain of the sender where routes ask
+ * for that, and a wish (tls/wish.h), so that what takes different ways has lanes of its own. The name alone. */
 struct str config_pool_text(struct str pool);
+struct str config_pool_sender(struct str pool); /* that domain; empty: none */
 /* By name, or a job's pool; NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 

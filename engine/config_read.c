@@ -137,6 +137,7 @@ static void read_value(struct config_reading *reading, const struct option *opti
     case KIND_PATTERNS:
     case KIND_SERVERS:
     case KIND_TARGETS:
+    case KIND_NETWORKS:
     case KIND_NAMES:
     case KIND_EVENTS:
     case KIND_SCHEDULE:
@@ -381,6 +382,8 @@ bool config_load(const char *path, struct config **config, struct buf *errors)
         move_lists(&reading);
     if (!reading.out_of_memory)
         config_check(&reading);
+    if (!reading.out_of_memory)
+        config_submissions(&reading);
     if (!reading.out_of_memory)
         config_replies(&reading);
     *config = finish(&reading, path ? path : "configuration");

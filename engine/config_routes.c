@@ -2,6 +2,7 @@
 #include "engine/config_table.h"
 #include "engine/config_yaml.h"
 #include "engine/smtp/auth.h"
+#include "engine/tls/wish.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,8 +128,16 @@ const struct config_route *config_route_of(const struct config *config, struct s
 
 struct str config_pool_text(struct str pool)
 {
+    pool = wish_pool(pool);
     size_t at = str_find(pool, '@', 0);
     return at == SIZE_MAX ? pool : str_make(pool.p, at);
+}
+
+struct str config_pool_sender(struct str pool)
+{
+    struct str name = config_pool_text(pool);
+    pool = wish_pool(pool);
+    return pool.n > name.n ? str_make(pool.p + name.n + 1, pool.n - name.n - 1) : STR("");
 }
 
 bool config_routes_by_sender(const struct config *config, struct str sender, struct str tenant)

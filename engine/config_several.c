@@ -75,6 +75,8 @@ static bool check_string(enum option_kind kind, struct str text, struct value_er
     switch (kind) {
     case KIND_SERVERS:
         return value_server(text, error);
+    case KIND_NETWORKS:
+        return value_network(text, error);
     case KIND_NAMES:
         return value_name(text, error);
     case KIND_TARGETS:

@@ -118,6 +118,8 @@ static void show_value(struct buf *out, const struct option *option, const char 
     const char *from = base + option->offset;
     switch (option->kind) {
     case KIND_PATH:
+    case KIND_FILE:
+    case KIND_LISTEN:
     case KIND_NAME:
     case KIND_HOST:
     case KIND_ADDRESS:
@@ -137,6 +139,7 @@ static void show_value(struct buf *out, const struct option *option, const char 
     case KIND_PATTERNS:
     case KIND_SERVERS:
     case KIND_TARGETS:
+    case KIND_NETWORKS:
     case KIND_NAMES:
         if (((const struct config_strings *)(const void *)from)->count > 0)
             show_strings(out, (const struct config_strings *)(const void *)from);

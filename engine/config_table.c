@@ -47,6 +47,59 @@ static const struct option control_options[] = {
 };
 static const struct section control_section = SECTION("control", config_control, control_options);
 
+static const struct option submission_options[] = {
+    {"listen", KIND_LISTEN, AT(config_submission, listen), .required = true,
+     .help = "Where mail is taken in over SMTP. Who can open a Unix socket may send, for the tenant that "
+             "\"jobs.tenants\" binds the user id to, if there is one."},
+    {"mode", KIND_MODE, AT(config_submission, mode), .preset = "0660",
+     .help = "Permissions of a Unix socket."},
+    {"group", KIND_NAME, AT(config_submission, group),
+     .help = "Group that owns a Unix socket; unset, the group of the daemon."},
+    {"tls_certificate", KIND_FILE, AT(config_submission, tls_certificate), BETWEEN(1, 3000),
+     .help = "The certificate with its chain (PEM); with it, STARTTLS is offered."},
+    {"tls_key", KIND_FILE, AT(config_submission, tls_key), BETWEEN(1, 3000),
+     .help = "The certificate's private key (PEM), without passphrase."},
+    {"implicit_tls", KIND_SWITCH, AT(config_submission, implicit_tls), .preset = "no",
+     .help = "Every connection begins with TLS, as on port 465."},
+    {"require_tls", KIND_SWITCH, AT(config_submission, require_tls), .preset = "no",
+     .help = "No message without TLS: MAIL is answered 530 before STARTTLS."},
+    {"users_file", KIND_FILE, AT(config_submission, users_file), BETWEEN(1, 3000),
+     .help = "Who may log in (AUTH), a line each: see USERS. It is read again when it has changed."},
+    {"require_auth", KIND_SWITCH, AT(config_submission, require_auth), .preset = "no",
+     .help = "Everybody has to log in, also from the networks: MAIL is answered 530 before."},
+    {"plaintext_auth", KIND_SWITCH, AT(config_submission, plaintext_auth), .preset = "no",
+     .help = "Passwords are also taken without TLS: for networks where nobody listens in."},
+    {"networks", KIND_NETWORKS, AT(config_submission, networks),
+     .help = "Clients that may send without logging in, by address. Unset, none."},
+    {"tenant", KIND_NAME, AT(config_submission, tenant),
+     .help = "The tenant of clients that no user and no user id binds to one; unset, they may name one "
+             "(X-Postrider-Tenant)."},
+    {"return_domains", KIND_PATTERNS, AT(config_submission, return_domains),
+     .help = "Domains of return paths (a job's \"from\"): mail to them is a bounce or a complaint, and is "
+             "taken from anybody."},
+    {"feedback", KIND_NAMES, AT(config_submission, feedback),
+     .help =
+         "Local parts at these domains that only the operators of feedback loops know: what comes there is "
+         "believed even where it hides whom it is about."},
+    {"max_size", KIND_SIZE, AT(config_submission, max_size), .preset = "35M", BETWEEN(64 * 1024, 45 * MIB),
+     .help = "Octets of a message."},
+    {"max_connections", KIND_NUMBER, AT(config_submission, max_connections), .preset = "1000",
+     BETWEEN(1, 100000), .help = "Clients at once; one more is answered 421."},
+    {"max_recipients", KIND_NUMBER, AT(config_submission, max_recipients), .preset = "1000",
+     BETWEEN(1, SUBMISSION_RCPTS_MAX), .help = "Recipients of a message."},
+    {"max_messages", KIND_NUMBER, AT(config_submission, max_messages), .preset = "0", BETWEEN(0, 1000000),
+     .help = "Messages in a connection; 0: no limit."},
+    {"max_errors", KIND_NUMBER, AT(config_submission, max_errors), .preset = "20", BETWEEN(1, 100000),
+     .help = "Commands refused without a message accepted between, after which a client is sent away (421)."},
+    {"max_commands", KIND_NUMBER, AT(config_submission, max_commands), .preset = "1000", BETWEEN(10, 1000000),
+     .help = "The same for commands of any kind, without a message or recipient accepted between."},
+    {"timeout", KIND_DURATION, AT(config_submission, timeout_ms), .preset = "5m", BETWEEN(100, HOUR),
+     .help = "How long a client may say nothing before it is sent away (421)."},
+    {"message_timeout", KIND_DURATION, AT(config_submission, message_timeout_ms), .preset = "30m",
+     BETWEEN(100, DAY), .help = "How long a message may take from MAIL to its end."},
+};
+static const struct section submission_section = SECTION("submission", config_submission, submission_options);
+
 static const struct option dns_options[] = {
     {"servers", KIND_SERVERS, AT(config_dns, servers),
      .help = "Resolvers to ask, as address or address:port; unset, those of /etc/resolv.conf."},
@@ -60,6 +113,18 @@ static const struct option dns_options[] = {
          "on this host; \"yes\": the way to them is safe too; \"no\"."},
 };
 static const struct section dns_section = SECTION("dns", config_dns, dns_options);
+
+static const struct option mta_sts_options[] = {
+    {"enabled", KIND_SWITCH, AT(config_mta_sts, enabled), .preset = "yes",
+     .help = "Look for policies of MTA-STS (RFC 8461) of the domains that mail goes to, and hold to them."},
+    {"timeout", KIND_DURATION, AT(config_mta_sts, timeout_ms), .preset = "30s", BETWEEN(100, 5 * MINUTE),
+     .help = "How long a policy may take to be fetched; a domain's mail waits for it."},
+    {"ca_file", KIND_PATH, AT(config_mta_sts, ca_file), BETWEEN(1, 3000),
+     .help = "Certificates (PEM) that may vouch for policy hosts, in place of the system's."},
+    {"port", KIND_PORT, AT(config_mta_sts, port), .preset = "443", BETWEEN(1, 65535),
+     .help = "The port of policy hosts; another than 443 is for tests."},
+};
+static const struct section mta_sts_section = SECTION("mta_sts", config_mta_sts, mta_sts_options);
 
 static const struct option queue_options[] = {
     {"max_size", KIND_SIZE, AT(config_queue, max_size), .preset = "100G", BETWEEN(64 * MIB, 64 * TIB),
@@ -362,6 +427,7 @@ static const struct option top_options[] = {
     {"control", KIND_GROUP, AT(config, control), .section = &control_section,
      .help = "The API for operators."},
     {"dns", KIND_GROUP, AT(config, dns), .section = &dns_section, .help = "The resolver."},
+    {"mta_sts", KIND_GROUP, AT(config, mta_sts), .section = &mta_sts_section, .help = "Policies of MTA-STS."},
     {"queue", KIND_GROUP, AT(config, queue), .section = &queue_section, .help = "The queue on disk."},
     LIST("sources", sources, source_count, source_section,
          "Local addresses to send from; unset, one named \"default\" that the system chooses."),
@@ -389,6 +455,8 @@ static const struct option top_options[] = {
     LIST("tenants", tenants, tenant_count, tenant_section, "Who shares this server, and with which limits."),
     LIST("consumers", consumers, consumer_count, consumer_section,
          "Who is told of every event, in order, at least once."),
+    LIST("submission", submission, submission_count, submission_section,
+         "Listeners that take mail in over SMTP; unset, there are none."),
     {"include", KIND_GLOBS,
      .help = "Further files, relative to the one that names them; their lists are joined. In the main file "
              "only."},

@@ -14,6 +14,8 @@
 
 enum option_kind {
     KIND_PATH,       /* const char *: absolute, short enough for a socket where max says so */
+    KIND_FILE,       /* const char *: the same, or relative to the file it stands in */
+    KIND_LISTEN,     /* const char *: address:port, or unix: and a path */
     KIND_NAME,       /* const char *: letters, digits and ._- */
     KIND_HOST,       /* const char *: a host name or address literal for EHLO */
     KIND_ADDRESS,    /* const char *: an IP address */
@@ -26,6 +28,7 @@ enum option_kind {
     KIND_PATTERNS,   /* struct config_strings of them */
     KIND_SERVERS,    /* struct config_strings of address[:port] */
     KIND_TARGETS,    /* struct config_strings of [PREFERENCE ]HOST[:PORT] */
+    KIND_NETWORKS,   /* struct config_strings of addresses with a prefix length */
     KIND_NAMES,      /* struct config_strings of names */
     KIND_EVENTS,     /* unsigned: a bit a type of event (queue/query.h), 0: all */
     KIND_GLOBS,      /* file names with * and ?; stored nowhere: read_includes */
@@ -102,6 +105,10 @@ bool value_address(struct str text, struct sockaddr_storage *address, socklen_t 
 bool value_proxy(struct str text, struct proxy *proxy, struct value_error *error);
 bool value_pattern(struct str text, bool with_wildcards, struct value_error *error);
 bool value_server(struct str text, struct value_error *error);
+bool value_network(struct str text, struct value_error *error);
+/* The address of a listener; len 0 for a Unix socket. */
+bool value_listen(struct str text, struct sockaddr_storage *address, socklen_t *len,
+                  struct value_error *error);
 bool value_name(struct str text, struct value_error *error);
 /* One of a route's hosts: a name or an address to connect to. What it does not name is 0. */
 bool value_target(struct str text, struct str *host, uint16_t *port, uint16_t *preference,
@@ -178,6 +185,8 @@ void config_check(struct config_reading *reading);
 /* ---- config_routes.c ---- */
 void config_check_routes(struct config_reading *reading);
 
+/* ---- config_submission.c: listeners; the same ---- */
+void config_submissions(struct config_reading *reading);
 /* ---- config_replies.c: reply rules, the built-in ones too; reports through the reading ---- */
 void config_replies(struct config_reading *reading);
 /* Says of each where it was written. */

@@ -1,4 +1,5 @@
 /* config_value.c - one scalar at a time: text to a field by its kind, and back. */
+#include "engine/base/network.h"
 #include "engine/config_table.h"
 #include "engine/limits.h"
 
@@ -21,6 +22,8 @@ const char *value_kind_text(enum option_kind kind)
 {
     static const char *const texts[] = {
         [KIND_PATH] = "an absolute path",
+        [KIND_FILE] = "a path, absolute or beside this file",
+        [KIND_LISTEN] = "an address and port such as 127.0.0.1:587 or \"[::1]:587\", or \"unix:/path\"",
         [KIND_NAME] = "a name of letters, digits, '.', '_' and '-'",
         [KIND_HOST] = "a host name such as mta1.example.com, or an address in brackets",
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
@@ -34,6 +37,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_SERVERS] = "a list of addresses such as [127.0.0.1:5353, \"[::1]:53\"]",
         [KIND_TARGETS] =
             "a host, or a list such as [smtp.example.com, \"10 192.0.2.1:2525\", unix:/run/lmtp]",
+        [KIND_NETWORKS] = "a list of networks such as [192.0.2.0/24, \"2001:db8::/32\"]",
         [KIND_NAMES] = "a list of names such as [acme, umbrella]",
         [KIND_EVENTS] = "a list of types of events such as [bounced, complained]",
         [KIND_GLOBS] = "a list of files such as [conf.d/*.yaml]",
@@ -72,6 +76,7 @@ size_t value_size(enum option_kind kind)
     case KIND_PATTERNS:
     case KIND_SERVERS:
     case KIND_TARGETS:
+    case KIND_NETWORKS:
     case KIND_NAMES:
         return sizeof(struct config_strings);
     case KIND_NUMBER:
@@ -193,19 +198,19 @@ static bool is_address(struct str text)
     return value_address(text, &address, &len);
 }
 
-/* host, host:port, [address]:port; *port is left alone where none is named. */
-static bool split_port(struct str text, struct str *host, struct str *port)
+/* "192.0.2.1:25", "[::1]:25"; the port may be missing where one is given. */
+static bool split_port(struct str text, struct str *host, struct str *port, struct value_error *error)
 {
     size_t close = str_find(text, ']', 0), colon = str_find(text, ':', 0);
     *host = text;
     if (text.n > 0 && text.p[0] == '[' && close != SIZE_MAX) {
         *host = str_make(text.p + 1, close - 1);
-        if (close + 1 == text.n)
-            return true;
-        *port = str_make(text.p + close + 2, text.n - close - 2);
-        return text.p[close + 1] == ':';
-    }
-    if (colon != SIZE_MAX && str_find(text, ':', colon + 1) == SIZE_MAX) {
+        if (close + 1 < text.n) {
+            if (text.p[close + 1] != ':')
+                return wrong(error, "a port after the bracket: [::1]:53");
+            *port = str_make(text.p + close + 2, text.n - close - 2);
+        }
+    } else if (colon != SIZE_MAX && str_find(text, ':', colon + 1) == SIZE_MAX) {
         *host = str_make(text.p, colon);
         *port = str_make(text.p + colon + 1, text.n - colon - 1);
     }
@@ -216,8 +221,8 @@ bool value_server(struct str text, struct value_error *error)
 {
     struct str host, port = STR("53");
     uint64_t number;
-    if (!split_port(text, &host, &port))
-        return wrong(error, "a port after the bracket: [::1]:53");
+    if (!split_port(text, &host, &port, error))
+        return false;
     if (!is_address(host) || !str_u64(port, 65535, &number) || number == 0)
         return wrong(error, "a resolver's address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53");
     return true;
@@ -229,7 +234,7 @@ bool value_proxy(struct str text, struct proxy *proxy, struct value_error *error
     bool socks = str_starts(text, STR("socks5://"));
     size_t scheme = socks ? 9 : str_starts(text, STR("haproxy://")) ? 10 : 0;
     uint64_t port;
-    bool good = scheme > 0 && split_port(str_make(text.p + scheme, text.n - scheme), &host, &digits) &&
+    bool good = scheme > 0 && split_port(str_make(text.p + scheme, text.n - scheme), &host, &digits, error) &&
                 value_address(host, &proxy->address, &proxy->len) && str_u64(digits, 65535, &port) &&
                 port > 0;
     if (!good)
@@ -255,12 +260,43 @@ bool value_target(struct str text, struct str *host, uint16_t *port, uint16_t *p
         *host = text;
         good = good && text.n < sizeof((struct sockaddr_un *)NULL)->sun_path + 5 && is_printable(text);
     } else {
-        good = good && split_port(text, host, &digits) && (is_address(*host) || is_domain(*host, ""));
+        good = good && split_port(text, host, &digits, error) && (is_address(*host) || is_domain(*host, ""));
         good = good && (digits.n == 0 ? digits.p[0] == '\0' : str_u64(digits, 65535, &number) && number > 0);
     }
     *port = (uint16_t)number;
     *preference = (uint16_t)place;
     return good || wrong(error, "%s", value_kind_text(KIND_TARGETS));
+}
+
+bool value_listen(struct str text, struct sockaddr_storage *address, socklen_t *len,
+                  struct value_error *error)
+{
+    struct str host, port = STR("");
+    uint64_t number;
+    *len = 0;
+    if (str_starts(text, STR("unix:"))) {
+        bool good = text.n > 6 && text.p[5] == '/' && memchr(text.p, '\0', text.n) == NULL;
+        return (good && text.n - 5 <= sizeof((struct sockaddr_un *)0)->sun_path - 1) ||
+               wrong(error, "behind unix: an absolute path of at most %zu characters",
+                     sizeof((struct sockaddr_un *)0)->sun_path - 1);
+    }
+    if (!split_port(text, &host, &port, error))
+        return false;
+    if (!value_address(host, address, len) || !str_u64(port, 65535, &number) || number == 0)
+        return wrong(error, "%s", value_kind_text(KIND_LISTEN));
+    uint16_t network_port = htons((uint16_t)number);
+    if (address->ss_family == AF_INET)
+        ((struct sockaddr_in *)address)->sin_port = network_port;
+    else
+        ((struct sockaddr_in6 *)address)->sin6_port = network_port;
+    return true;
+}
+
+bool value_network(struct str text, struct value_error *error)
+{
+    struct network network;
+    return network_parse(text, &network) ||
+           wrong(error, "a network such as 192.0.2.0/24 or 2001:db8::/32, without bits behind its prefix");
 }
 
 static bool parse_path(const struct option *option, struct str text, struct value_error *error)
@@ -503,6 +539,14 @@ static bool check_text(const struct option *option, struct str text, struct valu
     switch (option->kind) {
     case KIND_PATH:
         return parse_path(option, text, error);
+    case KIND_FILE:
+        return (text.n > 0 && text.n <= option->max && memchr(text.p, '\0', text.n) == NULL) ||
+               wrong(error, "%s", value_kind_text(KIND_FILE));
+    case KIND_LISTEN: {
+        struct sockaddr_storage address;
+        socklen_t len;
+        return value_listen(text, &address, &len, error);
+    }
     case KIND_NAME:
         return value_name(text, error);
     case KIND_HOST:

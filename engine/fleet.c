@@ -5,9 +5,11 @@
 #include "engine/route/evidence.h"
 #include "engine/route/handover.h"
 #include "engine/route/hold.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/signers.h"
+#include "engine/sts/keeper.h"
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -34,6 +36,9 @@ struct fleet {
     const struct config *config;
     const struct dkim *dkim;
     const struct trusts *trusts;
+    struct submission *submission;
+    struct fetch_settings fetch;
+    struct sts_keeper *sts;
     struct signers *signers;
     struct retry_table *retry;
     struct limit *tenant_limits;
@@ -46,9 +51,12 @@ struct fleet {
     struct member *members;
 };
 
-/* As many sessions as descriptors allow; a session needs one. */
-static unsigned fleet_sessions_max(void)
+/* As many sessions as descriptors allow; a session needs one, and so does whoever may come in. */
+static unsigned fleet_sessions_max(const struct config *config)
 {
+    uint64_t kept = FILES_KEPT;
+    for (size_t i = 0; i < config->submission_count; i++)
+        kept += config->submission[i].max_connections;
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 256;
@@ -58,13 +66,11 @@ static unsigned fleet_sessions_max(void)
             log_warn("cannot raise the limit of open files: %s", strerror(errno));
     }
     uint64_t files = limit.rlim_cur > SESSIONS_MAX ? SESSIONS_MAX : (uint64_t)limit.rlim_cur;
-    return (unsigned)(files > 2 * FILES_KEPT ? files - FILES_KEPT : files / 2);
+    return (unsigned)(files > 2 * kept ? files - kept : files / 2);
 }
 
-static void *member_run(void *arg)
+struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err)
 {
-    struct member *member = arg;
-    struct fleet *fleet = member->fleet;
     const struct worker_settings settings = {
         .store = fleet->store,
         .config = fleet->config,
@@ -74,17 +80,25 @@ static void *member_run(void *arg)
         .evidence = &fleet->evidence,
         .dkim = fleet->dkim,
         .trusts = fleet->trusts,
+        .sts = fleet->sts,
         .signers = fleet->signers,
-        .index = member->index,
+        .index = index,
         .worker_count = fleet->count,
         .inboxes = fleet->inboxes,
         .sessions_max = fleet->sessions_max,
         .sessions_all = &fleet->sessions_all,
         .lend_words = fleet->lend_words,
+        .submission = fleet->submission,
         .seed = prng_seed(),
     };
-    struct worker *worker = worker_create(&settings, clock_now(), &member->err);
-    member->worker = worker;
+    fleet->members[index].worker = worker_create(&settings, now, err);
+    return fleet->members[index].worker;
+}
+
+static void *member_run(void *arg)
+{
+    struct member *member = arg;
+    struct worker *worker = fleet_open(member->fleet, member->index, clock_now(), &member->err);
     sem_post(&member->up);
     if (worker == NULL)
         return NULL;
@@ -116,9 +130,11 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
     return true;
 }
 
-struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          const struct trusts *trusts, unsigned workers, struct err *err)
+struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
 {
+    struct store *store = parts->store;
+    const struct config *config = parts->config;
+    unsigned workers = parts->workers;
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
@@ -131,13 +147,14 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
     }
     fleet->store = store;
     fleet->config = config;
-    fleet->dkim = dkim;
-    fleet->trusts = trusts;
+    fleet->dkim = parts->dkim;
+    fleet->trusts = parts->trusts;
+    fleet->submission = parts->submission;
     fleet->count = workers;
     for (size_t i = 0; i < config->tenant_count; i++)
         limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
                   config->tenants[i].max_rate.per_ms);
-    fleet->sessions_max = fleet_sessions_max();
+    fleet->sessions_max = fleet_sessions_max(config);
     store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);
@@ -153,12 +170,33 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
         fleet_destroy(fleet);
         return NULL;
     }
-    if (dkim_identity(dkim, 0) != NULL &&
-        (fleet->signers = signers_start(dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) == NULL) {
+    if (dkim_identity(fleet->dkim, 0) != NULL &&
+        (fleet->signers = signers_start(fleet->dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) ==
+            NULL) {
         fleet_destroy(fleet);
         return NULL;
     }
-    for (unsigned i = 0; i < workers; i++)
+    return fleet;
+}
+
+/* For the policies of MTA-STS, where they are heeded. */
+static bool keeper_start(struct fleet *fleet, struct err *err)
+{
+    const struct config_mta_sts *wanted = &fleet->config->mta_sts;
+    fleet->fetch = (struct fetch_settings){
+        .timeout_ms = wanted->timeout_ms, .ca_file = wanted->ca_file, .port = wanted->port};
+    fleet->sts = wanted->enabled ? sts_keeper_start(fleet->store, &fleet->fetch, err) : NULL;
+    return fleet->sts != NULL || !wanted->enabled;
+}
+
+struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
+{
+    struct fleet *fleet = fleet_create(parts, err);
+    if (fleet != NULL && !keeper_start(fleet, err)) {
+        fleet_destroy(fleet);
+        return NULL;
+    }
+    for (unsigned i = 0; fleet != NULL && i < parts->workers; i++)
         if (!member_start(fleet, i, err)) {
             fleet_stop(fleet);
             fleet_destroy(fleet);
@@ -167,7 +205,7 @@ struct fleet *fleet_start(struct store *store, const struct config *config, cons
     return fleet;
 }
 
-void fleet_stop(struct fleet *fleet)
+void fleet_tell_stop(struct fleet *fleet)
 {
     for (unsigned i = 0; i < fleet->count; i++) {
         struct inbox_node *node = calloc(1, sizeof *node);
@@ -179,6 +217,11 @@ void fleet_stop(struct fleet *fleet)
         inbox_post(fleet->inboxes[i], node);
     }
     signers_hurry(fleet->signers); /* each worker knows why what comes back is not signed */
+}
+
+void fleet_stop(struct fleet *fleet)
+{
+    fleet_tell_stop(fleet);
     for (unsigned i = 0; i < fleet->count; i++)
         if (fleet->members[i].started)
             pthread_join(fleet->members[i].thread, NULL);
@@ -189,6 +232,7 @@ void fleet_destroy(struct fleet *fleet)
     if (fleet == NULL)
         return;
     signers_stop(fleet->signers);
+    sts_keeper_stop(fleet->sts);
     for (unsigned i = 0; i < fleet->count; i++) {
         worker_destroy(fleet->members[i].worker);
         if (fleet->inboxes[i] == NULL)
@@ -205,7 +249,9 @@ void fleet_destroy(struct fleet *fleet)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
             if (node->kind == STORE_BOUNCE)
                 store_bounce_free(((struct store_bounce_msg *)(void *)node)->bounce);
-            if (node->kind == HANDOVER_LOOK)
+            if (node->kind == HANDOVER_STS)
+                lane_sts_drop_message(node);
+            else if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
             else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)
                 loan_drop_message(node);

@@ -9,17 +9,32 @@
 #include "engine/inspect.h"
 #include "queue/store.h"
 
-/* workers: how many (lanes were shared out for so many). Attaches their inboxes to the store and starts their
- * threads, and as many signers where a domain has keys; returns when each is up, or NULL with the first
- * error. Borrows store, config, dkim and trusts. */
 struct dkim;
+struct submission;
 struct trusts;
-struct fleet *fleet_start(struct store *store, const struct config *config, const struct dkim *dkim,
-                          const struct trusts *trusts, unsigned workers, struct err *err);
+struct fleet_parts { /* all borrowed */
+    struct store *store;
+    const struct config *config;
+    const struct dkim *dkim;
+    const struct trusts *trusts;
+    struct submission *submission; /* NULL: no mail comes in over SMTP */
+    unsigned workers;              /* how many: lanes were shared out for so many */
+};
+/* Attaches the workers' inboxes to the store and starts their threads, and as many signers where a domain has
+ * keys; returns when each is up, or NULL with the first error. */
+struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err);
 /* No new transactions; waits until what is under way has ended, at most stop_timeout, and everything is
  * settled. */
 void fleet_stop(struct fleet *fleet);
 void fleet_destroy(struct fleet *fleet);
+
+/* For a simulator instead of fleet_start and fleet_stop: a fleet without threads; each of its workers, which
+ * the caller then steps with worker_step; and the word to stop, after which each step returns false in time.
+ */
+struct worker;
+struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err);
+struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err);
+void fleet_tell_stop(struct fleet *fleet);
 
 /* What is held: hold.h. */
 struct holds;
@@ -28,7 +43,6 @@ struct store *fleet_store(const struct fleet *fleet);
 /* For inspect.c. */
 unsigned fleet_size(const struct fleet *fleet);
 struct inbox *fleet_inbox(const struct fleet *fleet, unsigned worker);
-struct worker;
 const struct worker *fleet_worker(const struct fleet *fleet, unsigned worker);
 /* The worker that a domain, or a site, belongs to. */
 unsigned fleet_home(const struct fleet *fleet, struct str name);

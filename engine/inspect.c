@@ -12,6 +12,7 @@
 #include "engine/route/pool.h"
 #include "engine/route/sender_rate.h"
 #include "engine/route/shipment.h"
+#include "engine/route/trace.h"
 #include "engine/worker.h"
 
 #include <stdio.h>
@@ -80,6 +81,7 @@ static void paths_fill(const struct path *path, struct path_info *info)
         .recipients_max = atomic_load_explicit(&path->ledger->rcpts_max, memory_order_relaxed),
         .messages_max = atomic_load_explicit(&path->ledger->messages_max, memory_order_relaxed),
         .tls_only = path_is_tls_only(path),
+        .drained = atomic_load_explicit(&path->ledger->drained, memory_order_relaxed),
         .stopped_ms = path->learnt.stopped_ms,
         .learnt_ms = path->learnt.since_ms,
         .code = path->learnt.code,
@@ -432,6 +434,65 @@ void inspect_held_lanes_free(struct held_lanes *lanes)
     free(lanes->list);
     held_sites_free(lanes->sites);
     *lanes = (struct held_lanes){0};
+}
+
+/* ---- dialogues ---- */
+
+struct trace_look {
+    struct look look;
+    struct trace *trace;
+    bool joined;
+};
+
+static void trace_run(struct look *look, struct router *router)
+{
+    struct trace_look *asked = (struct trace_look *)(void *)look;
+    asked->joined = trace_join(router, asked->trace);
+}
+
+static void trace_drop(struct look *look)
+{
+    trace_unref(((struct trace_look *)(void *)look)->trace);
+}
+
+/* False: the worker has no room for it. One that does not answer in time joins later. */
+static bool trace_ask(struct fleet *fleet, unsigned worker, struct trace *trace)
+{
+    struct trace_look *asked = (struct trace_look *)(void *)look_create(sizeof *asked, trace_run, trace_drop);
+    if (asked == NULL)
+        return false;
+    asked->trace = trace_ref(trace);
+    look_post(&asked->look, fleet_inbox(fleet, worker));
+    bool good = !look_wait(&asked->look, INSPECT_WAIT_MS) || asked->joined;
+    look_let_go(&asked->look);
+    return good;
+}
+
+struct trace *inspect_trace(struct fleet *fleet, const char *site)
+{
+    struct trace *trace = trace_create(site);
+    for (unsigned i = 0; trace != NULL && i < fleet_size(fleet); i++)
+        if (!trace_ask(fleet, i, trace)) {
+            inspect_trace_end(trace);
+            trace = NULL;
+        }
+    return trace;
+}
+
+bool inspect_trace_ready(const struct trace *trace)
+{
+    return trace_has_lines(trace);
+}
+
+void inspect_trace_take(struct trace *trace, struct buf *out)
+{
+    trace_take(trace, out);
+}
+
+void inspect_trace_end(struct trace *trace)
+{
+    trace_end(trace);
+    trace_unref(trace);
 }
 
 /* ---- figures ---- */

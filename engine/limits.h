@@ -69,9 +69,24 @@
 #define INTAKE_LARGE_BYTES  (1024 * 1024)     /* a body line longer than that is large, */
 #define INTAKE_LARGE_MAX    4                 /* and so many of them may be in memory at once */
 
+/* Mail taken in over SMTP. */
+#define SUBMISSION_LINE_MAX     12288 /* a command, or an answer of AUTH (RFC 4954 4) */
+#define SUBMISSION_USER_MAX     255
+#define SUBMISSION_PASSWORD_MAX 1024
+#define SUBMISSION_REPLIES_MAX  16384 /* bytes waiting to be sent before a client's next command is read */
+#define SUBMISSION_INPUT_MAX    (1024 * 1024) /* bytes kept of a client that sends ahead; more ends it */
+#define SUBMISSION_RCPTS_MAX    50000         /* of one message */
+#define SUBMISSION_RECEIVED_MAX 100 /* Received fields of one; with more it goes in circles (RFC 5321 6.3) */
+#define SUBMISSION_BYTES_MAX    (UINT64_C(256) << 20) /* of all messages under way, before others wait */
+#define SUBMISSION_QUICK_BYTES  (256 * 1024)          /* a larger message is read on the desk */
+#define SUBMISSION_DESK_THREADS 2
+#define SUBMISSION_DOORS_MAX    256               /* workers that let clients in */
+#define SUBMISSION_USERS_BYTES  (4 * 1024 * 1024) /* a file of users */
+#define SUBMISSION_KNOWN_MAX    1024              /* logins that were right lately, */
+#define SUBMISSION_KNOWN_MS     600000            /* for so long */
+
 /* HTTP. */
-#define HTTP_CONNECTIONS_MAX 512 /* a listener; more wait in its backlog */
-#define HTTP_BACKLOG         1024
+#define HTTP_CONNECTIONS_MAX 512          /* a listener; more wait in its backlog */
 #define HTTP_MEMORY_MAX      (16 * 1024)  /* a connection's buffers: header and a piece of the body */
 #define HTTP_BODY_MAX        (64 * 1024)  /* of a handler's request; uploads have no limit */
 #define HTTP_LARGE_MAX       (256 * 1024) /* of one that says so */
@@ -133,7 +148,7 @@
 #define AUTH_LINE_MAX        12288          /* RFC 4954 4: one line of an exchange */
 #define LOGIN_SECRET_MAX     8192           /* a password or token */
 #define SCRAM_ITERATIONS_MAX 100000         /* some 50 ms of a worker, once a salt */
-#define LIMIT_DOMAINS        8     /* that a session tells apart: a larger RCPTDOMAINMAX counts as this */
+#define LIMIT_DOMAINS        6     /* that a session tells apart: a larger RCPTDOMAINMAX counts as this */
 #define REFUSALS_MAX         32    /* transactions a session refuses in one go before it yields */
 #define WAIT_NAMED_MAX_S     86400 /* "try again in …": longer is not believed */
 
@@ -162,9 +177,16 @@
 #define TLSA_TEXT_MAX    8224
 
 /* MTA-STS, RFC 8461. */
-#define STS_ID_MAX    32
-#define STS_MX_MAX    64       /* patterns of one policy */
-#define STS_MAX_AGE_S 31557600 /* 3.2 */
+#define STS_ID_MAX        32
+#define STS_MX_MAX        64       /* patterns of one policy */
+#define STS_MAX_AGE_S     31557600 /* 3.2 */
+#define STS_AGE_MIN_MS    60000    /* however little the policy says */
+#define STS_BODY_MAX      65536    /* 3.3 */
+#define STS_ADDRESSES_MAX 256      /* of a policy host, as text */
+#define STS_FETCHES_MAX   16       /* at once */
+#define STS_RETRY_MS      300000   /* after a failed fetch, 3.3 */
+#define STS_REFRESH_MS    86400000 /* a policy is looked at again so often, however long it holds */
+#define STS_POLICIES_MAX  50000    /* known: some 20 MB */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64
@@ -173,6 +195,8 @@
 #define CONSUMER_ANSWER_MAX 4096              /* kept of what a webhook answers, for the last error */
 #define CONSUMER_STOP_MS    2000              /* what is under way may take when the daemon stops */
 #define URL_MAX             2000
+
+#define LISTEN_BACKLOG 1024 /* connections not accepted yet, a listening socket */
 
 /* Network, a worker. */
 #define IO_SQ_MAX          4096  /* submissions queued before the kernel is asked to take them */
@@ -246,18 +270,24 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define TLS_ONLY_MS            86400000 /* and TLS is a must, after a reply that asked for it */
 #define RECONNECT_MS           60000    /* the first back-off of a path whose connections end unused */
 #define HOLDS_MAX              10000    /* of mail: fix, job, suspensions */
+#define HOLDS_ASKED            64       /* of jobs: how many are asked for at once whether they are over */
+#define HOLDS_FULL_TOLD_MS     3600000  /* how often at most an alert says that no more can be held */
 #define LANES_HELD_MAX         20000    /* of a worker's, kept in memory to be seen while they are held */
-#define PARK_MS                60000    /* a pause that lasts longer has its lanes forgotten meanwhile */
-#define JOB_HOLD_REPLIES       5        /* about its content at one site, and at least */
-#define JOB_HOLD_SHARE         4        /* one in so many of its last */
-#define JOB_HOLD_WINDOW        200      /* replies there: then a job is held */
-#define EVIDENCE_MAX           4096     /* jobs at sites with such replies, */
-#define EVIDENCE_MS            86400000 /* forgotten that long after the last */
-#define REFUSING_ALL           65536    /* all transactions of a path in vain; about its last */
-#define REFUSING_LAST          16       /* count, */
-#define REFUSING_OFTEN         16384    /* and above a quarter the message waits for a recipient */
-#define LEARNT_WRITE_MS        1000     /* how often what a path has learnt is written at most */
-#define POOL_LINGER_MS         60000    /* how long what is known of a pool's hosts is used */
+#define TRACES_MAX             4        /* sites watched at once, */
+#define TRACE_SESSIONS_MAX     8        /* sessions of each, */
+#define TRACE_BYTES_MAX        (256 * 1024) /* lines that wait for whoever watches, */
+#define TRACE_LINE_MAX         (16 * 1024)  /* and one of them, as JSON */
+#define PARK_MS                60000        /* a pause that lasts longer has its lanes forgotten meanwhile */
+#define JOB_HOLD_REPLIES       5            /* about its content at one site, and at least */
+#define JOB_HOLD_SHARE         4            /* one in so many of its last */
+#define JOB_HOLD_WINDOW        200          /* replies there: then a job is held */
+#define EVIDENCE_MAX           4096         /* jobs at sites with such replies, */
+#define EVIDENCE_MS            86400000     /* forgotten that long after the last */
+#define REFUSING_ALL           65536        /* all transactions of a path in vain; about its last */
+#define REFUSING_LAST          16           /* count, */
+#define REFUSING_OFTEN         16384        /* and above a quarter the message waits for a recipient */
+#define LEARNT_WRITE_MS        1000         /* how often what a path has learnt is written at most */
+#define POOL_LINGER_MS         60000        /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 #define LANES_KEPT_MAX         4096  /* of a worker's, with nothing to do, kept with their hosts and pools, */
 #define LANE_KEPT_MS           10000 /* so long */

@@ -1,16 +1,18 @@
 /* main.c - postriderd: reads the configuration, starts the parts, waits for a signal, stops them in order.
  *
- * Up: store (opened, recovered), workers, store's threads, reporter, consumers of the event log, API. Down:
- * the API refuses new work, the reporter ends, workers finish what is under way, consumers are told of it,
- * the API lets go of its clients, the store commits what is left. */
+ * Up: store (opened, recovered), sockets for SMTP, workers, store's threads, reporter, consumers of the event
+ * log, API. Down: the API refuses new work, the reporter ends, workers send SMTP clients away and finish what
+ * is under way, consumers are told of it, the API lets go of its clients, the store commits what is left. */
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
 #include "engine/dkim/dkim.h"
 #include "engine/fleet.h"
+#include "engine/inbound/inbound.h"
 #include "engine/report/consumers.h"
 #include "engine/report/reporter.h"
 #include "engine/route/secure.h"
+#include "engine/submission/submission.h"
 #include "queue/store.h"
 
 #include <errno.h>
@@ -31,6 +33,8 @@ struct daemon {
     struct dkim *dkim;
     struct trusts *trusts;
     struct store *store;
+    struct inbound *inbound;
+    struct submission *submission;
     struct fleet *fleet;
     struct reporter *reporter;
     struct consumers *consumers;
@@ -123,7 +127,15 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->store = store_open(&store, now, err);
     if (daemon->store == NULL)
         return false;
-    daemon->fleet = fleet_start(daemon->store, config, daemon->dkim, daemon->trusts, workers, err);
+    daemon->inbound = inbound_create(daemon->store);
+    if (daemon->inbound == NULL)
+        return err_set(err, ENOMEM, "no memory for what comes back by mail");
+    daemon->submission = submission_create(daemon->store, config, daemon->dkim, daemon->inbound, err);
+    if (daemon->submission == NULL)
+        return false;
+    const struct fleet_parts parts = {daemon->store,      config, daemon->dkim, daemon->trusts,
+                                      daemon->submission, workers};
+    daemon->fleet = fleet_start(&parts, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);
@@ -138,6 +150,7 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
         .consumers = daemon->consumers,
         .config = config,
         .dkim = daemon->dkim,
+        .inbound = daemon->inbound,
         .version = POSTRIDER_VERSION,
         .started = now,
     };
@@ -160,6 +173,8 @@ static void daemon_stop(struct daemon *daemon)
     if (daemon->store)
         store_stop(daemon->store);
     fleet_destroy(daemon->fleet);
+    submission_destroy(daemon->submission);
+    inbound_destroy(daemon->inbound);
     if (daemon->store)
         store_close(daemon->store);
     dkim_destroy(daemon->dkim);

@@ -11,6 +11,7 @@
 #include "engine/route/host.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
@@ -21,6 +22,9 @@
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/route/source.h"
+#include "engine/route/trace.h"
+#include "engine/submission/door.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -36,6 +40,7 @@ _Static_assert((int)DNS_DNSSEC_AUTO == CONFIG_DNSSEC_AUTO && (int)DNS_DNSSEC_NO 
 struct worker {
     struct router router;
     struct inbox *inbox;
+    struct door *door;  /* through which mail comes in over SMTP */
     int64_t stop_at_ns; /* when stopping: sessions are closed hard then; 0: not stopping */
     bool stopped_hard;
     struct wheel_timer sweep, tick;
@@ -51,15 +56,26 @@ static void worker_sweep(struct wheel_timer *timer, struct now now)
     wheel_set(&worker->router.wheel, timer, now.mono_ns + SWEEP_NS, worker_sweep);
 }
 
+static bool job_is_over(uint64_t job, void *user)
+{
+    const struct router *router = user;
+    struct job_info info;
+    return !query_job(router->store, job, &info) || info.ended_ms != 0;
+}
+
 /* The first worker looks after what all share. */
 static void worker_tend_shared(struct router *router)
 {
     struct edits *edits = remember_edits(router);
     int64_t next_ms;
-    if (router->index != 0 || edits == NULL)
+    if (router->index != 0)
         return;
-    evidence_save(router->evidence, edits, router->now.wall_ms);
-    if (router->held->count > 0 && holds_expire(router->holds, router->now.wall_ms, edits, &next_ms) > 0)
+    if (edits != NULL)
+        evidence_save(router->evidence, edits, router->now.wall_ms);
+    if (router->held->count == 0)
+        return;
+    holds_end_jobs(router->holds, job_is_over, router);
+    if (holds_expire(router->holds, router->now.wall_ms, &next_ms) > 0)
         store_look_again(router->store);
 }
 
@@ -69,6 +85,9 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
     struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, tick));
     path_learn_tick(&worker->router);
     sender_rates_tick(&worker->router);
+    if (holds_generation(worker->router.holds) != worker->router.held->generation)
+        lane_hear_holds(&worker->router); /* there was no memory to tell */
+    trace_tick(&worker->router);
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
@@ -92,6 +111,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->tenant_limits = settings->tenant_limits;
     router->dkim = settings->dkim;
     router->trusts = settings->trusts;
+    router->sts = settings->sts;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
@@ -122,13 +142,18 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         router->dns = dns_create(router->io, &router->wheel, &router->prng, &dns, err);
     if (router->dns != NULL)
         router->tls = tls_create(err);
-    if (router->tls == NULL) {
+    const struct door_settings door = {settings->submission, router->io,    &router->wheel, router->tls,
+                                       &router->now,         worker->inbox, settings->index};
+    if (router->tls != NULL)
+        worker->door = door_create(&door, err);
+    if (worker->door == NULL || !door_open(worker->door, err)) {
         worker_destroy(worker);
         return NULL;
     }
     router->session_context = (struct session_context){
         .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
+    source_load(router);
     path_learn_load(router);
     sender_rates_load(router);
     worker_tick(&worker->tick, now);
@@ -156,6 +181,7 @@ static void worker_stop(struct worker *worker)
         return;
     worker->stop_at_ns = router->now.mono_ns + router->config->stop_timeout_ms * NS_PER_MS;
     router->stopping = true;
+    door_stop(worker->door, false);
     for (struct path *path = router->paths; path != NULL; path = path->hh.next)
         for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
             pool_give_back(pool, NULL);
@@ -182,6 +208,10 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case STORE_DROP_JOB:
         lane_drop_job(router, ((struct store_drop_msg *)(void *)node)->job);
         break;
+    case DOOR_CLIENT:
+    case DOOR_VISITOR:
+        door_hear(worker->door, node);
+        return; /* a part of the client, or freed */
     case STORE_SUPPRESSED:
         recall_heard(router, (struct store_suppressed_msg *)(void *)node);
         return; /* kept for a while */
@@ -197,6 +227,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case HANDOVER_LOOK:
         look_answer((struct look *)(void *)node, router);
         return; /* freed by whoever lets go of it last */
+    case HANDOVER_STS:
+        lane_sts_answered(node);
+        return;
     case HANDOVER_HOLDS:
         lane_hear_holds(router);
         break;
@@ -253,7 +286,8 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
     lane_feed_starved(router);
     lane_reap(router);
     if (worker->stop_at_ns != 0) {
-        if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router)) {
+        if (router->sessions == 0 && router->taken == 0 && router->asked == 0 && loan_none_left(router) &&
+            door_is_empty(worker->door)) {
             path_learn_tick(router);
             sender_rates_tick(router);
             remember_flush(router);
@@ -263,6 +297,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         if (now.mono_ns >= worker->stop_at_ns && !worker->stopped_hard) {
             worker->stopped_hard = true;
             worker_stop_sessions(router, true);
+            door_stop(worker->door, true);
         }
     }
     worker_publish(worker);
@@ -291,6 +326,8 @@ void worker_destroy(struct worker *worker)
     loan_free_all(router);
     recall_free(router);
     give_up_free(router);
+    trace_leave_all(router);
+    source_free(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {
@@ -305,12 +342,15 @@ void worker_destroy(struct worker *worker)
     host_forget_all(router);
     edits_free(router->edits);
     hold_set_unref(router->held);
+    if (worker->door)
+        door_close(worker->door);
     if (router->dns)
         dns_destroy(router->dns);
     if (router->tls)
         tls_destroy(router->tls);
     if (router->io)
         io_destroy(router->io);
+    door_free(worker->door);
     free(worker);
 }
 

@@ -19,12 +19,14 @@ struct worker_settings {
     struct limit *tenant_limits; /* one for each of config->tenants */
     const struct dkim *dkim;
     const struct trusts *trusts;
+    struct sts_keeper *sts;  /* NULL: none */
     struct signers *signers; /* NULL: nothing is signed */
     unsigned index, worker_count;
     struct inbox *const *inboxes;   /* of all workers; [index] is this one's */
     unsigned sessions_max;          /* of all workers together */
     _Atomic unsigned *sessions_all; /* shared by them */
     struct lend_word *lend_words;   /* one for each worker, shared by them */
+    struct submission *submission;  /* shared; NULL: no mail is taken in over SMTP */
     uint64_t seed;
 };
 

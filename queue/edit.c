@@ -378,9 +378,10 @@ struct edits *edits_take(struct store *store, bool committed)
 {
     struct writer *writer = &store->writer;
     struct edits *taken = writer->edits, **end = &taken;
-    if (taken == NULL || !taken->in_change)
+    bool begun = taken != NULL && taken->in_change;
+    if (taken == NULL || (committed && !begun))
         return NULL;
-    while (*end != NULL && (*end)->in_change)
+    while (*end != NULL && ((*end)->in_change || !begun)) /* a change that could not even begin refuses all */
         end = &(*end)->next;
     writer->edits = *end;
     *end = NULL;

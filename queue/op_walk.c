@@ -11,6 +11,7 @@
 #include "queue/op_walk.h"
 
 #include "queue/retention.h"
+#include "queue/timers.h"
 
 #include <stdlib.h>
 
@@ -366,10 +367,11 @@ static void job_remove(struct slice *s, const struct change_job *job)
     bool sweep = s->op->kind == OP_SWEEP;
     bool may = sweep ? !job->row.uploaded : job->row.ended_ms != 0;
     /* An operator's purge waits for consumers as the store's own ones do: the timer sees to it. */
+    bool untold = !sweep && !s->op->unlisted && timers_suppressed(s->c, job->id);
     bool unread = !sweep && !s->op->unlisted && retention_read(s->c) < s->c->meta.last_seq;
-    if (may && unread) {
+    if (may && (untold || unread)) {
         uint8_t value[8];
-        put_be64(value, s->c->meta.last_seq);
+        put_be64(value, untold ? PURGE_UNTOLD : s->c->meta.last_seq);
         change_timer(s->c, s->c->now.wall_ms, TIMER_PURGE, job->id,
                      str_make((const char *)value, sizeof value));
         s->at->counts.matched = job->row.total;

@@ -39,7 +39,7 @@ static int64_t purge_again_ms(struct change *c, const struct change_job *job)
                                                            : wait_ms);
 }
 
-/* until: what must have been read first; 0: not yet due. */
+/* until: what must have been read first; 0: not yet due; PURGE_UNTOLD: not all of it is written yet. */
 static void fire_purge(struct change *c, struct change_job *job, uint64_t until)
 {
     uint8_t value[8];
@@ -50,11 +50,14 @@ static void fire_purge(struct change *c, struct change_job *job, uint64_t until)
         change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
         return;
     }
-    if (until == 0)
+    bool untold = timers_suppressed(c, job->id);
+    if (untold)
+        until = PURGE_UNTOLD;
+    else if (until == 0 || until == PURGE_UNTOLD)
         until = c->meta.last_seq;
     put_be64(value, until);
     struct str read = str_make((const char *)value, sizeof value);
-    if (may_come_again(c, job)) {
+    if (untold || may_come_again(c, job)) {
         change_timer(c, c->now.wall_ms + FRESH_HOLD_MS, TIMER_PURGE, job->id, read);
     } else if (retention_holds(c->store, job->id, until)) {
         change_timer(c, purge_again_ms(c, job), TIMER_PURGE, job->id, read);
@@ -129,12 +132,14 @@ static void fire_job(struct change *c, enum timer_kind kind, uint64_t id, uint64
     struct change_job *job = change_job(c, id);
     if (!job->found)
         return;
-    if (kind == TIMER_NOT_BEFORE)
+    if (kind == TIMER_NOT_BEFORE) {
+        job->row.begun = job->dirty = true;
         change_id(&c->after.walks, id);
-    else if (kind == TIMER_EXPIRY)
+    } else if (kind == TIMER_EXPIRY) {
         fire_expiry(c, job);
-    else
+    } else {
         fire_purge(c, job, value);
+    }
 }
 
 /* Where it stops for this change it goes on in the next one. */
@@ -146,6 +151,23 @@ static void fire_suppressed(struct change *c, uint64_t job, struct str value)
         return;
     put_be32(cursor, batch);
     change_timer(c, c->now.wall_ms, TIMER_SUPPRESSED, job, str_make((const char *)cursor, sizeof cursor));
+}
+
+/* Such rows are due since they were made: they stand among the first. */
+bool timers_suppressed(struct change *c, uint64_t job)
+{
+    uint8_t key[KEY_MAX] = {0};
+    size_t size = KEY_TIMER;
+    struct str row;
+    for (unsigned n = 0; change_seek(c, T_TIMERS, key, &size, &row) && size == KEY_TIMER; n++) {
+        if ((int64_t)get_be64(key) > c->now.wall_ms)
+            return false;
+        if (n == READ_ROWS_MAX || (key[8] == TIMER_SUPPRESSED && get_be64(key + 9) == job))
+            return true; /* or not known yet: asked again */
+        key[KEY_TIMER] = 0;
+        size = KEY_TIMER + 1; /* what comes behind it */
+    }
+    return false;
 }
 
 /* value: of the row; behind it are zeros up to 32 bytes. */

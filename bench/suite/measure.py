@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import statistics
 import tempfile
 import time
@@ -26,6 +27,7 @@ class Stage:
         self.case, self.build, self.directory, self.stores = case, build, directory, stores
         self.seen = seen        # figures of this run's earlier cases, and raw ceilings by what they measured
         self.programs = contextlib.ExitStack()
+        self.port = None    # of the daemon's listener for SMTP
 
     def __enter__(self):
         above = "/dev/shm" if os.access("/dev/shm", os.W_OK) else self.directory
@@ -43,9 +45,19 @@ class Stage:
         return self.programs.enter_context(World(self.build, self.case.world, self.directory))
 
     def daemon(self, world, config=None, wait=True):
+        clients = self.clients()
+        config = config or self.case.config()
+        if self.case.load["verb"] == "smtp":
+            self.port = self.port or free_port()
+            listener = {"listen": f"127.0.0.1:{self.port}", "networks": ["127.0.0.0/8"],
+                        "max_connections": clients}
+            config = {**config, "submission": [listener]}
         return self.programs.enter_context(
-            Daemon(self.build, config or self.case.config(), world, self.directory, wait,
-                   self.case.sessions["in_all"] + self.case.load.get("connections", 1) + FILES_KEPT))
+            Daemon(self.build, config, world, self.directory, wait,
+                   self.case.sessions["in_all"] + clients + FILES_KEPT))
+
+    def clients(self):
+        return self.case.load.get("connections", 1)
 
     def tool(self, name, program, *options):
         argv = [os.path.join(self.build, program)] + [str(option) for option in options]
@@ -59,14 +71,18 @@ class Stage:
     def load(self, daemon):
         """Starts the load; its result comes from .result()."""
         case, load = self.case, self.case.load
-        options = ["--socket", daemon.socket, "--domains", case.domains, "--size", case.message["size"],
+        options = ["--domains", case.domains, "--size", case.message["size"],
                    "--accepts", self.record("accepts")]
+        if load["verb"] == "smtp":
+            return self.tool("load", "load", "smtp", *options, "--connect", f"127.0.0.1:{self.port}",
+                             "--messages", case.recipients, "--connections", self.clients())
+        options += ["--socket", daemon.socket]
         if load["verb"] == "bulk":
             options += ["--recipients", case.recipients]
             options += ["--unmerged"] * (case.message["kind"] == "unmerged")
         else:
-            options += ["--jobs", case.recipients, "--connections", load.get("connections", 1),
-                        "--class", "transactional"]
+            options += ["--jobs", case.recipients, "--connections", self.clients(), "--class",
+                        "transactional"]
             if "per_upload" in load:
                 options += ["--per-upload", load["per_upload"]]
             if "rate" in load:
@@ -92,6 +108,12 @@ class Stage:
             raise Trouble("what was delivered is not what was meant: "
                           f"{json.dumps(result)} {tail(tool.err, 3)}")
         return result
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def ceiling(stage, world):
@@ -315,6 +337,31 @@ def restart(stage):
             "daemon_file_mib": memory.files["daemon"] / 1024}
 
 
+def idle(stage):
+    """Clients of the SMTP listener that have said EHLO and wait."""
+    world = stage.world()
+    daemon = stage.daemon(world)
+    clients = []
+    with Memory({"daemon": daemon.pid}) as memory:
+        before = memory.own["daemon"]
+        for _ in range(stage.clients()):
+            client = socket.create_connection(("127.0.0.1", stage.port), 30)
+            client.sendall(b"EHLO load.bench.test\r\n")
+            clients.append(client)
+        for client in clients:
+            said = b""
+            while b"250 " not in said:
+                said += client.recv(4096)
+        time.sleep(1)
+        memory.look()
+        figures = {"session_kib": (memory.own["daemon"] - before) / len(clients), "sessions": len(clients)}
+    for client in clients:
+        client.close()
+    daemon.stop(120)
+    world.end()
+    return figures
+
+
 def forget(path):
     """Drops a file from the page cache, as after a reboot."""
     fd = os.open(path, os.O_RDONLY)
@@ -325,7 +372,7 @@ def forget(path):
         os.close(fd)
 
 
-FLOWS = {"deliver": deliver, "accept": accept, "steady": steady, "restart": restart}
+FLOWS = {"deliver": deliver, "accept": accept, "steady": steady, "restart": restart, "idle": idle}
 
 
 def measure(case, build, directory, stores, seen):

@@ -8,6 +8,7 @@ replaced.
     flow                  deliver   inject, until every recipient has ended
                           accept    inject while a limit holds all deliveries; then kill -9, and count
                           steady    hold sessions for a while and look at what they carry
+                          idle      the load's connections, by SMTP, that only wait
                           restart   kill -9 with the recipients queued, start, wait for the first delivery
     world                 hosts and domains as bench/world reads them (build/world --help)
     daemon                postriderd's configuration; state, sockets, resolver and port are added
@@ -15,8 +16,9 @@ replaced.
     message               kind: merged (variables in header and body), unmerged (the same bytes for all) or
                           distinct (a message of its own for each); size: bytes, whole
     sessions              a_site: connections to one site at most; in_all: of all sites, by a limit of files
-    load                  verb: bulk (one job) or jobs (a job a recipient; connections, per_upload, rate a
-                          second or {of: CASE, share: 0.5} of what that case delivered in the same run)
+    load                  verb: bulk (one job), smtp (a message a recipient; connections) or jobs (a job a
+                          recipient; connections, per_upload, rate a second or {of: CASE, share: 0.5} of
+                          what that case delivered in the same run)
     raw                   messages: transactions for the raw ceiling; per_transaction; sessions (in_all);
                           bdat: true for BDAT instead of DATA; false: none is measured
     store                 fresh, or one with a history: backlog (recipients deferred) or aged (the same,
@@ -34,7 +36,7 @@ import yaml
 from .processes import Trouble
 from .report import FIGURES
 
-FLOWS = ("deliver", "accept", "steady", "restart")
+FLOWS = ("deliver", "accept", "steady", "restart", "idle")
 KINDS = ("merged", "unmerged", "distinct")
 STORES = ("fresh", "backlog", "aged")
 DEFAULTS = {"shows": "", "order": 1000, "flow": "deliver", "daemon": {}, "load": {"verb": "bulk"},
@@ -168,9 +170,10 @@ class Scenario:
                            + ", ".join(sorted(inside)))
         self.check(keys["flow"] in FLOWS, where + f"flow is one of {', '.join(FLOWS)}")
         self.check(keys["message"].get("kind") in KINDS, where + f"message.kind is one of {', '.join(KINDS)}")
-        self.check(keys["load"].get("verb") in ("bulk", "jobs"), where + "load.verb is bulk or jobs")
-        self.check((keys["load"]["verb"] == "jobs") == (keys["message"]["kind"] == "distinct"),
-                   where + "jobs carry distinct messages, and bulk does not")
+        self.check(keys["load"].get("verb") in ("bulk", "jobs", "smtp"),
+                   where + "load.verb is bulk, jobs or smtp")
+        self.check((keys["load"]["verb"] != "bulk") == (keys["message"]["kind"] == "distinct"),
+                   where + "jobs and smtp carry distinct messages, and bulk does not")
         self.check(keys["store"] in STORES, where + f"store is one of {', '.join(STORES)}")
         self.check(keys["store"] == "fresh" or keys["history"] > 0,
                    where + "a store with a history wants its size")

@@ -2,7 +2,6 @@
 #include "engine/admin/calls.h"
 #include "engine/admin/rates.h"
 #include "engine/admin/upload.h"
-#include "engine/inbound/inbound.h"
 #include "queue/backup.h"
 
 #include <errno.h>
@@ -61,6 +60,11 @@ static const struct http_route routes[] = {
     {HTTP_POST, "/v1/queue/suspend", HELD_FILTER_PARAMETERS, call_queue_suspend, NULL, CONTROL},
     {HTTP_POST, "/v1/queue/resume", HELD_FILTER_PARAMETERS, call_queue_resume, NULL, CONTROL},
     {HTTP_GET, "/v1/suspensions", "", call_suspensions, NULL, CONTROL},
+    {HTTP_GET, "/v1/sources", "", call_sources, NULL, CONTROL},
+    {HTTP_POST, "/v1/sources/*/enable", "", call_source_enable, NULL, CONTROL},
+    {HTTP_POST, "/v1/sources/*/drain", "", call_source_drain, NULL, CONTROL},
+    {HTTP_POST, "/v1/dns/flush", "", call_dns_flush, NULL, CONTROL},
+    {HTTP_GET, "/v1/trace", "site", call_trace, NULL, CONTROL},
     {HTTP_GET, "/v1/rules", "site", call_rules, NULL, CONTROL},
     {HTTP_GET, "/v1/rules/test", "reply site mx at", call_rules_test, NULL, CONTROL},
     {HTTP_GET, "/v1/backup", "", call_backup, NULL, CONTROL},
@@ -108,8 +112,6 @@ static void free_api(struct api *api)
 {
     if (api->intake != NULL)
         intake_destroy(api->intake);
-    if (api->inbound != NULL)
-        inbound_destroy(api->inbound);
     if (api->rates != NULL)
         rates_destroy(api->rates);
     backup_destroy(api->backup);
@@ -131,9 +133,8 @@ struct api *api_create(const struct api_context *context, struct err *err)
     api->context = *context;
     api->intake = intake_create(context->store, context->config, context->dkim);
     api->rates = rates_create();
-    api->inbound = inbound_create(context->store);
     api->backup = backup_create(context->store);
-    if (api->intake == NULL || api->inbound == NULL || api->rates == NULL || api->backup == NULL)
+    if (api->intake == NULL || api->rates == NULL || api->backup == NULL)
         err_set(err, ENOMEM, "no memory for the HTTP API");
     else if (serve(api, err))
         return api;

@@ -29,8 +29,8 @@
  *
  * GET /v1/jobs (tenant, campaign, state; limit=100 up to 1000; before=JOB)
  *   {"jobs":[JOB…],"before":"9"|null}, newest first; pass `before` on for the next page.
- *   JOB = {"job","state","tenant","campaign","class":"bulk"|"transactional","pool","from","envid",
- *   "bounces":"dsn"|"report"|"none","report":false (true: it is a delivery report of ours),"metadata":{…},
+ *   JOB = {"job","state","tenant","campaign","class":"bulk"|"transactional","pool","require_tls":false,"from",
+ *   "envid","bounces":"dsn"|"report"|"none","report":false (true: it is a delivery report of ours),"metadata":{…},
  *   "created","not_before","expires","ended","message_size":4096,"total":9998,
  *   "counts":{"ready","deferred","delivered","bounced","expired","cancelled","suppressed"},
  *   "queued":120 (ready and deferred, what is in flight included),
@@ -183,6 +183,7 @@
 
 struct consumers;
 struct dkim;
+struct inbound;
 struct fleet;
 struct api;
 
@@ -193,6 +194,7 @@ struct api_context {
     const struct consumers *consumers; /* NULL: there are none */
     const struct config *config;
     const struct dkim *dkim; /* NULL: nothing is signed */
+    struct inbound *inbound;
     const char *version;
     struct now started;
 };

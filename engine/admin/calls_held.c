@@ -158,8 +158,7 @@ static bool take_wish(struct http_request *request, bool may_be_all, struct wish
            take_domain(request, "sender", texts[SENDER], wish->sender, &filter->sender);
 }
 
-/* True: 200. */
-static bool steered(struct http_request *request, enum steer_result result)
+bool steered(struct http_request *request, enum steer_result result)
 {
     if (result == STEER_FULL)
         http_fail(request, 507, "full",
@@ -168,6 +167,11 @@ static bool steered(struct http_request *request, enum steer_result result)
         http_fail(request, 503, "busy",
                   "not all answered in time; what was asked may still be done: look at "
                   "/v1/suspensions");
+    else if (result == STEER_TOO_MANY)
+        http_fail(request, 409, "too_many",
+                  "it is not suspended: there are %d holds and suspensions already; resume what may go, "
+                  "/v1/suspensions lists them",
+                  HOLDS_MAX);
     else if (result == STEER_FAILED)
         http_fail(request, 500, "failed", "no memory for the request");
     return result == STEER_OK;

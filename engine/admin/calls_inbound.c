@@ -57,7 +57,7 @@ static bool write_down(struct api *api, struct http_request *request, const stru
 {
     enum edit_result edited = EDIT_OK;
     struct await *await = await_create();
-    if (await == NULL || !inbound_post(api->inbound, result, now, on_edits_done, await)) {
+    if (await == NULL || !inbound_post(api->context.inbound, result, now, on_edits_done, await)) {
         if (await != NULL) {
             await_tell(await, &edited, sizeof edited);
             await_take(await, &edited, sizeof edited);
@@ -114,7 +114,7 @@ void call_inbound(struct http_request *request, struct now now, void *user)
     if (!take_flag(request, "dry_run", &dry_run) || !take_flag(request, "trusted", &input.trusted) ||
         !take_tenant(api, request, &input.tenant))
         return;
-    if (!inbound_read(api->inbound, &input, &result))
+    if (!inbound_read(api->context.inbound, &input, &result))
         http_fail(request, 500, "failed", "no memory to read the message");
     else if (dry_run || write_down(api, request, &result, now))
         answer_json(request, 200, result_json(&result, dry_run));

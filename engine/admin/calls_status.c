@@ -178,7 +178,7 @@ static void engine_metrics(struct buf *out, const struct figures *f)
 static void inbound_metrics(struct buf *out, struct api *api)
 {
     struct inbound_figures f;
-    inbound_figures(api->inbound, &f);
+    inbound_figures(api->context.inbound, &f);
     buf_add_z(out,
               "# HELP postrider_inbound_total Bounces and complaints read, and what only looked like them.\n"
               "# TYPE postrider_inbound_total counter\n");

@@ -13,9 +13,9 @@
 
 #include "engine/admin/http_express.h"
 #include "engine/admin/http_request.h"
-#include "engine/admin/http_socket.h"
 #include "engine/base/js.h"
 #include "engine/base/log.h"
+#include "engine/io/unix_socket.h"
 #include "engine/limits.h"
 
 #include <errno.h>
@@ -34,7 +34,7 @@ struct listener {
     const struct http_listener *settings;
     struct MHD_Daemon *daemon;
     _Atomic(struct express *) express; /* accepts connections; its threads may serve before it is set */
-    struct http_socket socket;
+    struct unix_socket socket;
     unsigned index;
 };
 
@@ -496,7 +496,8 @@ static struct MHD_Daemon *library_start(struct listener *listener)
 static bool listener_start(struct listener *listener, struct err *err)
 {
     const struct http_listener *settings = listener->settings;
-    if (!http_socket_open(&listener->socket, settings, err))
+    const struct unix_socket_file file = {settings->path, settings->mode, settings->group};
+    if (!unix_socket_open(&listener->socket, &file, err))
         return false;
     listener->daemon = library_start(listener);
     if (listener->daemon == NULL)
@@ -510,7 +511,7 @@ static bool listener_start(struct listener *listener, struct err *err)
     if (listener->daemon != NULL)
         MHD_stop_daemon(listener->daemon);
     listener->daemon = NULL;
-    http_socket_remove(&listener->socket, settings);
+    unix_socket_remove(&listener->socket, settings->path);
     close(listener->socket.fd);
     return false;
 }
@@ -563,7 +564,7 @@ bool http_destroy(struct http *http)
         struct listener *listener = &http->listeners[i];
         if (listener->daemon == NULL)
             continue;
-        http_socket_remove(&listener->socket, listener->settings);
+        unix_socket_remove(&listener->socket, listener->settings->path);
         if (idle) {
             express_destroy(atomic_load(&listener->express));
             MHD_stop_daemon(listener->daemon);

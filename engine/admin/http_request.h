@@ -6,8 +6,8 @@
 #ifndef POSTRIDER_ADMIN_HTTP_REQUEST_H
 #define POSTRIDER_ADMIN_HTTP_REQUEST_H
 
-#include "engine/admin/desk.h"
 #include "engine/admin/http_route.h"
+#include "engine/base/desk.h"
 
 struct MHD_Connection;
 struct express_conn;

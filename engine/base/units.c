@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <time.h>
 
 struct unit {
     const char *name;
@@ -289,4 +290,17 @@ size_t time_format(int64_t wall_ms, char text[UNITS_TEXT_MAX])
     return (size_t)snprintf(text, UNITS_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", (int)year,
                             (int)month, (int)day, (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60),
                             (int)(wall_ms % 1000));
+}
+
+size_t mail_date_format(int64_t wall_ms, char text[UNITS_TEXT_MAX])
+{
+    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    text[0] = '\0';
+    if (gmtime_r(&seconds, &tm) == NULL)
+        return 0;
+    int n = snprintf(text, UNITS_TEXT_MAX, "%.3s, %d %.3s %d %02d:%02d:%02d +0000", days + 3 * tm.tm_wday,
+                     tm.tm_mday, months + 3 * tm.tm_mon, 1900 + tm.tm_year, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    return n < 0 ? 0 : (size_t)n;
 }

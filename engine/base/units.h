@@ -32,5 +32,7 @@ size_t rate_format(struct rate rate, char text[UNITS_TEXT_MAX]);
 bool time_parse(struct str text, int64_t *wall_ms);
 /* RFC 3339 in UTC with milliseconds: 2024-05-06T07:08:09.123Z. */
 size_t time_format(int64_t wall_ms, char text[UNITS_TEXT_MAX]);
+/* As mail has it (RFC 5322 3.3), in UTC: Mon, 6 May 2024 07:08:09 +0000. */
+size_t mail_date_format(int64_t wall_ms, char text[UNITS_TEXT_MAX]);
 
 #endif

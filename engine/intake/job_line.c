@@ -9,6 +9,7 @@
 #include "engine/intake/message_field.h"
 #include "engine/message/envelope.h"
 #include "engine/tls/digest.h"
+#include "engine/tls/wish.h"
 #include "queue/rid.h"
 
 #include <errno.h>
@@ -258,11 +259,11 @@ static bool settle_pool(struct job_line *job, const struct config *config, struc
     if (spec->pool.n + 1 + domain.n > NAME_MAX_BYTES)
         return err_set(err, 0, "the sender's domain is too long to be routed by: %zu bytes, at most %zu",
                        domain.n, NAME_MAX_BYTES - 1 - spec->pool.n);
-    memcpy(job->pool, spec->pool.p, spec->pool.n);
-    job->pool[spec->pool.n] = '@';
+    memcpy(job->way, spec->pool.p, spec->pool.n);
+    job->way[spec->pool.n] = '@';
     for (size_t i = 0; i < domain.n; i++)
-        job->pool[spec->pool.n + 1 + i] = ascii_lower(domain.p[i]);
-    spec->pool = str_make(job->pool, spec->pool.n + 1 + domain.n);
+        job->way[spec->pool.n + 1 + i] = ascii_lower(domain.p[i]);
+    spec->pool = str_make(job->way, spec->pool.n + 1 + domain.n);
     return true;
 }
 
@@ -270,8 +271,9 @@ static bool settle_pool(struct job_line *job, const struct config *config, struc
 static bool settle_fields(struct job_line *job, const struct job_rules *rules, struct err *err)
 {
     struct job_spec *spec = &job->spec;
+    spec->require_tls = job->wants_tls;
     if (job->wants_tls)
-        return err_set(err, 0, "\"require_tls\" is not available yet: the job would be sent without");
+        spec->ret = RET_HDRS; /* a report holds no more of it, RFC 8689 4.2 */
     if (rules->tenant.n > 0 && spec->tenant.n > 0 && !str_eq(rules->tenant, spec->tenant))
         return err_set(err, EACCES, "the tenant \"%.*s\" is not yours: this user is bound to \"%.*s\"",
                        STR_ARG(spec->tenant), STR_ARG(rules->tenant));
@@ -279,7 +281,7 @@ static bool settle_fields(struct job_line *job, const struct job_rules *rules, s
         spec->tenant = rules->tenant.n > 0 ? rules->tenant : STR("default");
     if (spec->pool.n == 0)
         spec->pool = str_of(config_tenant_of(rules->config, spec->tenant)->pool);
-    if (config_pool_of(rules->config, spec->pool) == NULL)
+    if (config_pool_text(spec->pool).n != spec->pool.n || config_pool_of(rules->config, spec->pool) == NULL)
         return err_set(err, 0, "there is no pool \"%.*s\" in the configuration", STR_ARG(spec->pool));
     if (!settle_pool(job, rules->config, err))
         return false;
@@ -398,18 +400,34 @@ static bool compile(struct job_line *job, const struct job_rules *rules, struct 
     spec->content_size = job->content.len;
     if (spec->content_size > FRESH_CONTENT_MAX || repeats_note(rules->repeats, buf_str(&job->content)))
         digest_of(spec->content, spec->content_size, spec->content_hash);
+    enum tls_wish wish = job->wants_tls                    ? TLS_WISH_REQUIRED
+                         : job->template.info.tls_optional ? TLS_WISH_OPTIONAL
+                                                           : TLS_WISH_NONE;
+    spec->pool = wish_add(spec->pool, wish, job->pool);
+    if (spec->pool.n == 0)
+        return err_set(err, 0, "\"pool\": a name that long leaves no room for what is asked of TLS");
     spec->message_size = job->template.info.size;
     spec->same_for_all = job->template.info.same_for_all && !per_recipient;
     return true;
 }
 
+void job_line_begin(struct job_line *job)
+{
+    *job = (struct job_line){.spec.campaign = STR("")};
+    message_storage_init(&job->storage);
+    buf_init(&job->warnings, JOB_WARNINGS_MAX);
+}
+
+bool job_line_complete(struct job_line *job, const struct job_rules *rules, struct now now, struct err *err)
+{
+    return settle_fields(job, rules, err) && compile(job, rules, now, err);
+}
+
 bool job_line_read(struct job_line *job, json_t *root, const struct job_rules *rules, struct now now,
                    struct err *err)
 {
+    job_line_begin(job);
     job->root = root;
-    job->spec.campaign = STR("");
-    message_storage_init(&job->storage);
-    buf_init(&job->warnings, JOB_WARNINGS_MAX);
     return read_fields(job, err) && settle_fields(job, rules, err) &&
            message_field_read(job->message_value, &job->message, &job->storage, err) &&
            compile(job, rules, now, err);

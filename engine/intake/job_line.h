@@ -1,7 +1,7 @@
 /* job_line.h - a job line, see postrider-api(7), to what the store wants: a spec and a compiled message.
  *
  * Zero it, call job_line_read, use spec and template, call job_line_free, whatever job_line_read returned.
- * Not built yet, and so refused with a sentence rather than ignored: require_tls. One thread. */
+ * One thread. */
 #ifndef POSTRIDER_INTAKE_JOB_LINE_H
 #define POSTRIDER_INTAKE_JOB_LINE_H
 
@@ -9,6 +9,7 @@
 #include "engine/dkim/dkim.h"
 #include "engine/intake/message_field.h"
 #include "engine/intake/repeats.h"
+#include "engine/tls/wish.h"
 #include "queue/store.h"
 
 struct job_rules {
@@ -23,15 +24,21 @@ struct job_line {
     struct str idempotency_key;
     struct template template; /* of the content, opened */
     struct buf warnings; /* of what was done to the message, or will be: JSON strings with commas between */
+    struct message_spec message;
+    bool has_from, has_bounces, has_dsn, wants_tls, wants_dkim;
     /* Private. */
     json_t *root;
-    struct message_spec message;
     struct message_storage storage;
-    bool has_from, has_bounces, has_dsn, wants_tls, wants_dkim;
     const json_t *message_value;
-    char pool[NAME_MAX_BYTES + 1];
     struct buf content, metadata;
+    char way[NAME_MAX_BYTES + 1], pool[WISH_NAME_MAX]; /* config_pool_text */
 };
+
+/* For a job that comes without a line, over SMTP: job_line_begin, then whoever has it fills spec, message and
+ * the has_… of what it says, then job_line_complete does the rest as for a line: what one thing says of
+ * another, defaults, the compiled message. Ends with job_line_free too. */
+void job_line_begin(struct job_line *job);
+bool job_line_complete(struct job_line *job, const struct job_rules *rules, struct now now, struct err *err);
 
 /* Takes over root, an object. False: err says what is wrong; nothing of the job can be used. */
 bool job_line_read(struct job_line *job, json_t *root, const struct job_rules *rules, struct now now,

@@ -11,6 +11,7 @@
  *
  * Receives are multishot and take their buffers from one ring of shared ones, given back as soon as the
  * callback returns; a silent connection has none. One that finds no buffer is armed anew at the next step.
+ * To accept is to receive connections.
  *
  * With DEFER_TASKRUN the kernel completes things only while we are inside io_uring_enter, hence one enter a
  * step even when there is nothing to submit. */
@@ -117,9 +118,13 @@ static bool submit_receive(struct io *io, struct io_conn *conn)
     struct io_uring_sqe *sqe = sqe_get(io, conn, OP_RECEIVE);
     if (sqe == NULL)
         return false;
-    io_uring_prep_recv_multishot(sqe, conn->fd, NULL, 0, 0);
-    sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = BUFFER_GROUP;
+    if (conn->listening) {
+        io_uring_prep_multishot_accept(sqe, conn->fd, NULL, NULL, SOCK_CLOEXEC);
+    } else {
+        io_uring_prep_recv_multishot(sqe, conn->fd, NULL, 0, 0);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = BUFFER_GROUP;
+    }
     conn->armed = true;
     conn->pending++;
     return true;
@@ -335,6 +340,24 @@ static void run_receive(struct io *io, struct io_conn *conn, const struct comple
         buffer_give_back(io, id);
 }
 
+static void run_accept(struct io *io, struct io_conn *conn, const struct completion *done)
+{
+    if (!(done->flags & IORING_CQE_F_MORE))
+        conn->armed = false;
+    if (conn->closing || !conn->receiving) {
+        if (done->result >= 0)
+            close(done->result);
+        return;
+    }
+    bool nobody = done->result == -ECANCELED || done->result == -ECONNABORTED;
+    if (done->result < 0 && !nobody)
+        conn->receiving = false;
+    else if (!conn->armed)
+        io_conn_list(&io->lists, conn);
+    if (!nobody)
+        conn->handlers->accepted(conn, done->result);
+}
+
 static void run_conn(struct io *io, struct io_conn *conn, const struct completion *done)
 {
     /* It stays pending while its callback runs, so that a close in there is seen once, below. */
@@ -346,7 +369,10 @@ static void run_conn(struct io *io, struct io_conn *conn, const struct completio
         run_send(io, conn, done->result);
         break;
     case OP_RECEIVE:
-        run_receive(io, conn, done);
+        if (conn->listening)
+            run_accept(io, conn, done);
+        else
+            run_receive(io, conn, done);
         break;
     default: /* a cancel: what it hit speaks for itself */
         break;

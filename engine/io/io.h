@@ -3,10 +3,11 @@
  * One `struct io` belongs to one thread, which creates it, steps it and destroys it. io.c drives io_uring
  * (the only file that includes liburing.h); the simulator links another file in its place.
  *
- * A connection is a `struct io_conn`, embedded in its owner (a session, a resolver's socket). At most one
- * connect or send, and one receive, are under way on it. Callbacks run from io_step only, never from the call
- * that started the operation, and may start and close anything. After io_close the owner hears nothing more
- * but `closed`, once, when nothing is pending any more; only then may it free the memory.
+ * A connection is a `struct io_conn`, embedded in its owner (a session, a resolver's socket), and so is a
+ * listening socket. At most one connect or send, and one receive, are under way on it. Callbacks run from
+ * io_step only, never from the call that started the operation, and may start and close anything. After
+ * io_close the owner hears nothing more but `closed`, once, when nothing is pending any more; only then may
+ * it free the memory.
  *
  * Errors are negative errno values. Time-outs are the owner's (wheel.h): it calls io_close. */
 #ifndef POSTRIDER_IO_IO_H
@@ -35,6 +36,9 @@ struct io_handlers {
     void (*closed)(struct io_conn *conn);
     /* May be NULL: one of the others is called soon; a hint to prefetch what it will read, and no more. */
     void (*soon)(const struct io_conn *conn);
+    /* Of a listening socket: fd is a new connection, the owner's to adopt or close; or -errno, and nothing
+     * more is accepted until io_receive is called again (descriptors are out: after a while). */
+    void (*accepted)(struct io_conn *conn, int fd);
 };
 
 /* The fields are io's; the owner zeroes it and sets `handlers`. */
@@ -45,7 +49,7 @@ struct io_conn {
     int fd;           /* valid while `open` */
     unsigned pending; /* operations the kernel still holds */
     uint8_t wants;    /* operations to hand to the kernel at the next step */
-    bool open, listed, datagram, closing, connecting, sending, receiving, armed, paused;
+    bool open, listed, datagram, listening, closing, connecting, sending, receiving, armed, paused;
     struct sockaddr_storage peer;
     socklen_t peer_len;
     struct msghdr message; /* of the send under way */
@@ -77,6 +81,17 @@ int io_connect(struct io *io, struct io_conn *conn, const struct sockaddr *sourc
                const struct sockaddr *peer, socklen_t peer_len);
 /* UDP: as io_connect, but the socket is usable on return; io_send sends one datagram, `received` has one. */
 int io_connect_udp(struct io *io, struct io_conn *conn, const struct sockaddr *peer, socklen_t peer_len);
+/* Accepts what connects to a listening socket, of which conn gets a descriptor of its own: several rings may
+ * do so on one. `accepted` follows. Returns 0 or -errno. */
+int io_accept(struct io *io, struct io_conn *conn, int listening);
+/* A connected socket becomes conn's, with its peer's address in conn->peer; usable on return. */
+void io_adopt(struct io *io, struct io_conn *conn, int fd);
+/* One that nobody wants. */
+void io_discard(int fd);
+/* Nothing more is sent: the peer sees the end, and may still send. */
+void io_shutdown(struct io_conn *conn);
+/* The user on the other side of a Unix socket. */
+bool io_peer_uid(const struct io_conn *conn, uint32_t *uid);
 /* Sends all of iov[0..n), n <= IOV_MAX. The array and the bytes stay the caller's and must live until `sent`;
  * the array is modified. */
 void io_send(struct io *io, struct io_conn *conn, struct iovec *iov, size_t n);

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -67,6 +68,54 @@ int io_connect_udp(struct io *io, struct io_conn *conn, const struct sockaddr *p
     io_conn_open(io_lists(io), conn);
     conn->datagram = true;
     return 0;
+}
+
+int io_accept(struct io *io, struct io_conn *conn, int listening)
+{
+    assert(!conn->open && !conn->closing && conn->pending == 0);
+    io_conn_reset(conn);
+    conn->fd = fcntl(listening, F_DUPFD_CLOEXEC, 0);
+    if (conn->fd < 0)
+        return -errno;
+    io_conn_open(io_lists(io), conn);
+    conn->listening = true;
+    io_receive(io, conn);
+    return 0;
+}
+
+void io_adopt(struct io *io, struct io_conn *conn, int fd)
+{
+    int one = 1;
+    assert(!conn->open && !conn->closing && conn->pending == 0);
+    io_conn_reset(conn);
+    conn->fd = fd;
+    conn->peer_len = sizeof conn->peer;
+    if (getpeername(fd, (struct sockaddr *)&conn->peer, &conn->peer_len) != 0)
+        conn->peer_len = 0; /* it has left: that is what the first receive will find */
+    if (conn->peer.ss_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    io_conn_open(io_lists(io), conn);
+}
+
+void io_discard(int fd)
+{
+    close(fd);
+}
+
+void io_shutdown(struct io_conn *conn)
+{
+    if (conn->open && !conn->closing)
+        shutdown(conn->fd, SHUT_WR);
+}
+
+bool io_peer_uid(const struct io_conn *conn, uint32_t *uid)
+{
+    struct ucred credentials;
+    socklen_t len = sizeof credentials;
+    if (getsockopt(conn->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &len) != 0)
+        return false;
+    *uid = credentials.uid;
+    return true;
 }
 
 void io_send(struct io *io, struct io_conn *conn, struct iovec *iov, size_t n)

@@ -5,6 +5,7 @@
  * writers, so that a field looks the same whether its text was known or came with the recipient. */
 #include "engine/message/compile.h"
 
+#include "engine/base/units.h"
 #include "engine/message/address.h"
 #include "engine/message/field.h"
 #include "engine/message/lines.h"
@@ -13,7 +14,6 @@
 
 #include <stddef.h>
 #include <stdio.h>
-#include <time.h>
 
 bool compile_fail(struct compiler *c, const char *where, const char *format, ...)
 {
@@ -125,14 +125,10 @@ void compile_plain_field(struct emit *e, const char *line)
 
 static void add_date(struct compiler *c)
 {
-    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    time_t seconds = (time_t)(c->spec->date_ms / 1000);
-    struct tm tm;
-    if (gmtime_r(&seconds, &tm) == NULL)
+    char date[UNITS_TEXT_MAX], line[UNITS_TEXT_MAX + 8];
+    if (mail_date_format(c->spec->date_ms, date) == 0)
         return;
-    char line[96];
-    snprintf(line, sizeof line, "Date: %.3s, %d %.3s %d %02d:%02d:%02d +0000", days + 3 * tm.tm_wday,
-             tm.tm_mday, months + 3 * tm.tm_mon, 1900 + tm.tm_year, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    snprintf(line, sizeof line, "Date: %s", date);
     compile_plain_field(&c->head, line);
 }
 
@@ -180,6 +176,8 @@ static bool finish(struct compiler *c, struct buf *out)
         c->flags |= RECORD_LACKS_FROM;
     if (c->seen & 1U << ID_DKIM_SIGNATURE)
         c->flags |= RECORD_HAS_SIGNATURE;
+    if (c->seen & 1U << ID_TLS_REQUIRED) /* No is all that it can say (RFC 8689 5) */
+        c->flags |= RECORD_TLS_OPTIONAL;
     c->flags |= c->spec->require_dkim ? RECORD_REQUIRE_DKIM : 0;
     if (!c->body.line_start)
         emit_line_end(&c->body);

@@ -158,7 +158,13 @@ static void write_utf8_type(struct compiler *c, struct emit *e, const struct par
     c->flags |= w.has_8bit ? RECORD_HAS_8BIT : 0U;
 }
 
-static unsigned removal(enum field_id id)
+/* For this engine, from a client that speaks SMTP. */
+static bool is_ours(const struct compiler *c, struct str name)
+{
+    return c->spec->trace.n > 0 && str_starts_nocase(name, STR("X-Postrider-"));
+}
+
+static unsigned removal(const struct compiler *c, enum field_id id)
 {
     switch (id) {
     case ID_BCC:
@@ -166,7 +172,7 @@ static unsigned removal(enum field_id id)
     case ID_RETURN_PATH:
         return RECORD_REMOVED_RETURN_PATH;
     case ID_RECEIVED:
-        return RECORD_REMOVED_RECEIVED;
+        return c->spec->trace.n > 0 ? 0 : RECORD_REMOVED_RECEIVED;
     default:
         return 0;
     }
@@ -175,12 +181,16 @@ static unsigned removal(enum field_id id)
 static bool write_header(struct compiler *c, struct emit *e, const struct mime_fields *fields,
                          const struct part *part, bool top)
 {
+    if (top && c->spec->trace.n > 0) {
+        emit_text(e, c->spec->trace);
+        emit_encoded(e);
+    }
     for (size_t i = 0; i < fields->count; i++) {
         struct field_type type = field_type_of(fields->at[i].name);
         if (top) {
             c->seen |= 1U << type.id;
-            c->flags |= removal(type.id);
-            if (removal(type.id) != 0)
+            c->flags |= removal(c, type.id);
+            if (removal(c, type.id) != 0 || is_ours(c, fields->at[i].name))
                 continue;
         }
         if ((type.id == ID_ENCODING && part->encoding != NULL) ||

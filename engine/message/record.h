@@ -28,7 +28,8 @@ enum record_flags {
     RECORD_RECODED = 64,
     RECORD_REQUIRE_DKIM = 128,
     RECORD_HAS_SIGNATURE = 256,
-    RECORD_HAS_BINARY = 512,
+    RECORD_TLS_OPTIONAL = 512,
+    RECORD_HAS_BINARY = 1024,
 };
 
 struct record {

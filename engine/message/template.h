@@ -87,6 +87,10 @@ struct message_spec {
     const struct message_header *headers;
     size_t header_count;
 
+    /* Of a raw message that came over SMTP: whole lines that go before all others (its Received field). The
+     * Received fields it brought stay, and what is for this engine alone (X-Postrider-) goes. */
+    struct str trace;
+
     enum message_merge merge;
     struct str feedback_id; /* for an absent Feedback-ID; merged whatever `merge` says */
     bool seven_bit; /* leave nothing 8-bit. Rendering unstuffed, then compiling that as raw with seven_bit and
@@ -116,6 +120,7 @@ struct template_info {
     bool require_dkim;
     bool has_signature; /* a DKIM-Signature that the job brought */
     bool recoded;       /* a part has another transfer encoding than the job gave it */
+    bool tls_optional;  /* "TLS-Required: No" */
     size_t size;        /* octets as SIZE counts them (CRLFs, no stuffing), variables as nothing: exact when
                       * same_for_all, a lower bound otherwise */
 };

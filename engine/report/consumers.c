@@ -120,8 +120,16 @@ static bool commit(struct store *store, struct registration *registration, struc
             log_warn("the consumers of the event log wait for the queue to keep them");
     }
     pthread_mutex_unlock(&registration->lock);
+    if (registration->result ==
+        EDIT_FULL) { /* they begin where they would, and keep their place once it can be
+                                                written; the start must not hang on that */
+        log_error("there is no space to keep the consumers of the event log: events may go unread by those "
+                  "that are new, and those that are gone go on holding the log, until some is free and the "
+                  "daemon is started again");
+        return true;
+    }
     return registration->result == EDIT_OK ||
-           err_set(err, ENOSPC, "there is no space to keep the consumers of the event log: free some");
+           err_set(err, ESHUTDOWN, "the queue closed before it could keep the consumers of the event log");
 }
 
 static bool register_all(struct store *store, struct registration *registration, struct err *err)

@@ -15,6 +15,7 @@
 #include "engine/route/secure.h"
 #include "engine/route/shipment.h"
 #include "engine/route/targets.h"
+#include "engine/route/trace.h"
 #include "engine/rules/rules.h"
 
 #include <stdlib.h>
@@ -28,6 +29,7 @@ struct carrier {
     struct sockaddr_storage address;
     struct tls_demand demand;
     int64_t opened_ns;
+    struct trace_seat seat;
     unsigned pulled; /* messages */
     bool ready, worked, is_idle, stopping, over;
 };
@@ -238,6 +240,43 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     return PATH_END_FAILED;
 }
 
+/* ---- for whoever watches ---- */
+
+static void carrier_unwatch(struct carrier *carrier)
+{
+    session_trace(carrier->session, NULL);
+    trace_seat_leave(&carrier->seat);
+}
+
+static void carrier_trace(struct session *session, enum session_said said, struct str line)
+{
+    struct carrier *carrier = session_owner(session);
+    if (!trace_tell(&carrier->seat, carrier->pool->path, carrier->host,
+                    said == SESSION_SENT ? "sent" : "heard", line))
+        carrier_unwatch(carrier);
+}
+
+void carrier_watch(struct carrier *carrier)
+{
+    struct path *path = carrier->pool->path;
+    if (carrier->seat.trace != NULL || carrier->over)
+        return;
+    trace_seat_take(&carrier->seat, path->router, path);
+    if (carrier->seat.trace == NULL)
+        return;
+    session_trace(carrier->session, carrier_trace);
+    trace_tell(&carrier->seat, path, carrier->host, "watched", str_of(session_doing(carrier->session)));
+}
+
+static void carrier_trace_end(struct carrier *carrier, const struct verdict *why)
+{
+    struct str text = why->outcome == VERDICT_NONE ? STR("") : str_make(why->text, why->text_size);
+    trace_tell(&carrier->seat, carrier->pool->path, carrier->host, "closed", text);
+    carrier_unwatch(carrier);
+}
+
+/* ---- its end ---- */
+
 static void carrier_closed(struct session *session, const struct verdict *why, struct now now)
 {
     struct carrier *carrier = session_owner(session);
@@ -249,6 +288,8 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     enum tls_fault fault = carrier->ready ? TLS_FAULT_NONE : session_tls_fault(session);
     carrier_set_idle(carrier, false);
     carrier->over = true;
+    if (carrier->seat.trace != NULL)
+        carrier_trace_end(carrier, why);
     if (why->outcome != VERDICT_NONE && !of_use)
         end = carrier_failed(carrier, why, fault);
     path_connection_over(path, carrier->ready, end);
@@ -308,6 +349,8 @@ bool carrier_open(struct pool *pool, const struct target *target)
     TAILQ_INSERT_TAIL(&pool->carriers, carrier, all);
     pool->open++;
     pool->connecting++;
+    if (__builtin_expect(router->trace_count > 0, 0))
+        carrier_watch(carrier);
     return true;
 }
 

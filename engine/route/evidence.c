@@ -69,6 +69,32 @@ static void pair_out(struct evidence *evidence, struct pair *pair)
     table->gone = pair;
 }
 
+static uint64_t pair_job(const struct pair *pair)
+{
+    uint64_t job;
+    memcpy(&job, pair->key, sizeof job);
+    return job;
+}
+
+static void pair_mark(struct evidence *evidence, const struct pair *pair)
+{
+    uint64_t job = pair_job(pair);
+    atomic_fetch_or_explicit(&evidence->jobs[job % EVIDENCE_BITS / 64], UINT64_C(1) << (job % 64),
+                             memory_order_relaxed);
+}
+
+/* Some went: bits that are nobody's any more go. Under the lock. */
+static void pairs_mark(struct evidence *evidence)
+{
+    uint64_t jobs[EVIDENCE_BITS / 64] = {0};
+    for (const struct pair *pair = evidence->table->pairs; pair != NULL; pair = pair->hh.next) {
+        uint64_t job = pair_job(pair);
+        jobs[job % EVIDENCE_BITS / 64] |= UINT64_C(1) << (job % 64);
+    }
+    for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++)
+        atomic_store_explicit(&evidence->jobs[i], jobs[i], memory_order_relaxed);
+}
+
 static bool pair_put(struct evidence *evidence, struct pair *pair)
 {
     struct evidence_table *table = evidence->table;
@@ -77,6 +103,7 @@ static bool pair_put(struct evidence *evidence, struct pair *pair)
     HASH_ADD(hh, table->pairs, key, pair->key_size, pair);
     if (pair->hh.tbl == NULL)
         return false;
+    pair_mark(evidence, pair);
     atomic_fetch_add_explicit(&evidence->count, 1, memory_order_relaxed);
     return true;
 }
@@ -137,10 +164,8 @@ void evidence_good(struct evidence *evidence, struct str site, uint64_t job)
 
 static size_t pair_name(const struct pair *pair, char name[POLICY_NAME_MAX])
 {
-    uint64_t job;
-    memcpy(&job, pair->key, sizeof job);
-    int n = snprintf(name, POLICY_NAME_MAX, "job %" PRIu64 " %.*s", job, (int)(pair->key_size - sizeof job),
-                     pair->key + sizeof job);
+    int n = snprintf(name, POLICY_NAME_MAX, "job %" PRIu64 " %.*s", pair_job(pair),
+                     (int)(pair->key_size - sizeof(uint64_t)), pair->key + sizeof(uint64_t));
     return (size_t)n;
 }
 
@@ -166,6 +191,8 @@ void evidence_save(struct evidence *evidence, struct edits *edits, int64_t now_m
     pthread_mutex_lock(&table->lock);
     while (table->pairs != NULL && table->pairs->last_ms + EVIDENCE_MS < now_ms)
         pair_out(evidence, table->pairs);
+    if (table->gone != NULL)
+        pairs_mark(evidence);
     unsigned n = 0;
     for (struct pair *pair; (pair = table->gone) != NULL && n < SAVE_MAX; n++) {
         if (!edits_policy(edits, POLICY_EVIDENCE, str_make(name, pair_name(pair, name)), STR("")))

@@ -21,8 +21,10 @@ struct evidence_window {
 /* One more reply; true: it is enough. */
 bool evidence_add(struct evidence_window *window, bool bad);
 
+#define EVIDENCE_BITS 4096
 struct evidence {
-    _Atomic unsigned count; /* pairs: with none there is nothing to count for */
+    _Atomic unsigned count;                    /* pairs: with none there is nothing to count for */
+    _Atomic uint64_t jobs[EVIDENCE_BITS / 64]; /* which have any: a bit by their number, shared by some */
     struct evidence_table *table;
 };
 
@@ -31,12 +33,15 @@ bool evidence_init(struct evidence *evidence, struct store *store);
 void evidence_free(struct evidence *evidence);
 /* A reply spoke against its content; true: hold the job there, what was counted is then forgotten. */
 bool evidence_bad(struct evidence *evidence, struct str site, uint64_t job, int64_t now_ms);
-/* Whether any reply did of late: asked for every recipient. */
-static inline bool evidence_is_any(const struct evidence *evidence)
+/* Whether a reply about this job may have, of late: asked for every recipient, and mostly no. */
+static inline bool evidence_may_be(const struct evidence *evidence, uint64_t job)
 {
-    return atomic_load_explicit(&evidence->count, memory_order_relaxed) > 0;
+    if (atomic_load_explicit(&evidence->count, memory_order_relaxed) == 0)
+        return false;
+    uint64_t word = atomic_load_explicit(&evidence->jobs[job % EVIDENCE_BITS / 64], memory_order_relaxed);
+    return (word >> (job % 64) & 1) != 0;
 }
-/* Another reply, which did not. */
+/* Another reply of a receiver, which did not. */
 void evidence_good(struct evidence *evidence, struct str site, uint64_t job);
 /* Adds rows for what changed since, and forgets what is old. */
 void evidence_save(struct evidence *evidence, struct edits *edits, int64_t now_ms);

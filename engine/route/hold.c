@@ -177,10 +177,13 @@ struct kept {
 };
 
 struct holds {
+    struct store *store; /* NULL: nothing is written down, in tests */
     struct inbox *const *inboxes;
     unsigned workers;
     pthread_mutex_t lock;
     struct hold_set *set;
+    _Atomic uint64_t generation; /* the set's */
+    unsigned asked;              /* holds_end_jobs: where to go on */
 };
 
 static enum policy_kind policy_of(enum hold_kind kind)
@@ -254,11 +257,12 @@ struct hold_set *holds_get(struct holds *holds)
     return set;
 }
 
-/* Under the lock. Each worker hears; one for whom there is no memory sees it with its next step. */
+/* Under the lock. Each worker hears; one for whom there is no memory sees it by the generation. */
 static void set_publish(struct holds *holds, struct hold_set *set)
 {
     hold_set_unref(holds->set);
     holds->set = set;
+    atomic_store(&holds->generation, set->generation);
     for (unsigned i = 0; i < holds->workers; i++) {
         struct inbox_node *node = calloc(1, sizeof *node);
         if (node == NULL)
@@ -268,52 +272,99 @@ static void set_publish(struct holds *holds, struct hold_set *set)
     }
 }
 
-static bool same_hold(const struct hold *a, const struct hold *b)
+uint64_t holds_generation(const struct holds *holds)
 {
-    return strcmp(kept_of(a)->name, kept_of(b)->name) == 0;
+    return atomic_load_explicit(&holds->generation, memory_order_relaxed);
 }
 
-static bool add_kept(struct holds *holds, struct kept *kept)
+/* ---- rows: posted under the lock, so that their order is that of the changes ---- */
+
+static void rows_post(struct holds *holds, struct edits *edits, edits_done *done, void *user)
+{
+    if (holds->store != NULL && edits != NULL && edits_count(edits) > 0)
+        store_edit(holds->store, edits, done, user);
+    else
+        edits_free(edits);
+}
+
+/* False: no memory. */
+static bool row_add(struct holds *holds, struct edits **edits, const struct kept *kept, struct str row)
+{
+    if (*edits != NULL && edits_count(*edits) == EDITS_MAX) {
+        rows_post(holds, *edits, NULL, NULL);
+        *edits = NULL;
+    }
+    if (*edits == NULL)
+        *edits = edits_create();
+    return *edits != NULL && edits_policy(*edits, policy_of(kept->hold.kind), str_of(kept->name), row);
+}
+
+/* ---- adding ---- */
+
+/* Where one of the same mail stands; count: nowhere. */
+static unsigned find_same(const struct hold_set *set, const struct kept *kept)
+{
+    unsigned at = 0;
+    while (at < set->count && strcmp(kept_of(set->list[at])->name, kept->name) != 0)
+        at++;
+    return at;
+}
+
+static bool ends_later(const struct hold *hold, const struct hold *other)
+{
+    return other->until_ms != 0 && (hold->until_ms == 0 || hold->until_ms > other->until_ms);
+}
+
+static enum holds_result add_kept(struct holds *holds, struct kept *kept)
 {
     const struct hold_set *old = holds->set;
-    for (unsigned i = 0; i < old->count; i++)
-        if (same_hold(old->list[i], &kept->hold))
-            return false;
-    struct hold_set *set = old->count < HOLDS_MAX ? set_create(old->count + 1, old->generation + 1) : NULL;
+    unsigned same = find_same(old, kept);
+    if (same < old->count && !ends_later(&kept->hold, old->list[same]))
+        return HOLDS_SAME;
+    if (same == old->count && old->count >= HOLDS_MAX)
+        return HOLDS_FULL;
+    struct hold_set *set = set_create(old->count + 1, old->generation + 1);
     if (set == NULL)
-        return false;
+        return HOLDS_FAILED;
     for (unsigned i = 0; i < old->count; i++)
-        set_add(set, kept_of(old->list[i]));
+        if (i != same)
+            set_add(set, kept_of(old->list[i]));
     set_add(set, kept);
     set_publish(holds, set);
-    return true;
+    return HOLDS_ADDED;
 }
 
-bool holds_add(struct holds *holds, const struct hold *hold, struct edits *edits)
+enum holds_result holds_add(struct holds *holds, const struct hold *hold, edits_done *done, void *user)
 {
+    enum holds_result result = HOLDS_FAILED;
+    struct edits *edits = NULL;
     struct buf row;
     buf_init(&row, POLICY_VALUE_MAX);
     hold_encode(hold, &row);
     struct kept *kept = kept_create(&row);
-    if (kept == NULL) {
-        buf_free(&row);
-        return false;
+    if (kept != NULL) {
+        atomic_fetch_add(&kept->refs, 1);
+        pthread_mutex_lock(&holds->lock);
+        if (row_add(holds, &edits, kept, buf_str(&row)))
+            result = add_kept(holds, kept);
+        if (result == HOLDS_ADDED)
+            rows_post(holds, edits, done, user);
+        else
+            edits_free(edits);
+        pthread_mutex_unlock(&holds->lock);
+        kept_unref(kept);
     }
-    atomic_fetch_add(&kept->refs, 1);
-    pthread_mutex_lock(&holds->lock);
-    bool added = add_kept(holds, kept);
-    if (added)
-        edits_policy(edits, policy_of(hold->kind), str_of(kept->name), buf_str(&row));
-    pthread_mutex_unlock(&holds->lock);
-    kept_unref(kept);
     buf_free(&row);
-    return added;
+    return result;
 }
+
+/* ---- ending ---- */
 
 /* Keeps those that `keeps` says; returns how many went. */
 static unsigned holds_filter(struct holds *holds, bool (*keeps)(const struct hold *hold, void *user),
-                             void *user, struct edits *edits)
+                             void *of, edits_done *done, void *user)
 {
+    struct edits *edits = NULL;
     pthread_mutex_lock(&holds->lock);
     const struct hold_set *old = holds->set;
     struct hold_set *set = set_create(old->count, old->generation + 1);
@@ -321,8 +372,7 @@ static unsigned holds_filter(struct holds *holds, bool (*keeps)(const struct hol
     for (unsigned i = 0; set != NULL && i < old->count; i++) {
         const struct hold *hold = old->list[i];
         /* Without room for its row's end it stays: a restart would bring it back. */
-        if (!keeps(hold, user) &&
-            edits_policy(edits, policy_of(hold->kind), str_of(kept_of(hold)->name), STR("")))
+        if (!keeps(hold, of) && row_add(holds, &edits, kept_of(hold), STR("")))
             gone++;
         else
             set_add(set, kept_of(hold));
@@ -331,6 +381,7 @@ static unsigned holds_filter(struct holds *holds, bool (*keeps)(const struct hol
         set_publish(holds, set);
     else
         hold_set_unref(set);
+    rows_post(holds, edits, done, user);
     pthread_mutex_unlock(&holds->lock);
     return gone;
 }
@@ -350,9 +401,10 @@ static bool keeps_unreleased(const struct hold *hold, void *user)
             !field_matches(f->site, what->site) || !field_matches(f->sender, what->sender));
 }
 
-unsigned holds_release(struct holds *holds, const struct hold_filter *filter, bool all, struct edits *edits)
+unsigned holds_release(struct holds *holds, const struct hold_filter *filter, bool all, edits_done *done,
+                       void *user)
 {
-    return holds_filter(holds, keeps_unreleased, &(struct release){filter, all}, edits);
+    return holds_filter(holds, keeps_unreleased, &(struct release){filter, all}, done, user);
 }
 
 struct expiry {
@@ -369,12 +421,43 @@ static bool keeps_unexpired(const struct hold *hold, void *user)
     return true;
 }
 
-unsigned holds_expire(struct holds *holds, int64_t now_ms, struct edits *edits, int64_t *next_ms)
+unsigned holds_expire(struct holds *holds, int64_t now_ms, int64_t *next_ms)
 {
     struct expiry expiry = {now_ms, INT64_MAX};
-    unsigned gone = holds_filter(holds, keeps_unexpired, &expiry, edits);
+    unsigned gone = holds_filter(holds, keeps_unexpired, &expiry, NULL, NULL);
     *next_ms = expiry.next_ms;
     return gone;
+}
+
+struct over {
+    uint64_t jobs[HOLDS_ASKED];
+    unsigned n;
+};
+
+static bool keeps_going(const struct hold *hold, void *user)
+{
+    const struct over *over = user;
+    for (unsigned i = 0; i < over->n; i++)
+        if (hold->what.job == over->jobs[i])
+            return false;
+    return true;
+}
+
+unsigned holds_end_jobs(struct holds *holds, bool (*is_over)(uint64_t job, void *user), void *user)
+{
+    struct hold_set *set = holds_get(holds);
+    struct over over = {.n = 0};
+    unsigned asked = 0;
+    for (unsigned i = 0; i < set->count && asked < HOLDS_ASKED; i++) {
+        const struct hold *hold = set->list[holds->asked++ % set->count];
+        if (hold->what.job == 0)
+            continue;
+        asked++;
+        if (is_over(hold->what.job, user))
+            over.jobs[over.n++] = hold->what.job;
+    }
+    hold_set_unref(set);
+    return over.n > 0 ? holds_filter(holds, keeps_going, &over, NULL, NULL) : 0;
 }
 
 static bool load_one(struct str name, struct str value, void *user)
@@ -403,6 +486,7 @@ struct holds *holds_create(struct store *store, struct inbox *const *inboxes, un
         return NULL;
     }
     pthread_mutex_init(&holds->lock, NULL);
+    holds->store = store;
     if (store != NULL) {
         query_policy(store, POLICY_HOLD, load_one, holds);
         query_policy(store, POLICY_SUSPENSION, load_one, holds);

@@ -56,14 +56,26 @@ void holds_destroy(struct holds *holds);
 struct hold_set *holds_get(struct holds *holds); /* a reference */
 void hold_set_unref(struct hold_set *set);       /* NULL is fine */
 
-/* Adds it, copied, and its row to the edits, which the caller posts. False: it is there already, there are
- * too many, or no memory. */
-bool holds_add(struct holds *holds, const struct hold *hold, struct edits *edits);
-/* Ends every hold of which each field set in the filter is the same; all: every one. Their rows go with the
- * edits. Returns how many. The caller lets the store look again (store_look_again). */
-unsigned holds_release(struct holds *holds, const struct hold_filter *filter, bool all, struct edits *edits);
+/* Each of these posts what it changes to the store, in the order in which it changes the list. done: called
+ * as store_edit does, when something was changed; may be NULL. */
+enum holds_result {
+    HOLDS_ADDED,
+    HOLDS_SAME,   /* it is held already, for at least as long */
+    HOLDS_FULL,   /* there are HOLDS_MAX */
+    HOLDS_FAILED, /* no memory */
+};
+/* Adds it, copied; in place of one of the same mail that ends earlier. */
+enum holds_result holds_add(struct holds *holds, const struct hold *hold, edits_done *done, void *user);
+/* Ends every hold of which each field set in the filter is the same; all: every one. Returns how many. The
+ * caller lets the store look again (store_look_again). */
+unsigned holds_release(struct holds *holds, const struct hold_filter *filter, bool all, edits_done *done,
+                       void *user);
 /* Ends those whose time has come; the next one's goes to *next_ms (INT64_MAX: none). */
-unsigned holds_expire(struct holds *holds, int64_t now_ms, struct edits *edits, int64_t *next_ms);
+unsigned holds_expire(struct holds *holds, int64_t now_ms, int64_t *next_ms);
+/* Ends those of jobs that are over: asks of HOLDS_ASKED of them, other ones each time. */
+unsigned holds_end_jobs(struct holds *holds, bool (*is_over)(uint64_t job, void *user), void *user);
+/* Of the list as it is now: a worker that could not be told of a change sees it by this. */
+uint64_t holds_generation(const struct holds *holds);
 
 /* ---- matching, pure ---- */
 

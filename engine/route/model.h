@@ -24,11 +24,13 @@
 #include "engine/route/learnt.h"
 #include "engine/route/ledger.h"
 #include "engine/smtp/session.h"
+#include "engine/tls/sts.h"
+#include "engine/tls/wish.h"
+#include "queue/memory.h"
 #include "queue/retry.h"
 #include "queue/store.h"
 
 #include <sys/queue.h>
-#include <uthash.h>
 
 struct router;
 struct path;
@@ -43,6 +45,8 @@ struct evidence;
 struct edits;
 struct aside;
 struct sender_rate;
+struct sts_keeper;
+struct lane_sts;
 
 /* Recipients of a lane that will leave from one source. */
 struct strand {
@@ -89,6 +93,7 @@ struct lane {
     struct limit *limit; /* the tenant's rate; NULL: none */
     const struct config_pool *sources;
     struct dns_query query;
+    struct lane_sts *sts; /* its policy of MTA-STS is being asked for; NULL: not */
     struct dns_mx *mx;
     struct verdict *doom;
     struct wheel_timer timer;
@@ -131,7 +136,11 @@ struct flow {
 struct pool_tls {
     enum tls_policy policy;
     bool implicit;
-    bool tlsa; /* TLSA records of its hosts count: DNSSEC vouches for the list of them */
+    bool vouched; /* DNSSEC, or the operator, vouches for the list of hosts */
+    bool tlsa;    /* their TLSA records count */
+    enum tls_wish wish;
+    enum sts_mode sts;
+    uint32_t sts_hosts; /* a bit a host that the policy names */
     const struct trust *trust;
 };
 
@@ -240,6 +249,7 @@ struct router {
     struct dns *dns;
     struct tls *tls;
     const struct trusts *trusts;
+    struct sts_keeper *sts; /* NULL: policies of MTA-STS are not looked for */
     struct prng prng;
     struct now now;
     struct store *store;
@@ -276,6 +286,7 @@ struct router {
     struct holds *holds;              /* hold.h: shared by all workers; */
     struct hold_set *held;            /* as last heard, */
     uint64_t held_walked;             /* and what is in memory was looked at for that generation */
+    int64_t full_told_ms;             /* wall: when an alert said that no more can be held */
     struct evidence *evidence;        /* shared too */
     struct sender_rate *sender_rates; /* of its sites; NULL: no sender is slowed */
     struct edits *edits;              /* to be posted at the end of the step: remember.h */
@@ -284,6 +295,12 @@ struct router {
     struct shipment *free_shipments;
     struct pool *touched; /* see pool_touch */
     struct figures figures;
+
+    char **drained; /* names of sources: source.h */
+    unsigned drained_count;
+
+    struct trace *traces[TRACES_MAX]; /* trace.h */
+    unsigned trace_count;
 
     struct store_suppressed_msg *recalls; /* heard of, and to be looked for: recall.h */
     struct wheel_timer recall_timer;
@@ -299,10 +316,11 @@ struct router {
     unsigned busy_looks, spare_looks; /* in a row */
 };
 
-/* In a recipient's `worker`: how often a connection was lost under it, and whether it is to share no
- * transaction. */
-#define TAKEN_LOSSES ((uintptr_t)0xff)
-#define TAKEN_ALONE  ((uintptr_t)0x100)
+/* In a recipient's `worker`: how often a connection was lost under it, whether it is to share no transaction,
+ * and whether its job was paused or cancelled while it was on its way. */
+#define TAKEN_LOSSES  ((uintptr_t)0xff)
+#define TAKEN_ALONE   ((uintptr_t)0x100)
+#define TAKEN_DROPPED ((uintptr_t)0x200)
 
 static inline bool taken_is_alone(const struct taken *taken)
 {

@@ -11,7 +11,7 @@ enum path_use { PATH_SEND, PATH_CONNECT };
 
 struct path_answer {
     bool yes;
-    const char *limit; /* which says no: "stop", "pause", "slow", "max_rate", "max_connection_rate",
+    const char *limit; /* which says no: "stop", "drain", "pause", "slow", "max_rate", "max_connection_rate",
                           "max_connections", "backoff", "sessions"; "" when yes */
     int64_t until_ns;  /* mono; INT64_MAX: when something ends, not at a time */
 };

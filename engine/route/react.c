@@ -69,13 +69,26 @@ static void react_see_holds(struct router *router)
     router->held = holds_get(router->holds);
 }
 
+/* Told now and then: every reply would be one. */
+static void react_full(const struct react_where *where, const struct verdict *verdict)
+{
+    struct router *router = where->path->router;
+    if (router->now.wall_ms < router->full_told_ms + HOLDS_FULL_TOLD_MS)
+        return;
+    router->full_told_ms = router->now.wall_ms;
+    remember_alert(router, str_of(path_site(where->path)), str_of(where->path->source->name),
+                   where->job->tenant,
+                   "mail that a reply asks to hold goes on: %u holds are there already, resume what may go "
+                   "('postrider suspensions' lists them): %.*s",
+                   HOLDS_MAX, (int)verdict->text_size, verdict->text);
+}
+
 static void react_hold(const struct react_where *where, const struct verdict *verdict, enum hold_kind kind,
                        int64_t until_ms)
 {
     struct path *path = where->path;
     struct router *router = path->router;
     const struct store_job *job = where->job;
-    struct edits *edits = remember_edits(router);
     struct hold hold = {
         .kind = kind,
         .what.site = str_of(path_site(path)),
@@ -91,8 +104,11 @@ static void react_hold(const struct react_where *where, const struct verdict *ve
         hold.what.job = job->id;
     else
         hold.what.sender = str_domain(job->from);
-    if (edits == NULL || !holds_add(router->holds, &hold, edits))
-        return; /* it is there already */
+    enum holds_result result = holds_add(router->holds, &hold, NULL, NULL);
+    if (result == HOLDS_FULL)
+        react_full(where, verdict);
+    if (result != HOLDS_ADDED)
+        return;
     react_see_holds(router);
     if (until_ms != 0)
         return;

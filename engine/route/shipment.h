@@ -15,6 +15,8 @@ unsigned shipment_count_lane(const struct pool *pool, uint32_t lane);
 void shipment_count_sender(const struct pool *pool, struct str sender, unsigned *all, unsigned *own);
 /* Whose message it is. */
 const struct store_job *shipment_job(const struct session_transaction *transaction);
+/* The job is paused or cancelled: what is on its way and is not answered is not tried again from here. */
+void shipment_drop_job(struct router *router, uint64_t job);
 void shipment_free_spares(struct router *router);
 
 #endif

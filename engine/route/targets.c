@@ -91,8 +91,8 @@ static void targets_judge(struct targets *targets, unsigned host, enum dane_verd
     struct pool *pool = targets->pool;
     struct verdict why;
     int64_t until_ns = 0;
-    if (secure_refuses(pool, pool->hosts->hosts[host].name, dane, reason, &why)) {
-        until_ns = pool->path->router->now.mono_ns + pool->path->settings->dead_host_delay_ms * NS_PER_MS;
+    if (secure_refuses(pool, host, dane, reason, &why)) {
+        until_ns = INT64_MAX; /* until all of it is asked anew */
         pool_target_failed(pool, &why);
     }
     for (unsigned i = 0; i < targets->count; i++) {

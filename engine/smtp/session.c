@@ -218,7 +218,11 @@ static void on_soon(const struct io_conn *conn)
         fetch_transaction(session->send.transaction);
 }
 
-static const struct io_handlers io_handlers = {on_connected, on_sent, on_received, on_closed, on_soon};
+static const struct io_handlers io_handlers = {.connected = on_connected,
+                                               .sent = on_sent,
+                                               .received = on_received,
+                                               .closed = on_closed,
+                                               .soon = on_soon};
 
 /* What we are at, with the host: "waiting for the reply to MAIL of mx1.example". */
 static void describe(const struct session *session, char *text, size_t size)

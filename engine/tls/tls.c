@@ -4,6 +4,8 @@
 #include "engine/tls/tls.h"
 
 #include "engine/tls/resume.h"
+#include "engine/tls/tls_conn.h"
+#include "engine/tls/tls_context.h"
 #include "engine/tls/trust_context.h"
 
 #include <arpa/inet.h>
@@ -190,15 +192,15 @@ static bool conn_set_checks(struct tls_conn *conn, const struct tls_demand *dema
 {
     if (!conn->checked)
         return true;
-    SSL_set_verify(conn->ssl, demand->report_only ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    SSL_set_verify(conn->ssl, demand->policy < TLS_POLICY_VERIFY ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
     if (conn->dane && !conn_use_dane(conn, demand->tlsa, host))
         return false;
     return conn_expect(conn, host, demand->name);
 }
 
-static bool conn_setup(struct tls_conn *conn, const struct tls_demand *demand, const char *host)
+static bool conn_open(struct tls_conn *conn, SSL_CTX *context)
 {
-    conn->ssl = SSL_new(trust_context(demand->trust, conn->checked));
+    conn->ssl = SSL_new(context);
     BIO *bio = conn->ssl ? BIO_new(conn->tls->method) : NULL;
     if (bio == NULL)
         return false;
@@ -206,11 +208,23 @@ static bool conn_setup(struct tls_conn *conn, const struct tls_demand *demand, c
     BIO_set_init(bio, 1);
     SSL_set_bio(conn->ssl, bio, bio);
     SSL_set_app_data(conn->ssl, conn);
+    return true;
+}
+
+static bool conn_setup(struct tls_conn *conn, const struct tls_demand *demand, const char *host)
+{
+    if (!conn_open(conn, trust_context(demand->trust, conn->checked)))
+        return false;
     SSL_set_connect_state(conn->ssl);
     SSL_SESSION *session = resume_find(&conn->tls->resume, conn_key(conn));
     if (session != NULL)
         SSL_set_session(conn->ssl, session);
     return conn_set_checks(conn, demand, host) && conn_set_name(conn, host);
+}
+
+static bool is_checked(const struct tls_demand *demand)
+{
+    return demand->policy >= TLS_POLICY_VERIFY || demand->report;
 }
 
 /* What was checked in one way is not resumed in another: a session kept carries its outcome along. */
@@ -219,7 +233,7 @@ static size_t conn_make_key(const struct tls_demand *demand, const char *host, c
 {
     const struct tlsa_set *set = demand->policy == TLS_POLICY_DANE ? demand->tlsa : NULL;
     uint64_t records = set ? str_hash(str_make((const char *)set->bytes, set->used)) : 0;
-    int checks = demand->policy < TLS_POLICY_VERIFY ? 0 : (int)demand->policy + 8 * demand->report_only;
+    int checks = is_checked(demand) ? (int)demand->policy + 8 * demand->report : 0;
     int n = snprintf(key, RESUME_KEY_MAX, "%s %s %u %d %llx", host, source, trust_number(demand->trust),
                      checks, (unsigned long long)records);
     size_t size = n < 0 ? 0 : (size_t)n;
@@ -239,7 +253,7 @@ static struct tls_conn *conn_create(struct tls *tls, const struct tls_demand *de
                               .text = "",
                               .key_size = key_size,
                               .dane = demand->policy == TLS_POLICY_DANE,
-                              .checked = demand->policy >= TLS_POLICY_VERIFY};
+                              .checked = is_checked(demand)};
     for (size_t i = 0; i < key_size; i++)
         conn->key[i] = ascii_lower(key[i]);
     return conn;
@@ -328,6 +342,7 @@ static enum tls_state conn_handshake(struct tls_conn *conn, struct err *err)
 struct tls_conn *tls_start(struct tls *tls, const struct tls_demand *demand, const char *host,
                            const char *source, struct buf *out, struct err *err)
 {
+    assert(demand->policy != TLS_POLICY_DANE || demand->tlsa != NULL);
     ERR_clear_error();
     struct tls_conn *conn = conn_create(tls, demand, host, source, out);
     if (conn == NULL || !conn_setup(conn, demand, host)) {
@@ -340,6 +355,22 @@ struct tls_conn *tls_start(struct tls *tls, const struct tls_demand *demand, con
         return NULL;
     }
     return conn;
+}
+
+struct tls_conn *tls_accept(struct tls *tls, const struct tls_server *server, struct buf *out,
+                            struct err *err)
+{
+    ERR_clear_error();
+    struct tls_conn *conn = malloc(sizeof *conn);
+    if (conn != NULL)
+        *conn = (struct tls_conn){.tls = tls, .out = out, .text = ""};
+    if (conn != NULL && conn_open(conn, tls_server_context(server))) {
+        SSL_set_accept_state(conn->ssl);
+        return conn;
+    }
+    err_set(err, ENOMEM, "cannot begin TLS: %s", conn ? tls_reason() : "no memory");
+    tls_free(conn);
+    return NULL;
 }
 
 void tls_free(struct tls_conn *conn)
@@ -459,4 +490,9 @@ enum tls_fault tls_fault(const struct tls_conn *conn)
 bool tls_resumed(const struct tls_conn *conn)
 {
     return SSL_session_reused(conn->ssl);
+}
+
+const SSL *tls_ssl(const struct tls_conn *conn)
+{
+    return conn->ssl;
 }

@@ -27,6 +27,7 @@ def test_page(name, tmp_path):
     for word in {"postrider.1": ["submit FILE|-", "--idempotency-key KEY", "EXIT STATUS"],
                  "postrider.yaml.5": ["max_recipients_per_transaction", "From 1 to 1000.", "Default: 100."],
                  "postrider-api.7": ["HANDING IN JOBS", "Idempotency-Key", "GET /v1/explain"],
-                 "postriderd.8": ["stop_timeout"]}[name]:
+                 "postrider-sendmail.1": ["POSTRIDER_SMTP", "75:"],
+                 "postriderd.8": ["stop_timeout", "X-Postrider-Campaign"]}[name]:
         assert word in plain
     assert "roff" not in plain

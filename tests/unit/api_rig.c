@@ -1,6 +1,7 @@
 /* api_rig.c - see api_rig.h. */
 #include "tests/unit/api_rig.h"
 
+#include "engine/inbound/inbound.h"
 #include "engine/inspect.h"
 #include "engine/steer.h"
 
@@ -59,6 +60,45 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     snprintf(why->site, sizeof why->site, "site.example");
     snprintf(why->limit, sizeof why->limit, "max_rate");
     snprintf(why->reason, sizeof why->reason, "600/min for %s", domain);
+}
+
+enum steer_result steer_source(struct fleet *fleet, const char *source, bool drain)
+{
+    (void)fleet;
+    (void)source;
+    (void)drain;
+    return STEER_OK;
+}
+
+enum steer_result steer_flush_dns(struct fleet *fleet)
+{
+    (void)fleet;
+    return STEER_OK;
+}
+
+/* Nobody may watch here. */
+struct trace *inspect_trace(struct fleet *fleet, const char *site)
+{
+    (void)fleet;
+    (void)site;
+    return NULL;
+}
+
+bool inspect_trace_ready(const struct trace *trace)
+{
+    (void)trace;
+    return false;
+}
+
+void inspect_trace_take(struct trace *trace, struct buf *out)
+{
+    (void)trace;
+    (void)out;
+}
+
+void inspect_trace_end(struct trace *trace)
+{
+    (void)trace;
 }
 
 void inspect_figures(struct fleet *fleet, struct fleet_figures *figures)
@@ -240,8 +280,13 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
     store_attach_worker(rig->store, 0, rig->inbox);
     assert_true(store_start(rig->store, &err));
     assert_int_equal(pthread_create(&rig->worker, NULL, work, rig), 0);
-    struct api_context context = {
-        .store = rig->store, .config = rig->config, .version = "1.2.3", .started = clock_now()};
+    rig->inbound = inbound_create(rig->store);
+    assert_non_null(rig->inbound);
+    struct api_context context = {.store = rig->store,
+                                  .config = rig->config,
+                                  .inbound = rig->inbound,
+                                  .version = "1.2.3",
+                                  .started = clock_now()};
     rig->api = api_create(&context, &err);
     if (rig->api == NULL)
         fail_msg("%s", err.text);
@@ -257,8 +302,11 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
 
 void api_rig_close(struct api_rig *rig)
 {
-    api_stop(rig->api);
-    api_destroy(rig->api);
+    if (rig->api != NULL) {
+        api_stop(rig->api);
+        api_destroy(rig->api);
+    }
+    inbound_destroy(rig->inbound);
     atomic_store(&rig->over, true);
     pthread_join(rig->worker, NULL);
     store_stop(rig->store);

@@ -15,6 +15,7 @@ struct api_rig {
     struct config *config;
     struct store *store;
     struct inbox *inbox;
+    struct inbound *inbound;
     struct api *api;
     pthread_t worker;
     atomic_bool over;

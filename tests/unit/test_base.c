@@ -1,10 +1,12 @@
-/* test_base.c - str, buf, codec, prng, err. */
+/* test_base.c - str, buf, codec, prng, err, network. */
 #include "engine/base/buf.h"
 #include "engine/base/codec.h"
 #include "engine/base/err.h"
+#include "engine/base/network.h"
 #include "engine/base/prng.h"
 #include "engine/base/str.h"
 
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -273,6 +275,37 @@ static void test_err(void **state)
     }
 }
 
+static bool has(const char *network, const char *address)
+{
+    struct network parsed;
+    struct sockaddr_storage storage = {0};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&storage;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&storage;
+    assert_true(network_parse(str_of(network), &parsed));
+    v4->sin_family = AF_INET;
+    if (inet_pton(AF_INET, address, &v4->sin_addr) != 1) {
+        v6->sin6_family = AF_INET6;
+        assert_int_equal(inet_pton(AF_INET6, address, &v6->sin6_addr), 1);
+    }
+    return network_has(&parsed, (const struct sockaddr *)&storage);
+}
+
+static void test_network(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"",           "x",           "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/",
+                                        "10.0.0.0/x", "2001:db8/32", "::1/127",     "::/129",     "10.0.0/8"};
+    struct network network;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(network_parse(str_of(wrong[i]), &network));
+    assert_true(has("127.0.0.0/8", "127.255.0.1") && !has("127.0.0.0/8", "128.0.0.1"));
+    assert_true(has("192.0.2.128/25", "192.0.2.129") && !has("192.0.2.128/25", "192.0.2.127"));
+    assert_true(has("192.0.2.1", "192.0.2.1") && !has("192.0.2.1", "192.0.2.2"));
+    assert_true(has("0.0.0.0/0", "8.8.8.8") && !has("0.0.0.0/0", "::1") && has("::/0", "::1"));
+    assert_true(has("2001:db8::/33", "2001:db8:7fff::1") && !has("2001:db8::/33", "2001:db8:8000::1"));
+    assert_true(has("192.0.2.0/24", "::ffff:192.0.2.7") && !has("::/0", "::ffff:192.0.2.7"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_codec_bad_input),
         cmocka_unit_test(test_prng),
         cmocka_unit_test(test_err),
+        cmocka_unit_test(test_network),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -658,7 +658,10 @@ static void test_routes(void **state)
     assert_false(config_routes_by_sender(config, STR("a.brand.test"), STR("x")));
     assert_false(config_routes_by_sender(config, STR(""), STR("acme")));
     assert_true(str_eq(config_pool_text(STR("default@brand.test")), STR("default")));
-    assert_non_null(config_pool_of(config, STR("default@brand.test")));
+    assert_true(str_eq(config_pool_text(STR("default@brand.test+requiretls")), STR("default")));
+    assert_true(str_eq(config_pool_sender(STR("default@brand.test+requiretls")), STR("brand.test")));
+    assert_true(str_eq(config_pool_sender(STR("default+requiretls")), STR("")));
+    assert_non_null(config_pool_of(config, STR("default@brand.test+anytls")));
     config_free(config);
 }
 

@@ -20,21 +20,16 @@ static struct holds *make(void)
 
 static bool add(struct holds *holds, struct hold hold)
 {
-    struct edits *edits = edits_create();
     hold.since_ms = 1;
-    bool added = holds_add(holds, &hold, edits);
-    assert_int_equal(edits_count(edits), added ? 1 : 0);
-    edits_free(edits);
+    uint64_t before = holds_generation(holds);
+    bool added = holds_add(holds, &hold, NULL, NULL) == HOLDS_ADDED;
+    assert_int_equal(holds_generation(holds) > before, added);
     return added;
 }
 
 static unsigned release(struct holds *holds, struct hold_filter filter, bool all)
 {
-    struct edits *edits = edits_create();
-    unsigned n = holds_release(holds, &filter, all, edits);
-    assert_int_equal(edits_count(edits), n);
-    edits_free(edits);
-    return n;
+    return holds_release(holds, &filter, all, NULL, NULL);
 }
 
 static const struct hold_filter ada = {.job = 17,
@@ -130,18 +125,69 @@ static void test_a_time_ends_them(void **state)
 {
     (void)state;
     struct holds *holds = make();
-    struct edits *edits = edits_create();
     int64_t next_ms;
     add(holds, (struct hold){.kind = HOLD_SENDER, .what = {.sender = STR("a.test")}, .until_ms = 100});
     add(holds, (struct hold){.kind = HOLD_SENDER, .what = {.sender = STR("b.test")}, .until_ms = 200});
     add(holds, (struct hold){.kind = HOLD_FIX, .what = {.sender = STR("c.test")}});
-    assert_int_equal(holds_expire(holds, 99, edits, &next_ms), 0);
+    assert_int_equal(holds_expire(holds, 99, &next_ms), 0);
     assert_int_equal(next_ms, 100);
-    assert_int_equal(holds_expire(holds, 100, edits, &next_ms), 1);
+    assert_int_equal(holds_expire(holds, 100, &next_ms), 1);
     assert_int_equal(next_ms, 200);
-    assert_int_equal(holds_expire(holds, 1000, edits, &next_ms), 1);
+    assert_int_equal(holds_expire(holds, 1000, &next_ms), 1);
     assert_true(next_ms == INT64_MAX);
-    edits_free(edits);
+    holds_destroy(holds);
+}
+
+static void test_the_longer_one_stays(void **state)
+{
+    (void)state;
+    struct holds *holds = make();
+    const struct hold_filter what = {.site = STR("gmail"), .sender = STR("news.acme.test")};
+    int64_t next_ms;
+    assert_true(add(holds, (struct hold){.kind = HOLD_SENDER, .what = what, .until_ms = 100}));
+    assert_false(add(holds, (struct hold){.kind = HOLD_SENDER, .what = what, .until_ms = 50}));
+    assert_true(add(holds, (struct hold){.kind = HOLD_SENDER, .what = what}));
+    assert_false(add(holds, (struct hold){.kind = HOLD_SENDER, .what = what, .until_ms = 200}));
+    assert_int_equal(holds_expire(holds, 1000, &next_ms), 0);
+    assert_int_equal(found(holds, ada), HOLD_SENDER);
+    assert_int_equal(release(holds, what, false), 1);
+    holds_destroy(holds);
+}
+
+static bool job_17_is_over(uint64_t job, void *user)
+{
+    (void)user;
+    return job == 17;
+}
+
+static void test_those_of_ended_jobs_go(void **state)
+{
+    (void)state;
+    struct holds *holds = make();
+    add(holds, (struct hold){.kind = HOLD_SUSPENSION, .what = {.tenant = STR("other")}});
+    add(holds, (struct hold){.kind = HOLD_JOB, .what = {.site = STR("gmail"), .job = 17}});
+    for (uint64_t job = 18; job < 18 + HOLDS_ASKED; job++)
+        add(holds, (struct hold){.kind = HOLD_JOB, .what = {.site = STR("gmail"), .job = job}});
+    assert_int_equal(holds_end_jobs(holds, job_17_is_over, NULL), 1);
+    assert_int_equal(found(holds, ada), 0);
+    assert_int_equal(holds_end_jobs(holds, job_17_is_over, NULL), 0);
+    assert_int_equal(release(holds, (struct hold_filter){0}, true), HOLDS_ASKED + 1);
+    holds_destroy(holds);
+}
+
+static void test_no_more_than_a_bound(void **state)
+{
+    (void)state;
+    struct holds *holds = make();
+    struct hold hold = {.kind = HOLD_SUSPENSION, .since_ms = 1};
+    for (hold.what.job = 1; hold.what.job <= HOLDS_MAX; hold.what.job++)
+        assert_int_equal(holds_add(holds, &hold, NULL, NULL), HOLDS_ADDED);
+    assert_int_equal(holds_add(holds, &hold, NULL, NULL), HOLDS_FULL);
+    hold.what.job = 1;
+    assert_int_equal(holds_add(holds, &hold, NULL, NULL), HOLDS_SAME);
+    assert_int_equal(release(holds, (struct hold_filter){.job = 2}, false), 1);
+    hold.what.job = HOLDS_MAX + 1;
+    assert_int_equal(holds_add(holds, &hold, NULL, NULL), HOLDS_ADDED);
     holds_destroy(holds);
 }
 
@@ -278,6 +324,7 @@ static void test_old_evidence_goes(void **state)
     evidence_save(&evidence, edits, 1001 + EVIDENCE_MS);
     assert_int_equal(edits_count(edits), 2);
     assert_int_equal(evidence.count, 0);
+    assert_false(evidence_may_be(&evidence, 1));
     edits_free(edits);
     evidence_free(&evidence);
 }
@@ -301,6 +348,9 @@ int main(void)
         cmocka_unit_test(test_what_is_not_known_does_not_match),
         cmocka_unit_test(test_release_by_equal_fields),
         cmocka_unit_test(test_a_time_ends_them),
+        cmocka_unit_test(test_the_longer_one_stays),
+        cmocka_unit_test(test_those_of_ended_jobs_go),
+        cmocka_unit_test(test_no_more_than_a_bound),
         cmocka_unit_test(test_what_is_held_of_a_lane),
         cmocka_unit_test(test_the_remedy_names_what_is_held),
         cmocka_unit_test(test_its_row_comes_back),

@@ -18,6 +18,7 @@ static unsigned first_mode;
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 /* cmocka wants the four above */
@@ -274,7 +275,11 @@ static void on_soon(const struct io_conn *conn)
     assert_true(conn->open || conn->closing);
 }
 
-static const struct io_handlers handlers = {on_connected, on_sent, on_received, on_closed, on_soon};
+static const struct io_handlers handlers = {.connected = on_connected,
+                                            .sent = on_sent,
+                                            .received = on_received,
+                                            .closed = on_closed,
+                                            .soon = on_soon};
 
 static struct io *io_make(unsigned sessions)
 {
@@ -859,6 +864,129 @@ static void *stepping_thread(void *arg)
     return NULL;
 }
 
+/* A listening socket, and what it has accepted. */
+struct door {
+    struct io_conn conn;
+    struct io *io;
+    struct client clients[8];
+    int count, refused, closed;
+};
+
+static void door_accepted(struct io_conn *conn, int fd)
+{
+    struct door *door = (struct door *)conn;
+    if (fd < 0) {
+        door->refused = fd;
+        return;
+    }
+    struct client *client = &door->clients[door->count++];
+    *client = (struct client){.io = door->io, .conn.handlers = &handlers};
+    io_adopt(door->io, &client->conn, fd);
+    io_receive(door->io, &client->conn);
+}
+
+static void door_closed(struct io_conn *conn)
+{
+    ((struct door *)conn)->closed++;
+}
+
+static const struct io_handlers door_handlers = {.accepted = door_accepted, .closed = door_closed};
+
+static int listening(struct sockaddr_in *address)
+{
+    socklen_t len = sizeof *address;
+    *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)address, sizeof *address), 0);
+    assert_int_equal(listen(fd, 16), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)address, &len), 0);
+    return fd;
+}
+
+/* Connections are accepted as they come, speak both ways, know their peer; closing ends it all. */
+static void test_accept(void **state)
+{
+    (void)state;
+    struct sockaddr_in address;
+    int fd = listening(&address);
+    struct io *io = io_make(16);
+    struct door door = {.io = io, .conn.handlers = &door_handlers};
+    struct client out[3];
+    assert_int_equal(io_accept(io, &door.conn, fd), 0);
+    for (int i = 0; i < 3; i++) {
+        out[i] = (struct client){.io = io, .conn.handlers = &handlers};
+        assert_int_equal(
+            io_connect(io, &out[i].conn, NULL, 0, (const struct sockaddr *)&address, sizeof address), 0);
+        STEP_UNTIL(io, out[i].connected_calls == 1 && door.count == i + 1);
+    }
+    struct client *in = &door.clients[0];
+    assert_int_equal(in->conn.peer.ss_family, AF_INET);
+    unsigned char bytes[4] = {pattern(0), pattern(1), pattern(2), pattern(3)};
+    out[0].iov = (struct iovec){bytes, 4};
+    io_send(io, &out[0].conn, &out[0].iov, 1);
+    STEP_UNTIL(io, in->got == 4);
+    assert_false(in->damaged);
+    io_shutdown(&in->conn); /* the peer sees the end, and may still send */
+    io_receive(io, &out[0].conn);
+    STEP_UNTIL(io, out[0].end_calls == 1);
+    assert_int_equal(out[0].end, 0);
+    io_pause(io, &door.conn, true);
+    for (int i = 0; i < 3; i++)
+        io_step(io, NULL, 0);
+    struct client late = {.io = io, .conn.handlers = &handlers};
+    assert_int_equal(io_connect(io, &late.conn, NULL, 0, (const struct sockaddr *)&address, sizeof address),
+                     0);
+    STEP_UNTIL(io, late.connected_calls == 1);
+    assert_int_equal(door.count, 3);
+    io_pause(io, &door.conn, false);
+    STEP_UNTIL(io, door.count == 4);
+    io_close(io, &door.conn);
+    STEP_UNTIL(io, door.closed == 1);
+    for (int i = 0; i < 4; i++) {
+        client_close(io, &door.clients[i]);
+        client_close(io, i < 3 ? &out[i] : &late);
+    }
+    io_destroy(io);
+    close(fd);
+}
+
+/* Out of descriptors: it is said, and goes on when asked. */
+static void test_accept_without_descriptors(void **state)
+{
+    (void)state;
+    struct sockaddr_in address;
+    int fd = listening(&address);
+    struct io *io = io_make(16);
+    struct door door = {.io = io, .conn.handlers = &door_handlers};
+    struct client out = {.io = io, .conn.handlers = &handlers};
+    struct rlimit before, none;
+    assert_int_equal(io_accept(io, &door.conn, fd), 0);
+    assert_int_equal(io_connect(io, &out.conn, NULL, 0, (const struct sockaddr *)&address, sizeof address),
+                     0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    STEP_UNTIL(io, door.refused != 0);
+    assert_int_equal(door.refused, -EMFILE);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(door.count, 0);
+    io_receive(io, &door.conn);
+    STEP_UNTIL(io, out.connected_calls == 1);
+    /* The kernel gave the first one up when it found no descriptor for it. */
+    struct client again = {.io = io, .conn.handlers = &handlers};
+    assert_int_equal(io_connect(io, &again.conn, NULL, 0, (const struct sockaddr *)&address, sizeof address),
+                     0);
+    STEP_UNTIL(io, door.count >= 1);
+    io_close(io, &door.conn);
+    STEP_UNTIL(io, door.closed == 1);
+    for (int i = 0; i < door.count; i++)
+        client_close(io, &door.clients[i]);
+    client_close(io, &out);
+    client_close(io, &again);
+    io_destroy(io);
+    close(fd);
+}
+
 static void test_made_on_another_thread(void **state)
 {
     (void)state;
@@ -964,6 +1092,8 @@ int main(void)
         cmocka_unit_test(test_completions_overflow),
         cmocka_unit_test(test_inbox_wakes),
         cmocka_unit_test(test_udp),
+        cmocka_unit_test(test_accept),
+        cmocka_unit_test(test_accept_without_descriptors),
         cmocka_unit_test(test_made_on_another_thread),
         cmocka_unit_test(test_ended_by_another_thread),
         cmocka_unit_test(test_forbidden),

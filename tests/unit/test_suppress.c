@@ -323,11 +323,54 @@ static void not_given(void **state)
     world_end(&w);
 }
 
+/* An operator who purges a job of which all are suppressed, before that is told, loses no event. */
+static void purged_at_once(void **state)
+{
+    struct world w;
+    struct store_filter filter = {0};
+    struct world_op op = {0};
+    char to[64];
+    (void)state;
+    world_make(&w, NULL);
+    struct edits *edits = edits_new();
+    assert_true(edits_cursor(edits, STR("crm"), 0));
+    for (unsigned i = 0; i < 23000; i++) {
+        snprintf(to, sizeof to, "user%u@d%u.example", i, i % 40);
+        if (edits_count(edits) == EDITS_MAX) {
+            commit(&w, edits);
+            edits = edits_new();
+        }
+        add(&w, edits, "", to);
+    }
+    commit(&w, edits);
+    struct job_spec spec = world_spec("hello");
+    filter.job = world_job(&w, &spec, 23000, 40);
+    assert_int_equal(job_of(&w, filter.job).state, JOB_ENDED);
+    assert_int_equal(events_of(&w, filter.job).suppressed, 0); /* not told yet */
+    edits = edits_new(); /* posted before the operation, so that both are in one change */
+    assert_true(edits_cursor(edits, STR("crm"), store_event_seq(w.store)));
+    store_edit(w.store, edits, NULL, NULL);
+    store_operate(w.store, OP_PURGE, &filter, 1000000, world_op_done, &op);
+    world_pass(&w, 5000);
+    struct tally tally = events_of(&w, filter.job);
+    assert_int_equal(tally.accepted, 23000);
+    assert_int_equal(tally.suppressed, 23000);
+    edits = edits_new();
+    assert_true(edits_cursor(edits, STR("crm"), store_event_seq(w.store)));
+    commit(&w, edits);
+    for (unsigned n = 0; n < 5; n++)
+        world_pass(&w, 61000);
+    struct job_row row;
+    assert_false(world_job_row(&w, filter.job, &row));
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(at_admit),  cmocka_unit_test(swept),          cmocka_unit_test(over_a_crash),
-        cmocka_unit_test(told_once), cmocka_unit_test(before_sending), cmocka_unit_test(not_given),
+        cmocka_unit_test(at_admit),       cmocka_unit_test(swept),          cmocka_unit_test(over_a_crash),
+        cmocka_unit_test(told_once),      cmocka_unit_test(before_sending), cmocka_unit_test(not_given),
+        cmocka_unit_test(purged_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -543,6 +543,23 @@ static void test_reuse(void **state)
     made_expect_body(m, "x\r\n");
 }
 
+/* What came over SMTP: traces stay, ours on top, and what is for this engine goes. */
+static void test_trace(void **state)
+{
+    (void)state;
+    static const char trace[] = "Received: from me\r\n\tby you; now\r\n";
+    make((struct message_spec){.raw =
+                                   STR("Received: from x\r\nX-Postrider-Campaign: c\r\nFrom: a@x.example\r\n"
+                                       "Bcc: z@x.example\r\n\r\n.\r\n"),
+                               .trace = str_of(trace),
+                               .merge = MESSAGE_MERGE_NO});
+    assert_memory_equal(m->plain.data, trace, sizeof trace - 1);
+    assert_non_null(memmem(m->plain.data, m->plain.len, "\r\nReceived: from x\r\n", 20));
+    made_expect_field(m, "X-Postrider-Campaign", NULL);
+    made_expect_field(m, "Bcc", NULL);
+    assert_false(m->t.info.removed_received);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,7 +573,7 @@ int main(void)
         TEST(test_feedback_id), TEST(test_missing),
         TEST(test_merge_modes), TEST(test_refused),
         TEST(test_nesting),     TEST(test_damaged),
-        TEST(test_reuse),
+        TEST(test_reuse),       TEST(test_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

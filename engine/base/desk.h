@@ -1,11 +1,12 @@
 /* desk.h - a few threads for what may take a while: reading the store, asking the workers.
  *
  * HTTP's own threads only move bytes and parse uploads; a request that must read or wait is put on the desk,
- * and so is a stream's next page. An item is embedded in its owner and belongs to the desk from desk_post or
- * desk_watch until its `run` is called, on one of the desk's threads. The queue is as long as there are
- * requests, which http.h bounds. Any thread may post. */
-#ifndef POSTRIDER_ADMIN_DESK_H
-#define POSTRIDER_ADMIN_DESK_H
+ * and so is a stream's next page. A worker puts there what would hold up its connections, such as a password
+ * to be checked. An item is embedded in its owner and belongs to the desk from desk_post or desk_watch until
+ * its `run` is called, on one of the desk's threads. The queue is as long as there are requests and clients,
+ * which their owners bound. Any thread may post. */
+#ifndef POSTRIDER_BASE_DESK_H
+#define POSTRIDER_BASE_DESK_H
 
 #include "engine/base/clock.h"
 #include "engine/base/err.h"

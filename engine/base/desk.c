@@ -1,6 +1,6 @@
 /* desk.c - see desk.h. A list of work under one lock, and a watcher that polls the connections of those who
  * wait: the poll is also its sleep, so that a client that leaves is noticed at once. */
-#include "engine/admin/desk.h"
+#include "engine/base/desk.h"
 
 #include "engine/limits.h"
 
@@ -100,7 +100,7 @@ struct desk *desk_create(unsigned threads, struct err *err)
 {
     struct desk *desk = calloc(1, sizeof *desk);
     if (desk == NULL) {
-        err_set(err, ENOMEM, "no memory for the threads of the HTTP API");
+        err_set(err, ENOMEM, "no memory for threads beside the workers");
         return NULL;
     }
     desk->tail = &desk->head;
@@ -115,7 +115,7 @@ struct desk *desk_create(unsigned threads, struct err *err)
     desk->watcher = !failed;
     if (failed) {
         desk_destroy(desk);
-        err_set(err, failed, "cannot start a thread for the HTTP API: the limit of processes is reached");
+        err_set(err, failed, "cannot start a thread beside the workers: the limit of processes is reached");
         return NULL;
     }
     return desk;

@@ -1,0 +1,219 @@
+/* client_errand.c - what takes a client's message or login elsewhere: the store commits, the desk checks
+ * passwords and reads what is large. They give it back through the worker's inbox. */
+#include "engine/submission/client.h"
+
+#include "engine/inbound/inbound.h"
+
+#include <stdio.h>
+
+#define RETRY_WAIT_MS 1000
+
+/* Any thread. The client is the worker's again: nothing of it may be touched after this. */
+static void give_back(struct client *client)
+{
+    client->node.kind = DOOR_CLIENT;
+    inbox_post(client->door->settings.inbox, &client->node);
+}
+
+static struct client *client_of(struct desk_item *item)
+{
+    return (struct client *)(void *)((char *)item - offsetof(struct client, errand));
+}
+
+/* ---- messages ---- */
+
+static void on_admitted(struct admit *admit, enum admit_result result, void *user)
+{
+    struct client *client = user;
+    (void)admit;
+    client->admitted = result;
+    give_back(client);
+}
+
+/* The next window, or the last. False: refused. */
+static bool post_on(struct client *client)
+{
+    bool more;
+    if (!posting_fill(&client->posting, &client->dialogue.parcel, &more, client->reply))
+        return false;
+    client->committed = !more;
+    if (more)
+        admit_post(client->posting.admit, on_admitted, client);
+    else
+        admit_commit(client->posting.admit, NULL, NULL, on_admitted, client);
+    return true;
+}
+
+static bool post(struct client *client, struct now now)
+{
+    const struct submission *submission = client->door->settings.submission;
+    const struct dialogue *dialogue = &client->dialogue;
+    const struct job_rules rules = {submission->config, submission->dkim, str_of(client->tenant),
+                                    (struct repeats *)(uintptr_t)&submission->repeats};
+    const struct posting_origin origin = {.hostname = submission->config->hostname,
+                                          .helo = dialogue->helo,
+                                          .peer = client->peer,
+                                          .tls = client->tls != NULL ? tls_text(client->tls) : "",
+                                          .extended = dialogue->extended,
+                                          .logged_in = dialogue->user != NULL};
+    return posting_begin(&client->posting, submission->store, &rules, &dialogue->parcel, &origin, now,
+                         client->reply) &&
+           post_on(client);
+}
+
+static void post_on_desk(struct desk_item *item, struct now now)
+{
+    struct client *client = client_of(item);
+    client->refused = false; /* before it is given away */
+    if (post(client, now))
+        return;
+    client->refused = true;
+    give_back(client);
+}
+
+bool client_post(struct client *client)
+{
+    client->wait = CLIENT_POST;
+    client->refused = false;
+    if (client->dialogue.parcel.message.len > SUBMISSION_QUICK_BYTES) {
+        client->errand.run = post_on_desk;
+        desk_post(client->door->settings.submission->desk, &client->errand);
+        return true;
+    }
+    client->refused = !post(client, *client->door->settings.now);
+    if (client->refused)
+        client->wait = CLIENT_READY;
+    return !client->refused;
+}
+
+static void say_admitted(struct client *client)
+{
+    struct err err;
+    switch (client->admitted) {
+    case ADMIT_OK:
+        snprintf(client->reply, sizeof client->reply, "250 2.0.0 queued as %llu",
+                 (unsigned long long)admit_job(client->posting.admit));
+        break;
+    case ADMIT_FULL:
+        store_full_words(client->door->settings.submission->store, &err);
+        snprintf(client->reply, sizeof client->reply, "452 4.3.1 %.400s", err.text);
+        break;
+    default:
+        snprintf(client->reply, sizeof client->reply, "421 4.3.2 shutting down: send this again later");
+        break;
+    }
+}
+
+bool client_post_back(struct client *client)
+{
+    if (!client->refused && client->admitted == ADMIT_OK && !client->committed) {
+        client->refused = !post_on(client);
+        if (!client->refused)
+            return true;
+    } else if (!client->refused) {
+        say_admitted(client);
+        client->refused = client->admitted != ADMIT_OK;
+    }
+    client->wait = CLIENT_READY;
+    return false;
+}
+
+/* ---- mail to return domains ---- */
+
+static void on_edited(enum edit_result result, unsigned changed, void *user)
+{
+    struct client *client = user;
+    (void)changed;
+    client->edited = result;
+    give_back(client);
+}
+
+static bool is_feedback(const struct config_submission *config, struct str to)
+{
+    struct str local = str_make(to.p, to.n - str_domain(to).n - 1);
+    for (size_t i = 0; i < config->feedback.count; i++)
+        if (str_eq_nocase(local, str_of(config->feedback.list[i])))
+            return true;
+    return false;
+}
+
+/* What the message says of this recipient of it, which may be a return path of ours. */
+static void inbound_on_desk(struct desk_item *item, struct now now)
+{
+    struct client *client = client_of(item);
+    struct inbound *inbound = client->door->settings.submission->inbound;
+    const struct parcel *parcel = &client->dialogue.parcel;
+    struct inbound_result result;
+    struct rcpt_spec rcpt;
+    parcel_next_rcpt(parcel, &client->heard, &rcpt);
+    const struct inbound_input input = {.message = buf_str(&parcel->message),
+                                        .envelope_rcpt = rcpt.to,
+                                        .trusted = is_feedback(client->entrance->config, rcpt.to)};
+    bool read = inbound_read(inbound, &input, &result);
+    client->refused = false;
+    if (!read || !inbound_post(inbound, &result, now, on_edited, client)) {
+        client->refused = true;
+        give_back(client);
+    }
+    inbound_result_free(&result);
+}
+
+void client_inbound(struct client *client)
+{
+    client->wait = CLIENT_INBOUND;
+    client->heard = 0;
+    client->errand.run = inbound_on_desk;
+    desk_post(client->door->settings.submission->desk, &client->errand);
+}
+
+bool client_inbound_back(struct client *client)
+{
+    const char *reply = "250 2.0.0 read";
+    if (client->refused)
+        reply = "451 4.3.0 no memory: try again later";
+    else if (client->edited == EDIT_FULL)
+        reply = "452 4.3.1 there is no space to write down what the message says: try again later";
+    else if (client->edited != EDIT_OK)
+        reply = "421 4.3.2 shutting down: send this again later";
+    else if (client->heard < client->dialogue.parcel.rcpts.len) {
+        desk_post(client->door->settings.submission->desk, &client->errand);
+        return true;
+    }
+    client->refused |= client->edited != EDIT_OK;
+    snprintf(client->reply, sizeof client->reply, "%s", reply);
+    client->wait = CLIENT_READY;
+    return false;
+}
+
+/* ---- logins ---- */
+
+static void log_in_on_desk(struct desk_item *item, struct now now)
+{
+    struct client *client = client_of(item);
+    client->login = users_verify(client->entrance->users, client->dialogue.login, now, client->login_tenant);
+    give_back(client);
+}
+
+void client_log_in(struct client *client)
+{
+    client->wait = CLIENT_LOGIN;
+    client->errand.run = log_in_on_desk;
+    desk_post(client->door->settings.submission->desk, &client->errand);
+}
+
+/* ---- ETRN ---- */
+
+static void on_retry(const struct op_progress *progress, void *user)
+{
+    (void)progress;
+    give_back(user);
+}
+
+void client_retry(struct client *client)
+{
+    const struct store_filter filter = {.tenant = str_of(client->tenant),
+                                        .domain = str_of(client->dialogue.domain)};
+    client->wait = CLIENT_RETRY;
+    store_operate(client->door->settings.submission->store, OP_RETRY, &filter, RETRY_WAIT_MS, on_retry,
+                  client);
+}

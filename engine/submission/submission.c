@@ -1,0 +1,130 @@
+/* submission.c - see submission.h. */
+#include "engine/submission/submission.h"
+
+#include "engine/submission/submission_parts.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static bool is_unix(const struct entrance *entrance)
+{
+    assert(entrance->config != NULL);
+    return entrance->config->address_len == 0;
+}
+
+static bool open_unix(struct entrance *entrance, struct err *err)
+{
+    const struct config_submission *config = entrance->config;
+    const struct unix_socket_file file = {config->listen + strlen("unix:"), config->mode, config->group};
+    if (!unix_socket_open(&entrance->file, &file, err))
+        return false;
+    entrance->fd = entrance->file.fd;
+    if (fcntl(entrance->fd, F_SETFL, fcntl(entrance->fd, F_GETFL) & ~O_NONBLOCK) != 0)
+        return err_set(err, errno, "cannot set up the socket %s: %s", file.path, strerror(errno));
+    return true;
+}
+
+static bool open_tcp(struct entrance *entrance, struct err *err)
+{
+    const struct config_submission *config = entrance->config;
+    const struct sockaddr *address = (const struct sockaddr *)&config->address;
+    int one = 1;
+    entrance->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (entrance->fd < 0 || setsockopt(entrance->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0)
+        return err_set(err, errno, "cannot make a socket for %s: %s", config->listen, strerror(errno));
+    if (bind(entrance->fd, address, config->address_len) != 0 || listen(entrance->fd, LISTEN_BACKLOG) != 0)
+        return err_set(err, errno, "cannot listen on %s: %s%s", config->listen, strerror(errno),
+                       errno == EADDRINUSE ? "; another process does, maybe another postriderd"
+                       : errno == EACCES   ? "; ports below 1024 need CAP_NET_BIND_SERVICE"
+                                           : "");
+    return true;
+}
+
+static bool read_networks(struct entrance *entrance, struct err *err)
+{
+    const struct config_strings *texts = &entrance->config->networks;
+    entrance->networks = calloc(texts->count + 1, sizeof *entrance->networks);
+    if (entrance->networks == NULL)
+        return err_set(err, ENOMEM, "no memory for the listener %s", entrance->config->listen);
+    for (size_t i = 0; i < texts->count; i++)
+        network_parse(str_of(texts->list[i]), &entrance->networks[i]); /* checked with the configuration */
+    return true;
+}
+
+static bool entrance_open(struct entrance *entrance, const struct submission *submission, struct err *err)
+{
+    const struct config_submission *config = entrance->config;
+    if (config->tls_certificate[0] != '\0' &&
+        (entrance->tls = tls_server_create(config->tls_certificate, config->tls_key, err)) == NULL)
+        return false;
+    if (config->users_file[0] != '\0' && (entrance->users = users_create(config->users_file, err)) == NULL)
+        return false;
+    entrance->rules = (struct dialogue_rules){.hostname = submission->config->hostname,
+                                              .config = config,
+                                              .has_tls = entrance->tls != NULL && !config->implicit_tls,
+                                              .has_users = entrance->users != NULL};
+    return read_networks(entrance, err) &&
+           (is_unix(entrance) ? open_unix(entrance, err) : open_tcp(entrance, err));
+}
+
+static void entrance_close(struct entrance *entrance)
+{
+    if (entrance->fd >= 0 && is_unix(entrance))
+        unix_socket_remove(&entrance->file, entrance->config->listen + strlen("unix:"));
+    if (entrance->fd >= 0)
+        close(entrance->fd);
+    free(entrance->networks);
+    users_destroy(entrance->users);
+    tls_server_destroy(entrance->tls);
+}
+
+static bool entrances_open(struct submission *submission, struct err *err)
+{
+    const struct config *config = submission->config;
+    submission->entrances = calloc(config->submission_count + 1, sizeof *submission->entrances);
+    if (submission->entrances == NULL)
+        return err_set(err, ENOMEM, "no memory for the listeners");
+    for (size_t i = 0; i < config->submission_count; i++) {
+        struct entrance *entrance = &submission->entrances[submission->count++];
+        *entrance = (struct entrance){.config = &config->submission[i], .fd = -1};
+        if (!entrance_open(entrance, submission, err))
+            return false;
+    }
+    if (submission->count > 0)
+        submission->desk = desk_create(SUBMISSION_DESK_THREADS, err);
+    return submission->count == 0 || submission->desk != NULL;
+}
+
+struct submission *submission_create(struct store *store, const struct config *config,
+                                     const struct dkim *dkim, struct inbound *inbound, struct err *err)
+{
+    struct submission *submission = calloc(1, sizeof *submission);
+    if (submission == NULL) {
+        err_set(err, ENOMEM, "no memory for the listeners");
+        return NULL;
+    }
+    submission->store = store;
+    submission->config = config;
+    submission->dkim = dkim;
+    submission->inbound = inbound;
+    repeats_init(&submission->repeats);
+    if (entrances_open(submission, err))
+        return submission;
+    submission_destroy(submission);
+    return NULL;
+}
+
+void submission_destroy(struct submission *submission)
+{
+    if (submission == NULL)
+        return;
+    for (size_t i = 0; i < submission->count; i++)
+        entrance_close(&submission->entrances[i]);
+    if (submission->desk != NULL)
+        desk_destroy(submission->desk);
+    free(submission->entrances);
+    free(submission);
+}

@@ -1,0 +1,117 @@
+/* test_users.c - files of users, good and bad, and who is let in. */
+#include "engine/submission/users.h"
+
+#include <crypt.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char path[] = "/tmp/test_users_XXXXXX";
+static const struct now test_now = {1000, 1000};
+
+static void write_file(const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static int setup(void **state)
+{
+    int fd = mkstemp(path);
+    (void)state;
+    return fd < 0 || close(fd) != 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
+/* A cheap hash, for the test's time. */
+static const char *hash_of(const char *password)
+{
+    static struct crypt_data data;
+    return crypt_rn(password, "$6$rounds=1000$saltsalt$", &data, sizeof data);
+}
+
+static enum login_result log_in(struct users *users, const char *user, const char *password,
+                                char tenant[NAME_MAX_BYTES + 1])
+{
+    struct dialogue_login login;
+    snprintf(login.user, sizeof login.user, "%s", user);
+    snprintf(login.password, sizeof login.password, "%s", password);
+    return users_verify(users, &login, test_now, tenant);
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *reason;
+    } cases[] = {
+        {"ada\n", ":1: expected NAME:HASH"},
+        {":x\n", ":1: expected NAME:HASH"},
+        {"# ada\n\nada:secret\n", ":3: the password of 'ada' is not hashed"},
+        {"ada:\n", ":1: the password of 'ada' is not hashed"},
+        {"ada:*\n", ":1: the password of 'ada' is not hashed"},
+        {"ada:$6$saltsalt$x\nada:$6$saltsalt$x\n", ":2: the user 'ada' stands there twice"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err;
+        write_file(cases[i].text);
+        assert_null(users_create(path, &err));
+        assert_non_null(strstr(err.text, cases[i].reason));
+    }
+    struct err err;
+    assert_null(users_create("/nonexistent/users", &err));
+    assert_non_null(strstr(err.text, "cannot read the users in /nonexistent/users"));
+}
+
+static void test_logins(void **state)
+{
+    char text[1000], tenant[NAME_MAX_BYTES + 1];
+    struct err err;
+    (void)state;
+    snprintf(text, sizeof text, "# users\nada:%s:acme\r\n", hash_of("secret"));
+    write_file(text);
+    struct users *users = users_create(path, &err);
+    assert_non_null(users);
+    for (unsigned i = 0; i < 2; i++) { /* the second time from memory */
+        assert_int_equal(log_in(users, "ada", "secret", tenant), LOGIN_GOOD);
+        assert_string_equal(tenant, "acme");
+        assert_int_equal(log_in(users, "ada", "Secret", tenant), LOGIN_WRONG);
+        assert_int_equal(log_in(users, "ada", "", tenant), LOGIN_WRONG);
+        assert_int_equal(log_in(users, "bob", "secret", tenant), LOGIN_WRONG);
+        assert_int_equal(log_in(users, "", "", tenant), LOGIN_WRONG);
+    }
+    /* Changed: ada has another password, bob is new. */
+    int n = snprintf(text, sizeof text, "ada:%s\n", hash_of("other"));
+    snprintf(text + n, sizeof text - (size_t)n, "bob:%s\n", hash_of("secret"));
+    write_file(text);
+    assert_int_equal(log_in(users, "ada", "secret", tenant), LOGIN_WRONG);
+    assert_int_equal(log_in(users, "ada", "other", tenant), LOGIN_GOOD);
+    assert_string_equal(tenant, "");
+    assert_int_equal(log_in(users, "bob", "secret", tenant), LOGIN_GOOD);
+    /* Broken: nobody can tell, until it is right again. */
+    write_file("rubbish");
+    assert_int_equal(log_in(users, "bob", "secret", tenant), LOGIN_FAILED);
+    assert_int_equal(log_in(users, "bob", "secret", tenant), LOGIN_FAILED);
+    write_file(text);
+    assert_int_equal(log_in(users, "bob", "secret", tenant), LOGIN_GOOD);
+    write_file("");
+    assert_int_equal(log_in(users, "bob", "secret", tenant), LOGIN_WRONG);
+    users_destroy(users);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_files), cmocka_unit_test(test_logins)};
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
