@@ -56,14 +56,6 @@ const struct config_site *config_site_of_host(const struct config *config, struc
     return NULL;
 }
 
-const struct config_route *config_route_of(const struct config *config, struct str domain)
-{
-    for (size_t i = 0; i < config->route_count; i++)
-        if (str_glob_nocase(str_of(config->routes[i].domain), domain))
-            return &config->routes[i];
-    return NULL;
-}
-
 const struct config_tenant *config_tenant_of(const struct config *config, struct str name)
 {
     const struct config_tenant *preset = NULL;
@@ -79,7 +71,7 @@ const struct config_tenant *config_tenant_of(const struct config *config, struct
 
 const struct config_pool *config_pool_of(const struct config *config, struct str name)
 {
-    name = wish_pool(name);
+    name = config_pool_text(name);
     for (size_t i = 0; i < config->pool_count; i++)
         if (str_eq(str_of(config->pools[i].name), name))
             return &config->pools[i];

@@ -12,6 +12,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/units.h"
 #include "engine/rules/rules.h"
+#include "engine/smtp/proxy.h"
 #include "engine/tls/policy.h"
 #include "queue/query.h"
 #include "queue/retry.h"
@@ -111,7 +112,10 @@ struct config_source {
     const char *address;                   /* "": the system chooses */
     struct sockaddr_storage address_value; /* port 0; address_len 0: the system chooses */
     socklen_t address_len;
-    const char *ehlo; /* never "": the hostname by default */
+    const char *ehlo;       /* never "": the hostname by default */
+    const char *proxy_text; /* "": it is a local address */
+    const char *proxy_user, *proxy_password_file;
+    struct proxy proxy; /* the same */
 };
 
 struct config_weight {
@@ -153,11 +157,34 @@ struct config_site {
 
 #define CONFIG_TLS_SITE TLS_POLICIES /* as its host's site says */
 
-/* Mail for a domain goes to this host instead of its MX. */
+enum config_protocol { CONFIG_PROTOCOL_SMTP, CONFIG_PROTOCOL_LMTP };
+
+/* One of a route's hosts. */
+struct config_target {
+    const char *host; /* a name (A and AAAA are asked for), an address, or unix:PATH */
+    uint16_t port;    /* 0: unix */
+    uint16_t preference;
+};
+
+/* How a route logs in (RFC 4954): smtp/login.h. */
+struct config_login {
+    const char *user;                       /* "": not at all */
+    const char *password_file, *token_file; /* one of them; read anew each time */
+    struct config_strings mechanisms;       /* as given; none: whatever there is */
+    unsigned allowed;                       /* of them, a bit each */
+    bool in_clear;                          /* also without TLS */
+};
+
+/* Mail goes to these hosts instead of the domain's MX. Patterns are for str_glob_nocase. */
 struct config_route {
-    const char *domain; /* a pattern for str_glob_nocase */
-    const char *host;   /* a name (A and AAAA are asked for) or an address */
-    uint16_t port;
+    const char *domain; /* of the recipient */
+    const char *sender; /* of the envelope sender; "": any */
+    const char *tenant; /* "": any */
+    struct config_strings hosts;
+    struct config_target *targets; /* the same, by preference; hosts.count of them */
+    uint16_t port;                 /* of those that name none */
+    enum config_protocol protocol;
+    struct config_login login;
     unsigned tls; /* enum tls_policy, or CONFIG_TLS_SITE */
     bool tls_implicit;
     const char *tls_ca_file;               /* "": the site's */
@@ -274,8 +301,11 @@ void config_man(struct buf *out);
 /* The first site whose mx pattern matches this host, or NULL: then the site is named by the host's
  * registrable domain and has site_default's limits. */
 const struct config_site *config_site_of_host(const struct config *config, struct str host);
-/* The first route whose domain matches, or NULL. */
-const struct config_route *config_route_of(const struct config *config, struct str domain);
+/* The first route that matches, or NULL; sender: the domain of the envelope sender, or empty. */
+const struct config_route *config_route_of(const struct config *config, struct str domain, struct str sender,
+                                           struct str tenant);
+/* Whether some route of this tenant asks for the sender, and this one may be meant. */
+bool config_routes_by_sender(const struct config *config, struct str sender, struct str tenant);
 /* By name; an unknown tenant has the limits of "default". Never NULL. */
 const struct config_tenant *config_tenant_of(const struct config *config, struct str name);
 /* "native", …; static. */
@@ -283,7 +313,11 @@ const char *config_shape_name(enum config_shape shape);
 /* Where the dead letters of a webhook go. */
 void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
                          char path[CONFIG_PATH_MAX]);
-/* By name, with or without a wish behind it (tls/wish.h); NULL if unknown. */
+/* A job's pool as its store keeps it: the pool's name, behind an @ the domain of the sender where routes ask
+ * for that, and a wish (tls/wish.h), so that what takes different ways has lanes of its own. The name alone. */
+struct str config_pool_text(struct str pool);
+struct str config_pool_sender(struct str pool); /* that domain; empty: none */
+/* By name, or a job's pool; NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 
 #endif

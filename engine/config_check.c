@@ -145,9 +145,30 @@ static void join_servers(struct config_reading *reading)
 
 /* ---- sources, pools, tenants ---- */
 
+static void check_proxy(struct config_reading *reading, struct config_source *source,
+                        const struct config_item *item)
+{
+    struct value_error error;
+    bool has_user = source->proxy_user[0] != '\0';
+    if (source->proxy_text[0] != '\0')
+        value_proxy(str_of(source->proxy_text), &source->proxy, &error);
+    source->proxy.text = source->proxy_text;
+    source->proxy.user = source->proxy_user;
+    source->proxy.password_file = source->proxy_password_file;
+    if (source->proxy.kind == PROXY_HAPROXY && source->address_len == 0)
+        yaml_report(reading->yaml, config_item_node(item, "proxy"),
+                    "haproxy is told the address to send from: it needs address");
+    if (has_user != (source->proxy_password_file[0] != '\0'))
+        yaml_report(reading->yaml, config_item_node(item, has_user ? "proxy_user" : "proxy_password_file"),
+                    "proxy_user and proxy_password_file go together");
+    else if (has_user && source->proxy.kind != PROXY_SOCKS5)
+        yaml_report(reading->yaml, config_item_node(item, "proxy_user"), "proxy_user is for a socks5 proxy");
+}
+
 static void check_sources(struct config_reading *reading)
 {
     struct config *config = reading->config;
+    const struct config_list *list = config_list_of(reading, "sources");
     if (config->source_count == 0)
         config->sources[config->source_count++].name = "default";
     for (size_t i = 0; i < config->source_count; i++) {
@@ -156,6 +177,8 @@ static void check_sources(struct config_reading *reading)
             value_address(str_of(source->address), &source->address_value, &source->address_len);
         if (source->ehlo[0] == '\0')
             source->ehlo = config->hostname;
+        if (list->count > 0)
+            check_proxy(reading, source, &list->items[i]);
     }
 }
 
@@ -305,24 +328,6 @@ static void check_sites(struct config_reading *reading)
     config->site_count = kept;
 }
 
-/* ---- routes ---- */
-
-static void check_routes(struct config_reading *reading)
-{
-    const struct config_list *list = config_list_of(reading, "routes");
-    for (size_t i = 0; i < reading->config->route_count; i++) {
-        const struct config_route *route = &reading->config->routes[i];
-        const struct config_item *item = &list->items[i];
-        if ((route->tls_certificate[0] == '\0') != (route->tls_key[0] == '\0'))
-            yaml_report(reading->yaml,
-                        config_item_node(item, route->tls_certificate[0] ? "tls_certificate" : "tls_key"),
-                        "tls_certificate and tls_key go together");
-        if (route->tls_implicit && route->tls == TLS_POLICY_NONE)
-            yaml_report(reading->yaml, config_item_node(item, "tls_implicit"),
-                        "tls_implicit is TLS, and tls is none");
-    }
-}
-
 /* ---- consumers ---- */
 
 /* Only what differs from the default is wrong of a file: `config show` shows everything. */
@@ -419,7 +424,7 @@ void config_check(struct config_reading *reading)
     check_sources(reading);
     check_pools(reading);
     check_sites(reading);
-    check_routes(reading);
+    config_check_routes(reading);
     check_dkim(reading);
     check_consumers(reading);
     if (!reading->out_of_memory)

@@ -136,6 +136,7 @@ static void read_value(struct config_reading *reading, const struct option *opti
     }
     case KIND_PATTERNS:
     case KIND_SERVERS:
+    case KIND_TARGETS:
     case KIND_NETWORKS:
     case KIND_NAMES:
     case KIND_EVENTS:

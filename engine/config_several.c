@@ -68,23 +68,41 @@ bool config_is_scalars(struct config_reading *reading, const struct option *opti
     return good;
 }
 
+static bool check_string(enum option_kind kind, struct str text, struct value_error *error)
+{
+    struct str host;
+    uint16_t port, preference;
+    switch (kind) {
+    case KIND_SERVERS:
+        return value_server(text, error);
+    case KIND_NETWORKS:
+        return value_network(text, error);
+    case KIND_NAMES:
+        return value_name(text, error);
+    case KIND_TARGETS:
+        return value_target(text, &host, &port, &preference, error);
+    default:
+        return value_pattern(text, true, error);
+    }
+}
+
 static void read_strings(struct config_reading *reading, const struct option *option,
                          const struct yaml_pair *pair, char *base)
 {
     size_t count;
     if (!config_is_scalars(reading, option, pair, &count))
         return;
-    if (count == 0 && option->kind == KIND_PATTERNS)
-        config_expected(reading, pair, pair->value, "at least one pattern");
+    if (count == 0 && (option->kind == KIND_PATTERNS || option->kind == KIND_TARGETS))
+        config_expected(reading, pair, pair->value,
+                        option->kind == KIND_TARGETS ? "at least one host" : "at least one pattern");
+    if (count > MX_HOSTS_MAX && option->kind == KIND_TARGETS)
+        config_expected(reading, pair, pair->value, "fewer hosts");
     struct config_strings strings = {config_allocate(reading, (count + 1) * sizeof(char *)), 0};
     void *at = NULL;
     for (struct fy_node *node; strings.list && (node = config_next_scalar(pair->value, &at)) != NULL;) {
         struct value_error error;
         struct str text = yaml_text(node);
-        if (!(option->kind == KIND_SERVERS    ? value_server(text, &error)
-              : option->kind == KIND_NETWORKS ? value_network(text, &error)
-              : option->kind == KIND_NAMES    ? value_name(text, &error)
-                                              : value_pattern(text, true, &error)))
+        if (!check_string(option->kind, text, &error))
             config_expected(reading, pair, node, error.expected);
         else if ((strings.list[strings.count] = config_copy(reading->config, text)) != NULL)
             strings.count++;

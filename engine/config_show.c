@@ -122,10 +122,11 @@ static void show_value(struct buf *out, const struct option *option, const char 
     case KIND_LISTEN:
     case KIND_NAME:
     case KIND_HOST:
-    case KIND_TARGET:
     case KIND_ADDRESS:
     case KIND_MAILBOX:
     case KIND_URL:
+    case KIND_USER:
+    case KIND_PROXY:
     case KIND_EXPRESSION:
     case KIND_FEEDBACK:
     case KIND_PATTERN:
@@ -138,6 +139,7 @@ static void show_value(struct buf *out, const struct option *option, const char 
         break;
     case KIND_PATTERNS:
     case KIND_SERVERS:
+    case KIND_TARGETS:
     case KIND_NETWORKS:
     case KIND_NAMES:
         if (((const struct config_strings *)(const void *)from)->count > 0)

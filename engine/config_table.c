@@ -180,6 +180,16 @@ static const struct option source_options[] = {
      .help = "The local IP address to send from; unset, the system chooses."},
     {"ehlo", KIND_HOST, AT(config_source, ehlo),
      .help = "What it says in EHLO: best the name that the address resolves to; unset, the hostname."},
+    {"proxy", KIND_PROXY, AT(config_source, proxy_text),
+     .help = "A proxy by way of which it sends, where the address is another machine's: "
+             "socks5://ADDRESS:PORT, or "
+             "haproxy://ADDRESS:PORT, which is told address and the mail host by the PROXY protocol, version "
+             "2. While it "
+             "cannot be reached mail waits without an attempt."},
+    {"proxy_user", KIND_USER, AT(config_source, proxy_user),
+     .help = "The user at a socks5 proxy; unset, none."},
+    {"proxy_password_file", KIND_PATH, AT(config_source, proxy_password_file), BETWEEN(1, 3000),
+     .help = "A file with that user's password in its first line, read at each connection."},
 };
 static const struct section source_section = KEYED("sources", config_source, source_options);
 
@@ -250,11 +260,43 @@ static const struct option site_options[] = {
 const struct section config_site_section = KEYED("sites", config_site, site_options);
 
 static const struct option route_options[] = {
-    {"domain", KIND_PATTERN, AT(config_route, domain), .required = true,
-     .help = "The recipients' domain; may hold * and ?. The first route that matches is taken."},
-    {"host", KIND_TARGET, AT(config_route, host), .required = true,
-     .help = "The host to deliver to: a name (its MX is not asked for) or an address."},
-    {"port", KIND_PORT, AT(config_route, port), .preset = "25", BETWEEN(1, 65535), .help = "Its port."},
+    {"domain", KIND_PATTERN, AT(config_route, domain), .preset = "*",
+     .help = "The recipients' domain; may hold * and ?. The first route that matches in all of domain, "
+             "sender and "
+             "tenant is taken."},
+    {"sender", KIND_PATTERN, AT(config_route, sender),
+     .help = "The domain of the envelope sender, as its job says; unset, any."},
+    {"tenant", KIND_NAME, AT(config_route, tenant), .help = "The tenant of the job; unset, any."},
+    {"host", KIND_TARGETS, AT(config_route, hosts), .required = true,
+     .help = "The host to deliver to, or several in the order of preference: a name (its MX is not asked "
+             "for) or an "
+             "address, with a port behind a colon if it is another, and a number before it where several are "
+             "equal, as MX records have it: [\"10 a.example.com\", \"10 b.example.com:2525\", \"20 "
+             "c.example.com\"]."},
+    {"port", KIND_PORT, AT(config_route, port), .preset = "25", BETWEEN(1, 65535),
+     .help = "Their port: 25, 587, 465 with tls_implicit, 2525."},
+    {"protocol", KIND_PROTOCOL, AT(config_route, protocol), .preset = "smtp",
+     .help = "\"smtp\", or \"lmtp\" for mailboxes on a server such as Dovecot, which answers for each "
+             "recipient; its "
+             "host may be a socket: unix:/run/dovecot/lmtp."},
+    {"user", KIND_USER, AT(config_route, login.user),
+     .help = "The user to log in as (AUTH). A login that is refused defers the route's mail, without an "
+             "attempt, and "
+             "is told in the log."},
+    {"password_file", KIND_PATH, AT(config_route, login.password_file), BETWEEN(1, 3000),
+     .help = "A file with that user's password in its first line, for SCRAM-SHA-256, PLAIN or LOGIN. It is "
+             "read at "
+             "each login."},
+    {"token_file", KIND_PATH, AT(config_route, login.token_file), BETWEEN(1, 3000),
+     .help = "A file with an access token in its first line, for XOAUTH2, instead of a password; whoever "
+             "renews it "
+             "replaces the file. It is read at each login."},
+    {"auth", KIND_NAMES, AT(config_route, login.mechanisms),
+     .help = "The mechanisms that may be used: scram-sha-256, xoauth2, plain, login; unset, the best that "
+             "the host "
+             "offers."},
+    {"auth_in_clear", KIND_SWITCH, AT(config_route, login.in_clear), .preset = "no",
+     .help = "Whether to log in without TLS, too."},
     {"tls", KIND_ROUTE_TLS, AT(config_route, tls), .preset = "site",
      .help = "As for a site; \"site\": what the host's site says."},
     {"tls_implicit", KIND_SWITCH, AT(config_route, tls_implicit), .preset = "no",
@@ -266,7 +308,7 @@ static const struct option route_options[] = {
     {"tls_key", KIND_PATH, AT(config_route, tls_key), BETWEEN(1, 3000),
      .help = "Its private key (PEM, without passphrase)."},
 };
-static const struct section route_section = KEYED("routes", config_route, route_options);
+static const struct section route_section = SECTION("routes", config_route, route_options);
 
 static const struct option dkim_options[] = {
     {"domain", KIND_NAME, AT(config_dkim, domain), .required = true,
@@ -430,7 +472,7 @@ static const struct option top_options[] = {
          "none "
          "matches belongs to a site named by its registrable domain. All limits hold for each source."),
     LIVE("routes", routes, route_count, route_section,
-         "Domains that go to a host of their own instead of the MX."),
+         "Mail that goes to hosts of its own instead of the MX: smarthosts."),
     LIVE("dkim", dkim, dkim_count, dkim_section, "Keys that sign mail (RFC 6376)."),
     LIVE("retry", retry, retry_count, retry_section,
          "When deferred recipients are tried again. The most specific entry that matches is taken, and any "

@@ -2,7 +2,8 @@
  *
  * Flow: config_yaml.c turns files into nodes and reports errors at them; config_read.c walks nodes along the
  * table (config_table.c) and converts each value by its kind (config_value.c); config_check.c completes and
- * checks what concerns several options, config_replies.c what concerns reply rules; config_show.c writes the
+ * checks what concerns several options, config_routes.c and config_replies.c what concerns routes and reply
+ * rules; config_show.c writes the
  * table or its values. */
 #ifndef POSTRIDER_CONFIG_TABLE_H
 #define POSTRIDER_CONFIG_TABLE_H
@@ -17,15 +18,17 @@ enum option_kind {
     KIND_LISTEN,     /* const char *: address:port, or unix: and a path */
     KIND_NAME,       /* const char *: letters, digits and ._- */
     KIND_HOST,       /* const char *: a host name or address literal for EHLO */
-    KIND_TARGET,     /* const char *: a host name or an address to connect to */
     KIND_ADDRESS,    /* const char *: an IP address */
     KIND_FEEDBACK,   /* const char *: a pattern of a Feedback-ID */
     KIND_MAILBOX,    /* const char *: a mail address */
     KIND_URL,        /* const char *: http:// or https:// */
+    KIND_PROXY,      /* const char *: socks5://address:port or haproxy://address:port */
+    KIND_USER,       /* const char *: a user to log in as */
     KIND_EXPRESSION, /* const char *: a regular expression */
     KIND_PATTERN,    /* const char *: a domain, with * and ? */
     KIND_PATTERNS,   /* struct config_strings of them */
     KIND_SERVERS,    /* struct config_strings of address[:port] */
+    KIND_TARGETS,    /* struct config_strings of [PREFERENCE ]HOST[:PORT] */
     KIND_NETWORKS,   /* struct config_strings of addresses with a prefix length */
     KIND_NAMES,      /* struct config_strings of names */
     KIND_EVENTS,     /* unsigned: a bit a type of event (queue/query.h), 0: all */
@@ -39,6 +42,7 @@ enum option_kind {
     KIND_RATE,       /* struct rate */
     KIND_TLS,        /* enum tls_policy */
     KIND_ROUTE_TLS,  /* unsigned: the same, or CONFIG_TLS_SITE */
+    KIND_PROTOCOL,   /* enum config_protocol */
     KIND_LENDING,    /* enum config_lending */
     KIND_DNSSEC,     /* enum config_dnssec */
     KIND_SHAPE,      /* enum config_shape */
@@ -100,6 +104,7 @@ bool value_parse(struct config *config, const struct option *option, struct str 
 /* The scalars of list kinds, and an address in its binary form (port 0). */
 bool value_duration(const struct option *option, struct str text, int64_t *ms, struct value_error *error);
 bool value_address(struct str text, struct sockaddr_storage *address, socklen_t *len);
+bool value_proxy(struct str text, struct proxy *proxy, struct value_error *error);
 bool value_pattern(struct str text, bool with_wildcards, struct value_error *error);
 bool value_server(struct str text, struct value_error *error);
 bool value_network(struct str text, struct value_error *error);
@@ -107,6 +112,9 @@ bool value_network(struct str text, struct value_error *error);
 bool value_listen(struct str text, struct sockaddr_storage *address, socklen_t *len,
                   struct value_error *error);
 bool value_name(struct str text, struct value_error *error);
+/* One of a route's hosts: a name or an address to connect to. What it does not name is 0. */
+bool value_target(struct str text, struct str *host, uint16_t *port, uint16_t *preference,
+                  struct value_error *error);
 /* What a kind takes, for people: "a duration such as 30s, 5m or 4d12h". */
 const char *value_kind_text(enum option_kind kind);
 /* One type of event by its name, into the bits of KIND_EVENTS. */
@@ -176,6 +184,9 @@ int config_item_line(const struct config_item *item);
 struct config *config_load_text(const char *name, struct str text, struct buf *errors);
 /* ---- config_check.c: what concerns several options; reports through the reading ---- */
 void config_check(struct config_reading *reading);
+/* ---- config_routes.c ---- */
+void config_check_routes(struct config_reading *reading);
+
 /* ---- config_submission.c: listeners; the same ---- */
 void config_submissions(struct config_reading *reading);
 /* ---- config_replies.c: reply rules, the built-in ones too; reports through the reading ---- */

@@ -27,15 +27,18 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_LISTEN] = "an address and port such as 127.0.0.1:587 or \"[::1]:587\", or \"unix:/path\"",
         [KIND_NAME] = "a name of letters, digits, '.', '_' and '-'",
         [KIND_HOST] = "a host name such as mta1.example.com, or an address in brackets",
-        [KIND_TARGET] = "a host name or an IP address",
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
         [KIND_FEEDBACK] = "parts with colons between, such as \"{{campaign}}:{{tenant}}:{{class}}:acme\"",
         [KIND_MAILBOX] = "a mail address such as postmaster@example.com",
         [KIND_URL] = "an address such as https://crm.example.com/events, without user and password",
+        [KIND_PROXY] = "a proxy such as socks5://192.0.2.1:1080 or haproxy://[2001:db8::1]:5000",
+        [KIND_USER] = "a user such as u@example.com, of printable characters",
         [KIND_EXPRESSION] = "a regular expression such as 'unusual rate|too many'",
         [KIND_PATTERN] = "a domain such as example.com, *.example.com or *",
         [KIND_PATTERNS] = "a list of host name patterns such as [\"*.example.com\"]",
         [KIND_SERVERS] = "a list of addresses such as [127.0.0.1:5353, \"[::1]:53\"]",
+        [KIND_TARGETS] =
+            "a host, or a list such as [smtp.example.com, \"10 192.0.2.1:2525\", unix:/run/lmtp]",
         [KIND_NETWORKS] = "a list of networks such as [192.0.2.0/24, \"2001:db8::/32\"]",
         [KIND_NAMES] = "a list of names such as [acme, umbrella]",
         [KIND_EVENTS] = "a list of types of events such as [bounced, complained]",
@@ -49,6 +52,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_RATE] = "a rate such as 5/s, 100/min or 1000/h, or none",
         [KIND_TLS] = "none, may, encrypt, verify or dane",
         [KIND_ROUTE_TLS] = "none, may, encrypt, verify, dane or site",
+        [KIND_PROTOCOL] = "smtp or lmtp",
         [KIND_LENDING] = "auto, always or never",
         [KIND_DNSSEC] = "auto, yes or no",
         [KIND_SHAPE] = "native, listmonk, mailgun or ses",
@@ -73,6 +77,7 @@ size_t value_size(enum option_kind kind)
     switch (kind) {
     case KIND_PATTERNS:
     case KIND_SERVERS:
+    case KIND_TARGETS:
     case KIND_NETWORKS:
     case KIND_NAMES:
         return sizeof(struct config_strings);
@@ -93,6 +98,8 @@ size_t value_size(enum option_kind kind)
         return sizeof(enum tls_policy);
     case KIND_ROUTE_TLS:
         return sizeof(unsigned);
+    case KIND_PROTOCOL:
+        return sizeof(enum config_protocol);
     case KIND_LENDING:
         return sizeof(enum config_lending);
     case KIND_DNSSEC:
@@ -111,6 +118,14 @@ size_t value_size(enum option_kind kind)
 static bool is_alnum(char c)
 {
     return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
+}
+
+static bool is_printable(struct str text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if (text.p[i] < ' ' || text.p[i] == 0x7f)
+            return false;
+    return true;
 }
 
 bool value_name(struct str text, struct value_error *error)
@@ -213,6 +228,46 @@ bool value_server(struct str text, struct value_error *error)
     if (!is_address(host) || !str_u64(port, 65535, &number) || number == 0)
         return wrong(error, "a resolver's address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53");
     return true;
+}
+
+bool value_proxy(struct str text, struct proxy *proxy, struct value_error *error)
+{
+    struct str host, digits = STR("");
+    bool socks = str_starts(text, STR("socks5://"));
+    size_t scheme = socks ? 9 : str_starts(text, STR("haproxy://")) ? 10 : 0;
+    uint64_t port;
+    bool good = scheme > 0 && split_port(str_make(text.p + scheme, text.n - scheme), &host, &digits, error) &&
+                value_address(host, &proxy->address, &proxy->len) && str_u64(digits, 65535, &port) &&
+                port > 0;
+    if (!good)
+        return wrong(error, "%s", value_kind_text(KIND_PROXY));
+    proxy->kind = socks ? PROXY_SOCKS5 : PROXY_HAPROXY;
+    if (proxy->address.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)(void *)&proxy->address)->sin6_port = htons((uint16_t)port);
+    else
+        ((struct sockaddr_in *)(void *)&proxy->address)->sin_port = htons((uint16_t)port);
+    return true;
+}
+
+bool value_target(struct str text, struct str *host, uint16_t *port, uint16_t *preference,
+                  struct value_error *error)
+{
+    size_t space = str_find(text, ' ', 0);
+    uint64_t number = 0, place = 0;
+    struct str digits = STR("");
+    bool good = space == SIZE_MAX || (str_u64(str_make(text.p, space), 65535, &place) && place > 0);
+    if (space != SIZE_MAX)
+        text = str_trim(str_make(text.p + space, text.n - space));
+    if (str_starts(text, STR("unix:/"))) {
+        *host = text;
+        good = good && text.n < sizeof((struct sockaddr_un *)NULL)->sun_path + 5 && is_printable(text);
+    } else {
+        good = good && split_port(text, host, &digits, error) && (is_address(*host) || is_domain(*host, ""));
+        good = good && (digits.n == 0 ? digits.p[0] == '\0' : str_u64(digits, 65535, &number) && number > 0);
+    }
+    *port = (uint16_t)number;
+    *preference = (uint16_t)place;
+    return good || wrong(error, "%s", value_kind_text(KIND_TARGETS));
 }
 
 bool value_listen(struct str text, struct sockaddr_storage *address, socklen_t *len,
@@ -380,7 +435,11 @@ static const char *const *words_of(enum option_kind kind)
     static const char *const dnssec[] = {
         [CONFIG_DNSSEC_AUTO] = "auto", [CONFIG_DNSSEC_YES] = "yes", [CONFIG_DNSSEC_NO] = "no", NULL};
     static const char *const route_tls[] = {"none", "may", "encrypt", "verify", "dane", "site", NULL};
+    static const char *const protocols[] = {
+        [CONFIG_PROTOCOL_SMTP] = "smtp", [CONFIG_PROTOCOL_LMTP] = "lmtp", NULL};
     switch (kind) {
+    case KIND_PROTOCOL:
+        return protocols;
     case KIND_SHAPE:
         return shapes;
     case KIND_START:
@@ -507,10 +566,13 @@ static bool check_text(const struct option *option, struct str text, struct valu
         return parse_feedback(text, error);
     case KIND_EXPRESSION:
         return parse_expression(text, error);
-    case KIND_TARGET:
-        return is_address(text) || is_domain(text, "") || wrong(error, "%s", value_kind_text(KIND_TARGET));
     case KIND_MAILBOX:
         return parse_mailbox(text) || wrong(error, "%s", value_kind_text(KIND_MAILBOX));
+    case KIND_PROXY:
+        return value_proxy(text, &(struct proxy){.kind = PROXY_NONE}, error);
+    case KIND_USER:
+        return (text.n > 0 && text.n <= 255 && is_printable(text)) ||
+               wrong(error, "%s", value_kind_text(KIND_USER));
     case KIND_URL:
         return parse_url(text) || wrong(error, "%s", value_kind_text(KIND_URL));
     default:
@@ -547,6 +609,7 @@ bool value_parse(struct config *config, const struct option *option, struct str 
     case KIND_TLS:
     case KIND_ROUTE_TLS:
     case KIND_DNSSEC:
+    case KIND_PROTOCOL:
     case KIND_LENDING:
     case KIND_SHAPE:
     case KIND_START:
@@ -609,6 +672,7 @@ void value_format(const struct option *option, const void *from, struct buf *out
     case KIND_TLS:
     case KIND_ROUTE_TLS:
     case KIND_DNSSEC:
+    case KIND_PROTOCOL:
     case KIND_LENDING:
     case KIND_SHAPE:
     case KIND_START:

@@ -142,16 +142,19 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
-#define COMMAND_MAX      1024          /* one command with all its parameters */
-#define COMMANDS_MAX     4096          /* bytes of commands written ahead of their replies */
-#define SESSION_IOV_MAX  1024          /* pieces of a message in one send; with more it takes several */
-#define SESSION_IOV_KEPT 16            /* for so many a session has always room */
-#define SEND_PIECE_MAX   (256 * 1024)  /* bytes in one send, for each of which the time-out of a block runs */
-#define CHUNK_MAX        (1024 * 1024) /* bytes of a message in one BDAT */
-#define CHUNK_AHEAD_MAX  SEND_PIECE_MAX /* a larger message waits for the replies to RCPT */
-#define LIMIT_DOMAINS    8     /* that a session tells apart: a larger RCPTDOMAINMAX counts as this */
-#define REFUSALS_MAX     32    /* transactions a session refuses in one go before it yields */
-#define WAIT_NAMED_MAX_S 86400 /* "try again in …": longer is not believed */
+#define COMMAND_MAX          1024           /* one command with all its parameters */
+#define COMMANDS_MAX         4096           /* bytes of commands written ahead of their replies */
+#define SESSION_IOV_MAX      1024           /* pieces of a message in one send; with more it takes several */
+#define SESSION_IOV_KEPT     16             /* for so many a session has always room */
+#define SEND_PIECE_MAX       (256 * 1024)   /* bytes in one send: the time-out of a block is for each */
+#define CHUNK_MAX            (1024 * 1024)  /* bytes of a message in one BDAT */
+#define CHUNK_AHEAD_MAX      SEND_PIECE_MAX /* a larger message waits for the replies to RCPT */
+#define AUTH_LINE_MAX        12288          /* RFC 4954 4: one line of an exchange */
+#define LOGIN_SECRET_MAX     8192           /* a password or token */
+#define SCRAM_ITERATIONS_MAX 100000         /* some 50 ms of a worker, once a salt */
+#define LIMIT_DOMAINS        6     /* that a session tells apart: a larger RCPTDOMAINMAX counts as this */
+#define REFUSALS_MAX         32    /* transactions a session refuses in one go before it yields */
+#define WAIT_NAMED_MAX_S     86400 /* "try again in …": longer is not believed */
 
 /* Reply rules. */
 #define RULE_MATCH_MAX     10000                            /* steps of one expression over one reply */

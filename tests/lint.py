@@ -21,7 +21,7 @@ BELOW = {
     "engine/dkim": {"engine", "engine/base", "engine/tls", "engine/message"},
     "engine/tlsrpt": {"engine/base", "engine/io", "engine/dns", "engine/tls", "engine/message", "queue"},
     "engine/sts": {"engine/base", "engine/tls", "engine/tlsrpt", "queue"},
-    "engine/smtp": {"engine/base", "engine/io", "engine/tls", "engine/rules", "queue"},
+    "engine/smtp": {"engine/base", "engine/io", "engine/tls", "engine/message", "engine/rules", "queue"},
     "engine/route": {"engine", "engine/base", "engine/io", "engine/tls", "engine/dns", "engine/message",
                      "engine/dkim", "engine/rules", "engine/smtp", "engine/sts", "engine/tlsrpt", "queue"},
     "engine/report": {"engine", "engine/base", "engine/tls", "engine/message", "engine/rules", "queue"},

@@ -64,6 +64,7 @@ static const struct key keys[] = {
     {"ehlo", KEY_NOT, AT(no_ehlo), NULL, "false: EHLO gets 502, HELO works"},
     {"8bitmime", KEY_NOT, AT(no_8bitmime), NULL, "offered unless false"},
     {"chunking", KEY_BOOL, AT(chunking), NULL, "true: offered, and BDAT taken"},
+    {"binarymime", KEY_BOOL, AT(binary), NULL, "true: offered where chunking is"},
     {"size", KEY_SIZE, AT(size), NULL, "a number, or none: not offered"},
     {"enhanced", KEY_NOT, AT(no_enhanced), NULL, "false: no enhanced status codes"},
     {"starttls", KEY_ENUM, AT(starttls), starttls_names, "default absent"},

@@ -12,6 +12,10 @@ struct str first_recipient(const struct session *s)
 static void judge_data(struct session *s, const struct data_facts *facts)
 {
     struct str what = first_recipient(s);
+    if (s->declared && facts->size > s->declared)
+        violate(s, VIOLATION_SIZE_UNDERSTATED, what);
+    if (s->body_binary)
+        return;
     if (facts->bare_cr)
         violate(s, VIOLATION_BARE_CR, what);
     if (facts->bare_lf)
@@ -22,8 +26,6 @@ static void judge_data(struct session *s, const struct data_facts *facts)
         violate(s, VIOLATION_UNDOUBLED_DOT, what);
     if (facts->eight_bit && !s->body_8bit)
         violate(s, VIOLATION_8BIT, what);
-    if (s->declared && facts->size > s->declared)
-        violate(s, VIOLATION_SIZE_UNDERSTATED, what);
 }
 
 static void log_message(struct session *s, uint64_t size)

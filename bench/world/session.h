@@ -48,8 +48,9 @@ struct session {
 
     /* The dialogue, smtp.c's. */
     bool greeted, pipelining, eight_bit, sizes, encrypted;
-    bool mail, mail_tried, rcpt_tried, body_8bit;
-    bool chunking, chunked; /* offered; BDAT came in this transaction */
+    bool mail, mail_tried, rcpt_tried, body_8bit, body_binary;
+    bool chunking, binary; /* offered */
+    bool chunked;          /* BDAT came in this transaction */
     bool chunk_last, chunk_good /* it may be taken */, want_reset /* after one that was not */;
     uint64_t chunk_left;
     uint32_t recipients, messages;

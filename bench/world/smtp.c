@@ -16,7 +16,7 @@ struct command {
 
 static void reset_transaction(struct session *s)
 {
-    s->mail = s->mail_tried = s->rcpt_tried = s->body_8bit = s->chunked = false;
+    s->mail = s->mail_tried = s->rcpt_tried = s->body_8bit = s->body_binary = s->chunked = false;
     s->recipients = 0;
     s->declared = 0;
     buf_clear(&s->from);
@@ -89,14 +89,15 @@ static void run_ehlo(struct session *s, struct str args)
     s->eight_bit = !character->no_8bitmime;
     s->sizes = !character->no_size;
     s->chunking = character->chunking;
+    s->binary = character->chunking && character->binary;
     char text[512], size[32] = "";
     if (s->sizes && character->size)
         snprintf(size, sizeof size, "SIZE %u\n", character->size);
     else if (s->sizes)
         snprintf(size, sizeof size, "SIZE\n");
-    snprintf(text, sizeof text, "%s greets you\n%s%s%s%s%s%sHELP", s->host->name,
+    snprintf(text, sizeof text, "%s greets you\n%s%s%s%s%s%s%sHELP", s->host->name,
              s->pipelining ? "PIPELINING\n" : "", size, s->eight_bit ? "8BITMIME\n" : "",
-             s->chunking ? "CHUNKING\n" : "",
+             s->chunking ? "CHUNKING\n" : "", s->binary ? "BINARYMIME\n" : "",
              character->starttls != STARTTLS_ABSENT && !s->encrypted ? "STARTTLS\n" : "",
              character->no_enhanced ? "" : "ENHANCEDSTATUSCODES\n");
     say_good(s, words, 250, "", text);
@@ -107,7 +108,7 @@ static void run_helo(struct session *s, struct str args)
     const struct rule *words;
     if (!stage_pass(s, STAGE_EHLO, STR(""), &words) || !take_helo(s, args))
         return;
-    s->pipelining = s->eight_bit = s->sizes = s->chunking = false;
+    s->pipelining = s->eight_bit = s->sizes = s->chunking = s->binary = false;
     say_good(s, words, 250, "", s->host->name);
 }
 
@@ -143,6 +144,10 @@ static bool take_mail_parameters(struct session *s, struct str args)
             continue;
         if (s->eight_bit && str_eq_nocase(name, STR("BODY")) && str_eq_nocase(value, STR("8BITMIME"))) {
             s->body_8bit = true;
+            continue;
+        }
+        if (s->binary && str_eq_nocase(name, STR("BODY")) && str_eq_nocase(value, STR("BINARYMIME"))) {
+            s->body_8bit = s->body_binary = true;
             continue;
         }
         if (s->eight_bit && str_eq_nocase(name, STR("BODY")) && str_eq_nocase(value, STR("7BIT")))
@@ -300,11 +305,11 @@ static bool begin_message(struct session *s, unsigned how)
 static void run_data(struct session *s, struct str args)
 {
     const struct rule *words;
-    if (s->recipients == 0 || args.n || s->chunked) {
+    if (s->recipients == 0 || args.n || s->chunked || s->body_binary) {
         if (args.n)
             violate(s, VIOLATION_SYNTAX, STR("DATA with an argument"));
-        else if (s->chunked)
-            violate(s, VIOLATION_SEQUENCE, STR("DATA after BDAT"));
+        else if (s->chunked || s->body_binary)
+            violate(s, VIOLATION_SEQUENCE, STR("DATA after BDAT, or for binary content"));
         else if (!s->rcpt_tried)
             violate(s, VIOLATION_SEQUENCE, STR("DATA without RCPT"));
         say(s, s->rcpt_tried && s->mail ? 554 : 503, "5.5.1", "No valid recipients");

@@ -206,7 +206,7 @@ json_t *job_json(struct api *api, const struct job_info *job, struct now now)
     js_set(root, "tenant", js_text(str_of(job->tenant)));
     js_set(root, "campaign", js_text(str_of(job->campaign)));
     js_set(root, "class", json_string(job->class_ == CLASS_TRANSACTIONAL ? "transactional" : "bulk"));
-    js_set(root, "pool", js_text(wish_pool(str_of(job->pool))));
+    js_set(root, "pool", js_text(config_pool_text(str_of(job->pool))));
     js_set(root, "require_tls", json_boolean(wish_of(str_of(job->pool)) == TLS_WISH_REQUIRED));
     js_set(root, "from", js_text(str_of(job->from)));
     js_set(root, "envid", js_text(str_of(job->envid)));

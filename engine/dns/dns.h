@@ -35,6 +35,7 @@ enum dns_status {
 _Static_assert(MX_HOSTS_MAX <= 32, "a bit a host");
 struct dns_mx_host {
     uint16_t preference;
+    uint16_t port;             /* a route's host: its own; 0: as the others */
     char name[DOMAIN_MAX + 1]; /* lower case, no final dot */
 };
 struct dns_mx {

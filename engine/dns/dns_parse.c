@@ -112,6 +112,7 @@ static void add_host(struct dns_answer *answer, uint16_t preference, const char 
     }
     memmove(&answer->hosts[at + 1], &answer->hosts[at], (old - at) * sizeof answer->hosts[0]);
     answer->hosts[at].preference = preference;
+    answer->hosts[at].port = 0;
     memcpy(answer->hosts[at].name, name, strlen(name) + 1);
 }
 

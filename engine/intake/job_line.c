@@ -232,6 +232,41 @@ static bool read_fields(struct job_line *job, struct err *err)
     return true;
 }
 
+/* Right of the sender's @; empty where there is none, or it is not the same for all. */
+static struct str sender_domain(struct str from)
+{
+    size_t at = from.n;
+    while (at > 0 && from.p[at - 1] != '@')
+        at--;
+    struct str domain = str_make(from.p + at, from.n - at);
+    return at > 0 && str_find(domain, '{', 0) == SIZE_MAX ? domain : STR("");
+}
+
+/* For a Message-ID. */
+static struct str id_domain(struct str from, const struct config *config)
+{
+    struct str domain = sender_domain(from);
+    return domain.n > 0 ? domain : str_of(config->hostname);
+}
+
+/* Mail whose route depends on its sender has lanes of its own: config_pool_text. */
+static bool settle_pool(struct job_line *job, const struct config *config, struct err *err)
+{
+    struct job_spec *spec = &job->spec;
+    struct str domain = sender_domain(spec->from);
+    if (!config_routes_by_sender(config, domain, spec->tenant))
+        return true;
+    if (spec->pool.n + 1 + domain.n > NAME_MAX_BYTES)
+        return err_set(err, 0, "the sender's domain is too long to be routed by: %zu bytes, at most %zu",
+                       domain.n, NAME_MAX_BYTES - 1 - spec->pool.n);
+    memcpy(job->way, spec->pool.p, spec->pool.n);
+    job->way[spec->pool.n] = '@';
+    for (size_t i = 0; i < domain.n; i++)
+        job->way[spec->pool.n + 1 + i] = ascii_lower(domain.p[i]);
+    spec->pool = str_make(job->way, spec->pool.n + 1 + domain.n);
+    return true;
+}
+
 /* What one field says of another, and the defaults. */
 static bool settle_fields(struct job_line *job, const struct job_rules *rules, struct err *err)
 {
@@ -246,21 +281,13 @@ static bool settle_fields(struct job_line *job, const struct job_rules *rules, s
         spec->tenant = rules->tenant.n > 0 ? rules->tenant : STR("default");
     if (spec->pool.n == 0)
         spec->pool = str_of(config_tenant_of(rules->config, spec->tenant)->pool);
-    if (config_pool_of(rules->config, spec->pool) == NULL)
+    if (config_pool_text(spec->pool).n != spec->pool.n || config_pool_of(rules->config, spec->pool) == NULL)
         return err_set(err, 0, "there is no pool \"%.*s\" in the configuration", STR_ARG(spec->pool));
+    if (!settle_pool(job, rules->config, err))
+        return false;
     if (!job->has_bounces)
         spec->bounces = spec->class_ == CLASS_TRANSACTIONAL || job->has_dsn ? BOUNCES_DSN : BOUNCES_REPORT;
     return true;
-}
-
-/* For a Message-ID: right of the sender's @, or this host. */
-static struct str id_domain(struct str from, const struct config *config)
-{
-    size_t at = from.n;
-    while (at > 0 && from.p[at - 1] != '@')
-        at--;
-    struct str domain = str_make(from.p + at, from.n - at);
-    return at > 0 && domain.n > 0 && str_find(domain, '{', 0) == SIZE_MAX ? domain : str_of(config->hostname);
 }
 
 /* For Message-IDs; the kernel is asked once a thread. */
@@ -302,6 +329,7 @@ static void warn_of_message(struct job_line *job)
 
 static bool compile_once(struct job_line *job, struct err *err)
 {
+    job->message.keep_binary = true;
     buf_clear(&job->content);
     return (template_compile(&job->message, &job->content, err) &&
             template_open(job->content.data, job->content.len, &job->template, err)) ||

@@ -31,7 +31,7 @@ struct job_line {
     struct message_storage storage;
     const json_t *message_value;
     struct buf content, metadata;
-    char pool[WISH_NAME_MAX];
+    char way[NAME_MAX_BYTES + 1], pool[WISH_NAME_MAX]; /* config_pool_text */
 };
 
 /* For a job that comes without a line, over SMTP: job_line_begin, then whoever has it fills spec, message and

@@ -42,9 +42,10 @@ int io_connect(struct io *io, struct io_conn *conn, const struct sockaddr *sourc
     if (error != 0)
         return error;
     int one = 1;
-    if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
+    bool local = peer->sa_family == AF_UNIX; /* which has neither delays nor sources */
+    if (!local && setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
         return conn_give_up(conn, errno);
-    if (source != NULL) {
+    if (source != NULL && !local) {
         /* The port is chosen at connect, so that a source's ports are used once a peer and not once in all.
          */
         if (setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one) != 0 ||

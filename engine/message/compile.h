@@ -19,12 +19,13 @@ enum encoding {
 };
 
 /* What a part that has no parts goes out as. */
-enum leaf_form { LEAF_KEPT, LEAF_QP, LEAF_BASE64, LEAF_MERGED };
+enum leaf_form { LEAF_KEPT, LEAF_BINARY, LEAF_QP, LEAF_BASE64, LEAF_MERGED };
 
 struct leaf {
     struct str body; /* as it came */
     enum encoding encoding;
     bool text, html, attachment;
+    bool may_be_binary; /* all that it is in is declared so */
     struct str charset; /* empty: none declared */
     /* Planned by leaf_plan. */
     enum leaf_form form;

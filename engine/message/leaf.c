@@ -1,7 +1,8 @@
 /* leaf.c - a part without parts: what transfer encoding it goes out in, and its variables. See compile.h.
  *
  * A part is kept as it came when it can be: no variables in it, no line over TEXT_LINE_MAX, nothing 8-bit
- * that is not declared. Otherwise it is decoded, and encoded anew: text as quoted-printable, other things as
+ * that is not declared; or whatever it holds, where it and all around it is declared as binary and the caller
+ * keeps that. Otherwise it is decoded, and encoded anew: text as quoted-printable, other things as
  * base64. */
 #include "engine/base/utf8.h"
 #include "engine/message/compile.h"
@@ -92,6 +93,12 @@ static bool plan_merged(struct compiler *c, struct leaf *leaf, const char *where
     return true;
 }
 
+/* As it came, byte by byte, for a host with BINARYMIME: for others it is encoded then. */
+static bool stays_binary(const struct leaf *leaf)
+{
+    return leaf->may_be_binary && leaf->encoding == ENCODING_BINARY && !leaf->text;
+}
+
 bool leaf_plan(struct compiler *c, struct leaf *leaf, const char *where)
 {
     leaf->form = LEAF_KEPT;
@@ -100,6 +107,11 @@ bool leaf_plan(struct compiler *c, struct leaf *leaf, const char *where)
             return false;
         if (merge_has_any(leaf->content))
             return plan_merged(c, leaf, where);
+    }
+    if (stays_binary(leaf)) {
+        leaf->form = LEAF_BINARY;
+        c->flags |= RECORD_HAS_BINARY | RECORD_HAS_8BIT;
+        return true;
     }
     struct shape shape = shape_of(leaf->body);
     if (!needs_recoding(c, leaf, shape)) {
@@ -123,7 +135,9 @@ bool leaf_plan(struct compiler *c, struct leaf *leaf, const char *where)
 
 const char *leaf_encoding(const struct leaf *leaf)
 {
-    return leaf->form == LEAF_KEPT ? NULL : leaf->form == LEAF_BASE64 ? "base64" : "quoted-printable";
+    if (leaf->form == LEAF_KEPT || leaf->form == LEAF_BINARY)
+        return NULL;
+    return leaf->form == LEAF_BASE64 ? "base64" : "quoted-printable";
 }
 
 struct str compile_clean_line(struct compiler *c, struct str line)
@@ -247,6 +261,10 @@ bool leaf_write(struct compiler *c, struct emit *e, const struct leaf *leaf, con
     switch (leaf->form) {
     case LEAF_KEPT:
         write_kept(e, leaf->body);
+        return true;
+    case LEAF_BINARY:
+        buf_add_str(&e->bytes, leaf->body);
+        emit_encoded(e);
         return true;
     case LEAF_QP:
         buf_add_qp(&e->bytes, leaf->content, false, &col);

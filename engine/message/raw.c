@@ -18,6 +18,7 @@ struct part {
     const char *encoding; /* to be declared instead of what is there; NULL: stays */
     struct leaf leaf;
     const char *where; /* the body's place in the source */
+    bool keeps_binary; /* what is in it may stay so */
 };
 
 static enum encoding encoding_of(struct str token)
@@ -210,7 +211,7 @@ static bool write_header(struct compiler *c, struct emit *e, const struct mime_f
 
 /* Parts. */
 
-static bool write_entity(struct compiler *c, struct str entity, unsigned depth, bool digest);
+static bool write_entity(struct compiler *c, struct str entity, unsigned depth, bool digest, bool binary);
 
 static bool write_multipart(struct compiler *c, const struct part *part, unsigned depth)
 {
@@ -230,7 +231,7 @@ static bool write_multipart(struct compiler *c, const struct part *part, unsigne
         emit_text(e, STR("--"));
         emit_text(e, boundary);
         emit_line_end(e);
-        if (!write_entity(c, child, depth + 1, digest))
+        if (!write_entity(c, child, depth + 1, digest, part->keeps_binary))
             return false;
         emit_line_end(e);
     }
@@ -251,7 +252,7 @@ static bool write_body(struct compiler *c, const struct part *part, unsigned dep
     if (part->multipart)
         return write_multipart(c, part, depth);
     if (part->message)
-        return write_entity(c, part->leaf.body, depth + 1, false);
+        return write_entity(c, part->leaf.body, depth + 1, false, false);
     return leaf_write(c, &c->body, &part->leaf, part->where);
 }
 
@@ -259,7 +260,11 @@ static bool plan_part(struct compiler *c, struct part *part)
 {
     if (part->multipart || part->message) {
         bool lower = part->leaf.encoding == ENCODING_8BIT && c->spec->seven_bit;
-        if (lower || part->leaf.encoding == ENCODING_BINARY)
+        part->keeps_binary =
+            part->multipart && part->leaf.may_be_binary && part->leaf.encoding == ENCODING_BINARY;
+        if (part->keeps_binary)
+            c->flags |= RECORD_HAS_BINARY;
+        else if (lower || part->leaf.encoding == ENCODING_BINARY)
             part->encoding = c->spec->seven_bit ? "7bit" : "8bit";
         return true;
     }
@@ -269,8 +274,9 @@ static bool plan_part(struct compiler *c, struct part *part)
     return true;
 }
 
-/* A header and its body: the message itself (depth 0), a part of a multipart, an embedded message. */
-static bool write_entity(struct compiler *c, struct str entity, unsigned depth, bool digest)
+/* A header and its body: the message itself (depth 0), a part of a multipart, an embedded message. binary:
+ * it may stay so; at depth 0 only a multipart can. */
+static bool write_entity(struct compiler *c, struct str entity, unsigned depth, bool digest, bool binary)
 {
     struct mime_fields fields = {0};
     struct part part = {.encoding = NULL};
@@ -281,7 +287,9 @@ static bool write_entity(struct compiler *c, struct str entity, unsigned depth, 
     buf_init(&part.type_text, CONTENT_MAX);
     bool ok = mime_read_header(entity, &fields, &part.leaf.body, c->err);
     part.where = part.leaf.body.p;
-    ok = ok && read_part(c, &fields, digest, &part) && plan_part(c, &part) &&
+    ok = ok && read_part(c, &fields, digest, &part);
+    part.leaf.may_be_binary = binary && (part.multipart || depth > 0);
+    ok = ok && plan_part(c, &part) &&
          write_header(c, depth == 0 ? &c->head : &c->body, &fields, &part, depth == 0) &&
          write_body(c, &part, depth);
     free(fields.at);
@@ -310,10 +318,10 @@ static struct str skip_wrapping(struct str raw)
 bool compile_raw(struct compiler *c)
 {
     c->source = c->spec->raw;
-    return write_entity(c, skip_wrapping(c->source), 0, false);
+    return write_entity(c, skip_wrapping(c->source), 0, false, c->spec->keep_binary && !c->spec->seven_bit);
 }
 
 bool compile_embedded(struct compiler *c, struct str message)
 {
-    return write_entity(c, skip_wrapping(message), 1, false);
+    return write_entity(c, skip_wrapping(message), 1, false, false);
 }

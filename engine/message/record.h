@@ -29,6 +29,7 @@ enum record_flags {
     RECORD_REQUIRE_DKIM = 128,
     RECORD_HAS_SIGNATURE = 256,
     RECORD_TLS_OPTIONAL = 512,
+    RECORD_HAS_BINARY = 1024,
 };
 
 struct record {

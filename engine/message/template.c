@@ -88,6 +88,7 @@ static struct template_info info_of(const struct record *record)
         .has_signature = record->flags & RECORD_HAS_SIGNATURE,
         .require_dkim = record->flags & RECORD_REQUIRE_DKIM,
         .has_8bit = record->flags & RECORD_HAS_8BIT,
+        .has_binary = record->flags & RECORD_HAS_BINARY,
         .needs_smtputf8 = record->flags & RECORD_NEEDS_SMTPUTF8,
         .removed_bcc = record->flags & RECORD_REMOVED_BCC,
         .removed_return_path = record->flags & RECORD_REMOVED_RETURN_PATH,

@@ -95,6 +95,9 @@ struct message_spec {
     struct str feedback_id; /* for an absent Feedback-ID; merged whatever `merge` says */
     bool seven_bit; /* leave nothing 8-bit. Rendering unstuffed, then compiling that as raw with seven_bit and
                      * MESSAGE_MERGE_NO, is the downgrade for a host without 8BITMIME */
+    bool keep_binary;     /* of raw: a part that is declared as binary, and is no text, stays so where all
+                           * multiparts that it is in are declared so, too: has_binary. For a host without
+                           * BINARYMIME the downgrade is due */
     bool require_dkim;    /* kept for whoever sends it */
     int64_t date_ms;      /* for an absent Date, milliseconds since 1970 */
     struct str job;       /* the job's id, for an absent Message-ID that is the same for all */
@@ -110,6 +113,7 @@ struct template_info {
     bool same_for_all;   /* no variables at all: one rendition serves every recipient */
     bool same_body;      /* none after the header */
     bool has_8bit;       /* body or header hold octets over 127: needs 8BITMIME */
+    bool has_binary;     /* parts that only BDAT can carry, to hosts with BINARYMIME */
     bool needs_smtputf8; /* address fields hold raw UTF-8; through a variable too: see the rendition */
     bool removed_bcc, removed_return_path, removed_received; /* what the job had set and is not sent */
     bool lacks_from; /* a raw message without From: receivers refuse it */

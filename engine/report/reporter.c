@@ -219,7 +219,7 @@ static bool admit_report(struct reporter *reporter, const struct dsn_due *due, c
     struct message_spec source = {.raw = message, .merge = MESSAGE_MERGE_NO, .date_ms = now.wall_ms};
     struct job_spec spec = {.tenant = str_of(job->tenant),
                             .campaign = str_of(job->campaign),
-                            .pool = str_of(job->pool),
+                            .pool = config_pool_text(str_of(job->pool)),
                             .class_ = CLASS_TRANSACTIONAL,
                             .bounces = BOUNCES_NONE,
                             .notify = NOTIFY_NEVER,

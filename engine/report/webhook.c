@@ -2,6 +2,7 @@
 #include "engine/report/webhook.h"
 
 #include "engine/base/buf.h"
+#include "engine/base/secret.h"
 #include "engine/message/decode.h"
 #include "engine/message/encode.h"
 #include "engine/tls/digest.h"
@@ -38,22 +39,20 @@ bool webhook_prepare(struct err *err)
     return code == CURLE_OK || err_set(err, 0, "libcurl cannot start: %s", curl_easy_strerror(code));
 }
 
-/* The file's first line. */
+/* As it stands, or decoded where its prefix says so. */
 static bool read_secret(const char *path, struct buf *out, struct err *err)
 {
-    char line[SECRET_MAX];
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return err_set(err, errno, "%s: cannot read it: %s", path, strerror(errno));
-    bool got = fgets(line, sizeof line, file) != NULL;
-    fclose(file);
-    struct str text = str_trim(str_of(got ? line : ""));
-    bool encoded = str_starts(text, str_of(SECRET_ENCODED));
-    if (encoded)
+    struct buf line;
+    buf_init(&line, SECRET_MAX);
+    bool good = secret_read(path, &line, err);
+    struct str text = buf_str(&line);
+    if (good && str_starts(text, str_of(SECRET_ENCODED)))
         base64_decode(str_make(text.p + strlen(SECRET_ENCODED), text.n - strlen(SECRET_ENCODED)), out);
-    else
+    else if (good)
         buf_add_str(out, text);
-    explicit_bzero(line, sizeof line);
+    secret_free(&line);
+    if (!good)
+        return false;
     return (out->len > 0 && !out->failed) || err_set(err, EINVAL, "%s: it holds no secret", path);
 }
 
@@ -137,12 +136,8 @@ void webhook_free(struct webhook *webhook)
         deflateEnd(&webhook->gzip);
     curl_easy_cleanup(webhook->curl);
     curl_multi_cleanup(webhook->multi);
-    if (webhook->secret.len > 0)
-        explicit_bzero(webhook->secret.data, webhook->secret.len);
-    if (webhook->password.len > 0)
-        explicit_bzero(webhook->password.data, webhook->password.len);
-    buf_free(&webhook->secret);
-    buf_free(&webhook->password);
+    secret_free(&webhook->secret);
+    secret_free(&webhook->password);
     buf_free(&webhook->packed);
     free(webhook);
 }

@@ -6,6 +6,7 @@
  * connection that carried something and was then lost is nobody's fault: a new one may begin at once. */
 #include "engine/route/carrier.h"
 
+#include "engine/base/log.h"
 #include "engine/route/host.h"
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
@@ -205,12 +206,29 @@ static bool carrier_has_company(const struct carrier *carrier)
     return false;
 }
 
+/* Something for the operator: said once, until the pool tries again. */
+static void carrier_alert(const struct pool *pool, const struct verdict *why)
+{
+    const struct path *path = pool->path;
+    if (why->scope == SCOPE_PATH && ledger_pause_until_ns(path->ledger) <= path->router->now.mono_ns)
+        log_error("the source %s: mail for %s waits: %.*s", path->source.name, path_site(path),
+                  (int)why->text_size, why->text);
+    else if (why->scope == SCOPE_HOST && (pool->last_failure == NULL || !pool->last_failure->blameless))
+        log_error("the route for %s: mail waits: %.*s", pool->route->domain, (int)why->text_size, why->text);
+}
+
 /* The connection was of no use: whose fault is it? */
 static enum path_end carrier_failed(struct carrier *carrier, const struct verdict *why, enum tls_fault fault)
 {
     struct pool *pool = carrier->pool;
     struct path *path = pool->path;
     struct router *router = path->router;
+    if (why->blameless)
+        carrier_alert(pool, why);
+    if (why->blameless && why->scope == SCOPE_PATH) { /* the source's proxy: no host's fault */
+        path_pause(path, why);
+        return PATH_END_FINE;
+    }
     if (secure_falls_back(pool, &carrier->address, &carrier->demand, fault))
         return PATH_END_FINE;                    /* the same address again, in the clear */
     if (fault != TLS_FAULT_NONE && why->local) { /* not good enough for this pool, and perhaps for others */
@@ -344,7 +362,7 @@ bool carrier_open(struct pool *pool, const struct target *target)
     carrier->session = session_create(
         &router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,
         source->address_len ? (const struct sockaddr *)&source->address_value : NULL, source->address_len,
-        (const struct sockaddr *)&carrier->address, target->len, &carrier->demand, &err);
+        (const struct sockaddr *)&carrier->address, target->len, &carrier->demand, &pool->way, &err);
     if (carrier->session == NULL) {
         struct verdict why;
         verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "%s", err.text);

@@ -1,5 +1,5 @@
-/* downgrade.h - a message with 8-bit content for a host that does not offer 8BITMIME: its parts are encoded
- * (RFC 6152 3), and it is signed after that.
+/* downgrade.h - a message with 8-bit content for a host that does not offer 8BITMIME, or with binary content
+ * for one without BINARYMIME: its parts are encoded (RFC 6152 3, RFC 3030 3), and it is signed after that.
  *
  * Rare: text that the engine encodes is never 8-bit, nor is what it signs (job_line.c), so that this is for
  * 8-bit parts of raw messages, and for those accepted before their domain had a key. It is done where it is

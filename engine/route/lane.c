@@ -583,7 +583,7 @@ void lane_handed_over(struct router *router, struct lane_handover *handover)
     if (handover->announced)
         lane_renew(lane);
     lane_give(lane, handover->given);
-    lane_route(lane, handover->mx, config_route_of(router->config, str_of(lane->domain)));
+    lane_route(lane, handover->mx, lane_configured_route(lane));
     lane_check(lane);
 }
 

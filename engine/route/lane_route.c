@@ -47,6 +47,12 @@ const struct config_site *lane_site(const struct config *config, const struct dn
     return &config->site_default;
 }
 
+const struct config_route *lane_configured_route(const struct lane *lane)
+{
+    struct str sender = config_pool_sender(str_of(lane->pool_name));
+    return config_route_of(lane->router->config, str_of(lane->domain), sender, str_of(lane->tenant_name));
+}
+
 void lane_unroute(struct lane *lane)
 {
     lane_leave_line(lane);
@@ -136,7 +142,7 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
         strand->source = lane->sources->sources[i].source;
         strand->tail = &strand->head;
         struct path *path = path_get(router, site, settings, strand->source);
-        struct pool *pool = path ? pool_get(path, mx, port, &tls) : NULL;
+        struct pool *pool = path ? pool_get(path, mx, port, &tls, route) : NULL;
         if (pool == NULL || !pool_join(pool, strand, NULL))
             return false;
         lane->strand_count++;
@@ -166,7 +172,7 @@ static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
         a->sts_hosts != b->sts_hosts)
         return false;
     for (unsigned i = 0; i < a->host_count; i++)
-        if (a->hosts[i].preference != b->hosts[i].preference ||
+        if (a->hosts[i].preference != b->hosts[i].preference || a->hosts[i].port != b->hosts[i].port ||
             strcmp(a->hosts[i].name, b->hosts[i].name) != 0)
             return false;
     return true;
@@ -260,22 +266,27 @@ static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
     lane_check(lane);
 }
 
-/* The host that a route names, in place of an answer; it never runs out. NULL: no memory. */
+/* The hosts that a route names, in place of an answer; they never run out. NULL: no memory. */
 static struct dns_mx *lane_route_hosts(const struct config_route *route)
 {
-    struct dns_mx *mx = dns_mx_create(1);
+    unsigned n = (unsigned)route->hosts.count;
+    struct dns_mx *mx = dns_mx_create(n);
     if (mx == NULL)
         return NULL;
     mx->status = DNS_OK;
     mx->expires_ns = INT64_MAX;
-    snprintf(mx->hosts[0].name, sizeof mx->hosts[0].name, "%s", route->host);
+    for (unsigned i = 0; i < n; i++) {
+        mx->hosts[i].preference = route->targets[i].preference;
+        mx->hosts[i].port = route->targets[i].port;
+        snprintf(mx->hosts[i].name, sizeof mx->hosts[i].name, "%s", route->targets[i].host);
+    }
     return mx;
 }
 
 void lane_resolve(struct lane *lane)
 {
     struct router *router = lane->router;
-    const struct config_route *route = config_route_of(router->config, str_of(lane->domain));
+    const struct config_route *route = lane_configured_route(lane);
     if (lane->state != LANE_ROUTED && lane->state != LANE_DOOMED)
         lane->state = LANE_RESOLVING;
     if (route != NULL) {
@@ -294,7 +305,7 @@ void lane_resolve(struct lane *lane)
 
 void lane_reroute(struct lane *lane)
 {
-    const struct config_route *route = config_route_of(lane->router->config, str_of(lane->domain));
+    const struct config_route *route = lane_configured_route(lane);
     if (lane->state != LANE_ROUTED) { /* resolved, or held, or handed over: when that is done */
         if (route != NULL && lane->state != LANE_RESOLVING)
             lane_resolve(lane);

@@ -287,6 +287,7 @@ static void loan_make(struct pool *pool, unsigned borrower)
     loan->port = pool->port;
     loan->tls = pool->tls;
     loan->setup = setup_ref(router->setup);
+    loan->route = pool->route;
     snprintf(loan->site, sizeof loan->site, "%s", path_site(path));
     loan->pool = pool;
     loan->next = router->loans;
@@ -436,7 +437,7 @@ static void offer_hear(struct router *router, struct loan_msg *msg)
     struct pool_tls tls = loan->tls; /* by the files of this worker's setup */
     tls.trust = trusts_same(router->trusts, tls.trust);
     bool knows = path != NULL && (tls.trust != NULL || loan->tls.trust == NULL);
-    struct pool *pool = knows ? pool_get(path, loan->hosts, loan->port, &tls) : NULL;
+    struct pool *pool = knows ? pool_get(path, loan->hosts, loan->port, &tls, loan->route) : NULL;
     if (pool != NULL && pool->loan == NULL) {
         loan->next_borrowed = router->borrowed;
         router->borrowed = loan;

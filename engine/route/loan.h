@@ -52,7 +52,8 @@ struct loan {
     struct dns_mx *hosts;      /* what the pool is made of */
     uint16_t port;
     struct pool_tls tls;
-    struct setup *setup; /* of which tls is; a reference */
+    struct setup *setup;              /* of which tls and route are; a reference */
+    const struct config_route *route; /* NULL: none */
     char site[DOMAIN_MAX + 1];
     struct loan_msg *back; /* the message that ends it, made beforehand so that it can't fail */
     /* The owner's: */

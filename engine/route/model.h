@@ -119,8 +119,8 @@ struct lane {
     struct aside *asides;   /* of slowed senders: aside.h; */
     unsigned set_aside;     /* of buffered, those that wait there */
     char tenant_name[NAME_MAX_BYTES + 1];
-    char pool_name[NAME_MAX_BYTES + 1];
-    char domain[]; /* with its NUL */
+    char pool_name[NAME_MAX_BYTES + 1]; /* with the sender's domain behind an @ where routes ask for it */
+    char domain[];                      /* with its NUL */
 };
 
 /* One tenant's strands in a pool and a class, served in turn; the tenants by deficit round robin. */
@@ -171,8 +171,11 @@ struct pool {
     UT_hash_handle hh; /* by key, in its path */
     struct path *path;
     struct dns_mx *hosts;
-    uint16_t port;
+    uint16_t port; /* of hosts that have none of their own */
     struct pool_tls tls;
+    const struct config_route *route; /* whose hosts they are; NULL: found by MX */
+    struct session_way way;
+    struct auth_keys keys;
     struct strand *strands;
     unsigned strand_count;
     struct flow *flows;              /* all */

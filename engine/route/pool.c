@@ -17,15 +17,19 @@
 
 #include <stdlib.h>
 
-/* The hosts with their preferences, the port, and what is asked of TLS. NULL: no memory. */
-static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls, size_t *n)
+/* The hosts with their preferences and ports, what is asked of TLS, and how it is said. NULL: no memory. */
+static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls,
+                      const struct config_route *route, size_t *n)
 {
     struct buf buf;
-    buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 8) + 64);
+    buf_init(&buf, MX_HOSTS_MAX * (DOMAIN_MAX + 16) + 8192);
     buf_printf(&buf, "%u", port);
     secure_key(tls, &buf);
+    if (route != NULL)
+        buf_printf(&buf, " %d %s %s %s %u %d", route->protocol, route->login.user, route->login.password_file,
+                   route->login.token_file, route->login.allowed, route->login.in_clear);
     for (unsigned i = 0; i < hosts->host_count; i++)
-        buf_printf(&buf, " %u %s", hosts->hosts[i].preference, hosts->hosts[i].name);
+        buf_printf(&buf, " %u %u %s", hosts->hosts[i].preference, hosts->hosts[i].port, hosts->hosts[i].name);
     *n = buf.len;
     if (!buf.failed)
         return buf.data;
@@ -33,10 +37,23 @@ static char *pool_key(const struct dns_mx *hosts, uint16_t port, const struct po
     return NULL;
 }
 
-struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls)
+static void pool_set_way(struct pool *pool, const struct config_route *route)
+{
+    const struct config_login *login = &route->login;
+    pool->way.lmtp = route->protocol == CONFIG_PROTOCOL_LMTP;
+    pool->way.login = (struct session_login){.user = login->user,
+                                             .password_file = login->password_file,
+                                             .token_file = login->token_file,
+                                             .allowed = login->allowed,
+                                             .in_clear = login->in_clear,
+                                             .keys = &pool->keys};
+}
+
+struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls,
+                      const struct config_route *route)
 {
     size_t n;
-    char *key = pool_key(hosts, port, tls, &n);
+    char *key = pool_key(hosts, port, tls, route, &n);
     if (key == NULL)
         return NULL;
     struct pool *pool;
@@ -46,6 +63,10 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, co
         pool->hosts = dns_mx_ref(hosts);
         pool->port = port;
         pool->tls = *tls;
+        pool->route = route;
+        pool->way.proxy = &path->source.proxy;
+        if (route != NULL)
+            pool_set_way(pool, route);
         pool->key_size = n;
         memcpy(pool->key, key, n);
         pool->held = !pool_is_open(pool); /* born while its path is paused: the lanes ask when that is over */
@@ -72,6 +93,7 @@ void pool_free(struct pool *pool)
         loan_return(path->router, pool->loan, path);
     dns_mx_unref(pool->hosts);
     free(pool->last_failure);
+    explicit_bzero(&pool->keys, sizeof pool->keys);
     free(pool);
 }
 
@@ -288,7 +310,8 @@ static void pool_fire(struct wheel_timer *timer, struct now now)
 }
 
 /* No address of its hosts can be reached: what waits in memory has had its attempt, the rest stays in the
- * store. Where another pool was asked for patience there, nobody has: what waits goes back as it is. */
+ * store. Where another pool was asked for patience there, or it failed by our own fault, nobody has: what
+ * waits goes back as it is. */
 static void pool_unreachable(struct pool *pool, int64_t until_ns)
 {
     struct router *router = pool->path->router;
@@ -303,12 +326,10 @@ static void pool_unreachable(struct pool *pool, int64_t until_ns)
         until_ns = router->now.mono_ns + NS_PER_S;
     pool->hold_until_ns = until_ns;
     pool->held = true;
-    if (asked)
-        why = NULL;
-    else
+    if (!asked)
         path_note(pool->path, why);
     path_unwait(pool->path, pool);
-    pool_give_back(pool, why);
+    pool_give_back(pool, asked || why->blameless ? NULL : why);
     wheel_set(&router->wheel, &pool->timer, until_ns, pool_fire);
 }
 
@@ -323,6 +344,8 @@ void pool_target_failed(struct pool *pool, const struct verdict *why)
     /* What one host says is final only if none is merely down. */
     bool milder = pool->last_failure == NULL || pool->last_failure->outcome != VERDICT_DEFERRED ||
                   why->outcome == VERDICT_DEFERRED;
+    if (pool->last_failure != NULL && pool->last_failure->blameless && !why->blameless)
+        milder = false; /* with another host down, it is still for the operator to put right */
     if (pool->last_failure == NULL)
         pool->last_failure = malloc(sizeof *pool->last_failure);
     if (pool->last_failure != NULL && milder)

@@ -11,9 +11,10 @@
 
 struct shipment;
 
-/* Finds or makes the pool of these hosts on this path for mail that asks so much of TLS; takes a reference to
- * hosts. NULL: no memory. */
-struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls);
+/* Finds or makes the pool of these hosts on this path for mail that asks so much of TLS and logs in as the
+ * route says (NULL: none); takes a reference to hosts. NULL: no memory. */
+struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, const struct pool_tls *tls,
+                      const struct config_route *route);
 /* A strand enters (rate: see flow_join) or leaves (with an empty buffer). */
 bool pool_join(struct pool *pool, struct strand *strand, struct sender_rate *rate);
 void pool_leave(struct strand *strand);

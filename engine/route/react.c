@@ -279,7 +279,7 @@ void react_judge(const struct react_where *where, enum smtp_step step, struct ve
     }
     if (where->job != NULL) {
         judge_transaction(where, step, verdict);
-    } else if (step > STEP_TLS || !judge_before_ready(verdict)) {
+    } else if (step > STEP_AUTH || !judge_before_ready(verdict)) {
         verdict->rule = NULL;
         return;
     }

@@ -95,8 +95,10 @@ static bool shipment_render(const struct pool *pool, struct shipment *shipment, 
         return err_set(err, ENOMEM, "no memory to have it signed");
     if (!template_render(&opened->template, &args, &shipment->rendition, err))
         return false;
-    if (shipment->rendition.has_8bit && !session_offers(session)->eight_bit &&
-        !downgrade_render(router, &shipment->downgrade, opened, &args, &shipment->rendition, err))
+    bool binary = opened->template.info.has_binary;
+    bool lacks = (shipment->rendition.has_8bit && !session_offers(session)->eight_bit) ||
+                 (binary && !(args.unstuffed && session_offers(session)->binary));
+    if (lacks && !downgrade_render(router, &shipment->downgrade, opened, &args, &shipment->rendition, err))
         return false;
     size_t from = envelope_expand(job->from, args.rid, shipment->from);
     if (from == SIZE_MAX)
@@ -107,6 +109,7 @@ static bool shipment_render(const struct pool *pool, struct shipment *shipment, 
     transaction->body_count = shipment->rendition.count;
     transaction->size = shipment->rendition.message_size;
     transaction->chunked = args.unstuffed;
+    transaction->binary = binary && !lacks;
     transaction->eight_bit = shipment->rendition.has_8bit;
     transaction->utf8 = shipment->rendition.needs_smtputf8;
     transaction->require_tls = pool->tls.wish == TLS_WISH_REQUIRED;

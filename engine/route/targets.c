@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/un.h>
 
 /* Of one host: its addresses, then, where that is of interest, its TLSA records. */
 struct question {
@@ -49,10 +50,11 @@ static void target_add(struct targets *targets, unsigned host, const struct dns_
     target->host = host;
     target->len = address->len;
     memcpy(&target->address, &address->address, address->len);
-    uint16_t port = htons(targets->pool->port);
+    uint16_t own = targets->pool->hosts->hosts[host].port;
+    uint16_t port = htons(own ? own : targets->pool->port);
     if (target->address.ss_family == AF_INET6)
         ((struct sockaddr_in6 *)&target->address)->sin6_port = port;
-    else
+    else if (target->address.ss_family == AF_INET)
         ((struct sockaddr_in *)&target->address)->sin_port = port;
 }
 
@@ -150,6 +152,7 @@ static bool targets_literal(struct targets *targets, unsigned host)
 {
     const char *name = targets->pool->hosts->hosts[host].name;
     struct dns_address address = {.len = 0};
+    struct sockaddr_un *path = (struct sockaddr_un *)&address.address;
     struct sockaddr_in *v4 = (struct sockaddr_in *)&address.address;
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address.address;
     if (inet_pton(AF_INET, name, &v4->sin_addr) == 1) {
@@ -158,6 +161,10 @@ static bool targets_literal(struct targets *targets, unsigned host)
     } else if (inet_pton(AF_INET6, name, &v6->sin6_addr) == 1) {
         v6->sin6_family = AF_INET6;
         address.len = sizeof *v6;
+    } else if (strncmp(name, "unix:", 5) == 0) {
+        path->sun_family = AF_UNIX;
+        snprintf(path->sun_path, sizeof path->sun_path, "%s", name + 5);
+        address.len = sizeof *path;
     } else {
         return false;
     }

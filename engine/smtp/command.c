@@ -153,7 +153,9 @@ bool command_mail(struct buf *out, const struct session_transaction *transaction
         buf_add_str(out, STR(" SIZE="));
         buf_add_u64(out, transaction->size);
     }
-    if (offers->eight_bit && transaction->eight_bit)
+    if (transaction->binary)
+        buf_add_str(out, STR(" BODY=BINARYMIME"));
+    else if (offers->eight_bit && transaction->eight_bit)
         buf_add_str(out, STR(" BODY=8BITMIME"));
     if (offers->smtputf8 && transaction->utf8)
         buf_add_str(out, STR(" SMTPUTF8"));

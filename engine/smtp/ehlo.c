@@ -1,6 +1,8 @@
 /* ehlo.c - see ehlo.h. */
 #include "engine/smtp/ehlo.h"
 
+#include "engine/smtp/auth.h"
+
 #include <stddef.h>
 
 static const struct {
@@ -61,6 +63,8 @@ void ehlo_line(struct session_offers *offers, struct str line)
     uint64_t size;
     if (str_eq_nocase(word, STR("SIZE")) && str_u64(rest, UINT64_MAX, &size))
         offers->size_max = size;
+    if (str_eq_nocase(word, STR("AUTH"))) /* "AUTH=LOGIN PLAIN" of old servers, too */
+        offers->auth |= auth_mechanisms(rest);
     if (str_eq_nocase(word, STR("LIMITS")))
         limits_read(offers, rest);
 }

@@ -9,6 +9,7 @@ struct session_offers {
     uint64_t size_max; /* 0: no limit said */
     /* LIMITS, 0: none said. Transactions a session, recipients a transaction, their domains a session. */
     uint32_t mail_max, rcpt_max, rcpt_domain_max;
+    unsigned auth; /* a bit for each mechanism of auth.h */
 };
 
 /* The text of one line, without its code; not of the first, which holds the server's name. Unknown keywords

@@ -1,11 +1,11 @@
 /* session.c - see session.h; session_parts.h tells how the files share the work. Here: the life of a session,
  * the events, the table of states, time-outs and ends.
  *
- *   connecting -> greeting -> EHLO -> open -> quitting -> (parting) -> closing -> closed
+ *   connecting -> (proxy) -> greeting -> EHLO -> open -> quitting -> (parting) -> closing -> closed
  *       |            ^         |  ^     ^
  *       +- handshake-+         |  +- handshake <- STARTTLS
  *        (implicit TLS)        +-> HELO ^            |
- *                              +-> STARTTLS ---------+
+ *                              +-> STARTTLS ---------+     (before open: login)
  * and from anywhere to closing. */
 #include "engine/smtp/session_parts.h"
 
@@ -17,7 +17,7 @@
 
 _Static_assert(offsetof(struct session, conn) == 0, "io's callbacks find the session by it");
 
-_Static_assert(sizeof(struct session) <= 1792, "ten thousand sessions wait at once: keep them small");
+_Static_assert(sizeof(struct session) <= 1824, "ten thousand sessions wait at once: keep them small");
 
 #define FROM(state) (1u << (state))
 
@@ -31,9 +31,12 @@ static const struct state {
 } states[] = {
     [SESSION_CONNECTING] = {"connecting", "to", STEP_CONNECT, 0, NULL, NULL,
                             offsetof(struct session_timeouts, connect)},
+    [SESSION_PROXY] = {"waiting for the proxy", "to", STEP_CONNECT, FROM(SESSION_CONNECTING), proxy_enter,
+                       NULL, offsetof(struct session_timeouts, connect)},
     [SESSION_GREETING] = {"waiting for the greeting", "of", STEP_GREETING,
-                          FROM(SESSION_CONNECTING) | FROM(SESSION_HANDSHAKE), open_enter_greeting,
-                          open_reply_greeting, offsetof(struct session_timeouts, greeting)},
+                          FROM(SESSION_CONNECTING) | FROM(SESSION_PROXY) | FROM(SESSION_HANDSHAKE),
+                          open_enter_greeting, open_reply_greeting,
+                          offsetof(struct session_timeouts, greeting)},
     [SESSION_EHLO] = {"waiting for the reply to EHLO", "of", STEP_EHLO,
                       FROM(SESSION_GREETING) | FROM(SESSION_HANDSHAKE), open_enter_ehlo, open_reply_ehlo,
                       offsetof(struct session_timeouts, ehlo)},
@@ -42,9 +45,13 @@ static const struct state {
     [SESSION_STARTTLS] = {"waiting for the reply to STARTTLS", "of", STEP_STARTTLS, FROM(SESSION_EHLO),
                           open_enter_starttls, open_reply_starttls, offsetof(struct session_timeouts, tls)},
     [SESSION_HANDSHAKE] = {"negotiating TLS", "with", STEP_TLS,
-                           FROM(SESSION_STARTTLS) | FROM(SESSION_CONNECTING), open_enter_handshake, NULL,
-                           offsetof(struct session_timeouts, tls)},
-    [SESSION_OPEN] = {NULL, NULL, STEP_MAIL, FROM(SESSION_EHLO) | FROM(SESSION_HELO) | FROM(SESSION_STARTTLS),
+                           FROM(SESSION_STARTTLS) | FROM(SESSION_CONNECTING) | FROM(SESSION_PROXY),
+                           open_enter_handshake, NULL, offsetof(struct session_timeouts, tls)},
+    [SESSION_LOGIN] = {"logging in", "at", STEP_AUTH,
+                       FROM(SESSION_EHLO) | FROM(SESSION_HELO) | FROM(SESSION_STARTTLS), login_enter,
+                       login_reply, offsetof(struct session_timeouts, ehlo)},
+    [SESSION_OPEN] = {NULL, NULL, STEP_MAIL,
+                      FROM(SESSION_EHLO) | FROM(SESSION_HELO) | FROM(SESSION_STARTTLS) | FROM(SESSION_LOGIN),
                       transfer_enter, transfer_reply, 0},
     [SESSION_QUITTING] = {"waiting for the reply to QUIT", "of", STEP_QUIT, FROM(SESSION_OPEN),
                           open_enter_quitting, open_reply_quit, offsetof(struct session_timeouts, quit)},
@@ -149,7 +156,9 @@ static void on_connected(struct io_conn *conn, int result)
         session_lost(session, strerror(-result));
     } else {
         io_receive(session->context->io, conn);
-        session_go(session, session->demand.implicit ? SESSION_HANDSHAKE : SESSION_GREETING);
+        session_go(session, session->talk != NULL      ? SESSION_PROXY
+                            : session->demand.implicit ? SESSION_HANDSHAKE
+                                                       : SESSION_GREETING);
     }
     session_settle(session);
 }
@@ -163,6 +172,8 @@ static void on_sent(struct io_conn *conn, ssize_t result)
         session->send_error = (int)-result;
     wire_sent(session);
     transfer_sent(session);
+    if (session->state == SESSION_PROXY && result >= 0)
+        proxy_sent(session);
     if (session->state == SESSION_PARTING && (session->cipher.len == 0 || result < 0))
         session_end(session);
     session_settle(session);
@@ -366,7 +377,11 @@ void session_lost(struct session *session, const char *how)
     if (session->send_error != 0 &&
         session->send_error != EPIPE) /* which only says that it was closed before */
         how = strerror(session->send_error);
-    if (session->state == SESSION_CONNECTING) {
+    if (session->talk != NULL && !proxy_awaits_host(session)) {
+        proxy_fail(session, how);
+        return;
+    }
+    if (session->state == SESSION_CONNECTING || session->state == SESSION_PROXY) {
         verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "cannot connect to %s: %s", session->host, how);
         session_fail(session, &why);
         return;
@@ -403,7 +418,7 @@ static struct session *session_new(const char *host)
         return NULL;
     memcpy(session->host, host, size);
     reply_init(&session->reply);
-    buf_init(&session->commands, COMMANDS_MAX);
+    buf_init(&session->commands, AUTH_LINE_MAX); /* of transactions at most COMMANDS_MAX */
     buf_init(&session->cipher, TLS_OUT_MAX);
     buf_init(&session->flying, TLS_OUT_MAX);
     session->conn.handlers = &io_handlers;
@@ -414,6 +429,8 @@ static struct session *session_new(const char *host)
 static void session_destroy(struct session *session)
 {
     tls_free(session->tls);
+    auth_free(session->auth);
+    proxy_end(session);
     wire_narrow(session);
     buf_free(&session->commands);
     buf_free(&session->cipher);
@@ -422,11 +439,24 @@ static void session_destroy(struct session *session)
     free(session);
 }
 
+static int session_connect(struct session *session, const struct sockaddr *source, socklen_t source_len,
+                           const struct sockaddr *peer, socklen_t peer_len)
+{
+    struct io *io = session->context->io;
+    const struct proxy *proxy = session->way->proxy;
+    if (proxy == NULL || proxy->kind == PROXY_NONE || peer->sa_family == AF_UNIX)
+        return io_connect(io, &session->conn, source, source_len, peer, peer_len);
+    if (!proxy_start(session, source, source_len, peer, peer_len))
+        return -ENOMEM;
+    return io_connect(io, &session->conn, NULL, 0, (const struct sockaddr *)&proxy->address, proxy->len);
+}
+
 struct session *session_create(const struct session_context *context, const struct session_settings *settings,
                                const struct session_handlers *handlers, void *owner, const char *host,
                                const struct sockaddr *source, socklen_t source_len,
                                const struct sockaddr *peer, socklen_t peer_len,
-                               const struct tls_demand *demand, struct err *err)
+                               const struct tls_demand *demand, const struct session_way *way,
+                               struct err *err)
 {
     struct session *session = session_new(host);
     if (session == NULL) {
@@ -438,9 +468,10 @@ struct session *session_create(const struct session_context *context, const stru
     session->handlers = handlers;
     session->owner = owner;
     session->demand = *demand;
+    session->way = way;
     session->progress = true;
     source_text(session, source);
-    int result = io_connect(context->io, &session->conn, source, source_len, peer, peer_len);
+    int result = session_connect(session, source, source_len, peer, peer_len);
     if (result < 0) {
         err_set(err, -result, "cannot connect to %s from %s: %s", host,
                 session->source[0] ? session->source : "this host", strerror(-result));
@@ -538,7 +569,7 @@ const char *session_tls_text(const struct session *session)
 
 bool session_chunking(const struct session *session)
 {
-    return session->settings->chunking && session->offers.chunking;
+    return session->settings->chunking && session->offers.chunking && !session->way->lmtp;
 }
 
 enum tls_fault session_tls_fault(const struct session *session)

@@ -1,4 +1,4 @@
-/* session.h - one outbound SMTP connection: connect, greet, TLS, and one transaction after the other.
+/* session.h - one outbound SMTP or LMTP connection: connect, greet, TLS, and one transaction after the other.
  *
  * A session belongs to one worker thread. It *pulls*: whenever it could carry another transaction it calls
  * `next`; with PIPELINING it asks while the body of the one before is being written, so that the end of one
@@ -18,7 +18,7 @@
  *
  * An address is checked here once more: none can break out of its command, wherever it came from.
  *
- * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 8314, 1870, 2034, 6152, 3461, 3030. All times are mono_ns
+ * RFC 5321 (4.5.3.2 time-outs), 2920, 3207, 8314, 1870, 2033, 2034, 6152, 3461, 3030. All times are mono_ns
  * unless named otherwise. */
 #ifndef POSTRIDER_SMTP_SESSION_H
 #define POSTRIDER_SMTP_SESSION_H
@@ -26,7 +26,9 @@
 #include "engine/base/prng.h"
 #include "engine/base/wheel.h"
 #include "engine/io/io.h"
+#include "engine/smtp/auth.h"
 #include "engine/smtp/ehlo.h"
+#include "engine/smtp/proxy.h"
 #include "engine/smtp/transaction.h"
 #include "engine/tls/tls.h"
 
@@ -48,8 +50,9 @@ struct session_handlers {
     void (*ready)(struct session *session, struct now now);
     /* Over. why.outcome == VERDICT_NONE: an ordinary end (QUIT, idle, limit of messages, the peer hung up
      * while idle, session_stop). Otherwise what failed, with its scope: before `ready` a failure of the host
-     * (connect, greeting, TLS) or path, later of the connection. With session_tls_fault: TLS is what failed;
-     * where the demand was MAY the owner may come back once with NONE. */
+     * (connect, greeting, TLS, login) or path, later of the connection. With session_tls_fault: TLS is what
+     * failed; where the demand was MAY the owner may come back once with NONE. why.blameless: the login or,
+     * of the path's scope, the proxy is what failed. */
     void (*closed)(struct session *session, const struct verdict *why, struct now now);
 };
 
@@ -77,6 +80,20 @@ struct session_turns {
 void session_turns_init(struct session_turns *turns);
 /* Once a step: lets those go on that wait. True: there are more. */
 bool session_turns_run(struct session_turns *turns);
+/* How a session logs in (auth.h). The secret is read from its file at each login. */
+struct session_login {
+    const char *user, *password_file, *token_file; /* "": none; with a token_file it is XOAUTH2 */
+    unsigned allowed;                              /* mechanisms, a bit each */
+    bool in_clear;                                 /* also without TLS */
+    struct auth_keys *keys;                        /* may be NULL */
+};
+
+/* How the way of a route or source differs from that by MX. */
+struct session_way {
+    struct session_login login; /* user NULL or "": none */
+    bool lmtp;                  /* RFC 2033: LHLO, and a reply for each recipient; never by BDAT */
+    const struct proxy *proxy;  /* by way of which it goes; NULL or PROXY_NONE: none */
+};
 
 struct session_context { /* a worker's, shared by its sessions */
     struct io *io;
@@ -86,13 +103,14 @@ struct session_context { /* a worker's, shared by its sessions */
     struct session_turns *turns; /* NULL: every handshake goes on at once */
 };
 
-/* Begins to connect. host: the MX name (SNI, and in verdicts). demand is copied. NULL with err on a local
- * failure. */
+/* Begins to connect. host: the MX name (SNI, and in verdicts). demand is copied; way outlives the session.
+ * NULL with err on a local failure. */
 struct session *session_create(const struct session_context *context, const struct session_settings *settings,
                                const struct session_handlers *handlers, void *owner, const char *host,
                                const struct sockaddr *source, socklen_t source_len,
                                const struct sockaddr *peer, socklen_t peer_len,
-                               const struct tls_demand *demand, struct err *err);
+                               const struct tls_demand *demand, const struct session_way *way,
+                               struct err *err);
 void *session_owner(const struct session *session);
 /* There may be work now: a session that could carry another transaction calls `next`. Cheap otherwise. */
 void session_kick(struct session *session);

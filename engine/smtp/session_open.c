@@ -25,7 +25,7 @@ static void open_hello(struct session *session, struct str verb)
 
 void open_enter_ehlo(struct session *session)
 {
-    open_hello(session, STR("EHLO "));
+    open_hello(session, session->way->lmtp ? STR("LHLO ") : STR("EHLO "));
 }
 
 void open_enter_helo(struct session *session)
@@ -89,7 +89,7 @@ static void open_up(struct session *session)
     else if (demand->requiretls && !session->offers.requiretls)
         open_refuse(session, STATUS(5, 7, 30), "does not offer REQUIRETLS");
     else
-        session_go(session, SESSION_OPEN);
+        session_go(session, login_is_wanted(session) ? SESSION_LOGIN : SESSION_OPEN);
 }
 
 void open_reply_ehlo(struct session *session)
@@ -104,7 +104,10 @@ void open_reply_ehlo(struct session *session)
             open_up(session);
         return;
     case 5:
-        session_go(session, SESSION_HELO);
+        if (session->way->lmtp)
+            session_fail_reply(session);
+        else
+            session_go(session, SESSION_HELO);
         return;
     default:
         session_fail_reply(session);

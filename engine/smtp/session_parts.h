@@ -2,7 +2,10 @@
  *
  *  session.c           life, events, the table of states, time-outs, ends
  *  session_open.c      from the connection to "ready": greeting, EHLO, STARTTLS; and QUIT
+ *  session_proxy.c     by way of a proxy
+ *  session_login.c     AUTH
  *  session_transfer.c  transactions: what to write next, what a reply means for whom
+ *  session_accept.c    whether one can go to this server
  *  session_chunk.c     of them, what is different by BDAT
  *  session_trace.c     what whoever watches is told
  *  session_wire.c      bytes: sends in the clear or through TLS, what came in to whole replies
@@ -20,11 +23,13 @@
 
 enum session_state {
     SESSION_CONNECTING,
+    SESSION_PROXY, /* until the proxy has opened the way */
     SESSION_GREETING,
     SESSION_EHLO,
     SESSION_HELO,
     SESSION_STARTTLS,
     SESSION_HANDSHAKE,
+    SESSION_LOGIN,
     SESSION_OPEN,     /* transactions, or idle */
     SESSION_QUITTING, /* until the reply to QUIT */
     SESSION_PARTING,  /* until TLS's close_notify is sent */
@@ -57,11 +62,14 @@ struct session {
     session_tracer *tracer; /* NULL, nearly always */
     struct tls_demand demand;
     struct tls_conn *tls;
-    enum tls_fault fault;
     struct session_wait *wait; /* its handshake waits for its turn; NULL: it does not */
+    const struct session_way *way;
+    struct auth *auth;       /* while it logs in */
+    struct proxy_talk *talk; /* until a proxy has opened the way */
     struct session_offers offers;
     struct reply reply;
     enum session_state state;
+    enum tls_fault fault;
 
     /* Events. */
     bool busy;     /* an event is being handled: kicks and stops from callbacks wait for its end */
@@ -142,6 +150,25 @@ void open_reply_helo(struct session *session);
 void open_reply_starttls(struct session *session);
 void open_reply_quit(struct session *session);
 
+/* ---- session_proxy.c ---- */
+/* Instead of connecting to peer the session connects to its proxy. False: no memory. */
+bool proxy_start(struct session *session, const struct sockaddr *source, socklen_t source_len,
+                 const struct sockaddr *peer, socklen_t peer_len);
+void proxy_end(struct session *session); /* frees what that took */
+void proxy_enter(struct session *session);
+void proxy_sent(struct session *session);
+/* What the proxy says; returns what is behind it, of the mail host. */
+struct str proxy_received(struct session *session, struct str data);
+/* The proxy is of no use. */
+void proxy_fail(struct session *session, const char *what);
+/* It answers, and is busy with reaching the mail host. */
+bool proxy_awaits_host(const struct session *session);
+
+/* ---- session_login.c ---- */
+bool login_is_wanted(const struct session *session);
+void login_enter(struct session *session);
+void login_reply(struct session *session);
+
 /* ---- session_transfer.c ---- */
 void transfer_enter(struct session *session);
 void transfer_reply(struct session *session);
@@ -162,7 +189,11 @@ const char *transfer_doing(const struct session *session);
 bool transfer_is_sending(const struct session *session); /* a body, its end not yet */
 int64_t transfer_timeout_ms(const struct session *session);
 
-/* For session_chunk.c. Puts the next piece of the body in iov, and at most `most` bytes; how many. */
+/* For session_accept.c and session_chunk.c. Keeps the verdict as long as the transaction is here. */
+const struct verdict *transfer_keep_verdict(struct session_transaction *t, const struct verdict *verdict);
+/* Gives it to each recipient that has none. */
+void transfer_decide_pending(struct session_transaction *t, const struct verdict *verdict);
+/* Puts the next piece of the body in iov, and at most `most` bytes; how many. */
 size_t transfer_write_body(struct session *session, struct session_transaction *t, uint64_t most);
 /* The reply just read decides about everyone who is still without a verdict. */
 void transfer_reply_for_pending(struct session *session, enum smtp_step step);
@@ -170,6 +201,10 @@ void transfer_reply_for_pending(struct session *session, enum smtp_step step);
 void transfer_give_up(struct session *session);
 /* Everyone of the transaction at the receive cursor has a verdict. */
 void transfer_finish(struct session *session);
+
+/* ---- session_accept.c ---- */
+/* False: no; its recipients have their verdicts. */
+bool accept_transaction(struct session *session, struct session_transaction *t);
 
 /* ---- session_chunk.c ---- */
 /* A chunked transaction begins. */

@@ -12,7 +12,7 @@
  *   no RCPT accepted    nothing to send: if DATA was written and gets its 354 all the same, a lone dot
  *   DATA refused        those accepted get that verdict; RSET goes before the next MAIL
  *   a chunk refused     those accepted get that verdict; no further one is begun, RSET before the next MAIL
- *   end of data         those accepted get that verdict: only a 2xx here is a delivery */
+ *   end of data         those accepted get that verdict: only a 2xx here is a delivery; by LMTP one each */
 #include "engine/smtp/session_parts.h"
 
 #include "engine/smtp/command.h"
@@ -86,7 +86,7 @@ static const struct verdict *verdict_from_reply(struct session *session, struct 
     return verdict;
 }
 
-static const struct verdict *verdict_kept(struct session_transaction *t, const struct verdict *verdict)
+const struct verdict *transfer_keep_verdict(struct session_transaction *t, const struct verdict *verdict)
 {
     struct verdict *kept = verdict_new(t);
     if (kept == NULL)
@@ -103,7 +103,7 @@ static bool has_pending(const struct session_transaction *t)
     return false;
 }
 
-static void verdict_for_pending(struct session_transaction *t, const struct verdict *verdict)
+void transfer_decide_pending(struct session_transaction *t, const struct verdict *verdict)
 {
     for (size_t i = 0; i < t->rcpt_count; i++)
         if (t->rcpts[i].verdict == NULL)
@@ -124,14 +124,14 @@ void transfer_reply_for_pending(struct session *session, enum smtp_step step)
         return;
     const struct verdict *verdict = verdict_from_reply(session, t, step);
     heed(session, verdict);
-    verdict_for_pending(t, verdict);
+    transfer_decide_pending(t, verdict);
 }
 
 void transfer_condemn(struct session *session, const struct verdict *why)
 {
     for (struct session_transaction *t = session->receive.transaction; t != NULL; t = t->link)
         if (has_pending(t))
-            verdict_for_pending(t, verdict_kept(t, why));
+            transfer_decide_pending(t, transfer_keep_verdict(t, why));
 }
 
 void transfer_answer(struct session *session, const struct verdict *verdict)
@@ -139,11 +139,11 @@ void transfer_answer(struct session *session, const struct verdict *verdict)
     struct session_transaction *t = session->receive.transaction;
     if (t == NULL || !has_pending(t))
         return;
-    const struct verdict *kept = verdict_kept(t, verdict);
+    const struct verdict *kept = transfer_keep_verdict(t, verdict);
     if (session->receive.step == STEP_RCPT && verdict->scope == SCOPE_RECIPIENT)
         t->rcpts[session->receive.rcpt].verdict = kept;
     else
-        verdict_for_pending(t, kept);
+        transfer_decide_pending(t, kept);
 }
 
 static void give_back(struct session *session, struct session_transaction *t)
@@ -173,95 +173,6 @@ void transfer_give_back(struct session *session)
 }
 
 /* ---- beginning and ending a transaction ---- */
-
-static bool refuse(struct session_transaction *t, struct status status, const char *why, const char *host)
-{
-    struct verdict verdict;
-    verdict_local(&verdict, SCOPE_TRANSACTION, status, why, host);
-    verdict_for_pending(t, verdict_kept(t, &verdict));
-    return false;
-}
-
-static void refuse_rcpt(struct session_transaction *t, struct session_rcpt *rcpt, struct status status,
-                        const char *why)
-{
-    struct verdict verdict;
-    verdict_local(&verdict, SCOPE_RECIPIENT, status, "%s", why);
-    rcpt->verdict = verdict_kept(t, &verdict);
-    rcpt->refused = true;
-}
-
-/* Only those who need SMTPUTF8 suffer where it is not offered. */
-static bool check_rcpts(const struct session *session, struct session_transaction *t)
-{
-    size_t good = 0;
-    for (size_t i = 0; i < t->rcpt_count; i++) {
-        struct session_rcpt *rcpt = &t->rcpts[i];
-        enum command_address result = command_address_check(rcpt->to, false);
-        bool needs_utf8 = result == COMMAND_ADDRESS_NEEDS_UTF8;
-        if (rcpt->to.n == 0 || result == COMMAND_ADDRESS_BAD) {
-            refuse_rcpt(t, rcpt, STATUS(5, 1, 3), "the recipient's address is malformed");
-        } else if (needs_utf8 && !session->offers.smtputf8) {
-            refuse_rcpt(t, rcpt, STATUS(5, 6, 7),
-                        "the recipient's address is not ASCII, and its mail host does not offer SMTPUTF8");
-        } else {
-            t->utf8 |= needs_utf8;
-            good++;
-        }
-    }
-    return good > 0;
-}
-
-/* RFC 9422 4.3. One that would be too many ends the session: its transaction goes to the next. */
-static bool check_domains(struct session *session, const struct session_transaction *t)
-{
-    unsigned most = session->offers.rcpt_domain_max;
-    most = most < LIMIT_DOMAINS ? most : LIMIT_DOMAINS;
-    for (size_t i = 0; most > 0 && i < t->rcpt_count; i++) {
-        struct str to = t->rcpts[i].to;
-        const char *at = memrchr(to.p, '@', to.n);
-        uint32_t hash = at == NULL ? 0 : (uint32_t)str_hash(str_make(at, (size_t)(to.p + to.n - at)));
-        unsigned known = 0;
-        while (known < session->domain_count && session->domains[known] != hash)
-            known++;
-        if (known == most)
-            return false;
-        if (known == session->domain_count)
-            session->domains[session->domain_count++] = hash;
-    }
-    return true;
-}
-
-/* Whether it can go to this server at all; otherwise its recipients have their verdicts. */
-static bool transfer_accept(struct session *session, struct session_transaction *t)
-{
-    assert(t->rcpt_count > 0 && t->rcpt_count <= TXN_RCPTS_MAX);
-    t->started_ns = 0;
-    t->body_sent = t->nobody = t->verdict_used = false;
-    t->more_verdicts = NULL;
-    for (size_t i = 0; i < t->rcpt_count; i++) {
-        t->rcpts[i].verdict = NULL;
-        t->rcpts[i].refused = false;
-    }
-    if (t->utf8 && !session->offers.smtputf8)
-        return refuse(t, STATUS(5, 6, 7), "%s does not offer SMTPUTF8, which the message needs",
-                      session->host);
-    if (session->offers.size_max > 0 && t->size > session->offers.size_max)
-        return refuse(t, STATUS(5, 3, 4), "the message is larger than %s takes (SIZE)", session->host);
-    if (command_address_check(t->from, t->utf8) != COMMAND_ADDRESS_OK)
-        return refuse(t, STATUS(5, 1, 7), "the sender's address cannot be sent to %s: it is malformed",
-                      session->host);
-    if (!check_rcpts(session, t))
-        return false;
-    if (check_domains(session, t))
-        return true;
-    struct verdict verdict;
-    verdict_local(&verdict, SCOPE_SESSION, STATUS(4, 5, 3),
-                  "%s takes no further domain in this session (LIMITS)", session->host);
-    verdict_for_pending(t, verdict_kept(t, &verdict));
-    session->stop_soft = true;
-    return false;
-}
 
 static void receive_begin(struct session *session, struct session_transaction *t, enum smtp_step step)
 {
@@ -338,7 +249,7 @@ static bool transfer_pull(struct session *session)
             session->dry = true;
             return false;
         }
-        if (transfer_accept(session, t)) {
+        if (accept_transaction(session, t)) {
             transfer_begin(session, t);
             return true;
         }
@@ -388,6 +299,8 @@ static bool write_data(struct session *session)
         return false;
     buf_add_str(&session->commands, STR(".\r\n"));
     session_await(session);
+    for (size_t i = 1; session->way->lmtp && i < session->accepted; i++)
+        session_await(session);
     session->send.transaction = NULL;
     return session->offers.pipelining;
 }
@@ -512,7 +425,7 @@ static void reply_rcpt(struct session *session)
         heed(session, &verdict);
         if (session->accepted == 0 && verdict.rule == NULL)
             verdict.again_now = false; /* it was too many by itself: once more would end the same */
-        rcpt->verdict = verdict_kept(session->receive.transaction, &verdict);
+        rcpt->verdict = transfer_keep_verdict(session->receive.transaction, &verdict);
     }
     cursor_next(&session->receive);
     if (session->receive.step != STEP_RCPT && session->accepted == 0) {
@@ -523,6 +436,10 @@ static void reply_rcpt(struct session *session)
 
 static void reply_data(struct session *session)
 {
+    if (session->reply.code < 400 && session->way->lmtp && session->failed) {
+        session_fail_protocol(session, "354 without a recipient"); /* and how many replies would come? */
+        return;
+    }
     if (session->reply.code < 400) {
         session->go_ahead = true;
         session->receive.step = STEP_END;
@@ -532,6 +449,22 @@ static void reply_data(struct session *session)
         transfer_reply_for_pending(session, STEP_DATA);
     session->need_reset = session->mail_accepted;
     transfer_finish(session);
+}
+
+/* RFC 2033 4.2: to the end of data, for the next recipient of those that were accepted. */
+static void reply_for_next(struct session *session)
+{
+    struct session_transaction *t = session->receive.transaction;
+    size_t i = 0;
+    while (t->rcpts[i].verdict != NULL)
+        i++;
+    struct verdict verdict;
+    verdict_of_reply(&verdict, STEP_END, session->reply.code, session->reply.text);
+    session_judge(session, STEP_END, &verdict);
+    if (verdict.scope == SCOPE_TRANSACTION)
+        verdict.scope = SCOPE_RECIPIENT;
+    heed(session, &verdict);
+    t->rcpts[i].verdict = transfer_keep_verdict(t, &verdict);
 }
 
 void transfer_reply(struct session *session)
@@ -565,8 +498,12 @@ void transfer_reply(struct session *session)
             chunk_reply(session);
             return;
         }
-        transfer_reply_for_pending(session, STEP_END);
-        transfer_finish(session);
+        if (session->way->lmtp)
+            reply_for_next(session);
+        else
+            transfer_reply_for_pending(session, STEP_END);
+        if (!has_pending(session->receive.transaction))
+            transfer_finish(session);
         return;
     }
     if (session->cut && session->outstanding == 0) {

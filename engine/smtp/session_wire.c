@@ -207,6 +207,11 @@ void wire_take_turn(struct session *session)
 
 void wire_received(struct session *session, struct str data)
 {
+    if (session->state == SESSION_PROXY) {
+        data = proxy_received(session, data);
+        if (data.n == 0 || session->state >= SESSION_CLOSING)
+            return;
+    }
     if (session->tls == NULL)
         wire_replies(session, data);
     else if (wire_has_turn(session, data))

@@ -37,6 +37,7 @@ struct session_transaction {
     size_t body_count;
     uint64_t size;    /* for SIZE=: not stuffed, CRLFs counted */
     bool eight_bit;   /* BODY=8BITMIME where offered */
+    bool binary;      /* chunked: BODY=BINARYMIME, only to where it is offered */
     bool utf8;        /* sender or message need SMTPUTF8: else 5.6.7; set, too, where a recipient does */
     bool require_tls; /* REQUIRETLS where offered; the session's demand is to see to that */
     bool chunked;     /* goes by BDAT: only to where session_chunking says so */

@@ -8,8 +8,8 @@
  *   DATA              3xx                                none
  *   not DATA          2xx                                none
  *   DATA; others      2xx; 3xx                           deferred   session*   4.5.0: answers something else
- *   greeting to TLS   4xx, 5xx with x.7.y                deferred   path       it has something against us
- *   greeting to TLS   4xx, 5xx                           deferred   host       554: no service, RFC 5321 3.1
+ *   greeting to EHLO  4xx, 5xx with x.7.y                deferred   path       it has something against us
+ *   greeting to AUTH  4xx, 5xx                           deferred   host       554: no service, RFC 5321 3.1
  *   RSET, QUIT        4xx, 5xx                           deferred   session
  *   RCPT, DATA        4xx, 552, "too many recipients"    deferred   recipient  4.5.3, again_now
  *                     or x.5.3
@@ -155,7 +155,7 @@ static struct status status_derive(enum smtp_step step, unsigned code, enum word
 
 static bool before_ready(enum smtp_step step)
 {
-    return step <= STEP_TLS;
+    return step <= STEP_AUTH;
 }
 
 static enum verdict_scope narrow(enum smtp_step step)

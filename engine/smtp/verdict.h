@@ -27,6 +27,7 @@ struct verdict {
     bool greylisted; /* a 4xx that says so */
     bool again_now;  /* 4.5.3 too many recipients: at once in a new transaction */
     bool local;      /* decided here, no reply of the peer */
+    bool blameless;  /* of ours, for the operator to put right: no recipient's attempt */
     uint16_t code;   /* 0 when local */
     struct status
         status;      /* given, else derived from code, step and words; its class is that of the outcome */
@@ -43,6 +44,7 @@ enum smtp_step {
     STEP_EHLO,
     STEP_STARTTLS,
     STEP_TLS,
+    STEP_AUTH,
     STEP_MAIL,
     STEP_RCPT,
     STEP_DATA,

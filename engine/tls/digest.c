@@ -68,6 +68,18 @@ void digest_hmac(const void *key, size_t key_n, const struct digest_piece *piece
     }
 }
 
+void digest_pbkdf2(const void *password, size_t password_n, const void *salt, size_t salt_n,
+                   unsigned iterations, uint8_t out[DIGEST_SIZE])
+{
+    digest_require(PKCS5_PBKDF2_HMAC(password, (int)password_n, salt, (int)salt_n, (int)iterations, sha256(),
+                                     DIGEST_SIZE, out));
+}
+
+bool digest_equal(const uint8_t a[DIGEST_SIZE], const uint8_t b[DIGEST_SIZE])
+{
+    return CRYPTO_memcmp(a, b, DIGEST_SIZE) == 0;
+}
+
 struct digest *digest_begin(void)
 {
     struct digest *digest = malloc(sizeof *digest);

@@ -1,4 +1,5 @@
 """From a job on the socket to receivers of each character: what arrives, and what is said of it."""
+import base64
 import json
 import time
 
@@ -204,6 +205,28 @@ def test_refusals_by_bdat(scene):
     assert len(s.delivered()) == 12
     assert {(e["to"].rstrip("@a.test").rstrip("0123456789"), e["status"]) for e in ends(s, ident).values()
             if e["type"] == "bounced"} == {("bad", "5.1.1"), ("spam", "5.7.1")}
+    no_violations(s)
+
+
+def test_binary_parts_go_as_they_are_where_that_is_offered(scene):
+    """BINARYMIME (RFC 3030 3): with it to the byte, elsewhere in base64."""
+    s = scene(host(chunking=True, binarymime=True) +
+              [{"name": "mx.b.test", "address": "127.0.8.3", "chunking": True},
+               {"name": "mx.c.test", "address": "127.0.8.4"}],
+              ONE_DOMAIN + [{"name": f"{name}.test", "mx": [[10, f"mx.{name}.test"]]} for name in "bc"])
+    part = bytes(range(256)) * 40 + b"\r\n.\r\n\n\r\0"
+    message = (b"From: News <news@sender.test>\r\nTo: list@sender.test\r\nSubject: Hi\r\n"
+               b"Date: Mon, 02 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.test>\r\nMIME-Version: 1.0\r\n"
+               b"Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+               b"--b\r\n\r\nHello\r\n"
+               b"--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: binary\r\n\r\n" + part + b"\r\n--b--\r\n")
+    ident = submit(s, ["u@a.test", "u@b.test", "u@c.test"],
+                   message={"raw_base64": base64.b64encode(message).decode()})["job"]
+    s.daemon.wait_counts(ident, delivered=3)
+    got = {d.host: d for d in s.delivered()}
+    assert got["mx.a.test"].digest == digest(message) and got["mx.a.test"].size == len(message)
+    encoded = got["mx.b.test"]
+    assert encoded.size > len(message) and encoded.digest == got["mx.c.test"].digest
     no_violations(s)
 
 

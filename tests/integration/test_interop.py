@@ -209,3 +209,28 @@ def test_where_an_extension_is_missing(reduced, case):
     assert arrived.content.isascii()
     read = email.message_from_bytes(arrived.content, policy=email.policy.SMTP)
     assert read.get_payload(decode=True).replace(b"\r\n", b"\n") == body.replace(b"\r\n", b"\n")
+
+
+def test_limits_are_obeyed():
+    """LIMITS (RFC 9422) of a server that counts."""
+    sessions = []
+
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        session.host_name = hostname
+        sessions.append([])
+        session.mails = sessions[-1]
+        return [*responses[:-1], "250-LIMITS RCPTMAX=7 MAILMAX=3 RCPTDOMAINMAX=1", responses[-1]]
+
+    async def handle_DATA(self, server, session, envelope):
+        session.mails.append(list(envelope.rcpt_tos))
+        return "250 2.0.0 kept"
+
+    for daemon in opened(Aiosmtpd(handle_EHLO=handle_EHLO, handle_DATA=handle_DATA)):
+        people = [f"u{i}@{domain}" for i in range(30) for domain in ("a.test", "xn--bcher-kva.test")]
+        send(daemon, fields() + b"Hello\r\n", people)
+        carried = [session for session in sessions if session]
+        assert sorted(to for session in carried for mail in session for to in mail) == sorted(people)
+        assert max(len(session) for session in carried) <= 3
+        assert max(len(mail) for session in carried for mail in session) == 7
+        assert all(len({to.split("@")[1] for mail in session for to in mail}) == 1 for session in carried)
+        assert {r["attempts"] for r in daemon.recipients(daemon.events()[-1]["job"])} <= {0, 1}

@@ -50,6 +50,10 @@ static void test_mail(void **state)
     expect_mail(t, &none, "MAIL FROM:<a@b.example>\r\n");
     expect_mail(t, &all,
                 "MAIL FROM:<a@b.example> SIZE=4321 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=id+2B1+3Dx\r\n");
+    t.binary = true;
+    expect_mail(t, &all,
+                "MAIL FROM:<a@b.example> SIZE=4321 BODY=BINARYMIME SMTPUTF8 RET=HDRS ENVID=id+2B1+3Dx\r\n");
+    t.binary = false;
     struct session_offers size = {.size = true};
     expect_mail(t, &size, "MAIL FROM:<a@b.example> SIZE=4321\r\n");
     struct session_offers strict = {.requiretls = true};

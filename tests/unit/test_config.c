@@ -162,13 +162,14 @@ static void test_example(void **state)
     assert_int_equal(site->max_rate.count, 600);
     assert_int_equal(site->max_rate.per_ms, 60000);
     assert_null(config_site_of_host(config, STR("mx.example.org")));
-    const struct config_route *route = config_route_of(config, STR("Example.net"));
-    assert_string_equal(route->host, "smtp.relay.test");
-    assert_int_equal(route->port, 587);
+    const struct config_route *route = config_route_of(config, STR("Example.net"), STR(""), STR("default"));
+    assert_string_equal(route->targets[0].host, "smtp.relay.test");
+    assert_int_equal(route->targets[0].port, 587);
+    assert_string_equal(route->login.user, "u");
     assert_int_equal(route->tls, TLS_POLICY_VERIFY);
     assert_false(route->tls_implicit);
-    assert_true(config_route_of(config, STR("example.org"))->tls_implicit);
-    assert_null(config_route_of(config, STR("example.com")));
+    assert_true(config_route_of(config, STR("example.org"), STR("x.test"), STR("acme"))->tls_implicit);
+    assert_null(config_route_of(config, STR("example.com"), STR(""), STR("acme")));
     assert_int_equal(config->retry_count, 1);
     assert_int_equal(config->retry[0].count, 3);
     assert_int_equal(config->retry[0].delays_ms[1], 7200000);
@@ -320,8 +321,20 @@ static void test_values(void **state)
             "1:34: error: port: expected a number from 1 to 65535, found '0'");
     refused("routes: [{domain: 'a b', host: x}]\n",
             "1:20: error: domain: expected a domain such as example.com");
-    refused("routes: [{domain: a, host: 'x:25'}]\n",
-            "1:29: error: host: expected a host name or an IP address");
+    refused("routes: [{domain: a, host: 'x:0'}]\n", "1:29: error: host: expected a host, or a list such as");
+    refused("routes: [{host: [a, 'x y z']}]\n", "1:22: error: host: expected a host, or a list such as");
+    refused("routes: [{host: ['0 a']}]\n", "1:19: error: host: expected a host, or a list such as");
+    refused("routes: [{host: []}]\n", "1:17: error: host: expected at least one host");
+    refused("routes: [{host: a, user: u}]\n", "1:26: error: user needs either password_file or token_file");
+    refused("routes: [{host: a, user: u, password_file: /p, token_file: /t}]\n",
+            "1:26: error: user needs either password_file or token_file");
+    refused("routes: [{host: a, password_file: /p}]\n", "1:11: error: to log in takes a user");
+    refused("routes: [{host: a, user: u, password_file: /p, auth: [plain, cram-md5]}]\n",
+            "1:55: error: auth: expected scram-sha-256, xoauth2, plain or login, found 'cram-md5'");
+    refused("routes: [{host: a, user: u, token_file: /t, auth: plain}]\n",
+            "1:51: error: auth: xoauth2 takes a token_file, the others a password_file");
+    refused("routes: [{host: a, tls: none, user: u, password_file: /p}]\n",
+            "1:25: error: tls is none, and nothing is logged in with in the clear: see auth_in_clear");
     refused("retry: [{status: 5.1.1, schedule: 1h}]\n",
             "1:18: error: status: expected an enhanced status of class 4");
     refused("retry: [{status: 4.1, schedule: []}]\n", "1:33: error: schedule: expected 1 to 16 durations");
@@ -353,7 +366,7 @@ static void test_names(void **state)
     refused("sites:\n - {name: a, mx: a.b}\n - {name: a, mx: c.d}\n",
             "3:11: error: name 'a' stands twice in sites, first in ");
     refused("routes:\n - {domain: a.b, host: c}\n - {domain: a.b, host: d}\n",
-            "3:13: error: domain 'a.b' stands twice in routes, first in ");
+            "3:13: error: a route for the same domain, sender and tenant stands before it, in ");
     refused("retry:\n - {status: 4.2.*, schedule: 1h}\n - {status: 4.2, schedule: 2h}\n",
             "3:13: error: status '4.2' stands twice in retry, first in ");
     refused("feedback_id: \"{{camp}}:x\"\n", "1:15: error: feedback_id: expected parts with colons between");
@@ -567,7 +580,7 @@ static void test_show(void **state)
         "ipv6: no}\nsources: [{name: s, address: 192.0.2.1, ehlo: '[192.0.2.1]'}]\npools: [{name: p, "
         "sources: {s: 9}}]\n"
         "sites: [{name: a, mx: ['*', '?.b'], max_rate: 7/90s}]\nroutes: [{domain: '*', host: '2001:db8::1', "
-        "port: 26}]\n"
+        "port: 26}, {sender: b.c, tenant: t, host: ['10 a', 'b:587'], user: 'u@x, \"y', token_file: /t}]\n"
         "retry: [{status: 4, schedule: [0, 90s]}, {status: 4.2, schedule: 1h, give_up: 2d}]\n"
         "tenants: [{name: t, max_rate: 3/s}]\n",
         "default_replies: no\nreceivers: [{name: big, mx: 'mx*.big.test'}]\n"
@@ -599,6 +612,57 @@ static void test_show(void **state)
         buf_free(&first);
         buf_free(&second);
     }
+}
+
+/* The targets in order, and what goes where. */
+static void test_routes(void **state)
+{
+    (void)state;
+    struct config *config =
+        load("routes:\n"
+             "  - {domain: '*.a.test', sender: brand.test, host: [s1, 's2:2525', '[::1]:26'], port: 587}\n"
+             "  - {domain: '*.a.test', tenant: acme, host: ['20 t1', '10 t2', '10 192.0.2.1:25', t4]}\n"
+             "  - {host: 'unix:/run/lmtp', domain: b.test}\n"
+             "  - {sender: '*.brand.test', tenant: acme, host: b1}\n");
+    static const struct {
+        const char *host;
+        uint16_t port;
+    } in_order[2][4] = {{{"s1", 587}, {"s2", 2525}, {"::1", 26}},
+                        {{"t2", 25}, {"192.0.2.1", 25}, {"t1", 25}, {"t4", 25}}};
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned j = 0; j < config->routes[i].hosts.count; j++) {
+            assert_true(str_eq(str_of(config->routes[i].targets[j].host), str_of(in_order[i][j].host)));
+            assert_int_equal(config->routes[i].targets[j].port, in_order[i][j].port);
+        }
+    const struct config_target *targets = config->routes[1].targets;
+    assert_true(config->routes[0].targets[0].preference < config->routes[0].targets[1].preference);
+    assert_true(targets[0].preference == 10 && targets[1].preference == 10 && targets[2].preference == 20);
+    assert_string_equal(config->routes[2].targets[0].host, "unix:/run/lmtp");
+    static const struct {
+        const char *domain, *sender, *tenant;
+        int route;
+    } ways[] = {
+        {"x.a.test", "Brand.test", "acme", 0}, {"x.a.test", "brand.test", "default", 0},
+        {"x.a.test", "other.test", "acme", 1}, {"x.a.test", "", "acme", 1},
+        {"x.a.test", "", "default", -1},       {"B.test", "brand.test", "acme", 2},
+        {"c.test", "x.brand.test", "acme", 3}, {"c.test", "x.brand.test", "default", -1},
+        {"c.test", "brand.test", "acme", -1},
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        const struct config_route *route =
+            config_route_of(config, str_of(ways[i].domain), str_of(ways[i].sender), str_of(ways[i].tenant));
+        assert_int_equal(route ? (int)(route - config->routes) : -1, ways[i].route);
+    }
+    assert_true(config_routes_by_sender(config, STR("brand.test"), STR("x")));
+    assert_true(config_routes_by_sender(config, STR("a.brand.test"), STR("acme")));
+    assert_false(config_routes_by_sender(config, STR("a.brand.test"), STR("x")));
+    assert_false(config_routes_by_sender(config, STR(""), STR("acme")));
+    assert_true(str_eq(config_pool_text(STR("default@brand.test")), STR("default")));
+    assert_true(str_eq(config_pool_text(STR("default@brand.test+requiretls")), STR("default")));
+    assert_true(str_eq(config_pool_sender(STR("default@brand.test+requiretls")), STR("brand.test")));
+    assert_true(str_eq(config_pool_sender(STR("default+requiretls")), STR("")));
+    assert_non_null(config_pool_of(config, STR("default@brand.test+anytls")));
+    config_free(config);
 }
 
 /* Each option of the table stands in the man page, with its default. */
@@ -641,6 +705,7 @@ int main(void)
         cmocka_unit_test(test_built_in_replies),
         cmocka_unit_test(test_patterns_are_added_to_a_built_in_receiver),
         cmocka_unit_test(test_show),
+        cmocka_unit_test(test_routes),
         cmocka_unit_test(test_man),
     };
     return cmocka_run_group_tests_name("config", tests, make_directory, remove_directory);

@@ -361,6 +361,29 @@ static void test_sites(void **state)
     fixture_free(&f);
 }
 
+/* Above a quarter of the last transactions, and not for one or two in a row. */
+static void test_refuses_often(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "");
+    struct path *path = fixture_path(&f);
+    for (unsigned i = 0; i < 3; i++) {
+        path_note_refused(path, true);
+        assert_false(path_refuses_often(path));
+    }
+    for (unsigned i = 0; i < 20; i++)
+        path_note_refused(path, true);
+    assert_true(path_refuses_often(path));
+    for (unsigned i = 0; i < 400; i++) /* every fifth: no */
+        path_note_refused(path, i % 5 == 0);
+    assert_false(path_refuses_often(path));
+    for (unsigned i = 0; i < 400; i++) /* every second: yes */
+        path_note_refused(path, i % 2 == 0);
+    assert_true(path_refuses_often(path));
+    fixture_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -375,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_workers_share_a_ledger),
         cmocka_unit_test(test_one_pause_for_all),
         cmocka_unit_test(test_what_is_lent_is_not_its_own),
+        cmocka_unit_test(test_refuses_often),
         cmocka_unit_test(test_sites),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -432,6 +432,7 @@ struct client {
     struct session_rcpt rcpts[TRANSACTIONS_MAX][RCPTS_MAX];
     struct iovec bodies[TRANSACTIONS_MAX][64];
     struct iovec large; /* the body of the next order, once */
+    struct session_way way;
     char tls_text[64];
 };
 
@@ -597,7 +598,7 @@ static void client_connect(struct client *client, const struct server *server)
     client->now = clock_now();
     client->session = session_create(&client->context, &client->settings, &handlers, client, "mx.example",
                                      NULL, 0, (const struct sockaddr *)&server->address,
-                                     sizeof server->address, &client->demand, &err);
+                                     sizeof server->address, &client->demand, &client->way, &err);
     if (client->session == NULL)
         fail_msg("%s", err.text);
 }
@@ -969,9 +970,9 @@ static void test_bad_source(void **state)
     struct sockaddr_in peer = {
         .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct err err;
-    struct session *session = session_create(&client->context, &client->settings, &handlers, client,
-                                             "mx.example", (struct sockaddr *)&source, sizeof source,
-                                             (struct sockaddr *)&peer, sizeof peer, &client->demand, &err);
+    struct session *session = session_create(
+        &client->context, &client->settings, &handlers, client, "mx.example", (struct sockaddr *)&source,
+        sizeof source, (struct sockaddr *)&peer, sizeof peer, &client->demand, &client->way, &err);
     assert_null(session);
     assert_non_null(strstr(err.text, "192.0.2.77"));
     client_free(client);
@@ -1694,6 +1695,158 @@ static void test_large_chunks(void **state)
                NULL);
 }
 
+/* ---- AUTH ---- */
+
+#define ASKS(mechanisms) GREET, SEND("250-mx\r\n250-PIPELINING\r\n250 AUTH " mechanisms "\r\n")
+#define BARE             "MAIL FROM:<s@a.example>\r\nRCPT TO:<ada@b.example>\r\nDATA\r\n"
+#define DELIVERED        EXPECT(BARE), SEND(GO), EXPECT("Hi\r\n.\r\n"), SEND("250 2.0.0 ok\r\n"), BYE
+
+static const struct row logins[] = {
+    {"PLAIN",
+     one,
+     1,
+     {ASKS("PLAIN LOGIN CRAM-MD5"), EXPECT("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n"),
+      SEND("235 2.7.0 ok\r\n"), DELIVERED},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"LOGIN",
+     one,
+     1,
+     {ASKS("LOGIN"), EXPECT("AUTH LOGIN\r\n"), SEND("334 VXNlcm5hbWU6\r\n"), EXPECT("dGlt\r\n"),
+      SEND("334 UGFzc3dvcmQ6\r\n"), EXPECT("dGFuc3RhYWZ0YW5zdGFhZg==\r\n"), SEND("235 2.7.0 ok\r\n"),
+      DELIVERED},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"refused: of the host, and nobody's attempt",
+     one,
+     1,
+     {ASKS("PLAIN"), EXPECT("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n"), SEND("535 5.7.8 wrong\r\n"),
+      EXPECT_END},
+     "closed[Th 4.7.8] 5.7.8 wrong"},
+    {"not now",
+     one,
+     1,
+     {ASKS("PLAIN"), EXPECT("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n"), SEND("454 4.7.0 later\r\n"),
+      EXPECT_END},
+     "closed[Th 4.7.0] 4.7.0 later"},
+    {"nothing that is known",
+     one,
+     1,
+     {ASKS("CRAM-MD5"), EXPECT_END},
+     "closed[Th 4.7.4] cannot log in as tim at mx.example: it offers no AUTH mechanism that may be used"},
+    {"SCRAM: yes too early",
+     one,
+     1,
+     {ASKS("SCRAM-SHA-256 PLAIN"), EXPECT_MUCH(sizeof "AUTH SCRAM-SHA-256 \r\n" - 1 + 60),
+      SEND("235 2.7.0 ok\r\n"), EXPECT_END},
+     "closed[Th 4.7.0] cannot log in as tim at mx.example: it said yes before it was asked all"},
+    {"asks more than there is",
+     one,
+     1,
+     {ASKS("PLAIN"), EXPECT("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n"), SEND("334 \r\n"), EXPECT_END},
+     "closed[Th 4.7.0] cannot log in as tim at mx.example: it asks more than AUTH PLAIN has"},
+};
+
+static const struct row logins_in_clear[] = {
+    {"never in the clear unless told",
+     one,
+     1,
+     {ASKS("PLAIN SCRAM-SHA-256"), EXPECT_END},
+     "closed[Th 4.7.4] cannot log in as tim at mx.example: the connection is not encrypted, and "
+     "auth_in_clear is no"},
+};
+
+static char password_path[] = "/tmp/postrider-test-XXXXXX";
+
+static void with_login(struct client *client)
+{
+    client->way.login = (struct session_login){.user = "tim",
+                                               .password_file = password_path,
+                                               .token_file = "",
+                                               .allowed = (1u << AUTH_MECHANISMS) - 1,
+                                               .in_clear = true};
+}
+
+static void without_clear(struct client *client)
+{
+    with_login(client);
+    client->way.login.in_clear = false;
+}
+
+static void test_logins(void **state)
+{
+    (void)state;
+    int fd = mkstemp(password_path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "tanstaaftanstaaf\n", 17), 17);
+    close(fd);
+    run_rows(ROWS(logins), with_login);
+    run_rows(ROWS(logins_in_clear), without_clear);
+    unlink(password_path);
+}
+
+/* ---- LMTP (RFC 2033) ---- */
+
+#define LMTP                                                                                                 \
+    SEND("220 mx LMTP\r\n"), EXPECT("LHLO me.example\r\n"),                                                  \
+        SEND("250-mx\r\n250-CHUNKING\r\n250 PIPELINING\r\n")
+#define MIXED_LMTP "MAIL FROM:<s@a>\r\nRCPT TO:<1@b>\r\nRCPT TO:<2@b>\r\nRCPT TO:<3@b>\r\nDATA\r\n"
+
+static const struct row local_deliveries[] = {
+    {"a reply for each recipient, the end of one with the next",
+     mixed,
+     2,
+     {LMTP, EXPECT(MIXED_LMTP), SEND("250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"),
+      EXPECT("X\r\n.\r\n" BARE), SEND("250 2.0.0 one\r\n452 4.2.2 two is full\r\n"),
+      SEND("550 5.2.1 three is off\r\n" GO), EXPECT("Hi\r\n.\r\n"), SEND("250 2.0.0 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0, Tr 4.2.2, Fr 5.2.1] done 2[Dr 2.0.0] closed[none]"},
+    {"a reply for each that was accepted",
+     mixed,
+     1,
+     {LMTP, EXPECT(MIXED_LMTP), SEND("250 ok\r\n550 5.1.1 no\r\n250 ok\r\n450 4.2.0 later\r\n354 go\r\n"),
+      EXPECT("X\r\n.\r\n"), SEND("250 2.0.0 ok\r\n"), BYE},
+     "ready done 1[Fr 5.1.1, Dr 2.0.0, Tr 4.2.0] closed[none]"},
+    {"lost between two of them",
+     mixed,
+     1,
+     {LMTP, EXPECT(MIXED_LMTP), SEND("250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"),
+      EXPECT("X\r\n.\r\n"), SEND("250 2.0.0 one\r\n"), WAIT(20), CLOSE},
+     "ready done 1[Dr 2.0.0, Ts 4.4.2, Ts 4.4.2] closed[Ts 4.4.2] connection lost (closed by the peer) while "
+     "waiting for the reply to the end of data of mx.example"},
+    {"nobody accepted: DATA is refused",
+     one,
+     1,
+     {LMTP, EXPECT(BARE), SEND("250 ok\r\n550 5.1.1 no\r\n503 5.5.1 nobody\r\n"), BYE},
+     "ready done 1[Fr 5.1.1] closed[none]"},
+    {"354 for nobody",
+     one,
+     1,
+     {LMTP, EXPECT(BARE), SEND("250 ok\r\n550 5.1.1 no\r\n354 go\r\n"), EXPECT_END},
+     "ready done 1[Fr 5.1.1] closed[Ts 4.5.0] protocol error: got 354 without a recipient while waiting for "
+     "the "
+     "reply to DATA of mx.example"},
+    {"one reply too many",
+     one,
+     1,
+     {LMTP, EXPECT(BARE), SEND(GO), EXPECT("Hi\r\n.\r\n"), SEND("250 2.0.0 ok\r\n250 2.0.0 ok\r\n"),
+      EXPECT_END},
+     "ready done 1[Dr 2.0.0] closed[Ts 4.5.0] " PROTOCOL(UNASKED, "idle with")},
+    {"no LMTP there",
+     one,
+     1,
+     {SEND("220 mx ESMTP\r\n"), EXPECT("LHLO me.example\r\n"), SEND("500 5.5.2 what?\r\n"), EXPECT_END},
+     "closed[Th 4.5.2] 5.5.2 what?"},
+};
+
+static void local_delivery(struct client *client)
+{
+    client->settings.chunking = client->way.lmtp = true;
+}
+
+static void test_lmtp(void **state)
+{
+    (void)state;
+    run_rows(ROWS(local_deliveries), local_delivery);
+}
+
 /* ---- LIMITS (RFC 9422), and a server that does not read ---- */
 
 static const struct order domains[] = {{"s@a", {"1@b"}, "X\r\n", 3, false, false},
@@ -2139,6 +2292,8 @@ int main(void)
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_chunks_lost),
         cmocka_unit_test(test_large_chunks),
+        cmocka_unit_test(test_logins),
+        cmocka_unit_test(test_lmtp),
         cmocka_unit_test(test_told_limits),
         cmocka_unit_test(test_no_deadlock),
         cmocka_unit_test(test_tls),

@@ -2,6 +2,7 @@
  */
 #include "tests/unit/message_help.h"
 
+#include "engine/message/encode.h"
 #include "engine/message/record.h"
 
 static struct made *m;
@@ -327,6 +328,77 @@ static void test_percent_variables(void **state)
     assert_true(m->t.info.same_for_all);
 }
 
+#define BINARY_TOP                                                                                           \
+    "From: a@x.example\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"                \
+    "Content-Transfer-Encoding: %s\r\n\r\n--b\r\n\r\ntext\r\n--b\r\nContent-Type: image/png\r\n"             \
+    "Content-Transfer-Encoding: binary\r\n\r\n"
+
+/* A message with a binary part, in a multipart of that encoding; its length. */
+static size_t binary_message(char *to, const char *encoding, const char *part, size_t n)
+{
+    size_t at = (size_t)snprintf(to, 512, BINARY_TOP, encoding);
+    memcpy(to + at, part, n);
+    memcpy(to + at + n, "\r\n--b--\r\n", 10);
+    return at + n + 9;
+}
+
+/* For hosts with BINARYMIME it stays as it came, to the byte; encoded again it says the same. */
+static void test_binary(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *part;
+        size_t n;
+    } parts[] = {
+        {"\0\r\n.\r\n\n\r\xff\r\r\n", 11}, {".", 1}, {"", 0}, {"..\r\n.", 5}, {"x\r\n", 3}, {"\n", 1}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char raw[1024];
+        struct buf encoded;
+        struct message_spec spec = {.keep_binary = true, .merge = MESSAGE_MERGE_NO};
+        spec.raw = str_make(raw, binary_message(raw, "binary", parts[i].part, parts[i].n));
+        struct made *bin = made_new();
+        assert_true(made_compile(bin, spec));
+        assert_true(bin->t.info.has_binary && bin->t.info.has_8bit);
+        assert_true(made_render_one(bin, &bin->plain, true));
+        assert_non_null(memmem(bin->plain.data, bin->plain.len, strstr(raw, "--b\r\n"),
+                               spec.raw.n - (size_t)(strstr(raw, "--b\r\n") - raw)));
+        spec =
+            (struct message_spec){.raw = buf_str(&bin->plain), .merge = MESSAGE_MERGE_NO, .seven_bit = true};
+        struct made *seven = made_new();
+        assert_true(made_compile(seven, spec));
+        assert_false(seven->t.info.has_binary || seven->t.info.has_8bit);
+        assert_true(made_render(seven));
+        buf_init(&encoded, 256);
+        buf_add_base64(&encoded, str_make(parts[i].part, parts[i].n));
+        assert_true(buf_add_char(&seven->plain, '\0'));
+        assert_non_null(strstr(seven->plain.data, "Content-Transfer-Encoding: base64\r\n\r\n"));
+        if (parts[i].n > 0)
+            assert_non_null(memmem(seven->plain.data, seven->plain.len, encoded.data, encoded.len));
+        buf_free(&encoded);
+        made_free(bin);
+        made_free(seven);
+    }
+}
+
+/* Not declared all the way up, or not asked for: encoded at once. */
+static void test_binary_is_not_kept(void **state)
+{
+    (void)state;
+    char raw[1024];
+    for (unsigned i = 0; i < 3; i++) {
+        struct message_spec spec = {.keep_binary = i != 1, .seven_bit = i == 2};
+        spec.raw = str_make(raw, binary_message(raw, i == 0 ? "8bit" : "binary", "\0\xff", 2));
+        make(spec);
+        assert_false(m->t.info.has_binary);
+        assert_true(buf_add_char(&m->plain, '\0'));
+        assert_non_null(strstr(m->plain.data, "\r\nContent-Transfer-Encoding: base64\r\n\r\nAP8=\r\n--b--"));
+    }
+    make((struct message_spec){.keep_binary = true,
+                               .raw = STR("From: a@x.example\r\nContent-Type: image/png\r\n"
+                                          "Content-Transfer-Encoding: binary\r\n\r\nx")});
+    assert_false(m->t.info.has_binary);
+}
+
 static void test_feedback_id(void **state)
 {
     (void)state;
@@ -497,6 +569,7 @@ int main(void)
         TEST(test_parts),       TEST(test_headers),
         TEST(test_addresses),   TEST(test_undeclared_8bit),
         TEST(test_url),         TEST(test_percent_variables),
+        TEST(test_binary),      TEST(test_binary_is_not_kept),
         TEST(test_feedback_id), TEST(test_missing),
         TEST(test_merge_modes), TEST(test_refused),
         TEST(test_nesting),     TEST(test_damaged),
