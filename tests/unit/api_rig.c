@@ -290,6 +290,7 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
     assert_non_null(rig->inbound);
     struct api_context context = {.store = rig->store,
                                   .config = rig->config,
+                                  .setups = rig->setups,
                                   .inbound = rig->inbound,
                                   .version = "1.2.3",
                                   .started = clock_now()};
