@@ -110,6 +110,24 @@ static void check_single(struct config_reading *reading)
     }
 }
 
+static void check_admin(struct config_reading *reading)
+{
+    struct config_admin *admin = &reading->config->admin;
+    struct value_error error;
+    struct fy_node *listen = config_given(reading, "admin", "listen");
+    struct fy_node *file = config_given(reading, "admin", "token_file");
+    if (listen != NULL && admin->token_file[0] == '\0')
+        yaml_report(reading->yaml, listen,
+                    "admin over TCP needs a token_file: make a token with 'openssl rand -hex 32'");
+    if (listen == NULL && file != NULL)
+        yaml_report(reading->yaml, file, "admin.token_file without admin.listen has no meaning");
+    bool is_address =
+        listen != NULL && value_listen(str_of(admin->listen), &admin->address, &admin->address_len, &error);
+    if (is_address && admin->address_len == 0)
+        yaml_report(reading->yaml, listen,
+                    "admin is for an address; a Unix socket for operators is control.unix");
+}
+
 static void join_servers(struct config_reading *reading)
 {
     struct config_dns *dns = &reading->config->dns;
@@ -396,6 +414,7 @@ void config_check(struct config_reading *reading)
         if (config_top.options[i].kind == KIND_LIST && config_top.options[i].section->key != NULL)
             check_names(reading, &config_top.options[i], &reading->lists[i]);
     check_single(reading);
+    check_admin(reading);
     join_servers(reading);
     check_sources(reading);
     check_pools(reading);

@@ -65,6 +65,7 @@ struct option {
     size_t count_offset; /* KIND_LIST: of the size_t beside the pointer */
     const char *preset;  /* default, as an operator would write it; NULL: unset, or required */
     bool required;
+    bool live;         /* a reload applies it; of a group or list: all of it */
     uint64_t min, max; /* numbers, sizes and durations (ms); KIND_PATH: longest text */
     const struct section *section;
     const char *help; /* one line */

@@ -8,7 +8,9 @@
 #include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
+#include "engine/route/renew.h"
 #include "engine/route/signers.h"
+#include "engine/setup.h"
 #include "engine/sts/keeper.h"
 #include "engine/tlsrpt/rpt.h"
 #include "engine/worker.h"
@@ -20,7 +22,8 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#define FILES_KEPT 128 /* descriptors for the store, listeners, clients, DNS */
+#define RENEW_WAIT_MS 10000
+#define FILES_KEPT    128 /* descriptors for the store, listeners, clients, DNS */
 
 struct member {
     struct fleet *fleet;
@@ -34,17 +37,13 @@ struct member {
 
 struct fleet {
     struct store *store;
-    const struct config *config;
-    const struct dkim *dkim;
-    const struct trusts *trusts;
+    struct setup *setup; /* that workers start with */
     struct submission *submission;
     struct fetch_settings fetch;
     struct sts_keeper *sts;
     struct rpt_settings rpt_settings;
     struct rpt *rpt;
     struct signers *signers;
-    struct retry_table *retry;
-    struct limit *tenant_limits;
     struct holds *holds;
     struct evidence evidence;
     unsigned count, sessions_max;
@@ -76,13 +75,9 @@ struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, s
 {
     const struct worker_settings settings = {
         .store = fleet->store,
-        .config = fleet->config,
-        .retry = fleet->retry,
-        .tenant_limits = fleet->tenant_limits,
+        .setup = fleet->setup,
         .holds = fleet->holds,
         .evidence = &fleet->evidence,
-        .dkim = fleet->dkim,
-        .trusts = fleet->trusts,
         .sts = fleet->sts,
         .rpt = fleet->rpt,
         .signers = fleet->signers,
@@ -134,10 +129,18 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
     return true;
 }
 
+static bool fleet_start_signers(struct fleet *fleet, struct setup *setup, struct err *err)
+{
+    unsigned count = fleet->count < SIGNERS_MAX ? fleet->count : SIGNERS_MAX;
+    if (fleet->signers == NULL && dkim_identity(setup->dkim, 0) != NULL)
+        fleet->signers = signers_start(setup, count, err);
+    return fleet->signers != NULL || dkim_identity(setup->dkim, 0) == NULL;
+}
+
 /* The threads for MTA-STS and for reports about TLS, where they are wanted. */
 static bool fleet_start_policies(struct fleet *fleet, struct err *err)
 {
-    const struct config *config = fleet->config;
+    const struct config *config = fleet->setup->config;
     const struct config_tls_reports *reports = &config->tls_reports;
     fleet->fetch = (struct fetch_settings){.timeout_ms = config->mta_sts.timeout_ms,
                                            .ca_file = config->mta_sts.ca_file,
@@ -168,28 +171,20 @@ static void fleet_stop_policies(struct fleet *fleet)
 struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
 {
     struct store *store = parts->store;
-    const struct config *config = parts->config;
     unsigned workers = parts->workers;
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
-        (fleet->lend_words = calloc(workers, sizeof *fleet->lend_words)) == NULL ||
-        (fleet->tenant_limits = calloc(config->tenant_count, sizeof *fleet->tenant_limits)) == NULL ||
-        (fleet->retry = retry_table_create(config->retry, config->retry_count)) == NULL) {
+        (fleet->lend_words = calloc(workers, sizeof *fleet->lend_words)) == NULL) {
         err_set(err, ENOMEM, "no memory for the workers");
         fleet_destroy(fleet);
         return NULL;
     }
     fleet->store = store;
-    fleet->config = config;
-    fleet->dkim = parts->dkim;
-    fleet->trusts = parts->trusts;
+    fleet->setup = setup_ref(parts->setup);
     fleet->submission = parts->submission;
     fleet->count = workers;
-    for (size_t i = 0; i < config->tenant_count; i++)
-        limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
-                  config->tenants[i].max_rate.per_ms);
-    fleet->sessions_max = fleet_sessions_max(config);
+    fleet->sessions_max = fleet_sessions_max(parts->setup->config);
     store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);
@@ -205,9 +200,7 @@ struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
         fleet_destroy(fleet);
         return NULL;
     }
-    if (dkim_identity(fleet->dkim, 0) != NULL &&
-        (fleet->signers = signers_start(fleet->dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) ==
-            NULL) {
+    if (!fleet_start_signers(fleet, fleet->setup, err)) {
         fleet_destroy(fleet);
         return NULL;
     }
@@ -228,6 +221,43 @@ struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
             return NULL;
         }
     return fleet;
+}
+
+struct renewal {
+    struct look look;
+    struct setup *setup;
+    struct signers *signers;
+};
+
+static void renewal_run(struct look *look, struct router *router)
+{
+    struct renewal *renewal = (struct renewal *)(void *)look;
+    renew(router, renewal->setup, renewal->signers);
+}
+
+static void renewal_drop(struct look *look)
+{
+    setup_unref(((struct renewal *)(void *)look)->setup);
+}
+
+bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err)
+{
+    bool good = fleet_start_signers(fleet, setup, err);
+    if (fleet->signers != NULL)
+        signers_change(fleet->signers, setup);
+    for (unsigned i = 0; i < fleet->count; i++) {
+        struct renewal *renewal =
+            (struct renewal *)(void *)look_create(sizeof *renewal, renewal_run, renewal_drop);
+        if (renewal == NULL)
+            return err_set(err, ENOMEM, "no memory to tell a worker: reload again");
+        renewal->setup = setup_ref(setup);
+        renewal->signers = fleet->signers;
+        look_post(&renewal->look, fleet->inboxes[i]);
+        if (!look_wait(&renewal->look, RENEW_WAIT_MS))
+            good = err_set(err, ETIMEDOUT, "a worker is busy: it follows in a while");
+        look_let_go(&renewal->look);
+    }
+    return good;
 }
 
 void fleet_tell_stop(struct fleet *fleet)
@@ -288,8 +318,7 @@ void fleet_destroy(struct fleet *fleet)
     }
     holds_destroy(fleet->holds);
     evidence_free(&fleet->evidence);
-    retry_table_destroy(fleet->retry);
-    free(fleet->tenant_limits);
+    setup_unref(fleet->setup);
     free(fleet->lend_words);
     free(fleet->inboxes);
     free(fleet->members);

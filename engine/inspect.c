@@ -90,7 +90,7 @@ static void paths_fill(const struct path *path, struct path_info *info)
         .status = path->learnt.status,
     };
     snprintf(info->site, sizeof info->site, "%s", path_site(path));
-    snprintf(info->source, sizeof info->source, "%s", path->source->name);
+    snprintf(info->source, sizeof info->source, "%s", path->source.name);
     snprintf(info->reason, sizeof info->reason, "%s", path_reason(path));
     for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
         info->buffered += (unsigned)pool->backlog;
@@ -238,7 +238,7 @@ static void lane_why_path(const struct lane *lane, struct lane_why *why)
     }
     const struct path *path = strand->pool->path;
     snprintf(why->site, sizeof why->site, "%s", path_site(path));
-    snprintf(why->source, sizeof why->source, "%s", path->source->name);
+    snprintf(why->source, sizeof why->source, "%s", path->source.name);
     if (answer.yes)
         return;
     snprintf(why->limit, sizeof why->limit, "%s", answer.limit);
@@ -273,7 +273,7 @@ static void lane_run_borrowed(const struct router *router, uint32_t lane, struct
         why->buffered += buffered;
         why->in_flight += in_flight;
         snprintf(why->site, sizeof why->site, "%s", loan->site);
-        snprintf(why->source, sizeof why->source, "%s", loan->shadow->path->source->name);
+        snprintf(why->source, sizeof why->source, "%s", loan->shadow->path->source.name);
     }
 }
 

@@ -19,11 +19,13 @@
 #include "engine/route/pool.h"
 #include "engine/route/recall.h"
 #include "engine/route/remember.h"
+#include "engine/route/renew.h"
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
 #include "engine/route/source.h"
 #include "engine/route/trace.h"
+#include "engine/setup.h"
 #include "engine/submission/door.h"
 
 #include <errno.h>
@@ -113,15 +115,16 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     struct router *router = &worker->router;
     worker->inbox = settings->inboxes[settings->index];
     router->store = settings->store;
-    router->config = settings->config;
-    router->retry = settings->retry;
+    router->setup = setup_ref(settings->setup);
+    router->config = settings->setup->config;
+    router->retry = settings->setup->retry;
+    router->tenant_limits = settings->setup->tenant_limits;
+    router->dkim = settings->setup->dkim;
+    router->trusts = settings->setup->trusts;
     router->holds = settings->holds;
     router->held = holds_get(settings->holds);
     router->held_walked = router->held->generation;
     router->evidence = settings->evidence;
-    router->tenant_limits = settings->tenant_limits;
-    router->dkim = settings->dkim;
-    router->trusts = settings->trusts;
     router->sts = settings->sts;
     router->rpt = settings->rpt;
     router->signers = settings->signers;
@@ -142,7 +145,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     LIST_INIT(&router->learners);
     LIST_INIT(&router->signing);
     wheel_init(&router->wheel, now);
-    const struct dns_settings dns = worker_dns_settings(settings->config);
+    const struct dns_settings dns = worker_dns_settings(router->config);
     router->io = io_create(settings->sessions_max, err);
     if (router->io != NULL)
         router->dns = dns_create(router->io, &router->wheel, &router->prng, &dns, err);
@@ -362,6 +365,7 @@ void worker_destroy(struct worker *worker)
     if (router->io)
         io_destroy(router->io);
     door_free(worker->door);
+    renew_end(router);
     free(worker);
 }
 

@@ -177,6 +177,9 @@
  *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
  *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
  *   only their code, status or step keeps from it.
+ * POST /v1/reload: reads the configuration again (engine/reload.h): {changed, restart: the options that a
+ *   reload has put into force, and those that take a restart; complete: every worker has said so}; 422 with
+ *   the first thing that is wrong, and then nothing has changed.
  * GET /metrics, GET /healthz ("ok", 200; 503 with "stopping" or "full"). */
 #ifndef POSTRIDER_ADMIN_API_H
 #define POSTRIDER_ADMIN_API_H
@@ -185,9 +188,11 @@
 #include "queue/query.h"
 
 struct consumers;
-struct dkim;
 struct inbound;
+struct submission;
 struct fleet;
+struct reload;
+struct setups;
 struct api;
 
 /* All of it outlives the api. */
@@ -195,9 +200,11 @@ struct api_context {
     struct store *store;
     struct fleet *fleet;               /* engine/inspect.h */
     const struct consumers *consumers; /* NULL: there are none */
-    const struct config *config;
-    const struct dkim *dkim; /* NULL: nothing is signed */
+    const struct config *config;       /* that the daemon started with: for what takes a restart */
+    struct setups *setups;             /* what holds now */
+    struct reload *reload;             /* NULL: there is none, in tests */
     struct inbound *inbound;
+    const struct submission *submission; /* NULL: there is none */
     const char *version;
     struct now started;
 };

@@ -11,6 +11,7 @@
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/react.h"
+#include "engine/route/renew.h"
 #include "engine/route/secure.h"
 #include "engine/route/shipment.h"
 #include "engine/route/tally.h"
@@ -30,6 +31,7 @@ struct carrier {
     struct tls_demand demand;
     int64_t opened_ns;
     struct trace_seat seat;
+    unsigned began;   /* at this count of changes of the setup: renew.h */
     unsigned pulled;  /* messages */
     uint64_t tallied; /* the domain that the session was counted for last, as a digest */
     bool ready, worked, is_idle, stopping, over, tally;
@@ -234,7 +236,11 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         host_failed(router, &carrier->address, path->settings);
     host_set_asked(router, &carrier->address, why->rule != NULL);
     loan_tell_host(path, &carrier->address);
-    pool_target_failed(pool, why);
+    struct verdict kept;
+    verdict_copy(&kept, why);
+    if (carrier->began != router->renewed) /* the rule may be of a setup that goes with this session */
+        kept.rule = NULL;
+    pool_target_failed(pool, &kept);
     return PATH_END_FAILED;
 }
 
@@ -299,6 +305,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     pool_touch(pool);
     path_serve(path);
     path_serve_line(path->router);
+    renew_session_over(path->router, carrier->began);
     session_free(session);
     carrier_free(carrier);
 }
@@ -327,12 +334,13 @@ bool carrier_open(struct pool *pool, const struct target *target)
     }
     carrier->pool = pool;
     carrier->opened_ns = router->now.mono_ns;
+    carrier->began = router->renewed;
     carrier->hosts = dns_mx_ref(pool->hosts);
     carrier->host = carrier->hosts->hosts[target->host].name;
     carrier->address = target->address;
     secure_demand(pool, target, &carrier->demand);
     carrier->tally = tally_wanted(pool, &carrier->demand);
-    const struct config_source *source = path->source;
+    const struct config_source *source = &path->source;
     carrier->session = session_create(
         &router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,
         source->address_len ? (const struct sockaddr *)&source->address_value : NULL, source->address_len,

@@ -35,7 +35,7 @@ static void put_tlsa(struct rpt_event *event, const struct tlsa_set *set)
 static void begin(struct rpt_event *event, const struct pool *pool, const char *host, enum rpt_policy policy,
                   enum rpt_result result)
 {
-    const struct sockaddr_storage *source = &pool->path->source->address_value;
+    const struct sockaddr_storage *source = &pool->path->source.address_value;
     *event = (struct rpt_event){.policy = policy, .result = result, .count = 1};
     put(event->host, sizeof event->host, str_of(host));
     if (source->ss_family == AF_INET)
