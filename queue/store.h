@@ -137,8 +137,8 @@ struct admit_key {
     int64_t ttl_ms;
     struct str answer;
 };
-/* Deletes pending rows of the dsn table in the same commit, those that the report is about and no others: more
- * may have come since. See query_dsn_due. */
+/* Deletes pending rows of the dsn table in the same commit, those that the report is about and no others:
+ * more may have come since. See query_dsn_due. */
 struct admit_consumes {
     bool set;
     enum dsn_kind kind;
