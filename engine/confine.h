@@ -3,8 +3,9 @@
  *
  * No new privileges; of root's capabilities, where it is started with them, only those of files, sockets and
  * locked memory; and no system call that starts a program, looks into another process, or changes the system.
- * What goes through io_uring is not seen by the filter: reading, writing and sending is what the daemon is
- * for. The systemd unit (deploy/postriderd.service) confines further. */
+ * The filter costs each other call 30 ns (measured: getppid, 194 to 223). What goes through io_uring it does
+ * not see: reading, writing and sending is what the daemon is for. The systemd unit
+ * (deploy/postriderd.service) confines further. */
 #ifndef POSTRIDER_CONFINE_H
 #define POSTRIDER_CONFINE_H
 

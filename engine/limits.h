@@ -164,14 +164,16 @@
 #define REACTION_COUNT_MAX 10000
 
 /* TLS. */
-#define TLS_RESUME_MAX 1024 /* sessions kept a worker, some KiB each */
-#define TLS_RECORD_MAX 16384
-#define TLS_FEED_MAX   16384
-#define TLS_PLAIN_MAX  (4 * TLS_RECORD_MAX)
-#define TLS_PIECE_MAX  (64 * 1024)  /* of a message, encrypted and sent at once */
-#define TLS_OUT_MAX    (128 * 1024) /* ciphertext waiting to be sent */
-#define TLS_TEXTS_MAX  256          /* of version, cipher suite and how it was checked */
-#define TLS_TRUSTS_MAX 256          /* different sets of authorities and client certificates */
+#define TLS_HANDSHAKES_STEP 8           /* pieces of handshakes worked on in one step of a worker */
+#define TLS_WAITING_MAX     (64 * 1024) /* of a handshake, waiting for its turn */
+#define TLS_RESUME_MAX      1024        /* sessions kept a worker, some KiB each */
+#define TLS_RECORD_MAX      16384
+#define TLS_FEED_MAX        16384
+#define TLS_PLAIN_MAX       (4 * TLS_RECORD_MAX)
+#define TLS_PIECE_MAX       (64 * 1024)  /* of a message, encrypted and sent at once */
+#define TLS_OUT_MAX         (128 * 1024) /* ciphertext waiting to be sent */
+#define TLS_TEXTS_MAX       256          /* of version, cipher suite and how it was checked */
+#define TLS_TRUSTS_MAX      256          /* different sets of authorities and client certificates */
 
 #define TLSA_RECORDS_MAX 16   /* of one host */
 #define TLSA_BYTES_MAX   4096 /* of their data together */

@@ -159,8 +159,12 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
         worker_destroy(worker);
         return NULL;
     }
-    router->session_context = (struct session_context){
-        .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
+    router->session_context = (struct session_context){.io = router->io,
+                                                       .wheel = &router->wheel,
+                                                       .tls = router->tls,
+                                                       .now = &router->now,
+                                                       .turns = &router->turns};
+    session_turns_init(&router->turns);
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
     source_load(router);
     path_learn_load(router);
@@ -280,6 +284,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
 {
     struct router *router = &worker->router;
     router->now = now;
+    bool turns_left = session_turns_run(&router->turns);
     io_run(router->io); /* what the last step waited for: now, so that its callbacks see the time it is */
     for (struct inbox_node *node = inbox_take(worker->inbox), *next; node != NULL; node = next) {
         next = node->next;
@@ -317,7 +322,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         wait_ns = STEP_WAIT_MAX_NS;
     if (router->starved.head != NULL && wait_ns > STARVED_WAIT_NS)
         wait_ns = STARVED_WAIT_NS;
-    if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL)
+    if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL || turns_left)
         wait_ns = 0;
     router->awake_ns += clock_now().mono_ns - now.mono_ns; /* of no other use: whether lending pays */
     io_wait(router->io, worker->inbox, wait_ns);

@@ -111,6 +111,9 @@ struct admit *admit_begin(struct store *store, const struct job_spec *spec, stru
 uint64_t admit_job(const struct admit *admit);
 /* Adds a recipient to the window in memory. False: no memory, or the record is too large (err). */
 bool admit_add(struct admit *admit, const struct rcpt_spec *rcpt, struct err *err);
+/* A job of one recipient, to be committed at once: the two above. */
+struct admit *admit_one(struct store *store, const struct job_spec *spec, const struct rcpt_spec *rcpt,
+                        struct now now, struct err *err);
 uint64_t admit_count(const struct admit *admit);
 /* How many of them get no mail, for their addresses are suppressed (edit.h): looked up by now, in time for an
  * answer before the commit. They are recipients of the job like others, and have ended as it begins. */

@@ -102,6 +102,16 @@ struct admit *admit_begin(struct store *store, const struct job_spec *spec, stru
     return admit;
 }
 
+struct admit *admit_one(struct store *store, const struct job_spec *spec, const struct rcpt_spec *rcpt,
+                        struct now now, struct err *err)
+{
+    struct admit *admit = admit_begin(store, spec, now, err);
+    if (admit == NULL || admit_add(admit, rcpt, err))
+        return admit;
+    admit_free(admit);
+    return NULL;
+}
+
 uint64_t admit_job(const struct admit *admit)
 {
     return admit->job;

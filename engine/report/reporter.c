@@ -245,16 +245,11 @@ static bool admit_report(struct reporter *reporter, const struct dsn_due *due, c
         spec.message_size = message.n;
         if (content.len > FRESH_CONTENT_MAX)
             digest_of(content.data, content.len, spec.content_hash);
-        reporter->admit = admit_begin(reporter->store, &spec, now, err);
+        reporter->admit = admit_one(reporter->store, &spec, &rcpt, now, err);
     }
     buf_free(&content);
     if (reporter->admit == NULL)
         return false;
-    if (!admit_add(reporter->admit, &rcpt, err)) {
-        admit_free(reporter->admit);
-        reporter->admit = NULL;
-        return false;
-    }
     const struct admit_consumes consumes = {.set = true,
                                             .kind = due->kind,
                                             .job = due->job,

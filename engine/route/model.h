@@ -270,6 +270,7 @@ struct router {
     unsigned index, worker_count;
     struct inbox *const *inboxes; /* of all workers */
     struct session_context session_context;
+    struct session_turns turns;
     unsigned sessions_max;          /* of all workers together, as descriptors allow */
     _Atomic unsigned *sessions_all; /* how many all of them have */
     bool stopping;

@@ -282,6 +282,7 @@ static void session_close(struct session *session)
     if (session_over(session))
         return;
     session_go(session, SESSION_CLOSING);
+    wire_leave_line(session);
     wheel_cancel(session->context->wheel, &session->timer);
     io_close(session->context->io, &session->conn);
 }
@@ -456,6 +457,27 @@ void session_free(struct session *session)
         return;
     assert(session->state == SESSION_CLOSED);
     session_destroy(session);
+}
+
+/* ---- turns ---- */
+
+void session_turns_init(struct session_turns *turns)
+{
+    turns->left = TLS_HANDSHAKES_STEP;
+    TAILQ_INIT(&turns->line);
+}
+
+bool session_turns_run(struct session_turns *turns)
+{
+    turns->left = TLS_HANDSHAKES_STEP;
+    while (turns->left > 0 && TAILQ_FIRST(&turns->line) != NULL) {
+        struct session *session = TAILQ_FIRST(&turns->line)->session;
+        turns->left--;
+        session_enter(session);
+        wire_take_turn(session);
+        session_settle(session);
+    }
+    return TAILQ_FIRST(&turns->line) != NULL;
 }
 
 /* ---- for the owner ---- */

@@ -40,6 +40,13 @@ struct cursor {
     size_t rcpt;
 };
 
+/* A handshake in line, and what came of it meanwhile. */
+struct session_wait {
+    TAILQ_ENTRY(session_wait) line;
+    struct session *session;
+    struct buf data;
+};
+
 struct session {
     struct io_conn conn; /* first: io's callbacks find the session by it */
     struct wheel_timer timer;
@@ -51,6 +58,7 @@ struct session {
     struct tls_demand demand;
     struct tls_conn *tls;
     enum tls_fault fault;
+    struct session_wait *wait; /* its handshake waits for its turn; NULL: it does not */
     struct session_offers offers;
     struct reply reply;
     enum session_state state;
@@ -183,6 +191,9 @@ void wire_narrow(struct session *session); /* gives that room back */
 void wire_flush(struct session *session);
 void wire_sent(struct session *session); /* that send is done */
 void wire_received(struct session *session, struct str data);
+void wire_leave_line(struct session *session);
+/* Its turn has come. */
+void wire_take_turn(struct session *session);
 /* Frees what an idle session does not need. */
 void wire_release(struct session *session);
 

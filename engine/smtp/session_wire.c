@@ -161,12 +161,56 @@ static void wire_received_tls(struct session *session, struct str data)
         session_lost(session, "closed by the peer");
 }
 
+void wire_leave_line(struct session *session)
+{
+    struct session_wait *wait = session->wait;
+    if (wait == NULL)
+        return;
+    session->wait = NULL;
+    TAILQ_REMOVE(&session->context->turns->line, wait, line);
+    buf_free(&wait->data);
+    free(wait);
+}
+
+/* Whether a handshake may go on now; else what came of it is kept. */
+static bool wire_has_turn(struct session *session, struct str data)
+{
+    struct session_turns *turns = session->context->turns;
+    if (session->state != SESSION_HANDSHAKE || turns == NULL)
+        return true;
+    if (session->wait == NULL && turns->left > 0) {
+        turns->left--;
+        return true;
+    }
+    if (session->wait == NULL && (session->wait = calloc(1, sizeof *session->wait)) != NULL) {
+        session->wait->session = session;
+        buf_init(&session->wait->data, TLS_WAITING_MAX);
+        TAILQ_INSERT_TAIL(&turns->line, session->wait, line);
+    }
+    if (session->wait == NULL || !buf_add_str(&session->wait->data, data))
+        session_fail_tls(session, TLS_FAULT_HANDSHAKE, "no memory for a TLS handshake, or too much came");
+    return false;
+}
+
+void wire_take_turn(struct session *session)
+{
+    struct buf data = session->wait->data;
+    session->wait->data = (struct buf){0};
+    wire_leave_line(session);
+    for (struct str rest = buf_str(&data); rest.n > 0 && session->state < SESSION_CLOSING;) {
+        size_t n = rest.n < TLS_FEED_MAX ? rest.n : TLS_FEED_MAX;
+        wire_received_tls(session, str_make(rest.p, n));
+        rest = str_make(rest.p + n, rest.n - n);
+    }
+    buf_free(&data);
+}
+
 void wire_received(struct session *session, struct str data)
 {
-    if (session->tls != NULL)
-        wire_received_tls(session, data);
-    else
+    if (session->tls == NULL)
         wire_replies(session, data);
+    else if (wire_has_turn(session, data))
+        wire_received_tls(session, data);
 }
 
 /* In the clear the memory goes back to be filled with the next commands. Through TLS it is as large as a

@@ -190,16 +190,11 @@ static bool report_admit(struct rpt *rpt, struct str to, struct str message, str
         spec.content = content.data;
         spec.content_size = content.len;
         digest_of(content.data, content.len, spec.content_hash);
-        rpt->admit = admit_begin(rpt->store, &spec, now, err);
+        rpt->admit = admit_one(rpt->store, &spec, &rcpt, now, err);
     }
     buf_free(&content);
     if (rpt->admit == NULL)
         return false;
-    if (!admit_add(rpt->admit, &rcpt, err)) {
-        admit_free(rpt->admit);
-        rpt->admit = NULL;
-        return false;
-    }
     atomic_store(&rpt->result, -1);
     admit_commit(rpt->admit, NULL, NULL, on_admitted, rpt);
     rpt->state = RPT_ADMITTING;

@@ -96,11 +96,20 @@ static void begin_job(struct life *life, struct flight *flight, char content[CON
     flight->id = admit_job(flight->admit);
 }
 
+static void post_window(struct life *life, struct flight *flight)
+{
+    flight->done = false;
+    admit_post(flight->admit, on_answer, flight);
+    steps_until(life, &flight->done);
+}
+
 static void add_rcpts(struct life *life, struct flight *flight, unsigned from, unsigned until)
 {
     for (unsigned i = from; i < until; i++) {
         char to[64];
         (void)snprintf(to, sizeof to, "user%u@d%u.example", i, (unsigned)below(life, DOMAINS));
+        if (admit_window_full(flight->admit))
+            post_window(life, flight);
         world_add(flight->admit, to, "x");
     }
 }
@@ -158,11 +167,8 @@ static void bulk_job(struct life *life)
         unsigned until = at + 1 + (unsigned)below(life, count - at);
         add_rcpts(life, &flight, at, until);
         at = until;
-        if (at < count || given_up) {
-            flight.done = false;
-            admit_post(flight.admit, on_answer, &flight);
-            steps_until(life, &flight.done);
-        }
+        if (at < count || given_up)
+            post_window(life, &flight);
     }
     if (!given_up) {
         add_rcpts(life, &flight, at, count);

@@ -110,10 +110,10 @@ static void audit_reports(unsigned number, uint64_t *reports)
         sim_fail("drain", "of %u reports about job %u only %u have ended", job->reports_accepted, number,
                  job->reports_ended);
     if (plan.job[number].bounces != BOUNCES_DSN || plan.job[number].null_sender || !job->reports_are_whole ||
-        book_is_purged(number))
+        job->reports_murky || book_is_purged(number))
         return;
     for (unsigned r = 0; r < plan.job[number].rcpts; r++)
-        if (job->rcpts[r].last == EVENT_BOUNCED && job->rcpts[r].reported == 0)
+        if (job->rcpts[r].last == EVENT_BOUNCED && job->rcpts[r].report == 0)
             sim_fail("report", "r%u.j%u has failed, and no report says so", r, number);
 }
 

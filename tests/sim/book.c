@@ -156,7 +156,7 @@ void book_crashed(void)
             struct book_rcpt *rcpt = &book_jobs[i].rcpts[r];
             if (rcpt->ended)
                 continue;
-            if (rcpt->sure > 0 && sim.now.mono_ns - rcpt->sure_ns > DURABLE_NS)
+            if (rcpt->sure > 0 && !rcpt->murky && sim.now.mono_ns - rcpt->sure_ns > DURABLE_NS)
                 sim_fail("durable",
                          "r%u.j%u was delivered %.1f s before the crash, and the log does not say so", r, i,
                          (double)(sim.now.mono_ns - rcpt->sure_ns) / (double)NS_PER_S);
@@ -240,9 +240,11 @@ void book_message(const struct host *host, unsigned source, unsigned messages)
 
 void book_murk(const struct book_job *job)
 {
-    for (unsigned i = 0; i < plan.jobs; i++)
+    for (unsigned i = 0; i < plan.jobs; i++) {
         if (job != NULL ? &book_jobs[i] == job : plan.job[i].null_sender)
             book_jobs[i].murky = true;
+        book_jobs[i].reports_murky |= job == NULL; /* they have a null sender too */
+    }
 }
 
 void book_tenant_message(unsigned tenant)
@@ -268,7 +270,6 @@ void book_attempt(struct book_rcpt *rcpt, const struct host *host, unsigned rcpt
 {
     const struct book_job *job = &book_jobs[rcpt->job];
     const struct plan_site *limits = limits_of(host);
-    rcpt->attempts++;
     trace("%s is offered r%u.j%u", host_name(host), rcpt->number, rcpt->job);
     if (rcpts > limits->rcpts)
         sim_fail("limits", "%u recipients in a transaction with %s, where %u are allowed", rcpts,
@@ -341,7 +342,6 @@ static void report_line(struct book_job *job, struct str address, bool failed, u
     struct book_rcpt *rcpt = book_find(address);
     if (rcpt == NULL || rcpt->job != book_number(job))
         sim_fail("report", "a report about job %u names %.*s", book_number(job), STR_ARG(address));
-    rcpt->reported++;
     trace("a report says that r%u.j%u %s", rcpt->number, rcpt->job, failed ? "failed" : "is delayed");
     if (!failed)
         return;

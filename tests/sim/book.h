@@ -24,7 +24,7 @@ struct book_rcpt {
     struct rid rid; /* as its first event says */
     bool named;
     /* What hosts say. */
-    unsigned attempts, landed;
+    unsigned landed;  /* how often one took it */
     unsigned sure;    /* of those, the daemon had the reply and has had no excuse since */
     int64_t sure_ns;  /* the last of them */
     uint16_t refused; /* the 5xx that the daemon surely had, 0: none */
@@ -33,11 +33,10 @@ struct book_rcpt {
     bool suppressed;  /* by hand */
     bool murky;       /* a host said more than was asked: what the daemon takes for what is anybody's guess */
     /* What events say. */
-    bool accepted, ended;
+    bool ended;
     enum event_type last; /* EVENT_ACCEPTED: nothing yet */
     int64_t last_ms, next_ms;
     unsigned events[EVENT_TYPES];
-    unsigned reported;
     uint64_t report; /* the first that says it failed, by its Message-ID; 0: none does */
 };
 
@@ -49,9 +48,11 @@ struct book_job {
     size_t body_size;
     int64_t not_before_ms, expires_ms; /* wall, as it was offered */
     bool murky;                        /* mail of it was offered where a host had said more than was asked */
-    bool mail_refused, cancelled, bounced, retried, paused;
-    bool reports_are_whole; /* every report about it was delivered */
-    int64_t retried_ms;     /* wall, of the last retry that was asked for */
+    bool mail_refused;                 /* by a 5xx to MAIL: its recipients may fail with that */
+    bool cancelled, bounced, retried, paused; /* was asked for */
+    bool reports_murky;                       /* the same of reports about it */
+    bool reports_are_whole;                   /* every report about it was delivered */
+    int64_t retried_ms;                       /* wall, of the last retry that was asked for */
     unsigned reports_accepted, reports_ended, reports_landed;
 };
 extern struct book_job book_jobs[PLAN_JOBS_MAX];

@@ -39,6 +39,8 @@ static void on_act(void *owner, const void *bytes, size_t n)
     struct act *act = owner;
     (void)bytes;
     (void)n;
+    if (sim.calm)
+        return;
     if (busy || !daemon_is_steady()) {
         events_at(sim.now.mono_ns + LATER_NS, on_act, act, NULL, 0);
         return;
@@ -50,8 +52,6 @@ static void on_act(void *owner, const void *bytes, size_t n)
 
 static void undo_later(struct act *act)
 {
-    if (sim.calm)
-        return;
     act->undo = true;
     events_at(sim.now.mono_ns + sim_between(DICE_DRIVE, 0, plan.horizon_ns / 2), on_act, act, NULL, 0);
 }
@@ -209,12 +209,12 @@ void drive_crash_soon(unsigned once_in)
 
 static void act_restart(struct act *act)
 {
-    if (drive_jobs_are_with_store() && !sim.calm)
+    if (drive_jobs_are_with_store()) { /* who stops the daemon has its API answer first */
         events_at(sim.now.mono_ns + 10 * NS_PER_MS, on_act, act, NULL, 0);
-    else {
-        daemon_restart();
-        audit_jobs(daemon_store());
+        return;
     }
+    daemon_restart();
+    audit_jobs(daemon_store());
 }
 
 static void act_clock(struct act *act)
@@ -229,8 +229,8 @@ static void act_clock(struct act *act)
 
 static void act_change_mx(struct act *act)
 {
-    zone_change((unsigned)sim_below(DICE_DRIVE, plan.domains));
     (void)act;
+    zone_change((unsigned)sim_below(DICE_DRIVE, plan.domains));
 }
 
 static void act_host_down(struct act *act)

@@ -22,8 +22,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FAIR_EVERY 25               /* one seed in so many is about shares */
-#define IDLE_NS    (900 * NS_PER_S) /* longer than any time-out */
+#define PROCESSES_MAX 256
+#define FAIR_EVERY    25               /* one seed in so many is about shares */
+#define IDLE_NS       (900 * NS_PER_S) /* longer than any time-out */
 
 struct options {
     uint64_t first, seeds;
@@ -167,15 +168,30 @@ static int process_run(const struct options *options, int64_t until_s)
     }
 }
 
+static pid_t children[PROCESSES_MAX];
+static unsigned children_n;
+
+/* The directories are still to be removed, so that this process ends last. */
+static void on_end(int number)
+{
+    for (unsigned i = 0; i < children_n; i++)
+        if (children[i] > 0)
+            kill(children[i], number == SIGINT ? SIGTERM : number);
+}
+
 static int run_all(const struct options *options)
 {
     int64_t start_s = seconds(), until_s = options->seconds ? start_s + options->seconds : 0;
     int failed = 0, status;
     files_begin();
     fflush(stdout);
-    for (unsigned i = 0; i < options->processes; i++)
-        if (fork() == 0)
+    for (children_n = 0; children_n < options->processes; children_n++) {
+        children[children_n] = fork();
+        if (children[children_n] == 0)
             exit(process_run(options, until_s));
+    }
+    signal(SIGINT, on_end);
+    signal(SIGTERM, on_end);
     while (wait(&status) > 0)
         failed |= status != 0;
     files_end();
@@ -245,7 +261,7 @@ int main(int argc, char **argv)
             options.first = value;
             break;
         case 'j':
-            options.processes = value > 0 && value < 1000 ? (unsigned)value : 1;
+            options.processes = value > 0 && value < PROCESSES_MAX ? (unsigned)value : 1;
             break;
         case 't':
             options.seconds = (unsigned)value;

@@ -413,6 +413,8 @@ struct client {
     struct trusts *trusts;
     struct tls_demand demand;
     struct session_context context;
+    struct session_turns turns;
+    bool no_turns; /* for now */
     struct session_settings settings;
     struct session *session;
     const struct order *orders;
@@ -574,7 +576,9 @@ static struct client *client_new(const struct order *orders, size_t count)
     assert_non_null(client->demand.trust);
     client->now = clock_now();
     wheel_init(&client->wheel, client->now);
-    client->context = (struct session_context){client->io, &client->wheel, client->tls, &client->now};
+    client->context =
+        (struct session_context){client->io, &client->wheel, client->tls, &client->now, &client->turns};
+    session_turns_init(&client->turns);
     client->settings = (struct session_settings){
         .ehlo = "me.example",
         .timeouts = {5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 2000, 60, 5000},
@@ -601,6 +605,10 @@ static void client_connect(struct client *client, const struct server *server)
 static void client_step(struct client *client)
 {
     io_step(client->io, NULL, 2 * NS_PER_MS);
+    if (!client->no_turns)
+        session_turns_run(&client->turns);
+    else
+        client->turns.left = 0;
     client->now = clock_now();
     wheel_run(&client->wheel, client->now);
 }
@@ -2012,6 +2020,38 @@ static void test_tls_not_wanted(void **state)
     run_row(&row, NULL);
 }
 
+/* A handshake goes on when it has its turn, whatever came of it meanwhile; one that ends leaves the line. */
+static void test_tls_turns(void **state)
+{
+    (void)state;
+    SSL_CTX *context = server_context();
+    static const struct step steps[] = {SECURED, DELIVER, {OP_END, "", 0}};
+    for (int stopped = 0; stopped < 2; stopped++) {
+        struct server server;
+        server_start(&server, steps, context);
+        struct client *client = client_new(one, 1);
+        client->demand.policy = TLS_POLICY_ENCRYPT;
+        client->no_turns = true;
+        client_connect(client, &server);
+        for (int i = 0; i < 5000 && TAILQ_FIRST(&client->turns.line) == NULL; i++)
+            client_step(client);
+        assert_non_null(TAILQ_FIRST(&client->turns.line));
+        for (int i = 0; i < 5; i++)
+            client_step(client);
+        assert_string_equal(session_doing(client->session), "negotiating TLS");
+        client->no_turns = false;
+        if (stopped)
+            session_stop(client->session, true);
+        client_run(client);
+        server_stop(&server);
+        assert_null(TAILQ_FIRST(&client->turns.line));
+        assert_string_equal(client->log.data,
+                            stopped ? "closed[none]" : "ready done 1[Dr 2.0.0] closed[none]");
+        client_free(client);
+    }
+    SSL_CTX_free(context);
+}
+
 /* The second connection of the same worker to the same host resumes, the one of another worker does not. */
 static void test_tls_resumed(void **state)
 {
@@ -2107,6 +2147,7 @@ int main(void)
         cmocka_unit_test(test_tls_too_old),
         cmocka_unit_test(test_tls_key_updates),
         cmocka_unit_test(test_tls_not_wanted),
+        cmocka_unit_test(test_tls_turns),
         cmocka_unit_test(test_tls_resumed),
         cmocka_unit_test(test_tls_large),
         cmocka_unit_test(test_tls_chunks),
