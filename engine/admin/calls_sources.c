@@ -1,6 +1,6 @@
 /* calls_sources.c - the sources that are configured, what leaves from each, and draining them; and DNS. */
 #include "engine/admin/calls.h"
-#include "engine/config.h"
+#include "engine/setup.h"
 #include "queue/edit.h"
 
 #include <stdlib.h>
@@ -51,11 +51,12 @@ static bool mark_drained(struct str name, struct str value, void *user)
 void call_sources(struct http_request *request, struct now now, void *user)
 {
     struct api *api = user;
-    const struct config *config = api->context.config;
     struct path_list paths = {0};
     (void)now;
     if (!for_operators(api, request))
         return;
+    struct setup *setup = setups_get(api->context.setups);
+    const struct config *config = setup->config;
     inspect_paths(api->context.fleet, NULL, &paths);
     json_t *list = json_array(), *root = json_object();
     for (size_t i = 0; i < config->source_count; i++) {
@@ -72,23 +73,32 @@ void call_sources(struct http_request *request, struct now now, void *user)
     js_set(root, "sources", list);
     answer_json(request, 200, root);
     free(paths.list);
+    setup_unref(setup);
+}
+
+static bool is_configured(const struct api *api, struct str name)
+{
+    struct setup *setup = setups_get(api->context.setups);
+    bool found = false;
+    for (size_t i = 0; i < setup->config->source_count && !found; i++)
+        found = str_eq(str_of(setup->config->sources[i].name), name);
+    setup_unref(setup);
+    return found;
 }
 
 static void steer_one_source(struct http_request *request, struct api *api, bool drain)
 {
-    const struct config *config = api->context.config;
     struct str name = http_segment(request, 0);
-    size_t i = 0;
+    char text[NAME_MAX_BYTES + 1] = "";
     if (!for_operators(api, request))
         return;
-    while (i < config->source_count && !str_eq(str_of(config->sources[i].name), name))
-        i++;
-    if (i == config->source_count) {
+    if (name.n > NAME_MAX_BYTES || !is_configured(api, name)) {
         http_fail(request, 404, "not_found", "no source named %.*s is configured; GET /v1/sources lists them",
                   STR_ARG(name));
         return;
     }
-    if (!steered(request, steer_source(api->context.fleet, config->sources[i].name, drain)))
+    memcpy(text, name.p, name.n);
+    if (!steered(request, steer_source(api->context.fleet, text, drain)))
         return;
     json_t *root = json_object();
     js_set(root, "source", js_text(name));

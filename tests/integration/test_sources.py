@@ -103,3 +103,17 @@ def test_top(scene):
     daemon.stop()
     assert daemon.cli("top").returncode == 1
     daemon.start()
+
+
+def test_a_source_that_a_reload_brings(scene):
+    daemon = scene(host(), ONE_DOMAIN, config="sources:\n  - { name: a, address: 127.0.0.3 }\n").daemon
+    deliver(daemon)
+    with open(daemon.config, encoding="utf-8") as file:
+        text = file.read()
+    with open(daemon.config, "w", encoding="utf-8") as file:
+        file.write(text.replace("sources:\n", "sources:\n  - { name: b, address: 127.0.0.4 }\n"))
+    assert daemon.post("/v1/reload").status == 200
+    assert set(sources(daemon)) == {"a", "b"}
+    assert daemon.post("/v1/sources/a/drain").status == 200
+    wait_for(lambda: sources(daemon)["a"]["connections"] == 0, 30, "the connections of a to end")
+    assert deliver(daemon) == {"b"}
