@@ -2,10 +2,10 @@
 """Measures Postrider against other mail engines on this machine, in one run.
 
 Every engine gets the same load (distinct 4 KiB messages of one recipient from 16 connections, to 1,000
-domains at one site), the same receivers (build/world, which reads every byte and records what came) and
-the same duty: to acknowledge a message only once it is synced to the same real disk. The rate is from the
-first byte injected to the last delivery. The number of messages grows until an engine's run lasts ten
-seconds.
+domains at one site), the same receivers (build/world, which reads every byte and records what came, and
+offers PIPELINING, SIZE, 8BITMIME and CHUNKING, as large receivers do) and the same duty: to acknowledge a
+message only once it is synced to the same real disk. The rate is from the first byte injected to the last
+delivery. The number of messages grows until an engine's run lasts ten seconds.
 
 It all runs, as root, in a network and mount namespace of its own (bench/peers/space.py): receivers on
 port 25, their DNS on port 53, each peer where it expects to be; nothing outside is touched. Engines are
@@ -73,7 +73,7 @@ class Scene:
         self.hostname, self.build, self.args = space.HOSTNAME, args.build, args
         self.domains = "d{0..999}.test"
         self.world = {"dns": {"listen": "127.0.0.1:53"}, "smtp_port": 25,
-                      "hosts": [{"name": "mx.compare.test", "address": RECEIVER}],
+                      "hosts": [{"name": "mx.compare.test", "address": RECEIVER, "chunking": True}],
                       "domains": [{"name": name, "mx": [[10, "mx.compare.test"]]}
                                   for name in (self.domains, "bench.test")]}
 

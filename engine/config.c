@@ -6,6 +6,7 @@
 #include "engine/config.h"
 
 #include "engine/config_table.h"
+#include "engine/tls/wish.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +79,7 @@ const struct config_tenant *config_tenant_of(const struct config *config, struct
 
 const struct config_pool *config_pool_of(const struct config *config, struct str name)
 {
+    name = wish_pool(name);
     for (size_t i = 0; i < config->pool_count; i++)
         if (str_eq(str_of(config->pools[i].name), name))
             return &config->pools[i];

@@ -46,6 +46,17 @@ struct config_control {
     unsigned mode;
 };
 
+/* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
+enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
+
+/* The admin API over TCP. */
+struct config_admin {
+    const char *listen;              /* "127.0.0.1:8025"; "": there is none */
+    struct sockaddr_storage address; /* of it */
+    socklen_t address_len;
+    const char *token_file; /* "" only without it */
+};
+
 /* A listener for mail by SMTP. */
 struct config_submission {
     const char *listen;              /* "127.0.0.1:2587", "[::1]:587", "unix:/run/postrider/smtp.sock" */
@@ -65,15 +76,28 @@ struct config_submission {
     int64_t timeout_ms, message_timeout_ms;
 };
 
-/* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
-enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
-
 struct config_dns {
     struct config_strings servers; /* "127.0.0.1:5353"; none: resolv.conf */
     const char *servers_joined;    /* the same, comma-separated, as dns.h wants them */
     int64_t timeout_ms;
     bool ipv6;
     enum config_dnssec dnssec;
+};
+
+/* How policies of MTA-STS are had. */
+struct config_mta_sts {
+    bool enabled;
+    int64_t timeout_ms;
+    const char *ca_file; /* "": the system's */
+    uint16_t port;
+};
+
+/* Reports about TLS. */
+struct config_tls_reports {
+    bool enabled;
+    const char *organization, *contact; /* never "" where enabled */
+    const char *ca_file;                /* "": the system's */
+    int64_t period_ms;
 };
 
 struct config_queue {
@@ -197,9 +221,12 @@ struct config {
     int64_t stop_timeout_ms;
     struct config_jobs jobs;
     struct config_control control;
+    struct config_admin admin;
     struct config_submission *submission;
     size_t submission_count;
     struct config_dns dns;
+    struct config_mta_sts mta_sts;
+    struct config_tls_reports tls_reports;
     struct config_queue queue;
     struct config_source *sources; /* at least one */
     size_t source_count;
@@ -256,7 +283,7 @@ const char *config_shape_name(enum config_shape shape);
 /* Where the dead letters of a webhook go. */
 void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
                          char path[CONFIG_PATH_MAX]);
-/* By name; NULL if unknown. */
+/* By name, with or without a wish behind it (tls/wish.h); NULL if unknown. */
 const struct config_pool *config_pool_of(const struct config *config, struct str name);
 
 #endif

@@ -124,6 +124,7 @@ static void show_value(struct buf *out, const struct option *option, const char 
     case KIND_HOST:
     case KIND_TARGET:
     case KIND_ADDRESS:
+    case KIND_MAILBOX:
     case KIND_URL:
     case KIND_EXPRESSION:
     case KIND_FEEDBACK:

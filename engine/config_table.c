@@ -47,6 +47,16 @@ static const struct option control_options[] = {
 };
 static const struct section control_section = SECTION("control", config_control, control_options);
 
+static const struct option admin_options[] = {
+    {"listen", KIND_LISTEN, AT(config_admin, listen),
+     .help = "Address and port of the job and admin API over TCP, as on the control socket, for who has the "
+             "token. It is not encrypted: stay on loopback, or put a proxy with TLS before it. Unset: none."},
+    {"token_file", KIND_PATH, AT(config_admin, token_file), BETWEEN(1, 3000),
+     .help = "A file whose first line is the token that clients send (Authorization: Bearer TOKEN); nobody "
+             "else may read it."},
+};
+static const struct section admin_section = SECTION("admin", config_admin, admin_options);
+
 static const struct option submission_options[] = {
     {"listen", KIND_LISTEN, AT(config_submission, listen), .required = true,
      .help = "Where mail is taken in over SMTP. Who can open a Unix socket may send, for the tenant that "
@@ -113,6 +123,34 @@ static const struct option dns_options[] = {
          "on this host; \"yes\": the way to them is safe too; \"no\"."},
 };
 static const struct section dns_section = SECTION("dns", config_dns, dns_options);
+
+static const struct option mta_sts_options[] = {
+    {"enabled", KIND_SWITCH, AT(config_mta_sts, enabled), .preset = "yes",
+     .help = "Look for policies of MTA-STS (RFC 8461) of the domains that mail goes to, and hold to them."},
+    {"timeout", KIND_DURATION, AT(config_mta_sts, timeout_ms), .preset = "30s", BETWEEN(100, 5 * MINUTE),
+     .help = "How long a policy may take to be fetched; a domain's mail waits for it."},
+    {"ca_file", KIND_PATH, AT(config_mta_sts, ca_file), BETWEEN(1, 3000),
+     .help = "Certificates (PEM) that may vouch for policy hosts, in place of the system's."},
+    {"port", KIND_PORT, AT(config_mta_sts, port), .preset = "443", BETWEEN(1, 65535),
+     .help = "The port of policy hosts; another than 443 is for tests."},
+};
+static const struct section mta_sts_section = SECTION("mta_sts", config_mta_sts, mta_sts_options);
+
+static const struct option tls_reports_options[] = {
+    {"enabled", KIND_SWITCH, AT(config_tls_reports, enabled), .preset = "no",
+     .help = "Send domains with policies of MTA-STS or TLSA records, where they ask for it, a report of how "
+             "sessions went (RFC 8460)."},
+    {"organization", KIND_NAME, AT(config_tls_reports, organization),
+     .help = "Who sends them; unset, the hostname."},
+    {"contact", KIND_MAILBOX, AT(config_tls_reports, contact),
+     .help = "The address that they come from and that may be asked; unset, postmaster at the hostname."},
+    {"ca_file", KIND_PATH, AT(config_tls_reports, ca_file), BETWEEN(1, 3000),
+     .help = "Certificates (PEM) that may vouch for who takes them by HTTPS, in place of the system's."},
+    {"period", KIND_DURATION, AT(config_tls_reports, period_ms), .preset = "1d", BETWEEN(SECOND, 7 * DAY),
+     .help = "The time that a report is about; another than a day is for tests."},
+};
+static const struct section tls_reports_section =
+    SECTION("tls_reports", config_tls_reports, tls_reports_options);
 
 static const struct option queue_options[] = {
     {"max_size", KIND_SIZE, AT(config_queue, max_size), .preset = "100G", BETWEEN(64 * MIB, 64 * TIB),
@@ -374,9 +412,14 @@ static const struct option top_options[] = {
     {"stop_timeout", KIND_DURATION, AT(config, stop_timeout_ms), .live = true, .preset = "30s",
      BETWEEN(0, HOUR), .help = "How long messages under way may take to finish when the daemon is stopped."},
     {"jobs", KIND_GROUP, AT(config, jobs), .section = &jobs_section, .help = "The job API for platforms."},
+    {"admin", KIND_GROUP, AT(config, admin), .section = &admin_section,
+     .help = "The job and admin API over TCP, with a token."},
     {"control", KIND_GROUP, AT(config, control), .section = &control_section,
      .help = "The API for operators."},
     {"dns", KIND_GROUP, AT(config, dns), .section = &dns_section, .help = "The resolver."},
+    {"mta_sts", KIND_GROUP, AT(config, mta_sts), .section = &mta_sts_section, .help = "Policies of MTA-STS."},
+    {"tls_reports", KIND_GROUP, AT(config, tls_reports), .section = &tls_reports_section,
+     .help = "Reports about TLS."},
     {"queue", KIND_GROUP, AT(config, queue), .section = &queue_section, .help = "The queue on disk."},
     LIVE("sources", sources, source_count, source_section,
          "Local addresses to send from; unset, one named \"default\" that the system chooses."),

@@ -20,6 +20,7 @@ enum option_kind {
     KIND_TARGET,     /* const char *: a host name or an address to connect to */
     KIND_ADDRESS,    /* const char *: an IP address */
     KIND_FEEDBACK,   /* const char *: a pattern of a Feedback-ID */
+    KIND_MAILBOX,    /* const char *: a mail address */
     KIND_URL,        /* const char *: http:// or https:// */
     KIND_EXPRESSION, /* const char *: a regular expression */
     KIND_PATTERN,    /* const char *: a domain, with * and ? */

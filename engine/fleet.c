@@ -5,11 +5,14 @@
 #include "engine/route/evidence.h"
 #include "engine/route/handover.h"
 #include "engine/route/hold.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/renew.h"
 #include "engine/route/signers.h"
 #include "engine/setup.h"
+#include "engine/sts/keeper.h"
+#include "engine/tlsrpt/rpt.h"
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -36,6 +39,10 @@ struct fleet {
     struct store *store;
     struct setup *setup; /* that workers start with */
     struct submission *submission;
+    struct fetch_settings fetch;
+    struct sts_keeper *sts;
+    struct rpt_settings rpt_settings;
+    struct rpt *rpt;
     struct signers *signers;
     struct holds *holds;
     struct evidence evidence;
@@ -64,17 +71,17 @@ static unsigned fleet_sessions_max(const struct config *config)
     return (unsigned)(files > 2 * kept ? files - kept : files / 2);
 }
 
-static void *member_run(void *arg)
+struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err)
 {
-    struct member *member = arg;
-    struct fleet *fleet = member->fleet;
     const struct worker_settings settings = {
         .store = fleet->store,
         .setup = fleet->setup,
         .holds = fleet->holds,
         .evidence = &fleet->evidence,
+        .sts = fleet->sts,
+        .rpt = fleet->rpt,
         .signers = fleet->signers,
-        .index = member->index,
+        .index = index,
         .worker_count = fleet->count,
         .inboxes = fleet->inboxes,
         .sessions_max = fleet->sessions_max,
@@ -83,8 +90,14 @@ static void *member_run(void *arg)
         .submission = fleet->submission,
         .seed = prng_seed(),
     };
-    struct worker *worker = worker_create(&settings, clock_now(), &member->err);
-    member->worker = worker;
+    fleet->members[index].worker = worker_create(&settings, now, err);
+    return fleet->members[index].worker;
+}
+
+static void *member_run(void *arg)
+{
+    struct member *member = arg;
+    struct worker *worker = fleet_open(member->fleet, member->index, clock_now(), &member->err);
     sem_post(&member->up);
     if (worker == NULL)
         return NULL;
@@ -124,9 +137,41 @@ static bool fleet_start_signers(struct fleet *fleet, struct setup *setup, struct
     return fleet->signers != NULL || dkim_identity(setup->dkim, 0) == NULL;
 }
 
-struct fleet *fleet_start(struct store *store, struct setup *setup, struct submission *submission,
-                          unsigned workers, struct err *err)
+/* The threads for MTA-STS and for reports about TLS, where they are wanted. */
+static bool fleet_start_policies(struct fleet *fleet, struct err *err)
 {
+    const struct config *config = fleet->setup->config;
+    const struct config_tls_reports *reports = &config->tls_reports;
+    fleet->fetch = (struct fetch_settings){.timeout_ms = config->mta_sts.timeout_ms,
+                                           .ca_file = config->mta_sts.ca_file,
+                                           .port = config->mta_sts.port};
+    fleet->rpt_settings = (struct rpt_settings){.hostname = config->hostname,
+                                                .organization = reports->organization,
+                                                .contact = reports->contact,
+                                                .pool = config_tenant_of(config, STR("default"))->pool,
+                                                .ca_file = reports->ca_file,
+                                                .period_ms = reports->period_ms,
+                                                .dns = worker_dns_settings(config)};
+    if (reports->enabled && (fleet->rpt = rpt_start(fleet->store, &fleet->rpt_settings, err)) == NULL)
+        return false;
+    if (config->mta_sts.enabled)
+        fleet->sts = sts_keeper_start(fleet->store, fleet->rpt, &fleet->fetch, err);
+    return fleet->sts != NULL || !config->mta_sts.enabled;
+}
+
+/* Before the store stops, so that what was counted is written down. */
+static void fleet_stop_policies(struct fleet *fleet)
+{
+    sts_keeper_stop(fleet->sts);
+    rpt_stop(fleet->rpt);
+    fleet->sts = NULL;
+    fleet->rpt = NULL;
+}
+
+struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
+{
+    struct store *store = parts->store;
+    unsigned workers = parts->workers;
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
@@ -136,10 +181,10 @@ struct fleet *fleet_start(struct store *store, struct setup *setup, struct submi
         return NULL;
     }
     fleet->store = store;
-    fleet->setup = setup_ref(setup);
-    fleet->submission = submission;
+    fleet->setup = setup_ref(parts->setup);
+    fleet->submission = parts->submission;
     fleet->count = workers;
-    fleet->sessions_max = fleet_sessions_max(setup->config);
+    fleet->sessions_max = fleet_sessions_max(parts->setup->config);
     store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);
@@ -155,11 +200,21 @@ struct fleet *fleet_start(struct store *store, struct setup *setup, struct submi
         fleet_destroy(fleet);
         return NULL;
     }
-    if (!fleet_start_signers(fleet, setup, err)) {
+    if (!fleet_start_signers(fleet, fleet->setup, err)) {
         fleet_destroy(fleet);
         return NULL;
     }
-    for (unsigned i = 0; i < workers; i++)
+    return fleet;
+}
+
+struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
+{
+    struct fleet *fleet = fleet_create(parts, err);
+    if (fleet != NULL && !fleet_start_policies(fleet, err)) {
+        fleet_destroy(fleet);
+        return NULL;
+    }
+    for (unsigned i = 0; fleet != NULL && i < parts->workers; i++)
         if (!member_start(fleet, i, err)) {
             fleet_stop(fleet);
             fleet_destroy(fleet);
@@ -205,7 +260,7 @@ bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err)
     return good;
 }
 
-void fleet_stop(struct fleet *fleet)
+void fleet_tell_stop(struct fleet *fleet)
 {
     for (unsigned i = 0; i < fleet->count; i++) {
         struct inbox_node *node = calloc(1, sizeof *node);
@@ -217,9 +272,15 @@ void fleet_stop(struct fleet *fleet)
         inbox_post(fleet->inboxes[i], node);
     }
     signers_hurry(fleet->signers); /* each worker knows why what comes back is not signed */
+}
+
+void fleet_stop(struct fleet *fleet)
+{
+    fleet_tell_stop(fleet);
     for (unsigned i = 0; i < fleet->count; i++)
         if (fleet->members[i].started)
             pthread_join(fleet->members[i].thread, NULL);
+    fleet_stop_policies(fleet);
 }
 
 void fleet_destroy(struct fleet *fleet)
@@ -227,6 +288,7 @@ void fleet_destroy(struct fleet *fleet)
     if (fleet == NULL)
         return;
     signers_stop(fleet->signers);
+    fleet_stop_policies(fleet);
     for (unsigned i = 0; i < fleet->count; i++) {
         worker_destroy(fleet->members[i].worker);
         if (fleet->inboxes[i] == NULL)
@@ -243,7 +305,9 @@ void fleet_destroy(struct fleet *fleet)
                 store_taken_free(((struct store_given_msg *)(void *)node)->taken);
             if (node->kind == STORE_BOUNCE)
                 store_bounce_free(((struct store_bounce_msg *)(void *)node)->bounce);
-            if (node->kind == HANDOVER_LOOK)
+            if (node->kind == HANDOVER_STS)
+                lane_sts_drop_message(node);
+            else if (node->kind == HANDOVER_LOOK)
                 look_let_go((struct look *)(void *)node);
             else if (node->kind >= HANDOVER_LOAN_OFFER && node->kind <= HANDOVER_LOAN_DROP)
                 loan_drop_message(node);

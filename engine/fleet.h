@@ -9,13 +9,17 @@
 #include "engine/inspect.h"
 #include "queue/store.h"
 
-/* workers: how many (lanes were shared out for so many). Attaches their inboxes to the store and starts their
- * threads, and as many signers where a domain has keys; returns when each is up, or NULL with the first
- * error. Borrows store and submission (NULL: no mail comes in over SMTP), keeps a reference to the setup. */
 struct setup;
 struct submission;
-struct fleet *fleet_start(struct store *store, struct setup *setup, struct submission *submission,
-                          unsigned workers, struct err *err);
+struct fleet_parts {
+    struct store *store;           /* borrowed */
+    struct setup *setup;           /* a reference is kept */
+    struct submission *submission; /* borrowed; NULL: no mail comes in over SMTP */
+    unsigned workers;              /* how many: lanes were shared out for so many */
+};
+/* Attaches the workers' inboxes to the store and starts their threads, and as many signers where a domain has
+ * keys; returns when each is up, or NULL with the first error. */
+struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err);
 /* A reload: each worker goes over to this setup (route/renew.h), one after the other. False: not all said so
  * in time, but they will; or there was no memory or thread for signers: then the old keys sign, or none. Not
  * a worker's thread; one call at a time. */
@@ -25,6 +29,14 @@ bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err);
 void fleet_stop(struct fleet *fleet);
 void fleet_destroy(struct fleet *fleet);
 
+/* For a simulator instead of fleet_start and fleet_stop: a fleet without threads; each of its workers, which
+ * the caller then steps with worker_step; and the word to stop, after which each step returns false in time.
+ */
+struct worker;
+struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err);
+struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err);
+void fleet_tell_stop(struct fleet *fleet);
+
 /* What is held: hold.h. */
 struct holds;
 struct holds *fleet_holds(const struct fleet *fleet);
@@ -32,7 +44,6 @@ struct store *fleet_store(const struct fleet *fleet);
 /* For inspect.c. */
 unsigned fleet_size(const struct fleet *fleet);
 struct inbox *fleet_inbox(const struct fleet *fleet, unsigned worker);
-struct worker;
 const struct worker *fleet_worker(const struct fleet *fleet, unsigned worker);
 /* The worker that a domain, or a site, belongs to. */
 unsigned fleet_home(const struct fleet *fleet, struct str name);

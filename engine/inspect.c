@@ -10,8 +10,10 @@
 #include "engine/route/path.h"
 #include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
+#include "engine/route/secure.h"
 #include "engine/route/sender_rate.h"
 #include "engine/route/shipment.h"
+#include "engine/route/trace.h"
 #include "engine/worker.h"
 
 #include <stdio.h>
@@ -80,6 +82,8 @@ static void paths_fill(const struct path *path, struct path_info *info)
         .recipients_max = atomic_load_explicit(&path->ledger->rcpts_max, memory_order_relaxed),
         .messages_max = atomic_load_explicit(&path->ledger->messages_max, memory_order_relaxed),
         .tls_only = path_is_tls_only(path),
+        .drained = atomic_load_explicit(&path->ledger->drained, memory_order_relaxed),
+        .tls = tls_policy_name(path->settings->tls),
         .stopped_ms = path->learnt.stopped_ms,
         .learnt_ms = path->learnt.since_ms,
         .code = path->learnt.code,
@@ -204,6 +208,7 @@ struct lane_look {
     bool has_from;
     char from[ADDRESS_MAX + 1];
     struct lane_why why;
+    char tls[SECURE_TEXT_MAX];
 };
 
 /* What holds one strand, if anything. */
@@ -279,6 +284,8 @@ static void lane_run(struct look *look, struct router *router)
     struct lane *lane;
     HASH_FIND(hh, router->lanes, &question->lane, sizeof question->lane, lane);
     lane_run_borrowed(router, question->lane, why);
+    if (lane != NULL && lane->state == LANE_ROUTED && lane->strand_count > 0)
+        secure_text(&lane->strands[0].pool->tls, question->tls); /* also while it rests */
     if (lane == NULL || (lane->resting && !lane->held_back))
         return;
     why->known = true;
@@ -306,6 +313,7 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     /* The home worker knows it unless it was handed over; then another does, and others may have borrowed of
      * it. */
     unsigned buffered = 0, in_flight = 0;
+    char tls[SECURE_TEXT_MAX] = "";
     unsigned home = fleet_home(fleet, str_of(domain));
     for (unsigned i = 0; i < fleet_size(fleet); i++) {
         unsigned worker = (home + i) % fleet_size(fleet);
@@ -317,7 +325,10 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
         question->has_from = from.p != NULL;
         snprintf(question->from, sizeof question->from, "%.*s", STR_ARG(from));
         look_post(&question->look, fleet_inbox(fleet, worker));
-        if (look_wait(&question->look, INSPECT_WAIT_MS) && question->why.known) {
+        bool answered = look_wait(&question->look, INSPECT_WAIT_MS);
+        if (answered && question->tls[0] != '\0')
+            memcpy(tls, question->tls, sizeof tls);
+        if (answered && question->why.known) {
             buffered += question->why.buffered;
             in_flight += question->why.in_flight;
             bool says_more = question->why.site[0] && (!why->site[0] || question->why.limit[0]);
@@ -328,6 +339,7 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     }
     why->buffered = buffered;
     why->in_flight = in_flight;
+    memcpy(why->tls, tls, sizeof why->tls);
 }
 
 /* ---- lanes of which something is held ---- */
@@ -432,6 +444,65 @@ void inspect_held_lanes_free(struct held_lanes *lanes)
     free(lanes->list);
     held_sites_free(lanes->sites);
     *lanes = (struct held_lanes){0};
+}
+
+/* ---- dialogues ---- */
+
+struct trace_look {
+    struct look look;
+    struct trace *trace;
+    bool joined;
+};
+
+static void trace_run(struct look *look, struct router *router)
+{
+    struct trace_look *asked = (struct trace_look *)(void *)look;
+    asked->joined = trace_join(router, asked->trace);
+}
+
+static void trace_drop(struct look *look)
+{
+    trace_unref(((struct trace_look *)(void *)look)->trace);
+}
+
+/* False: the worker has no room for it. One that does not answer in time joins later. */
+static bool trace_ask(struct fleet *fleet, unsigned worker, struct trace *trace)
+{
+    struct trace_look *asked = (struct trace_look *)(void *)look_create(sizeof *asked, trace_run, trace_drop);
+    if (asked == NULL)
+        return false;
+    asked->trace = trace_ref(trace);
+    look_post(&asked->look, fleet_inbox(fleet, worker));
+    bool good = !look_wait(&asked->look, INSPECT_WAIT_MS) || asked->joined;
+    look_let_go(&asked->look);
+    return good;
+}
+
+struct trace *inspect_trace(struct fleet *fleet, const char *site)
+{
+    struct trace *trace = trace_create(site);
+    for (unsigned i = 0; trace != NULL && i < fleet_size(fleet); i++)
+        if (!trace_ask(fleet, i, trace)) {
+            inspect_trace_end(trace);
+            trace = NULL;
+        }
+    return trace;
+}
+
+bool inspect_trace_ready(const struct trace *trace)
+{
+    return trace_has_lines(trace);
+}
+
+void inspect_trace_take(struct trace *trace, struct buf *out)
+{
+    trace_take(trace, out);
+}
+
+void inspect_trace_end(struct trace *trace)
+{
+    trace_end(trace);
+    trace_unref(trace);
 }
 
 /* ---- figures ---- */

@@ -5,6 +5,7 @@
 #ifndef POSTRIDER_INSPECT_H
 #define POSTRIDER_INSPECT_H
 
+#include "engine/base/buf.h"
 #include "engine/base/str.h"
 #include "engine/limits.h"
 #include "queue/status.h"
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 struct fleet; /* all workers; see fleet.h */
+struct trace;
 
 #define INSPECT_WAIT_MS 2000
 
@@ -29,7 +31,8 @@ struct path_info {
     unsigned cap;                           /* connections, by what replies taught; 0: none */
     int64_t slowed_ns;                      /* from message to message, by the same; 0: not slowed */
     unsigned recipients_max, messages_max;  /* a transaction, a connection; 0: as configured */
-    bool tls_only;
+    bool tls_only, drained;
+    const char *tls;               /* the site's policy: static */
     int64_t stopped_ms, learnt_ms; /* wall: stopped since; when a reply taught something last */
     uint16_t code;                 /* of that reply */
     struct status status;
@@ -90,12 +93,21 @@ struct lane_why {
     char limit[32];   /* which limit says no: as blocked_by, or "dns", "" when nothing holds it */
     int64_t until_ms; /* wall, 0: not known */
     char reason[256];
+    char tls[80]; /* what its mail asks of a host, "" while that is not known */
     unsigned buffered, in_flight;
 };
 /* from: of the recipient's job, for it may be of a slowed sender (limit is then "slow_sender"); p NULL: none
  * is meant. */
 void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct str from,
                   struct lane_why *why);
+
+/* Watches the dialogues of some sessions to a site (route/trace.h), until it is ended. NULL: no memory, or
+ * too many watch already. */
+struct trace *inspect_trace(struct fleet *fleet, const char *site);
+bool inspect_trace_ready(const struct trace *trace); /* lines are there; never waits */
+void inspect_trace_take(struct trace *trace,
+                        struct buf *out); /* {"time","session","source","host","what","line"} each */
+void inspect_trace_end(struct trace *trace);
 
 /* Of all workers together. */
 struct fleet_figures {

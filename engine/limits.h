@@ -178,9 +178,26 @@
 #define TLSA_TEXT_MAX    8224
 
 /* MTA-STS, RFC 8461. */
-#define STS_ID_MAX    32
-#define STS_MX_MAX    64       /* patterns of one policy */
-#define STS_MAX_AGE_S 31557600 /* 3.2 */
+#define STS_ID_MAX        32
+#define STS_MX_MAX        64       /* patterns of one policy */
+#define STS_MAX_AGE_S     31557600 /* 3.2 */
+#define STS_AGE_MIN_MS    60000    /* however little the policy says */
+#define STS_BODY_MAX      65536    /* 3.3 */
+#define STS_ADDRESSES_MAX 256      /* of a policy host, as text */
+#define STS_FETCHES_MAX   16       /* at once */
+#define STS_RETRY_MS      300000   /* after a failed fetch, 3.3 */
+#define STS_REFRESH_MS    86400000 /* a policy is looked at again so often, however long it holds */
+#define STS_POLICIES_MAX  50000    /* known: some 20 MB */
+
+/* Reports about TLS, RFC 8460. */
+#define RPT_TARGETS_MAX 8       /* of one domain */
+#define RPT_ROWS_MAX    50000   /* counts kept: beyond them only what is known already is counted */
+#define RPT_LINES_MAX   1000    /* of one report */
+#define RPT_TEXT_MAX    1500    /* of the policy it is about, as it was seen */
+#define RPT_JSON_MAX    2097152 /* and packed, at most as much again */
+#define RPT_FLUSH_MS    5000    /* how often counts are written down */
+#define RPT_POST_MS     30000   /* a report by HTTPS */
+#define RPT_TRIES       24      /* and how often it, and its record, is tried within a period */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64
@@ -267,17 +284,21 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define HOLDS_ASKED            64       /* of jobs: how many are asked for at once whether they are over */
 #define HOLDS_FULL_TOLD_MS     3600000  /* how often at most an alert says that no more can be held */
 #define LANES_HELD_MAX         20000    /* of a worker's, kept in memory to be seen while they are held */
-#define PARK_MS                60000    /* a pause that lasts longer has its lanes forgotten meanwhile */
-#define JOB_HOLD_REPLIES       5        /* about its content at one site, and at least */
-#define JOB_HOLD_SHARE         4        /* one in so many of its last */
-#define JOB_HOLD_WINDOW        200      /* replies there: then a job is held */
-#define EVIDENCE_MAX           4096     /* jobs at sites with such replies, */
-#define EVIDENCE_MS            86400000 /* forgotten that long after the last */
-#define REFUSING_ALL           65536    /* all transactions of a path in vain; about its last */
-#define REFUSING_LAST          16       /* count, */
-#define REFUSING_OFTEN         16384    /* and above a quarter the message waits for a recipient */
-#define LEARNT_WRITE_MS        1000     /* how often what a path has learnt is written at most */
-#define POOL_LINGER_MS         60000    /* how long what is known of a pool's hosts is used */
+#define TRACES_MAX             4        /* sites watched at once, */
+#define TRACE_SESSIONS_MAX     8        /* sessions of each, */
+#define TRACE_BYTES_MAX        (256 * 1024) /* lines that wait for whoever watches, */
+#define TRACE_LINE_MAX         (16 * 1024)  /* and one of them, as JSON */
+#define PARK_MS                60000        /* a pause that lasts longer has its lanes forgotten meanwhile */
+#define JOB_HOLD_REPLIES       5            /* about its content at one site, and at least */
+#define JOB_HOLD_SHARE         4            /* one in so many of its last */
+#define JOB_HOLD_WINDOW        200          /* replies there: then a job is held */
+#define EVIDENCE_MAX           4096         /* jobs at sites with such replies, */
+#define EVIDENCE_MS            86400000     /* forgotten that long after the last */
+#define REFUSING_ALL           65536        /* all transactions of a path in vain; about its last */
+#define REFUSING_LAST          16           /* count, */
+#define REFUSING_OFTEN         16384        /* and above a quarter the message waits for a recipient */
+#define LEARNT_WRITE_MS        1000         /* how often what a path has learnt is written at most */
+#define POOL_LINGER_MS         60000        /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       (64 * 1024 * 1024) /* bytes of messages in memory for taken recipients */
 #define LANES_KEPT_MAX         4096  /* of a worker's, with nothing to do, kept with their hosts and pools, */
 #define LANE_KEPT_MS           10000 /* so long */

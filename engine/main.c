@@ -6,6 +6,7 @@
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
+#include "engine/confine.h"
 #include "engine/fleet.h"
 #include "engine/inbound/inbound.h"
 #include "engine/reload.h"
@@ -134,7 +135,8 @@ static bool daemon_start(struct daemon *daemon, const char *path, struct err *er
     daemon->submission = submission_create(daemon->store, daemon->setups, daemon->inbound, err);
     if (daemon->submission == NULL)
         return false;
-    daemon->fleet = fleet_start(daemon->store, daemon->setup, daemon->submission, workers, err);
+    const struct fleet_parts parts = {daemon->store, daemon->setup, daemon->submission, workers};
+    daemon->fleet = fleet_start(&parts, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);
@@ -235,7 +237,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    if (!daemon_start(&daemon, options.config_path, &err)) {
+    if (!confine(&err) || !daemon_start(&daemon, options.config_path, &err)) {
         code = fail(&err);
         daemon_stop(&daemon);
         return code;

@@ -3,11 +3,13 @@
 
 #include "engine/fleet.h"
 #include "engine/route/hold.h"
+#include "engine/route/lane_route.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
 #include "engine/route/path_learn.h"
 #include "engine/route/remember.h"
 #include "engine/route/sender_rate.h"
+#include "engine/route/source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +196,65 @@ enum steer_result steer_site(struct fleet *fleet, const char *site, enum steer_s
     return result == STEER_OK && !complete ? STEER_BUSY : result;
 }
 
+/* ---- sources, DNS ---- */
+
+struct order_look {
+    struct look look;
+    bool dns, drain, failed; /* dns: forget it; else the source's */
+    char source[NAME_MAX_BYTES + 1];
+};
+
+static void order_run(struct look *look, struct router *router)
+{
+    struct order_look *order = (struct order_look *)(void *)look;
+    if (order->dns)
+        lane_forget_dns(router);
+    else
+        order->failed = !source_drain(router, order->source, order->drain);
+}
+
+static enum steer_result steer_workers(struct fleet *fleet, bool dns, const char *source, bool drain)
+{
+    enum steer_result result = STEER_OK;
+    for (unsigned i = 0; i < fleet_size(fleet); i++) {
+        struct order_look *order = (struct order_look *)(void *)look_create(sizeof *order, order_run, NULL);
+        if (order == NULL)
+            return STEER_FAILED;
+        order->dns = dns;
+        order->drain = drain;
+        snprintf(order->source, sizeof order->source, "%s", source);
+        look_post(&order->look, fleet_inbox(fleet, i));
+        if (!look_wait(&order->look, INSPECT_WAIT_MS))
+            result = STEER_BUSY;
+        else if (order->failed)
+            result = STEER_FAILED;
+        look_let_go(&order->look);
+    }
+    return result;
+}
+
+enum steer_result steer_source(struct fleet *fleet, const char *source, bool drain)
+{
+    struct look *look = durable_begin();
+    struct edits *edits = look != NULL ? edits_create() : NULL;
+    if (look == NULL)
+        return STEER_FAILED;
+    if (edits == NULL || !edits_policy(edits, POLICY_SOURCE, str_of(source), drain ? STR("1") : STR(""))) {
+        edits_free(edits);
+        return durable_end(look, STEER_FAILED);
+    }
+    enum steer_result result = steer_workers(fleet, false, source, drain);
+    store_edit(fleet_store(fleet), edits, on_durable, look);
+    enum steer_result written = durable_wait(look);
+    store_look_again(fleet_store(fleet));
+    return written != STEER_OK ? written : result;
+}
+
+enum steer_result steer_flush_dns(struct fleet *fleet)
+{
+    return steer_workers(fleet, true, "", false);
+}
+
 /* ---- what is held ---- */
 
 static void copy_name(char *to, size_t room, struct str s)
@@ -228,6 +289,13 @@ static void info_of_hold(const struct hold *hold, struct held_info *info)
 
 static void info_of_stop(const struct path_info *path, struct held_info *info)
 {
+    if (path->stopped_ms == 0) {
+        *info = (struct held_info){.kind = "drain"};
+        copy_name(info->site, sizeof info->site, str_of(path->site));
+        copy_name(info->source, sizeof info->source, str_of(path->source));
+        snprintf(info->remedy, sizeof info->remedy, "postrider source %s enable", path->source);
+        return;
+    }
     *info = (struct held_info){
         .kind = "stop", .since_ms = path->stopped_ms, .code = path->code, .status = path->status};
     copy_name(info->site, sizeof info->site, str_of(path->site));
@@ -246,7 +314,7 @@ static bool list_holds(struct fleet *fleet, const struct hold_set *set, struct h
     for (unsigned i = 0; out->list != NULL && i < set->count; i++)
         info_of_hold(set->list[i], &out->list[out->count++]);
     for (size_t i = 0; out->list != NULL && i < paths.count; i++)
-        if (paths.list[i].stopped_ms != 0)
+        if (paths.list[i].stopped_ms != 0 || paths.list[i].drained)
             info_of_stop(&paths.list[i], &out->list[out->count++]);
     free(paths.list);
     return out->list != NULL;
@@ -268,7 +336,8 @@ static void add_count(struct held_count *sum, struct held_count more)
 static struct held_info *stop_of(struct held_list *list, const char *site)
 {
     for (size_t i = 0; i < list->count; i++)
-        if (strcmp(list->list[i].kind, "stop") == 0 && strcmp(list->list[i].site, site) == 0)
+        if ((strcmp(list->list[i].kind, "stop") == 0 || strcmp(list->list[i].kind, "drain") == 0) &&
+            strcmp(list->list[i].site, site) == 0)
             return &list->list[i];
     return NULL;
 }

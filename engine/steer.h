@@ -35,10 +35,15 @@ enum steer_site { STEER_BACK_OFF, STEER_NORMAL, STEER_RESET };
 /* *changed: how many paths there are. */
 enum steer_result steer_site(struct fleet *fleet, const char *site, enum steer_site how, unsigned *changed);
 
+/* From this source nothing new leaves, until it is enabled again. */
+enum steer_result steer_source(struct fleet *fleet, const char *source, bool drain);
+/* What the workers know from DNS is forgotten; connections and holds stay. */
+enum steer_result steer_flush_dns(struct fleet *fleet);
+
 /* ---- what is held ---- */
 
 struct held_info {
-    const char *kind; /* "stop", "fix", "job", "sender", "suspension" */
+    const char *kind; /* "stop", "drain", "fix", "job", "sender", "suspension" */
     uint64_t job;
     char tenant[NAME_MAX_BYTES + 1], campaign[NAME_MAX_BYTES + 1], domain[DOMAIN_MAX + 1],
         site[DOMAIN_MAX + 1], source[NAME_MAX_BYTES + 1]; /* "": any */

@@ -11,6 +11,7 @@
 #include "engine/route/host.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
 #include "engine/route/path.h"
@@ -22,6 +23,8 @@
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
+#include "engine/route/source.h"
+#include "engine/route/trace.h"
 #include "engine/setup.h"
 #include "engine/submission/door.h"
 
@@ -86,8 +89,20 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
     sender_rates_tick(&worker->router);
     if (holds_generation(worker->router.holds) != worker->router.held->generation)
         lane_hear_holds(&worker->router); /* there was no memory to tell */
+    trace_tick(&worker->router);
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
+}
+
+struct dns_settings worker_dns_settings(const struct config *config)
+{
+    return (struct dns_settings){
+        .servers = config->dns.servers_joined,
+        .timeout_ms = config->dns.timeout_ms,
+        .ipv6 = config->dns.ipv6,
+        .cache_max = DNS_CACHE_MAX,
+        .dnssec = (enum dns_dnssec)config->dns.dnssec,
+    };
 }
 
 struct worker *worker_create(const struct worker_settings *settings, struct now now, struct err *err)
@@ -110,6 +125,8 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->held = holds_get(settings->holds);
     router->held_walked = router->held->generation;
     router->evidence = settings->evidence;
+    router->sts = settings->sts;
+    router->rpt = settings->rpt;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
@@ -128,13 +145,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     LIST_INIT(&router->learners);
     LIST_INIT(&router->signing);
     wheel_init(&router->wheel, now);
-    const struct dns_settings dns = {
-        .servers = router->config->dns.servers_joined,
-        .timeout_ms = router->config->dns.timeout_ms,
-        .ipv6 = router->config->dns.ipv6,
-        .cache_max = DNS_CACHE_MAX,
-        .dnssec = (enum dns_dnssec)router->config->dns.dnssec,
-    };
+    const struct dns_settings dns = worker_dns_settings(router->config);
     router->io = io_create(settings->sessions_max, err);
     if (router->io != NULL)
         router->dns = dns_create(router->io, &router->wheel, &router->prng, &dns, err);
@@ -151,6 +162,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->session_context = (struct session_context){
         .io = router->io, .wheel = &router->wheel, .tls = router->tls, .now = &router->now};
     wheel_set(&router->wheel, &worker->sweep, now.mono_ns + SWEEP_NS, worker_sweep);
+    source_load(router);
     path_learn_load(router);
     sender_rates_load(router);
     worker_tick(&worker->tick, now);
@@ -224,6 +236,9 @@ static void worker_hear(struct worker *worker, struct inbox_node *node)
     case HANDOVER_LOOK:
         look_answer((struct look *)(void *)node, router);
         return; /* freed by whoever lets go of it last */
+    case HANDOVER_STS:
+        lane_sts_answered(node);
+        return;
     case HANDOVER_HOLDS:
         lane_hear_holds(router);
         break;
@@ -320,6 +335,8 @@ void worker_destroy(struct worker *worker)
     loan_free_all(router);
     recall_free(router);
     give_up_free(router);
+    trace_leave_all(router);
+    source_free(router);
     struct path *path, *next_path;
     HASH_ITER(hh, router->paths, path, next_path)
     {

@@ -174,6 +174,7 @@ static struct change_job *accept(struct admit *admit, struct change *c)
     struct change_job *job = change_job(c, admit->job);
     job->row.state = JOB_ACTIVE;
     job->row.uploaded = job->dirty = true;
+    job->row.begun = job->row.not_before_ms > 0 && job->row.not_before_ms <= c->now.wall_ms;
     job->row.accepted_seq = c->meta.last_seq + 1;
     c->meta.accepted += job->row.total;
     c->meta.ended[RCPT_SUPPRESSED] += job->row.by_state[RCPT_SUPPRESSED];

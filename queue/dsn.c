@@ -128,18 +128,14 @@ void change_dsn_finish(struct change *c)
 void change_dsn_consume(struct change *c, const struct admit_consumes *report)
 {
     struct dsn_row dsn;
-    uint8_t key[KEY_MAX], prefix[KEY_MAX];
-    struct str row, path = report->return_path;
+    uint8_t key[KEY_MAX];
+    struct str path = report->return_path;
     uint32_t done = 0;
-    size_t n = key_dsn(report->job, path, report->kind, prefix);
     if (!window_get(c, report->job, path, report->kind, &dsn))
         return;
-    for (; done < report->count; done++) {
-        size_t size = key_dsn_rcpt((struct rid){.job = report->job}, path, report->kind, key);
-        if (!change_seek(c, T_DSN, key, &size, &row) || size != n + KEY_DSN_SUFFIX ||
-            memcmp(key, prefix, n) != 0)
-            break;
-        change_del(c, T_DSN, key, size);
+    for (uint32_t i = 0; i < report->count; i++) {
+        size_t n = key_dsn_rcpt(report->rids[i], path, report->kind, key);
+        done += change_del(c, T_DSN, key, n);
     }
     int64_t was_due_ms = dsn.due_ms;
     dsn.count = dsn.count > done ? dsn.count - done : 0;

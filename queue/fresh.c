@@ -199,7 +199,9 @@ static bool land(struct fresh *fresh, struct admit *list)
     for (struct admit *admit = list; admit != NULL; admit = admit->next) {
         buf_clear(&fresh->row);
         bool fits = fresh_row_encode(admit, &fresh->row);
-        QUEUE_ASSERT(fits && fresh->row.len <= admit->fresh.bytes);
+        if (!fits)
+            mem_fail();
+        QUEUE_ASSERT(fresh->row.len <= admit->fresh.bytes);
         admit->fresh.seq = ++seq;
         fresh_log_add(&fresh->log, buf_str(&fresh->row));
     }

@@ -160,8 +160,10 @@ struct dsn_due {
 /* The first report that is due at `now`; false when none is, *next_ms then says when to ask again. */
 bool query_dsn_due(struct store *store, struct now now, struct dsn_due *due, int64_t *next_ms);
 /* Its recipients, in the order of rid, `count` of them: what they failed with, or what was said as they were
- * delayed or delivered, whatever became of them since. */
-void query_dsn_rcpts(struct store *store, const struct dsn_due *due, rcpt_visit *visit, void *user);
+ * delayed or delivered, whatever became of them since. Writes to rids (room for count) who was visited, and
+ * who cannot be read, for the commit of the report; returns how many. */
+uint32_t query_dsn_rcpts(struct store *store, const struct dsn_due *due, struct rid *rids, rcpt_visit *visit,
+                         void *user);
 
 /* ---- operations ---- */
 struct op_info {

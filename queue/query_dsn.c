@@ -40,21 +40,22 @@ bool query_dsn_due(struct store *store, struct now now, struct dsn_due *due, int
     return found;
 }
 
-void query_dsn_rcpts(struct store *store, const struct dsn_due *due, rcpt_visit *visit, void *user)
+uint32_t query_dsn_rcpts(struct store *store, const struct dsn_due *due, struct rid *rids, rcpt_visit *visit,
+                         void *user)
 {
     struct read read;
     MDB_cursor *cursor;
     struct str key, value;
     uint8_t from[KEY_MAX];
     struct rcpt_info info;
+    uint32_t done = 0;
     if (!read_begin(&read, store))
-        return;
+        return 0;
     rcpt_info_init(&info);
     struct rid first = {due->job, 0, 0};
     size_t n = key_dsn_rcpt(first, str_of(due->return_path), due->kind, from);
     bool more = read_cursor(&read, T_DSN, &cursor) && read_seek(&read, cursor, from, n, &key, &value);
-    for (uint32_t i = 0; more && i < due->count;
-         more = read_move(&read, cursor, MDB_NEXT, &key, &value), i++) {
+    for (; more && done < due->count; more = read_move(&read, cursor, MDB_NEXT, &key, &value)) {
         if (key.n != n || memcmp(key.p, from, n - KEY_DSN_SUFFIX) != 0)
             break;
         const uint8_t *suffix = (const uint8_t *)key.p + n - KEY_DSN_SUFFIX;
@@ -65,7 +66,9 @@ void query_dsn_rcpts(struct store *store, const struct dsn_due *due, rcpt_visit 
                          : fate_decode(value, &fate) && read_told(&read, rid, &fate, &info);
         if (found && !visit(&info, user))
             break;
+        rids[done++] = rid;
     }
     rcpt_info_free(&info);
     read_end(&read);
+    return done;
 }

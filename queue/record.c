@@ -150,7 +150,8 @@ enum {
     JOB_TLS = 8,
     JOB_DSN = 16,
     JOB_OWN = 32,
-    JOB_WARNED = 64 /* the row goes on with `warned` */
+    JOB_WARNED = 64, /* the row goes on with `warned` */
+    JOB_BEGUN = 128
 };
 
 bool job_row_encode(const struct job_row *job, struct buf *out)
@@ -158,7 +159,7 @@ bool job_row_encode(const struct job_row *job, struct buf *out)
     unsigned flags = (job->expired ? JOB_EXPIRED : 0U) | (job->uploaded ? JOB_UPLOADED : 0U) |
                      (job->same_for_all ? JOB_SAME : 0U) | (job->require_tls ? JOB_TLS : 0U) |
                      (job->is_dsn ? JOB_DSN : 0U) | (job->own_content ? JOB_OWN : 0U) |
-                     (job->warned > 0 ? JOB_WARNED : 0U);
+                     (job->warned > 0 ? JOB_WARNED : 0U) | (job->begun ? JOB_BEGUN : 0U);
     add_u8(out, ROW_VERSION);
     add_u8(out, job->state);
     add_u8(out, flags);
@@ -200,6 +201,7 @@ bool job_row_decode(struct str row, struct job_row *job)
     job->require_tls = flags & JOB_TLS;
     job->is_dsn = flags & JOB_DSN;
     job->own_content = flags & JOB_OWN;
+    job->begun = flags & JOB_BEGUN;
     job->class_ = (enum job_class)read_enum(&r, CLASS_TRANSACTIONAL + 1);
     job->bounces = (enum job_bounces)read_enum(&r, BOUNCES_NONE + 1);
     job->ret = (enum dsn_ret)read_enum(&r, RET_FULL + 1);

@@ -34,6 +34,7 @@ struct job_row {
     uint8_t notify;
     bool same_for_all, require_tls, is_dsn;
     bool own_content; /* its message is this job's alone: see job_content_key */
+    bool begun;       /* its not_before has come, and stays so if the clock is set back */
     uint32_t batches; /* numbered from 0 */
     uint32_t warned;  /* so many of them, from the first, have been gone through for who is delayed */
     int64_t created_ms, not_before_ms, expires_ms, ended_ms; /* ended_ms 0: not ended */

@@ -134,13 +134,15 @@ struct admit_key {
     int64_t ttl_ms;
     struct str answer;
 };
-/* Deletes pending rows of the dsn table in the same commit: see query_dsn_due. */
+/* Deletes pending rows of the dsn table in the same commit, those that the report is about and no others: more
+ * may have come since. See query_dsn_due. */
 struct admit_consumes {
     bool set;
     enum dsn_kind kind;
     uint64_t job;
     struct str return_path; /* expanded envelope sender the report goes to */
-    uint32_t count;         /* the first so many rows */
+    const struct rid *rids; /* as query_dsn_rcpts named them; copied */
+    uint32_t count;
 };
 /* The last window: makes the job visible in the same commit (or after `not_before`). */
 void admit_commit(struct admit *admit, const struct admit_key *key, const struct admit_consumes *consumes,

@@ -63,7 +63,7 @@ static bool job_check(struct serve *s, uint64_t id)
     s->job_id = id;
     s->job_ok = env_get(&s->store->env, s->store->taker.txn, T_JOBS, key, sizeof key, &row) &&
                 job_row_decode(row, &s->row) && s->row.state == JOB_ACTIVE && !s->row.expired &&
-                s->row.not_before_ms <= s->now_ms && s->row.expires_ms > s->now_ms &&
+                (s->row.begun || s->row.not_before_ms <= s->now_ms) && s->row.expires_ms > s->now_ms &&
                 !job_is_held(s, id, &s->row);
     return s->job_ok;
 }
@@ -389,8 +389,9 @@ static bool fate_read(struct store *store, struct rid rid, struct fate *fate)
 }
 
 /* For want of memory: as if it had not been picked. */
-static void unpick(struct store *store, const struct take *take, const struct pick *pick)
+static void unpick(struct store *store, struct take *take, const struct pick *pick)
 {
+    take->unpicked = true;
     pthread_mutex_lock(&store->lock);
     claims_clear(&store->shared.claims, pick->rid);
     lane_adopt(store, take->lane);
@@ -409,7 +410,7 @@ static void batch_open_fresh(const struct pick *pick, struct batch_reader *reade
 
 /* One picked recipient, read. NULL: no memory, or a row that is damaged; that one stays claimed and is not
  * sent. */
-static struct taken *taken_read(struct store *store, const struct take *take, const struct pick *pick,
+static struct taken *taken_read(struct store *store, struct take *take, const struct pick *pick,
                                 struct batch_reader *reader)
 {
     struct rcpt_record record;
@@ -449,7 +450,7 @@ static void answer(struct serve *s, bool idle)
     struct taken *suppressed = NULL;
     struct store_taken_msg *msg = mem_must(sizeof *msg);
     *msg = (struct store_taken_msg){
-        .node.kind = STORE_TAKEN, .lane = s->take->lane, .idle = idle, .passed_over = s->take->passed_over};
+        .node.kind = STORE_TAKEN, .lane = s->take->lane, .passed_over = s->take->passed_over};
     struct taken **end = &msg->list;
     live_load(store, store->taker.txn);
     for (unsigned n = 0; n < s->picked; n++) {
@@ -472,6 +473,7 @@ static void answer(struct serve *s, bool idle)
         msg->count++;
     }
     store_settle(store, suppressed);
+    msg->idle = idle && !s->take->unpicked;
     inbox_post(store->workers[s->take->to], &msg->node);
 }
 

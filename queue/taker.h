@@ -15,6 +15,7 @@ struct take { /* TAKER_TAKE: one request */
     unsigned want, to;
     struct store_except *except; /* held; NULL: nothing is */
     bool passed_over;
+    bool unpicked; /* for want of memory some were left: the lane is not idle */
     /* How far its round over the lane's jobs is, when it took several tries. */
     bool round_begun, wrapped, fresh_done;
     uint64_t round_job; /* where the round began */

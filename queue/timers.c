@@ -133,12 +133,14 @@ static void fire_job(struct change *c, enum timer_kind kind, uint64_t id, uint64
     struct change_job *job = change_job(c, id);
     if (!job->found)
         return;
-    if (kind == TIMER_NOT_BEFORE)
+    if (kind == TIMER_NOT_BEFORE) {
+        job->row.begun = job->dirty = true;
         change_id(&c->after.walks, id);
-    else if (kind == TIMER_EXPIRY)
+    } else if (kind == TIMER_EXPIRY) {
         fire_expiry(c, job);
-    else
+    } else {
         fire_purge(c, job, value);
+    }
 }
 
 /* Where it stops for this change it goes on in the next one. */

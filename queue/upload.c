@@ -184,6 +184,9 @@ void admit_commit(struct admit *admit, const struct admit_key *key, const struct
     if (consumes != NULL && consumes->set) {
         admit->consumes = *consumes;
         admit->consumes.return_path = arena_copy(&admit->strings, consumes->return_path);
+        struct rid *rids = arena_alloc(&admit->strings, (consumes->count + 1) * sizeof *rids);
+        memcpy(rids, consumes->rids, consumes->count * sizeof *rids);
+        admit->consumes.rids = rids;
     }
     post(admit, done, user);
 }

@@ -29,8 +29,9 @@
  *
  * GET /v1/jobs (tenant, campaign, state; limit=100 up to 1000; before=JOB)
  *   {"jobs":[JOB…],"before":"9"|null}, newest first; pass `before` on for the next page.
- *   JOB = {"job","state","tenant","campaign","class":"bulk"|"transactional","pool","from","envid",
- *   "bounces":"dsn"|"report"|"none","report":false (true: it is a delivery report of ours),"metadata":{…},
+ *   JOB = {"job","state","tenant","campaign","class":"bulk"|"transactional","pool","require_tls":false,
+ *   "from","envid","bounces":"dsn"|"report"|"none","report":false (true: it is a delivery report of ours),
+ *   "metadata":{…},
  *   "created","not_before","expires","ended","message_size":4096,"total":9998,
  *   "counts":{"ready","deferred","delivered","bounced","expired","cancelled","suppressed"},
  *   "queued":120 (ready and deferred, what is in flight included),
@@ -106,8 +107,9 @@
  *   "cap":4|null,"stopped":TIME|null,"blocked_until","blocked_by","reason"}: sums over its paths;
  *   blocked_… and reason of the path held longest, null and "" when none is.
  * GET /v1/sites/S
- *   SITE and "paths":[{"source","worker","recipients_max","messages_max","tls_only","learnt","code","status",
- *   and the fields of SITE but "site" and "held"}…]. 404: no worker has it now.
+ *   SITE and "paths":[{"source","worker","recipients_max","messages_max","tls_only","tls":"may" (the site's
+ *   policy),"learnt","code","status", and the fields of SITE but "site" and "held"}…]. 404: no worker has it
+ *   now.
  * POST /v1/sites/S/backoff, normal, reset
  *   200 {"paths":2}: slows it as a complaint would; ends that; forgets all that was learnt, with pauses and
  *   stops. 404: no worker knows the site.
@@ -121,7 +123,8 @@
  *   nothing but a site, its stops too.
  * GET /v1/explain (rid= or to= or domain=)
  *   {"rid"|"to"|"domain":…,"answers":[{"rid","to","job","state","attempts","lane":"5","domain","tenant",
- *    "site","source","waits":true,"limit":"retry","until":TIME|null,"why":"one sentence"}…]}
+ *    "site","source","waits":true,"limit":"retry","until":TIME|null,"tls":"may, MTA-STS enforce" (what its
+ *    mail asks of a host),"why":"one sentence"}…]}
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", the kind of a
  *   suspension, or a limit of a path as in blocked_by. Nothing known of what was asked: 404.

@@ -13,6 +13,7 @@
 struct rates;
 struct intake;
 struct backup;
+struct token;
 
 struct api {
     struct api_context context;
@@ -20,7 +21,8 @@ struct api {
     struct intake *intake;
     struct rates *rates;
     struct backup *backup;
-    struct http_listener listeners[2];
+    struct http_listener listeners[3];
+    struct token *token;       /* of the one over TCP; NULL: there is none */
     struct http_route *routes; /* a copy, with the listeners that are there */
     /* What held_by_jobs found last, kept for a while when it took long. */
     pthread_mutex_t held_lock;
@@ -102,6 +104,9 @@ void held_take(struct api *api, struct now now, struct held_list *held);
 /* Of one lane; zero: nothing is. */
 struct held_count held_in_lane(const struct held_list *held, uint32_t lane);
 
+/* True: 200; else it is answered. */
+bool steered(struct http_request *request, enum steer_result result);
+
 /* ---- the calls ---- */
 http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_cancel, call_job_retry,
     call_job_purge;
@@ -115,6 +120,8 @@ extern const struct http_upload_ops suppressions_upload;
 http_handler call_recipient, call_recipient_message;
 http_handler call_rules, call_rules_test;
 http_handler call_consumers;
+http_handler call_trace, call_dashboard;
+http_handler call_sources, call_source_enable, call_source_drain, call_dns_flush;
 /* Their figures for Prometheus; NULL: there are none. */
 void consumer_metrics(const struct consumers *consumers, struct now now, struct buf *out);
 http_handler call_inbound;

@@ -5,6 +5,7 @@
 #include "engine/admin/await.h"
 #include "engine/admin/rates.h"
 #include "engine/report/status_json.h"
+#include "engine/tls/wish.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -205,7 +206,8 @@ json_t *job_json(struct api *api, const struct job_info *job, struct now now)
     js_set(root, "tenant", js_text(str_of(job->tenant)));
     js_set(root, "campaign", js_text(str_of(job->campaign)));
     js_set(root, "class", json_string(job->class_ == CLASS_TRANSACTIONAL ? "transactional" : "bulk"));
-    js_set(root, "pool", js_text(str_of(job->pool)));
+    js_set(root, "pool", js_text(wish_pool(str_of(job->pool))));
+    js_set(root, "require_tls", json_boolean(wish_of(str_of(job->pool)) == TLS_WISH_REQUIRED));
     js_set(root, "from", js_text(str_of(job->from)));
     js_set(root, "envid", js_text(str_of(job->envid)));
     js_set(root, "bounces", json_string(bounces[job->bounces]));

@@ -158,8 +158,7 @@ static bool take_wish(struct http_request *request, bool may_be_all, struct wish
            take_domain(request, "sender", texts[SENDER], wish->sender, &filter->sender);
 }
 
-/* True: 200. */
-static bool steered(struct http_request *request, enum steer_result result)
+bool steered(struct http_request *request, enum steer_result result)
 {
     if (result == STEER_FULL)
         http_fail(request, 507, "full",

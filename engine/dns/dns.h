@@ -32,6 +32,7 @@ enum dns_status {
 };
 
 /* The mail hosts of a domain. Immutable and reference counted (atomically: it travels between workers). */
+_Static_assert(MX_HOSTS_MAX <= 32, "a bit a host");
 struct dns_mx_host {
     uint16_t preference;
     char name[DOMAIN_MAX + 1]; /* lower case, no final dot */
@@ -43,6 +44,9 @@ struct dns_mx {
     int64_t expires_ns;          /* mono; from the TTL, within sane bounds */
     bool implicit;               /* no MX record: the domain itself */
     bool secure;
+    /* What a policy of MTA-STS says of them; the resolver leaves it 0: route/lane_sts.h. */
+    uint8_t sts_mode;   /* enum sts_mode */
+    uint32_t sts_hosts; /* a bit a host that it names */
     unsigned host_count;
     struct dns_mx_host hosts[]; /* by preference; equal ones in the order of the names: shuffle on use */
 };

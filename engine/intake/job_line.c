@@ -9,6 +9,7 @@
 #include "engine/intake/message_field.h"
 #include "engine/message/envelope.h"
 #include "engine/tls/digest.h"
+#include "engine/tls/wish.h"
 #include "queue/rid.h"
 
 #include <errno.h>
@@ -235,8 +236,9 @@ static bool read_fields(struct job_line *job, struct err *err)
 static bool settle_fields(struct job_line *job, const struct job_rules *rules, struct err *err)
 {
     struct job_spec *spec = &job->spec;
+    spec->require_tls = job->wants_tls;
     if (job->wants_tls)
-        return err_set(err, 0, "\"require_tls\" is not available yet: the job would be sent without");
+        spec->ret = RET_HDRS; /* a report holds no more of it, RFC 8689 4.2 */
     if (rules->tenant.n > 0 && spec->tenant.n > 0 && !str_eq(rules->tenant, spec->tenant))
         return err_set(err, EACCES, "the tenant \"%.*s\" is not yours: this user is bound to \"%.*s\"",
                        STR_ARG(spec->tenant), STR_ARG(rules->tenant));
@@ -367,6 +369,12 @@ static bool compile(struct job_line *job, const struct job_rules *rules, struct 
     spec->content_size = job->content.len;
     if (spec->content_size > FRESH_CONTENT_MAX || repeats_note(rules->repeats, buf_str(&job->content)))
         digest_of(spec->content, spec->content_size, spec->content_hash);
+    enum tls_wish wish = job->wants_tls                    ? TLS_WISH_REQUIRED
+                         : job->template.info.tls_optional ? TLS_WISH_OPTIONAL
+                                                           : TLS_WISH_NONE;
+    spec->pool = wish_add(spec->pool, wish, job->pool);
+    if (spec->pool.n == 0)
+        return err_set(err, 0, "\"pool\": a name that long leaves no room for what is asked of TLS");
     spec->message_size = job->template.info.size;
     spec->same_for_all = job->template.info.same_for_all && !per_recipient;
     return true;

@@ -1,7 +1,7 @@
 /* job_line.h - a job line, see postrider-api(7), to what the store wants: a spec and a compiled message.
  *
  * Zero it, call job_line_read, use spec and template, call job_line_free, whatever job_line_read returned.
- * Not built yet, and so refused with a sentence rather than ignored: require_tls. One thread. */
+ * One thread. */
 #ifndef POSTRIDER_INTAKE_JOB_LINE_H
 #define POSTRIDER_INTAKE_JOB_LINE_H
 
@@ -9,6 +9,7 @@
 #include "engine/dkim/dkim.h"
 #include "engine/intake/message_field.h"
 #include "engine/intake/repeats.h"
+#include "engine/tls/wish.h"
 #include "queue/store.h"
 
 struct job_rules {
@@ -30,6 +31,7 @@ struct job_line {
     struct message_storage storage;
     const json_t *message_value;
     struct buf content, metadata;
+    char pool[WISH_NAME_MAX];
 };
 
 /* For a job that comes without a line, over SMTP: job_line_begin, then whoever has it fills spec, message and

@@ -176,6 +176,8 @@ static bool finish(struct compiler *c, struct buf *out)
         c->flags |= RECORD_LACKS_FROM;
     if (c->seen & 1U << ID_DKIM_SIGNATURE)
         c->flags |= RECORD_HAS_SIGNATURE;
+    if (c->seen & 1U << ID_TLS_REQUIRED) /* No is all that it can say (RFC 8689 5) */
+        c->flags |= RECORD_TLS_OPTIONAL;
     c->flags |= c->spec->require_dkim ? RECORD_REQUIRE_DKIM : 0;
     if (!c->body.line_start)
         emit_line_end(&c->body);

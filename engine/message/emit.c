@@ -116,6 +116,8 @@ void names_free(struct names *names)
 
 size_t names_add(struct names *names, struct str name, bool required)
 {
+    if (names->bytes.failed) /* no memory: record_write says so */
+        return 0;
     size_t slot = find_slot(names->slots, NAME_SLOTS - 1, names->at, names->bytes.data, name);
     size_t index = names->slots[slot];
     if (index == RECORD_SLOT_EMPTY) {
@@ -179,15 +181,18 @@ bool record_write(struct emit *head, struct emit *body, const struct names *name
     };
     buf_room(out, sizeof record + head->ops.len + body->ops.len + names->count * sizeof names->at[0] +
                       slot_count * sizeof names->slots[0] + record.bytes_n);
-    buf_add(out, &record, sizeof record);
-    add_ops(out, head, 0);
-    add_ops(out, body, head->bytes.len);
-    add_names(out, names, head->bytes.len + body->bytes.len, slot_count);
-    buf_add_str(out, buf_str(&head->bytes));
-    buf_add_str(out, buf_str(&body->bytes));
-    buf_add_str(out, buf_str(&names->bytes));
-    if (out->failed || head->ops.failed || head->bytes.failed || body->ops.failed || body->bytes.failed ||
-        names->bytes.failed) {
+    bool failed = head->ops.failed || head->bytes.failed || body->ops.failed || body->bytes.failed ||
+                  names->bytes.failed;
+    if (!failed) {
+        buf_add(out, &record, sizeof record);
+        add_ops(out, head, 0);
+        add_ops(out, body, head->bytes.len);
+        add_names(out, names, head->bytes.len + body->bytes.len, slot_count);
+        buf_add_str(out, buf_str(&head->bytes));
+        buf_add_str(out, buf_str(&body->bytes));
+        buf_add_str(out, buf_str(&names->bytes));
+    }
+    if (failed || out->failed) {
         out->len = before;
         out->failed = false;
         return err_set(err, EFBIG, "the message, once encoded, is larger than %d MiB, or memory is out",

@@ -28,6 +28,7 @@ enum record_flags {
     RECORD_RECODED = 64,
     RECORD_REQUIRE_DKIM = 128,
     RECORD_HAS_SIGNATURE = 256,
+    RECORD_TLS_OPTIONAL = 512,
 };
 
 struct record {

@@ -39,6 +39,7 @@ static const struct {
     {{"Auto-Submitted", 14}, {FIELD_RAW, ID_OTHER}},
     {{"Precedence", 10}, {FIELD_RAW, ID_OTHER}},
     {{"Feedback-ID", 11}, {FIELD_RAW, ID_FEEDBACK_ID}},
+    {{"TLS-Required", 12}, {FIELD_RAW, ID_TLS_REQUIRED}},
     {{"DKIM-Signature", 14}, {FIELD_RAW, ID_DKIM_SIGNATURE}},
     {{"Authentication-Results", 22}, {FIELD_RAW, ID_OTHER}},
 };

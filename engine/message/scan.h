@@ -43,6 +43,7 @@ enum field_id {
     ID_RECEIVED,
     ID_DKIM_SIGNATURE,
     ID_FEEDBACK_ID,
+    ID_TLS_REQUIRED,
 };
 
 struct field_type {

@@ -94,6 +94,7 @@ static struct template_info info_of(const struct record *record)
         .removed_received = record->flags & RECORD_REMOVED_RECEIVED,
         .lacks_from = record->flags & RECORD_LACKS_FROM,
         .recoded = record->flags & RECORD_RECODED,
+        .tls_optional = record->flags & RECORD_TLS_OPTIONAL,
     };
 }
 

@@ -31,6 +31,8 @@ struct reporter {
     struct dsn_rcpt rcpts[RCPTS_MAX];
     char *texts[RCPTS_MAX]; /* what their views point into */
     size_t count;
+    struct rid rids[RCPTS_MAX]; /* whom the report is about */
+    uint32_t rid_n;
     /* The thread. */
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -167,7 +169,7 @@ static bool compose(struct reporter *reporter, const struct dsn_due *due, const 
     struct buf original;
     char unique[64], job_text[24];
     buf_init(&original, CONTENT_MAX);
-    query_dsn_rcpts(reporter->store, due, collect_first, &first);
+    reporter->rid_n = query_dsn_rcpts(reporter->store, due, reporter->rids, collect_first, &first);
     if (reporter->count == 0) { /* their rows are damaged: say that something failed, rather than nothing */
         reporter->texts[0] = NULL;
         reporter->rcpts[0] = (struct dsn_rcpt){.to = STR("unknown")};
@@ -253,7 +255,12 @@ static bool admit_report(struct reporter *reporter, const struct dsn_due *due, c
         reporter->admit = NULL;
         return false;
     }
-    struct admit_consumes consumes = {true, due->kind, due->job, str_of(due->return_path), due->count};
+    const struct admit_consumes consumes = {.set = true,
+                                            .kind = due->kind,
+                                            .job = due->job,
+                                            .return_path = str_of(due->return_path),
+                                            .rids = reporter->rids,
+                                            .count = reporter->rid_n};
     atomic_store(&reporter->result, -1);
     admit_commit(reporter->admit, NULL, &consumes, on_done, reporter);
     return true;
@@ -290,8 +297,7 @@ static int64_t next_report(struct reporter *reporter, struct now now)
     return now.mono_ns + AFTER_FULL_NS;
 }
 
-/* One bounded round, which never waits for the store's writer; returns when to call again, in mono_ns. */
-static int64_t reporter_step(struct reporter *reporter, struct now now)
+int64_t reporter_step(struct reporter *reporter, struct now now)
 {
     if (reporter->admit == NULL)
         return next_report(reporter, now);
@@ -307,9 +313,14 @@ static int64_t reporter_step(struct reporter *reporter, struct now now)
 
 /* ---- its thread ---- */
 
+bool reporter_is_busy(const struct reporter *reporter)
+{
+    return reporter->admit != NULL && atomic_load(&reporter->result) < 0;
+}
+
 static bool may_end(const struct reporter *reporter)
 {
-    return reporter->ending && (reporter->admit == NULL || atomic_load(&reporter->result) >= 0);
+    return reporter->ending && !reporter_is_busy(reporter);
 }
 
 static void *reporter_thread(void *user)
@@ -330,7 +341,7 @@ static void *reporter_thread(void *user)
     }
 }
 
-static struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err)
+struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err)
 {
     struct reporter *reporter = calloc(1, sizeof *reporter);
     pthread_condattr_t monotonic;
@@ -348,8 +359,7 @@ static struct reporter *reporter_create(struct store *store, const struct config
     return reporter;
 }
 
-/* When no commit is under way. */
-static void reporter_destroy(struct reporter *reporter)
+void reporter_destroy(struct reporter *reporter)
 {
     if (reporter->admit != NULL)
         admit_free(reporter->admit);

@@ -18,4 +18,12 @@ struct reporter *reporter_start(struct store *store, const struct config *config
 /* Ends the thread after the commit under way, for which the store must still run; frees. */
 void reporter_stop(struct reporter *reporter);
 
+/* For a simulator instead of both. One bounded round, which never waits for the store's writer; returns when
+ * to call again, in mono_ns. Destroyed when no commit is under way. */
+struct reporter *reporter_create(struct store *store, const struct config *config, struct err *err);
+int64_t reporter_step(struct reporter *reporter, struct now now);
+void reporter_destroy(struct reporter *reporter);
+/* A commit is under way. */
+bool reporter_is_busy(const struct reporter *reporter);
+
 #endif

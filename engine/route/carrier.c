@@ -14,7 +14,9 @@
 #include "engine/route/renew.h"
 #include "engine/route/secure.h"
 #include "engine/route/shipment.h"
+#include "engine/route/tally.h"
 #include "engine/route/targets.h"
+#include "engine/route/trace.h"
 #include "engine/rules/rules.h"
 
 #include <stdlib.h>
@@ -28,9 +30,11 @@ struct carrier {
     struct sockaddr_storage address;
     struct tls_demand demand;
     int64_t opened_ns;
-    unsigned began;  /* at this count of changes of the setup: renew.h */
-    unsigned pulled; /* messages */
-    bool ready, worked, is_idle, stopping, over;
+    struct trace_seat seat;
+    unsigned began;   /* at this count of changes of the setup: renew.h */
+    unsigned pulled;  /* messages */
+    uint64_t tallied; /* the domain that the session was counted for last, as a digest */
+    bool ready, worked, is_idle, stopping, over, tally;
 };
 
 #define IDLERS_LOOKED_AT 64 /* of the longest idle, to find one of a path */
@@ -102,6 +106,18 @@ static bool carrier_is_over(const struct carrier *carrier)
     return carrier_is_spent(carrier) || (clear && path_is_tls_only(carrier->pool->path));
 }
 
+/* Once for each domain, or nearly: when the domain is another than that of the message before. */
+static void carrier_tally(struct carrier *carrier, const struct session_transaction *transaction)
+{
+    struct str domain = shipment_domain(transaction);
+    uint64_t digest = str_hash(domain);
+    if (digest == carrier->tallied)
+        return;
+    carrier->tallied = digest;
+    tally_session(carrier->pool, &carrier->demand, carrier->host, domain,
+                  session_tls_fault(carrier->session));
+}
+
 static struct session_transaction *carrier_pull(struct session *session, struct now now)
 {
     struct carrier *carrier = session_owner(session);
@@ -114,6 +130,8 @@ static struct session_transaction *carrier_pull(struct session *session, struct 
         transaction = shipment_next(pool, carrier->host, session);
     if (transaction == NULL && !carrier->stopping && carrier_should_yield(carrier, true))
         carrier_stop(carrier, false);
+    if (transaction != NULL && carrier->tally)
+        carrier_tally(carrier, transaction);
     carrier->pulled += transaction != NULL;
     carrier_set_idle(carrier, transaction == NULL && !carrier->stopping);
     return transaction;
@@ -226,6 +244,43 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
     return PATH_END_FAILED;
 }
 
+/* ---- for whoever watches ---- */
+
+static void carrier_unwatch(struct carrier *carrier)
+{
+    session_trace(carrier->session, NULL);
+    trace_seat_leave(&carrier->seat);
+}
+
+static void carrier_trace(struct session *session, enum session_said said, struct str line)
+{
+    struct carrier *carrier = session_owner(session);
+    if (!trace_tell(&carrier->seat, carrier->pool->path, carrier->host,
+                    said == SESSION_SENT ? "sent" : "heard", line))
+        carrier_unwatch(carrier);
+}
+
+void carrier_watch(struct carrier *carrier)
+{
+    struct path *path = carrier->pool->path;
+    if (carrier->seat.trace != NULL || carrier->over)
+        return;
+    trace_seat_take(&carrier->seat, path->router, path);
+    if (carrier->seat.trace == NULL)
+        return;
+    session_trace(carrier->session, carrier_trace);
+    trace_tell(&carrier->seat, path, carrier->host, "watched", str_of(session_doing(carrier->session)));
+}
+
+static void carrier_trace_end(struct carrier *carrier, const struct verdict *why)
+{
+    struct str text = why->outcome == VERDICT_NONE ? STR("") : str_make(why->text, why->text_size);
+    trace_tell(&carrier->seat, carrier->pool->path, carrier->host, "closed", text);
+    carrier_unwatch(carrier);
+}
+
+/* ---- its end ---- */
+
 static void carrier_closed(struct session *session, const struct verdict *why, struct now now)
 {
     struct carrier *carrier = session_owner(session);
@@ -235,8 +290,11 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     bool of_use = carrier->ready && session_carried(session) > 0;
     enum path_end end = PATH_END_FINE;
     enum tls_fault fault = carrier->ready ? TLS_FAULT_NONE : session_tls_fault(session);
+    tally_failure(pool, &carrier->demand, carrier->host, fault);
     carrier_set_idle(carrier, false);
     carrier->over = true;
+    if (carrier->seat.trace != NULL)
+        carrier_trace_end(carrier, why);
     if (why->outcome != VERDICT_NONE && !of_use)
         end = carrier_failed(carrier, why, fault);
     path_connection_over(path, carrier->ready, end);
@@ -281,6 +339,7 @@ bool carrier_open(struct pool *pool, const struct target *target)
     carrier->host = carrier->hosts->hosts[target->host].name;
     carrier->address = target->address;
     secure_demand(pool, target, &carrier->demand);
+    carrier->tally = tally_wanted(pool, &carrier->demand);
     const struct config_source *source = &path->source;
     carrier->session = session_create(
         &router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,
@@ -298,6 +357,8 @@ bool carrier_open(struct pool *pool, const struct target *target)
     TAILQ_INSERT_TAIL(&pool->carriers, carrier, all);
     pool->open++;
     pool->connecting++;
+    if (__builtin_expect(router->trace_count > 0, 0))
+        carrier_watch(carrier);
     return true;
 }
 

@@ -18,5 +18,7 @@ void carrier_trim(struct pool *pool, unsigned most);
 void carrier_kick_idle(struct pool *pool);
 /* The longest idle session of this path, or of any (NULL), that is not of `but`; NULL: none. */
 struct carrier *carrier_longest_idle(struct router *router, const struct path *path, const struct pool *but);
+/* From now on whoever traces the site may see what it says. */
+void carrier_watch(struct carrier *carrier);
 
 #endif

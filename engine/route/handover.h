@@ -19,6 +19,7 @@ enum {
     HANDOVER_LOAN_DROP,
     HANDOVER_HOLDS,  /* the list of holds has changed (hold.h); nothing but the node */
     HANDOVER_SIGNED, /* signers.h */
+    HANDOVER_STS,    /* lane_sts.h */
 };
 
 /* HANDOVER_LANE: a lane whose site the receiver owns, with its domain's hosts (the reference goes along). */

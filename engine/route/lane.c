@@ -7,6 +7,7 @@
 #include "engine/route/handover.h"
 #include "engine/route/lane_held.h"
 #include "engine/route/lane_route.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
@@ -140,6 +141,7 @@ static void lane_free(struct lane *lane)
 {
     struct router *router = lane->router;
     dns_cancel(&lane->query);
+    lane_sts_cancel(lane);
     wheel_cancel(&router->wheel, &lane->timer);
     lane_unroute(lane);
     dns_mx_unref(lane->handed);

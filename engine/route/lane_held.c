@@ -6,6 +6,7 @@
 #include "engine/route/lane.h"
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
+#include "engine/route/shipment.h"
 #include "engine/route/sift.h"
 
 #include <stdlib.h>
@@ -107,6 +108,7 @@ static enum sift_fate is_of_job(const struct lane *lane, const struct taken *tak
 
 void lane_drop_job(struct router *router, uint64_t job)
 {
+    shipment_drop_job(router, job);
     sift_all(router, is_of_job, &job);
     loan_drop_job(router, job);
 }

@@ -11,6 +11,7 @@
 #include "engine/route/handover.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_sts.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/secure.h"
@@ -123,7 +124,7 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
                             const struct config_site *settings, const struct config_route *route)
 {
     struct router *router = lane->router;
-    const struct pool_tls tls = secure_policy(router, mx, settings, route);
+    const struct pool_tls tls = secure_policy(router, mx, settings, route, wish_of(str_of(lane->pool_name)));
     uint16_t port = route ? route->port : settings->port;
     unsigned n = (unsigned)lane->sources->source_count;
     lane->strands = calloc(n, sizeof *lane->strands);
@@ -144,11 +145,25 @@ static bool lane_join_pools(struct lane *lane, struct dns_mx *mx, const char *si
     return true;
 }
 
+void lane_forget_dns(struct router *router)
+{
+    dns_flush(router->dns);
+    for (struct lane *lane = router->lanes; lane != NULL; lane = lane->hh.next) {
+        if (lane->fresh_until_ns != INT64_MAX) /* that of a route is no answer of DNS */
+            lane->fresh_until_ns = router->now.mono_ns;
+        if (lane->state == LANE_HELD && !lane->asking) {
+            lane->hold_until_ns = router->now.mono_ns;
+            wheel_set(&router->wheel, &lane->timer, lane->hold_until_ns, lane_hold_over);
+        }
+    }
+}
+
 static bool lane_same_hosts(const struct dns_mx *a, const struct dns_mx *b)
 {
     if (a == b)
         return true;
-    if (a == NULL || a->host_count != b->host_count || a->secure != b->secure)
+    if (a == NULL || a->host_count != b->host_count || a->secure != b->secure || a->sts_mode != b->sts_mode ||
+        a->sts_hosts != b->sts_hosts)
         return false;
     for (unsigned i = 0; i < a->host_count; i++)
         if (a->hosts[i].preference != b->hosts[i].preference ||
@@ -218,7 +233,7 @@ static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
     lane->asking = false;
     switch (mx->status) {
     case DNS_OK:
-        lane_route(lane, mx, config_route_of(lane->router->config, str_of(lane->domain)));
+        lane_sts_ask(lane, mx);
         return;
     case DNS_FAILED:
         if (lane->state == LANE_ROUTED || lane->state == LANE_DOOMED) /* what was known serves on */

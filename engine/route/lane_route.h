@@ -21,6 +21,10 @@ void lane_unroute(struct lane *lane);
 /* What waits in its strands goes back to the store. */
 void lane_give_back(struct lane *lane);
 
+/* What DNS said is forgotten: domains are asked for anew with their next mail, those that it failed for at
+ * once. */
+void lane_forget_dns(struct router *router);
+
 /* The site of these hosts: the configured one whose pattern matches, else the registrable domain they share,
  * else the set of them. Writes its name; returns its settings. */
 const struct config_site *lane_site(const struct config *config, const struct dns_mx *mx,

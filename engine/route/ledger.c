@@ -110,7 +110,12 @@ void ledger_closed(struct ledger *ledger, bool was_ready, enum path_end end, int
 
 int64_t ledger_pause_until_ns(const struct ledger *ledger)
 {
-    return GET(&ledger->pause_until_ns);
+    return GET(&ledger->drained) ? LEDGER_STOPPED : GET(&ledger->pause_until_ns);
+}
+
+void ledger_drain(struct ledger *ledger, bool drained)
+{
+    SET(&ledger->drained, drained);
 }
 
 unsigned ledger_pauses(const struct ledger *ledger)

@@ -32,6 +32,7 @@ struct ledger {
     _Atomic unsigned rcpts_max;    /* a transaction */
     _Atomic unsigned messages_max; /* a connection */
     _Atomic bool tls_only;
+    _Atomic bool drained; /* its source is, by an operator: stopped, whatever pause_until_ns says */
 };
 
 #define LEDGER_STOPPED INT64_MAX
@@ -60,6 +61,8 @@ void ledger_closed(struct ledger *ledger, bool was_ready, enum path_end end, int
 void ledger_grow(struct ledger *ledger, unsigned max, int64_t now_ns);
 
 int64_t ledger_pause_until_ns(const struct ledger *ledger);
+/* LEDGER_STOPPED while it is drained. */
+void ledger_drain(struct ledger *ledger, bool drained);
 /* How many pauses came in a row, before this one. */
 unsigned ledger_pauses(const struct ledger *ledger);
 /* Pauses, unless it is paused already; returns the end of the pause that holds, *fresh: it is this one. */

@@ -24,12 +24,14 @@
 #include "engine/route/learnt.h"
 #include "engine/route/ledger.h"
 #include "engine/smtp/session.h"
+#include "engine/tls/sts.h"
+#include "engine/tls/wish.h"
+#include "queue/memory.h"
 #include "queue/retry.h"
 #include "queue/store.h"
 
 #include <limits.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 struct router;
 struct path;
@@ -44,6 +46,9 @@ struct evidence;
 struct edits;
 struct aside;
 struct sender_rate;
+struct sts_keeper;
+struct rpt;
+struct lane_sts;
 struct setup;
 struct renewed;
 
@@ -92,6 +97,7 @@ struct lane {
     struct limit *limit; /* the tenant's rate; NULL: none */
     const struct config_pool *sources;
     struct dns_query query;
+    struct lane_sts *sts; /* its policy of MTA-STS is being asked for; NULL: not */
     struct dns_mx *mx;
     struct verdict *doom;
     struct wheel_timer timer;
@@ -134,7 +140,11 @@ struct flow {
 struct pool_tls {
     enum tls_policy policy;
     bool implicit;
-    bool tlsa; /* TLSA records of its hosts count: DNSSEC vouches for the list of them */
+    bool vouched; /* DNSSEC, or the operator, vouches for the list of hosts */
+    bool tlsa;    /* their TLSA records count */
+    enum tls_wish wish;
+    enum sts_mode sts;
+    uint32_t sts_hosts; /* a bit a host that the policy names */
     const struct trust *trust;
 };
 
@@ -242,6 +252,8 @@ struct router {
     struct dns *dns;
     struct tls *tls;
     const struct trusts *trusts;
+    struct sts_keeper *sts; /* NULL: policies of MTA-STS are not looked for */
+    struct rpt *rpt;        /* NULL: nobody counts for reports about TLS */
     struct prng prng;
     struct now now;
     struct store *store;
@@ -292,6 +304,12 @@ struct router {
     struct pool *touched; /* see pool_touch */
     struct figures figures;
 
+    char **drained; /* names of sources: source.h */
+    unsigned drained_count;
+
+    struct trace *traces[TRACES_MAX]; /* trace.h */
+    unsigned trace_count;
+
     struct store_suppressed_msg *recalls; /* heard of, and to be looked for: recall.h */
     struct wheel_timer recall_timer;
     struct store_bounce_msg *given_up; /* to be answered: give_up.h */
@@ -309,10 +327,11 @@ struct router {
 /* The source of a path is configured no more: its sessions end. */
 #define PATH_SOURCE_GONE UINT_MAX
 
-/* In a recipient's `worker`: how often a connection was lost under it, and whether it is to share no
- * transaction. */
-#define TAKEN_LOSSES ((uintptr_t)0xff)
-#define TAKEN_ALONE  ((uintptr_t)0x100)
+/* In a recipient's `worker`: how often a connection was lost under it, whether it is to share no transaction,
+ * and whether its job was paused or cancelled while it was on its way. */
+#define TAKEN_LOSSES  ((uintptr_t)0xff)
+#define TAKEN_ALONE   ((uintptr_t)0x100)
+#define TAKEN_DROPPED ((uintptr_t)0x200)
 
 static inline bool taken_is_alone(const struct taken *taken)
 {

@@ -6,6 +6,7 @@
 #include "engine/route/loan.h"
 #include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
+#include "engine/route/source.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -78,7 +79,7 @@ static bool path_set_source(struct path *path, const struct config_source *sourc
     return true;
 }
 
-void path_add(struct router *router, struct path *path, unsigned source)
+void path_enter(struct router *router, struct path *path, unsigned source)
 {
     uint32_t index = source;
     if (source == PATH_SOURCE_GONE) /* none is looked for by it; any of them is as good */
@@ -105,7 +106,7 @@ static struct path *path_make(struct router *router, const char *site, const str
     path->key_size = n;
     memcpy(path->key, key, n);
     path_set_session(path, settings);
-    path_add(router, path, source);
+    path_enter(router, path, source);
     return path;
 }
 
@@ -124,6 +125,7 @@ struct path *path_get(struct router *router, const char *site, const struct conf
     limit_set(&path->own.messages, settings->max_rate.count, settings->max_rate.per_ms);
     limit_set(&path->own.connects, settings->max_connection_rate.count, settings->max_connection_rate.per_ms);
     router->site_count += known ? 0 : 1;
+    source_mark(path);
     return path;
 }
 
@@ -241,7 +243,10 @@ struct path_answer path_check(const struct path *path, enum path_use use)
 {
     int64_t now_ns = path->router->now.mono_ns, until_ns = ledger_pause_until_ns(path->ledger);
     if (until_ns > now_ns)
-        return path_no(until_ns == LEDGER_STOPPED ? "stop" : "pause", until_ns);
+        return path_no(until_ns != LEDGER_STOPPED                                           ? "pause"
+                       : atomic_load_explicit(&path->ledger->drained, memory_order_relaxed) ? "drain"
+                                                                                            : "stop",
+                       until_ns);
     int64_t when_ns = limit_when_ns(&path->ledger->slowed, now_ns);
     if (when_ns > now_ns)
         return path_no("slow", when_ns);
@@ -459,14 +464,14 @@ void path_unwait(struct path *path, struct pool *pool)
 /* All sessions of the worker are in use: the path waits until any ends. */
 static void path_line_up(struct path *path)
 {
+    /* Another worker's session may end without our hearing of it, each time. */
+    path_wake_at(path, path->router->now.mono_ns + LINE_LOOK_MS * NS_PER_MS);
     if (path->in_line)
         return;
     path->in_line = true;
     path->line_next = NULL;
     *path->router->line_tail = path;
     path->router->line_tail = &path->line_next;
-    /* Another worker's session may end without our hearing of it. */
-    path_wake_at(path, path->router->now.mono_ns + LINE_LOOK_MS * NS_PER_MS);
 }
 
 static void path_leave_line(struct path *path)

@@ -11,7 +11,7 @@ enum path_use { PATH_SEND, PATH_CONNECT };
 
 struct path_answer {
     bool yes;
-    const char *limit; /* which says no: "stop", "pause", "slow", "max_rate", "max_connection_rate",
+    const char *limit; /* which says no: "stop", "drain", "pause", "slow", "max_rate", "max_connection_rate",
                           "max_connections", "backoff", "sessions"; "" when yes */
     int64_t until_ns;  /* mono; INT64_MAX: when something ends, not at a time */
 };
@@ -21,7 +21,7 @@ struct path *path_find(struct router *router, const char *site, unsigned source)
 struct path *path_get(struct router *router, const char *site, const struct config_site *settings,
                       unsigned source);
 /* A path with this number of its source, into the table; it is in none. */
-void path_add(struct router *router, struct path *path, unsigned source);
+void path_enter(struct router *router, struct path *path, unsigned source);
 /* The settings by which a path of this site's name works. */
 const struct config_site *path_settings(const struct config *config, const char *site);
 /* A reload: its source as it is configured now, and these settings, for sessions that are open too. */

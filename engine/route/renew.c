@@ -85,7 +85,7 @@ static void renew_paths(struct router *router)
         list = path;
     }
     for (path = list; path != NULL; path = path->renew_next)
-        path_add(router, path, source_index(config, path->source.name));
+        path_enter(router, path, source_index(config, path->source.name));
     for (path = list; path != NULL; path = path->renew_next) {
         path_settle_in(path, path_settings(config, path_site(path)));
         for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {

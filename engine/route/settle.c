@@ -137,9 +137,9 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
     if (why->rule != NULL && taken->outcome == OUTCOME_BOUNCED && where->path != NULL)
         react_fail(where->path, taken, why);
     if (evidence_is_any(router->evidence) && why->code != 0 && where->path != NULL &&
-        evidence_may_be(router->evidence, taken->job->id) &&
+        evidence_may_be(router->evidence, taken->rid.job) &&
         (why->rule == NULL || why->rule->reaction.kind != REACTION_JOB))
-        evidence_good(router->evidence, str_of(path_site(where->path)), taken->job->id);
+        evidence_good(router->evidence, str_of(path_site(where->path)), taken->rid.job);
     if (where->path != NULL) /* a deferral that gives up is a failure */
         path_count(where->path, taken->outcome == OUTCOME_BOUNCED ? VERDICT_FAILED : why->outcome);
     settle_add(router, taken);

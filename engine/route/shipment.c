@@ -78,9 +78,10 @@ void shipment_free_spares(struct router *router)
     }
 }
 
-static bool shipment_render(struct router *router, struct shipment *shipment, const struct session *session,
+static bool shipment_render(const struct pool *pool, struct shipment *shipment, const struct session *session,
                             struct err *err)
 {
+    struct router *router = pool->path->router;
     struct taken *taken = shipment->list;
     struct store_job *job = taken->job;
     struct session_transaction *transaction = &shipment->transaction;
@@ -108,6 +109,7 @@ static bool shipment_render(struct router *router, struct shipment *shipment, co
     transaction->chunked = args.unstuffed;
     transaction->eight_bit = shipment->rendition.has_8bit;
     transaction->utf8 = shipment->rendition.needs_smtputf8;
+    transaction->require_tls = pool->tls.wish == TLS_WISH_REQUIRED;
     transaction->ret = job->ret == RET_FULL   ? SESSION_RET_FULL
                        : job->ret == RET_HDRS ? SESSION_RET_HDRS
                                               : SESSION_RET_NONE;
@@ -187,7 +189,7 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
         shipment->list = list;
         shipment->host = host;
         shipment->tls = session_tls_text(session);
-        if (!shipment_render(router, shipment, session, &err)) {
+        if (!shipment_render(pool, shipment, session, &err)) {
             shipment_release(router, shipment);
             shipment_broken(pool, lane, list, &err);
             continue;
@@ -197,6 +199,13 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
         LIST_INSERT_HEAD(&pool->on_way, shipment, on_way);
         return &shipment->transaction;
     }
+}
+
+struct str shipment_domain(const struct session_transaction *transaction)
+{
+    const struct shipment *shipment = transaction->owner;
+    struct str domain = str_of(shipment->lane->domain);
+    return domain.n > 0 ? domain : str_domain(shipment->list->to); /* it was lent */
 }
 
 const struct store_job *shipment_job(const struct session_transaction *transaction)
@@ -225,6 +234,19 @@ void shipment_count_sender(const struct pool *pool, struct str sender, unsigned 
         ++*all;
         *own += str_eq_nocase(str_domain(shipment->list->job->from), sender);
     }
+}
+
+void shipment_drop_job(struct router *router, uint64_t job)
+{
+    for (const struct path *path = router->paths; path != NULL; path = path->hh.next)
+        for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
+            const struct shipment *shipment;
+            LIST_FOREACH(shipment, &pool->on_way, on_way)
+            for (size_t i = 0; i < shipment->transaction.rcpt_count && shipment->list->job->id == job; i++) {
+                struct taken *taken = shipment->rcpts[i].owner;
+                taken->worker = (void *)((uintptr_t)taken->worker | TAKEN_DROPPED);
+            }
+        }
 }
 
 /* A recipient whose connection was lost before anything of its message was sent, or that was one too many for
@@ -269,10 +291,12 @@ void shipment_done(struct session_transaction *transaction, struct pool *pool)
     for (size_t i = 0; i < transaction->rcpt_count; i++) {
         struct session_rcpt *rcpt = &transaction->rcpts[i];
         struct taken *taken = rcpt->owner;
-        if (shipment_again(transaction, taken, rcpt->verdict, delivered))
-            lane_put_back(shipment->lane, taken);
-        else
+        if (!shipment_again(transaction, taken, rcpt->verdict, delivered))
             settle_verdict(router, taken, rcpt->verdict, &where);
+        else if (((uintptr_t)taken->worker & TAKEN_DROPPED) != 0)
+            settle_release(router, taken);
+        else
+            lane_put_back(shipment->lane, taken);
     }
     shipment_release(router, shipment);
     if (delivered)

@@ -157,6 +157,8 @@ bool command_mail(struct buf *out, const struct session_transaction *transaction
         buf_add_str(out, STR(" BODY=8BITMIME"));
     if (offers->smtputf8 && transaction->utf8)
         buf_add_str(out, STR(" SMTPUTF8"));
+    if (offers->requiretls && transaction->require_tls)
+        buf_add_str(out, STR(" REQUIRETLS"));
     if (offers->dsn && transaction->ret != SESSION_RET_NONE)
         buf_add_str(out, transaction->ret == SESSION_RET_HDRS ? STR(" RET=HDRS") : STR(" RET=FULL"));
     if (offers->dsn && transaction->envid.n > 0)

@@ -1,8 +1,8 @@
 /* command.h - writes the commands of a transaction, each a whole line with CRLF. Pure.
  *
  * Parameters are written only where the server offers the extension: SIZE (RFC 1870), BODY (6152), SMTPUTF8
- * (6531), RET, ENVID, NOTIFY and ORCPT (3461, in xtext). An ENVID or ORCPT that would be longer than RFC 3461
- * allows is left out. A line is at most COMMAND_MAX, whatever it is given. */
+ * (6531), RET, ENVID, NOTIFY and ORCPT (3461, in xtext), REQUIRETLS (8689). An ENVID or ORCPT that would be
+ * longer than RFC 3461 allows is left out. A line is at most COMMAND_MAX, whatever it is given. */
 #ifndef POSTRIDER_SMTP_COMMAND_H
 #define POSTRIDER_SMTP_COMMAND_H
 

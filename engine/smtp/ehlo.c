@@ -14,6 +14,7 @@ static const struct {
     {{"SMTPUTF8", 8}, offsetof(struct session_offers, smtputf8)},
     {{"DSN", 3}, offsetof(struct session_offers, dsn)},
     {{"ENHANCEDSTATUSCODES", 19}, offsetof(struct session_offers, enhanced)},
+    {{"REQUIRETLS", 10}, offsetof(struct session_offers, requiretls)},
     {{"CHUNKING", 8}, offsetof(struct session_offers, chunking)},
     {{"BINARYMIME", 10}, offsetof(struct session_offers, binary)},
 };

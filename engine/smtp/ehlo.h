@@ -5,7 +5,7 @@
 #include "engine/base/str.h"
 
 struct session_offers {
-    bool esmtp, pipelining, size, eight_bit, starttls, smtputf8, dsn, enhanced, chunking, binary;
+    bool esmtp, pipelining, size, eight_bit, starttls, smtputf8, dsn, enhanced, chunking, binary, requiretls;
     uint64_t size_max; /* 0: no limit said */
     /* LIMITS, 0: none said. Transactions a session, recipients a transaction, their domains a session. */
     uint32_t mail_max, rcpt_max, rcpt_domain_max;

@@ -99,9 +99,16 @@ bool session_is_idle(const struct session *session);
 const char *session_tls_text(const struct session *session);
 /* Transactions may be chunked: the settings allow it, and the server offers it. */
 bool session_chunking(const struct session *session);
-/* What the demand asked and did not get; of report_only also while all is well otherwise. */
+/* What the demand asked and did not get; of `report` also while all is well otherwise. */
 enum tls_fault session_tls_fault(const struct session *session);
 /* What EHLO offered. */
 const struct session_offers *session_offers(const struct session *session);
+
+/* Whoever watches hears each line that goes or comes from now on, without CRLF and without secrets; of
+ * messages how many bytes. NULL: nobody does, at the price of a branch a send and one a line of a reply. May
+ * be called from the tracer, too. */
+enum session_said { SESSION_SENT, SESSION_HEARD };
+typedef void session_tracer(struct session *session, enum session_said said, struct str line);
+void session_trace(struct session *session, session_tracer *tracer);
 
 #endif

@@ -69,20 +69,27 @@ void open_reply_greeting(struct session *session)
         session_fail_reply(session);
 }
 
-/* On to transactions, if it may be in the clear. */
+static void open_refuse(struct session *session, struct status status, const char *what)
+{
+    struct verdict why;
+    verdict_local(&why, SCOPE_HOST, status, "%s %s, and nothing goes there without", session->host, what);
+    session_fail(session, &why);
+}
+
+/* On to transactions, if it has what is demanded. */
 static void open_up(struct session *session)
 {
-    bool clear = session->tls == NULL && session->demand.policy != TLS_POLICY_NONE;
+    const struct tls_demand *demand = &session->demand;
+    bool clear = session->tls == NULL && demand->policy != TLS_POLICY_NONE;
     if (clear)
         session->fault = TLS_FAULT_NOT_OFFERED;
-    if (!clear || session->demand.policy == TLS_POLICY_MAY || session->demand.report_only) {
+    if (clear && demand->policy != TLS_POLICY_MAY)
+        open_refuse(session, demand->requiretls ? STATUS(5, 7, 30) : STATUS(4, 7, 4),
+                    session->offers.starttls ? "refuses TLS" : "offers no TLS");
+    else if (demand->requiretls && !session->offers.requiretls)
+        open_refuse(session, STATUS(5, 7, 30), "does not offer REQUIRETLS");
+    else
         session_go(session, SESSION_OPEN);
-        return;
-    }
-    struct verdict why;
-    verdict_local(&why, SCOPE_HOST, STATUS(4, 7, 4), "%s %s TLS, and nothing goes there without",
-                  session->host, session->offers.starttls ? "refuses" : "offers no");
-    session_fail(session, &why);
 }
 
 void open_reply_ehlo(struct session *session)

@@ -4,6 +4,7 @@
  *  session_open.c      from the connection to "ready": greeting, EHLO, STARTTLS; and QUIT
  *  session_transfer.c  transactions: what to write next, what a reply means for whom
  *  session_chunk.c     of them, what is different by BDAT
+ *  session_trace.c     what whoever watches is told
  *  session_wire.c      bytes: sends in the clear or through TLS, what came in to whole replies
  *
  * Every event (a completion, a timer, a kick) enters, changes state, and settles: session_settle writes what
@@ -46,6 +47,7 @@ struct session {
     const struct session_settings *settings;
     const struct session_handlers *handlers;
     void *owner;
+    session_tracer *tracer; /* NULL, nearly always */
     struct tls_demand demand;
     struct tls_conn *tls;
     enum tls_fault fault;
@@ -168,6 +170,10 @@ void chunk_start(struct session *session, const struct session_transaction *t);
 void chunk_write(struct session *session);
 /* To a BDAT. */
 void chunk_reply(struct session *session);
+
+/* ---- session_trace.c: only where there is a tracer ---- */
+void trace_sending(struct session *session); /* `commands` and iov, as wire_flush is about to send them */
+void trace_heard(struct session *session, bool last); /* the line that was just read */
 
 /* ---- session_wire.c ---- */
 /* Room for so many pieces and the commands behind them, or for as many as there is memory. */

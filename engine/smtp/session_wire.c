@@ -82,6 +82,8 @@ void wire_flush(struct session *session)
     }
     if (session->iov_count == 0 && session->commands.len == 0 && session->cipher.len == 0)
         return;
+    if (__builtin_expect(session->tracer != NULL, 0))
+        trace_sending(session);
     if (session->tls != NULL) {
         wire_add_commands(session, &session->commands);
         if (!wire_encrypt(session))
@@ -124,6 +126,8 @@ static void wire_replies(struct session *session, struct str data)
         }
         if (result == REPLY_MORE)
             return;
+        if (__builtin_expect(session->tracer != NULL, 0))
+            trace_heard(session, result == REPLY_DONE);
         if (session->state == SESSION_EHLO && session->reply.lines > 1)
             ehlo_line(&session->offers, session->reply.line);
         if (result == REPLY_LINE)

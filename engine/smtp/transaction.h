@@ -35,11 +35,12 @@ struct session_transaction {
     struct iovec *body; /* ends with CRLF, and the session changes nothing: for DATA dot-stuffed, and it adds
                            ".\r\n"; for BDAT as the message is */
     size_t body_count;
-    uint64_t size;  /* for SIZE=: not stuffed, CRLFs counted */
-    bool eight_bit; /* BODY=8BITMIME where offered */
-    bool utf8;      /* sender or message need SMTPUTF8: else 5.6.7; set, too, where a recipient does */
-    bool chunked;   /* goes by BDAT: only to where session_chunking says so */
-    bool wary;      /* chunked: BDAT waits for the replies to RCPT, as it does for a large message */
+    uint64_t size;    /* for SIZE=: not stuffed, CRLFs counted */
+    bool eight_bit;   /* BODY=8BITMIME where offered */
+    bool utf8;        /* sender or message need SMTPUTF8: else 5.6.7; set, too, where a recipient does */
+    bool require_tls; /* REQUIRETLS where offered; the session's demand is to see to that */
+    bool chunked;     /* goes by BDAT: only to where session_chunking says so */
+    bool wary;        /* chunked: BDAT waits for the replies to RCPT, as it does for a large message */
     enum session_ret ret;
     struct str envid;   /* not xtext; empty: none */
     int64_t started_ns; /* filled by the session: when MAIL was written; 0: it never was */

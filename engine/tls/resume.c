@@ -3,6 +3,7 @@
 #include "engine/tls/resume.h"
 
 #include <stdlib.h>
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 struct resume_entry {
@@ -24,6 +25,13 @@ static void resume_remove(struct resume *resume, struct resume_entry *entry)
     HASH_DELETE(hh, resume->entries, entry);
     SSL_SESSION_free(entry->session);
     free(entry);
+}
+
+/* False: no memory; it is not in. */
+static bool resume_put(struct resume *resume, struct resume_entry *entry)
+{
+    HASH_ADD_KEYPTR(hh, resume->entries, entry->key, entry->key_size, entry);
+    return entry->hh.tbl != NULL;
 }
 
 void resume_free(struct resume *resume)
@@ -54,8 +62,10 @@ bool resume_keep(struct resume *resume, struct str key, SSL_SESSION *session)
     resume_drop(resume, key);
     if (resume_count(resume) >= TLS_RESUME_MAX)
         resume_remove(resume, resume->entries);
-    HASH_ADD_KEYPTR(hh, resume->entries, entry->key, entry->key_size, entry);
-    return true;
+    if (resume_put(resume, entry))
+        return true;
+    free(entry); /* the session stays the caller's */
+    return false;
 }
 
 SSL_SESSION *resume_find(struct resume *resume, struct str key)
@@ -68,6 +78,9 @@ SSL_SESSION *resume_find(struct resume *resume, struct str key)
         return NULL;
     }
     HASH_DELETE(hh, resume->entries, entry);
-    HASH_ADD_KEYPTR(hh, resume->entries, entry->key, entry->key_size, entry);
-    return entry->session;
+    if (resume_put(resume, entry))
+        return entry->session;
+    SSL_SESSION_free(entry->session);
+    free(entry);
+    return NULL;
 }

@@ -4,6 +4,7 @@
 #include "engine/tls/tls.h"
 
 #include "engine/tls/resume.h"
+#include "engine/tls/tls_conn.h"
 #include "engine/tls/tls_context.h"
 #include "engine/tls/trust_context.h"
 
@@ -191,7 +192,7 @@ static bool conn_set_checks(struct tls_conn *conn, const struct tls_demand *dema
 {
     if (!conn->checked)
         return true;
-    SSL_set_verify(conn->ssl, demand->report_only ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    SSL_set_verify(conn->ssl, demand->policy < TLS_POLICY_VERIFY ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
     if (conn->dane && !conn_use_dane(conn, demand->tlsa, host))
         return false;
     return conn_expect(conn, host, demand->name);
@@ -221,13 +222,18 @@ static bool conn_setup(struct tls_conn *conn, const struct tls_demand *demand, c
     return conn_set_checks(conn, demand, host) && conn_set_name(conn, host);
 }
 
+static bool is_checked(const struct tls_demand *demand)
+{
+    return demand->policy >= TLS_POLICY_VERIFY || demand->report;
+}
+
 /* What was checked in one way is not resumed in another: a session kept carries its outcome along. */
 static size_t conn_make_key(const struct tls_demand *demand, const char *host, const char *source,
                             char key[RESUME_KEY_MAX])
 {
     const struct tlsa_set *set = demand->policy == TLS_POLICY_DANE ? demand->tlsa : NULL;
     uint64_t records = set ? str_hash(str_make((const char *)set->bytes, set->used)) : 0;
-    int checks = demand->policy < TLS_POLICY_VERIFY ? 0 : (int)demand->policy + 8 * demand->report_only;
+    int checks = is_checked(demand) ? (int)demand->policy + 8 * demand->report : 0;
     int n = snprintf(key, RESUME_KEY_MAX, "%s %s %u %d %llx", host, source, trust_number(demand->trust),
                      checks, (unsigned long long)records);
     size_t size = n < 0 ? 0 : (size_t)n;
@@ -247,7 +253,7 @@ static struct tls_conn *conn_create(struct tls *tls, const struct tls_demand *de
                               .text = "",
                               .key_size = key_size,
                               .dane = demand->policy == TLS_POLICY_DANE,
-                              .checked = demand->policy >= TLS_POLICY_VERIFY};
+                              .checked = is_checked(demand)};
     for (size_t i = 0; i < key_size; i++)
         conn->key[i] = ascii_lower(key[i]);
     return conn;
@@ -336,6 +342,7 @@ static enum tls_state conn_handshake(struct tls_conn *conn, struct err *err)
 struct tls_conn *tls_start(struct tls *tls, const struct tls_demand *demand, const char *host,
                            const char *source, struct buf *out, struct err *err)
 {
+    assert(demand->policy != TLS_POLICY_DANE || demand->tlsa != NULL);
     ERR_clear_error();
     struct tls_conn *conn = conn_create(tls, demand, host, source, out);
     if (conn == NULL || !conn_setup(conn, demand, host)) {
@@ -483,4 +490,9 @@ enum tls_fault tls_fault(const struct tls_conn *conn)
 bool tls_resumed(const struct tls_conn *conn)
 {
     return SSL_session_reused(conn->ssl);
+}
+
+const SSL *tls_ssl(const struct tls_conn *conn)
+{
+    return conn->ssl;
 }

@@ -25,7 +25,8 @@ struct tls_conn;
 struct tls_demand {
     enum tls_policy policy;
     bool implicit;             /* TLS from the first byte, without STARTTLS (RFC 8314 3) */
-    bool report_only;          /* what is checked and not met is told by tls_fault, and ends nothing */
+    bool report;               /* checked as VERIFY asks, which is told by tls_fault and ends nothing */
+    bool requiretls;           /* and the host must offer REQUIRETLS (RFC 8689) */
     const struct trust *trust; /* never NULL but with NONE */
     struct tlsa_set *tlsa;     /* of DANE, at least one of them usable */
     const char *name;          /* another name of the host that its certificate may bear; NULL: none */
@@ -70,7 +71,7 @@ void tls_shutdown(struct tls_conn *conn);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384", with " verified" or " dane" behind it where that was checked and holds:
  * interned, valid for the life of the process. "" before TLS_OPEN. */
 const char *tls_text(const struct tls_conn *conn);
-/* After TLS_FAILED, or TLS_OPEN with report_only. */
+/* After TLS_FAILED, or TLS_OPEN with report. */
 enum tls_fault tls_fault(const struct tls_conn *conn);
 bool tls_resumed(const struct tls_conn *conn);
 

@@ -53,7 +53,7 @@ static void directory_remove(const char *path)
 
 enum defect { NOT_SYNCED, ROWS_MISSING, EVENTS_CHANGED, EVENTS_SHIFTED, NOT_STEERED };
 struct plant {
-    const char *name, *words; /* words: of the check that is to find it; any */
+    const char *name, *words[2]; /* words: of the checks that may find it; none: any */
     enum defect defect;
     enum disk_defect disk;
     enum table table; /* of which some rows are not written */
@@ -61,25 +61,25 @@ struct plant {
     bool whole; /* all is counted over, and drained; else the ledger alone has to find it */
 };
 static const struct plant plants[] = {
-    {"the log of small jobs is not synced", "", NOT_SYNCED, DISK_NO_FRESH_SYNC, 0, 0, true},
-    {"the tables are not synced before their meta page", "", NOT_SYNCED, DISK_NO_DATA_SYNC, 0, 0, true},
-    {"the meta page is not written through", "", NOT_SYNCED, DISK_META_NOT_THROUGH, 0, 0, true},
-    {"names of new files are not synced", "accepted: ", NOT_SYNCED, DISK_NO_NAME_SYNC, 0, 0, true},
-    {"a backup is not synced", "", NOT_SYNCED, DISK_NO_COPY_SYNC, 0, 0, true},
-    {"some job rows are not written", "accepted: ", ROWS_MISSING, DISK_SOUND, T_JOBS, 20, false},
-    {"some messages are not written", "accepted: ", ROWS_MISSING, DISK_SOUND, T_CONTENT, 20, false},
-    {"some keys are not written", "key: ", ROWS_MISSING, DISK_SOUND, T_KEYS, 5, false},
-    {"some suppressions are not written", "edited: ", ROWS_MISSING, DISK_SOUND, T_SUPPRESSIONS, 5, false},
-    {"some policies are not written", "edited: ", ROWS_MISSING, DISK_SOUND, T_POLICY, 5, false},
-    {"some cursors are not written", "edited: ", ROWS_MISSING, DISK_SOUND, T_CURSORS, 2, false},
-    {"some operations are answered and not done", "steered: ", NOT_STEERED, DISK_SOUND, 0, 3, false},
-    {"some events change after they were read", "the same: ", EVENTS_CHANGED, DISK_SOUND, 0, 20, false},
-    {"some events skip a number", "in order: ", EVENTS_SHIFTED, DISK_SOUND, 0, 20, false},
-    {"some events are not written", "ends once: ", ROWS_MISSING, DISK_SOUND, T_EVENTS, 20, false},
-    {"some states are not written", "ends once: ", ROWS_MISSING, DISK_SOUND, T_SLOTS, 20, false},
-    {"some failures are not written", "store_check.h", ROWS_MISSING, DISK_SOUND, T_ENDED, 20, true},
-    {"some retries are not written", "store_check.h", ROWS_MISSING, DISK_SOUND, T_DUE, 20, true},
-    {"some timers are not written", "drained: ", ROWS_MISSING, DISK_SOUND, T_TIMERS, 3, true},
+    {"the log of small jobs is not synced", {NULL}, NOT_SYNCED, DISK_NO_FRESH_SYNC, 0, 0, true},
+    {"the tables are not synced before their meta page", {NULL}, NOT_SYNCED, DISK_NO_DATA_SYNC, 0, 0, true},
+    {"the meta page is not written through", {NULL}, NOT_SYNCED, DISK_META_NOT_THROUGH, 0, 0, true},
+    {"new names are not synced", {"accepted: ", "backup: "}, NOT_SYNCED, DISK_NO_NAME_SYNC, 0, 0, true},
+    {"a backup is not synced", {NULL}, NOT_SYNCED, DISK_NO_COPY_SYNC, 0, 0, true},
+    {"some job rows are missing", {"accepted: ", "in order: "}, ROWS_MISSING, DISK_SOUND, T_JOBS, 20, false},
+    {"some messages are not written", {"accepted: "}, ROWS_MISSING, DISK_SOUND, T_CONTENT, 20, false},
+    {"some keys are not written", {"key: "}, ROWS_MISSING, DISK_SOUND, T_KEYS, 5, false},
+    {"some suppressions are not written", {"edited: "}, ROWS_MISSING, DISK_SOUND, T_SUPPRESSIONS, 5, false},
+    {"some policies are not written", {"edited: "}, ROWS_MISSING, DISK_SOUND, T_POLICY, 5, false},
+    {"some cursors are not written", {"edited: "}, ROWS_MISSING, DISK_SOUND, T_CURSORS, 2, false},
+    {"some operations are answered and not done", {"steered: "}, NOT_STEERED, DISK_SOUND, 0, 3, false},
+    {"some events change after they were read", {"the same: "}, EVENTS_CHANGED, DISK_SOUND, 0, 4, false},
+    {"some events skip a number", {"in order: "}, EVENTS_SHIFTED, DISK_SOUND, 0, 20, false},
+    {"some events are not written", {"ends once: "}, ROWS_MISSING, DISK_SOUND, T_EVENTS, 20, false},
+    {"some states are missing", {"ends once: ", "not what it"}, ROWS_MISSING, DISK_SOUND, T_SLOTS, 20, false},
+    {"some failures are not written", {"store_check.h"}, ROWS_MISSING, DISK_SOUND, T_ENDED, 20, true},
+    {"some retries are not written", {"store_check.h"}, ROWS_MISSING, DISK_SOUND, T_DUE, 20, true},
+    {"some timers are not written", {"drained: "}, ROWS_MISSING, DISK_SOUND, T_TIMERS, 3, true},
 };
 static const struct plant *planted;
 
@@ -288,7 +288,9 @@ static unsigned self_test(void)
     for (size_t n = 0; n < sizeof plants / sizeof *plants; n++) {
         char said[4096];
         bool found = found_in_child(&plants[n], said, sizeof said);
-        bool meant = found && strstr(said, plants[n].words) != NULL;
+        const char *const *words = plants[n].words;
+        bool meant = found && (words[0] == NULL || strstr(said, words[0]) != NULL ||
+                               (words[1] != NULL && strstr(said, words[1]) != NULL));
         said[strcspn(said, "\n")] = '\0';
         printf("powercut: %s: %s%s\n", plants[n].name,
                !found  ? "not found"

@@ -3,7 +3,8 @@
     with MailHost("127.0.7.1", tls=context) as host:      # offers STARTTLS
         host.port, host.received                           # what came: Received tuples
 
-implicit: TLS from the first byte. Several hosts of one test share a port: port=first.port."""
+implicit: TLS from the first byte; requiretls: offers REQUIRETLS (RFC 8689), `required` counts the messages
+that came with it. Several hosts of one test share a port: port=first.port."""
 import asyncio
 import threading
 from collections import namedtuple
@@ -14,8 +15,8 @@ Received = namedtuple("Received", "sender recipients content secured")
 
 
 class MailHost:
-    def __init__(self, address, tls=None, implicit=False, port=0, name="mx.test", offer=True):
-        self.received = []
+    def __init__(self, address, tls=None, implicit=False, port=0, name="mx.test", requiretls=False):
+        self.received, self.required = [], 0
         host = self
 
         class Handler:
@@ -24,10 +25,19 @@ class MailHost:
                                               session.ssl is not None or implicit))
                 return "250 2.0.0 kept"
 
+            if requiretls:
+                async def handle_EHLO(self, server, session, envelope, hostname, responses):
+                    session.host_name = hostname
+                    return responses[:-1] + ["250-REQUIRETLS"] + responses[-1:]
+
         class Session(SMTP):
             def __init__(self):
                 super().__init__(Handler(), hostname=name, enable_SMTPUTF8=True,
-                                 tls_context=tls if offer and not implicit else None)
+                                 tls_context=None if implicit else tls)
+
+            async def smtp_MAIL(self, arg):
+                host.required += requiretls and arg.endswith(" REQUIRETLS")
+                await super().smtp_MAIL(arg.removesuffix(" REQUIRETLS") if requiretls else arg)
 
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(lambda *_: None)  # handshakes that fail are part of the tests

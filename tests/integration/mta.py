@@ -12,7 +12,6 @@ The first three run as root in mounts and processes of their own (this file is t
 in Debian they conflict with one another, so that those that are not installed are unpacked into build/peers
 and laid over the machine's own directories, where only they see it. All of it ends with its first process."""
 import asyncio
-import contextlib
 import glob
 import json
 import os
@@ -311,14 +310,14 @@ class Opensmtpd(Server):
 
 
 class Aiosmtpd:
-    """aiosmtpd, on a thread of its own. methods: further coroutine methods of its handler, by name."""
+    """aiosmtpd, on a thread of its own. tls: True, or the paths of a certificate and its key. methods: more
+    coroutine methods of its handler, by name."""
 
     name, TLS_WORKS = "aiosmtpd", True
 
     def __init__(self, tls=False, address="127.0.7.1", utf8=True, **methods):
         self.tls, self.address, self.utf8, self.methods = tls, address, utf8, methods
         self.envelopes = []
-        self.ending = contextlib.ExitStack()
 
     def handler(self):
         outer = self
@@ -338,9 +337,9 @@ class Aiosmtpd:
         return Handler()
 
     def context(self):
-        directory = self.ending.enter_context(tempfile.TemporaryDirectory())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate(directory))
+        with tempfile.TemporaryDirectory() as directory:
+            context.load_cert_chain(*(certificate(directory) if self.tls is True else self.tls))
         return context
 
     def __enter__(self):
@@ -364,7 +363,6 @@ class Aiosmtpd:
         self.loop.call_soon_threadsafe(self.server.close)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
-        self.ending.close()
 
     def read_log(self):
         return ""

@@ -2,10 +2,11 @@
 say, or are not."""
 import pytest
 from certificates import Authority
-from daemon import Daemon, wait_for
+from daemon import Daemon, job, wait_for
 from mailhost import MailHost
 from nameserver import Knot, Unbound
 from test_tls import config, last, send
+from test_tlsrpt import report_of
 
 ZONE = """$ORIGIN {origin}.
 $TTL 300
@@ -15,7 +16,7 @@ ns A 127.0.0.1
 """
 # A host of its own for each, by its last octet.
 HOSTS = {"valid": 31, "wrong": 32, "expired": 33, "late": 34, "missing": 35, "bogus": 36, "unusable": 37,
-         "plain": 38, "unnamed": 39}
+         "plain": 38, "unnamed": 39, "strict": 40}
 
 
 class Internet:
@@ -27,17 +28,20 @@ class Internet:
         contexts = {"wrong": other, "expired": late, "late": late, "plain": None}
         self.hosts, port = {}, 0
         for name, octet in HOSTS.items():
-            host = MailHost(f"127.0.7.{octet}", tls=contexts.get(name, good), port=port)
+            host = MailHost(f"127.0.7.{octet}", tls=contexts.get(name, good), port=port,
+                            requiretls=name == "strict")
             self.hosts[name], port = host, host.port
         self.port = port
         key, ca = authority.tlsa(good), authority.digest()
         records = {"valid": f"3 1 1 {key}", "wrong": f"3 1 1 {key}", "plain": f"3 1 1 {key}",
-                   "expired": f"3 1 1 {authority.tlsa(late)}", "unusable": f"1 1 1 {key}",
+                   "expired": f"3 1 1 {authority.tlsa(late)}", "strict": f"3 1 1 {key}",
+                   "unusable": f"1 1 1 {key}",
                    "late": f"2 0 1 {ca}", "unnamed": f"2 0 1 {ca}"}
         signed, plain = ZONE.format(origin="signed.test"), ZONE.format(origin="open.test")
         for name, octet in HOSTS.items():
             signed += f"{name} MX 10 mx-{name}\nmx-{name} A 127.0.7.{octet}\n"
             plain += f"{name} MX 10 mx-{name}.signed.test.\n"
+            signed += f'_smtp._tls.{name} TXT "v=TLSRPTv1; rua=mailto:reports@missing.signed.test"\n'
             if name in records:
                 signed += f"_{port}._tcp.mx-{name} TLSA {records[name]}\n"
         below = "_tcp.mx-bogus.signed.test"
@@ -71,9 +75,9 @@ def internet():
 # What an event says under tls at its end, or the status of the deferral, by policy.
 EXPECTED = {
     "may": {"valid": " dane", "wrong": "4.7.5", "expired": " dane", "late": "4.7.5", "missing": "384",
-            "bogus": "4.7.5", "unusable": "384", "plain": "4.7.4", "unnamed": "4.7.5"},
+            "bogus": "4.7.5", "unusable": "384", "plain": "4.7.4", "unnamed": "4.7.5", "strict": " dane"},
     "dane": {"valid": " dane", "wrong": "4.7.5", "expired": " dane", "late": "4.7.5", "missing": "4.7.5",
-             "bogus": "4.7.5", "unusable": "4.7.5", "plain": "4.7.4", "unnamed": "4.7.5"},
+             "bogus": "4.7.5", "unusable": "4.7.5", "plain": "4.7.4", "unnamed": "4.7.5", "strict": " dane"},
 }
 
 
@@ -112,3 +116,60 @@ def test_signed_and_unsigned_mail_to_a_host_do_not_share(internet):
         strict = send(d, "u@wrong.signed.test")
         d.wait_counts(lax, delivered=20)
         assert wait_for(lambda: last(d, strict), 30, "an attempt")["status"] == "4.7.5"
+
+
+def test_requiretls(internet):
+    """Over a verified connection to a host that offers it, or not at all."""
+    expected = {"strict.signed": None, "valid.signed": "5.7.30", "plain.signed": "5.7.30",
+                "strict.open": "5.7.30", "wrong.signed": "4.7.5"}
+    host = internet.hosts["strict"]
+    for each in internet.hosts.values():
+        each.received.clear()
+    with internet.daemon() as d:
+        usual = send(d, "usual@strict.signed.test")
+        d.wait_counts(usual, delivered=1)
+        assert host.required == 0
+        answer = d.submit(job(require_tls=True), [f"u@{name}.test" for name in expected])
+        ident = answer.json["jobs"][0]["job"]
+        d.wait_counts(ident, delivered=1, bounced=3, deferred=1)
+        said = {r["to"]: r["status"] for r in d.recipients(ident)}
+        assert host.required == 1 and d.job(ident)["require_tls"] and d.job(ident)["pool"] == "default"
+        for name, status in expected.items():
+            if status:
+                assert said[f"u@{name}.test"] == status, said
+                assert f"u@{name}.test" not in internet.hosts[name.split(".")[0]].recipients()
+
+
+def test_tls_required_no(internet):
+    """Rather delivered than held up by what the receiver publishes."""
+    raw = "From: a@sender.test\r\nTo: list@sender.test\r\nSubject: x\r\nTLS-Required: No\r\n\r\nHello\r\n"
+    with internet.daemon() as d:
+        ident = d.submit(job(message={"raw": raw}), ["u@wrong.signed.test", "u@plain.signed.test"])
+        d.wait_counts(ident.json["jobs"][0]["job"], delivered=2)
+    assert b"TLS-Required: No" in internet.hosts["plain"].received[-1].content
+    assert internet.hosts["wrong"].received[-1].secured
+
+
+def test_reports(internet):
+    """A period is some seconds; each of the domains gets its report, with an entry for its host."""
+    inbox = internet.hosts["missing"]
+    inbox.received.clear()
+    daemon = internet.daemon()
+    with open(daemon.config, "a", encoding="utf-8") as f:
+        f.write("tls_reports: { enabled: yes, period: 4s }\n")
+    with daemon as d:
+        send(d, *(f"u@{name}.signed.test" for name in ("valid", "wrong", "bogus", "plain")))
+        wait_for(lambda: len(inbox.received) == 4, 60, "the reports")
+    found = {}
+    for received in inbox.received:
+        report = report_of(received)[2]
+        found[report["policies"][0]["policy"]["policy-domain"]] = report["policies"][0]
+    assert set(found) == {f"mx-{name}.signed.test" for name in ("valid", "wrong", "bogus", "plain")}
+    assert found["mx-valid.signed.test"]["summary"]["total-successful-session-count"] == 1
+    assert found["mx-valid.signed.test"]["policy"]["policy-string"][0].startswith("3 1 1 ")
+    for name, result in (("wrong", "tlsa-invalid"), ("bogus", "dnssec-invalid"),
+                         ("plain", "starttls-not-supported")):
+        entry = found[f"mx-{name}.signed.test"]
+        assert entry["policy"]["policy-type"] == "tlsa"
+        assert entry["summary"]["total-failure-session-count"] >= 1
+        assert {d["result-type"] for d in entry["failure-details"]} == {result}

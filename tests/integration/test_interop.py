@@ -19,10 +19,15 @@ EIGHT_BIT = "Content-Type: text/plain; charset=%s\r\nContent-Transfer-Encoding: 
 numbers = itertools.count()
 
 
+def skip_without_mounts():
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("wants root and unshare, to run a mail server in mounts of its own")
+
+
 def opened(peer):
     """For a fixture: a daemon that sends to the peer, which is its .peer."""
-    if not isinstance(peer, Aiosmtpd) and (os.geteuid() != 0 or not shutil.which("unshare")):
-        pytest.skip("wants root and unshare, to run a mail server in mounts of its own")
+    if not isinstance(peer, Aiosmtpd):
+        skip_without_mounts()
     records = ["--local=/test/", "--local=/xn--bcher-kva.test/", "--host-record=mx.a.test,127.0.7.1",
                "--mx-host=a.test,mx.a.test,10", "--mx-host=xn--bcher-kva.test,mx.a.test,10"]
     try:

@@ -63,6 +63,45 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     snprintf(why->reason, sizeof why->reason, "600/min for %s", domain);
 }
 
+enum steer_result steer_source(struct fleet *fleet, const char *source, bool drain)
+{
+    (void)fleet;
+    (void)source;
+    (void)drain;
+    return STEER_OK;
+}
+
+enum steer_result steer_flush_dns(struct fleet *fleet)
+{
+    (void)fleet;
+    return STEER_OK;
+}
+
+/* Nobody may watch here. */
+struct trace *inspect_trace(struct fleet *fleet, const char *site)
+{
+    (void)fleet;
+    (void)site;
+    return NULL;
+}
+
+bool inspect_trace_ready(const struct trace *trace)
+{
+    (void)trace;
+    return false;
+}
+
+void inspect_trace_take(struct trace *trace, struct buf *out)
+{
+    (void)trace;
+    (void)out;
+}
+
+void inspect_trace_end(struct trace *trace)
+{
+    (void)trace;
+}
+
 void inspect_figures(struct fleet *fleet, struct fleet_figures *figures)
 {
     (void)fleet;
@@ -270,8 +309,10 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
 
 void api_rig_close(struct api_rig *rig)
 {
-    api_stop(rig->api);
-    api_destroy(rig->api);
+    if (rig->api != NULL) {
+        api_stop(rig->api);
+        api_destroy(rig->api);
+    }
     inbound_destroy(rig->inbound);
     atomic_store(&rig->over, true);
     pthread_join(rig->worker, NULL);

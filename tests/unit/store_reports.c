@@ -64,6 +64,7 @@ struct report {
     const struct dsn_due *due;
     struct rid last;
     size_t seen;
+    struct rid rids[DSN_RCPTS_MAX];
 };
 
 static bool report_rcpt(const struct rcpt_info *info, void *user)
@@ -94,8 +95,9 @@ static bool report_rcpt(const struct rcpt_info *info, void *user)
 }
 
 /* The report itself, a job like any other, admitted in the commit that takes the failures off the list. */
-static void admit_report(struct world *world, const struct dsn_due *due)
+static void admit_report(struct world *world, const struct report *report)
 {
+    const struct dsn_due *due = report->due;
     struct rig *rig = &world->rig;
     struct upload up = {.spec = {.tenant = STR("default"), .class_ = CLASS_TRANSACTIONAL, .is_dsn = true}};
     struct post post = {0};
@@ -110,7 +112,8 @@ static void admit_report(struct world *world, const struct dsn_due *due)
     if (!admit_add(up.admit, &rcpt, &err))
         rig_fail(rig, "admit_add: %s", err.text);
     model_add_rcpt(up.job, &rcpt, 0);
-    struct admit_consumes consumes = {true, due->kind, due->job, str_of(due->return_path), due->count};
+    const struct admit_consumes consumes = {true,         due->kind, due->job, str_of(due->return_path),
+                                            report->rids, due->count};
     admit_commit(up.admit, NULL, &consumes, act_on_post, &post);
     rig_settle_down(rig);
     if (post.done != 1 || post.result != ADMIT_OK)
@@ -149,12 +152,12 @@ static bool report_one(struct world *world)
         rig_fail(rig, "a report of %u failures of job %llu to %s is due, should be of %zu at %lld", due.count,
                  (unsigned long long)due.job, due.return_path, want, (long long)window.due_ms[0]);
     struct report report = {.rig = rig, .job = job, .due = &due};
-    query_dsn_rcpts(rig->store, &due, report_rcpt, &report);
-    if (report.seen != due.count)
+    uint32_t named = query_dsn_rcpts(rig->store, &due, report.rids, report_rcpt, &report);
+    if (report.seen != due.count || named != due.count)
         rig_fail(rig, "a report of %u failures has %zu", due.count, report.seen);
     rig_note(rig, "report %u failures of job %llu to %s", due.count, (unsigned long long)due.job,
              due.return_path);
-    admit_report(world, &due);
+    admit_report(world, &report);
     return true;
 }
 

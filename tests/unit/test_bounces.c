@@ -41,6 +41,7 @@ static json_t *report_of(struct tally *tally)
 static json_t *some(void)
 {
     struct tally *tally = tally_create();
+    assert_non_null(tally);
     add(tally, RCPT_BOUNCED, STATUS(5, 1, 1), 550, "a@a.example", "5.1.1 No such user", "google.com");
     add(tally, RCPT_BOUNCED, STATUS(5, 1, 1), 550, "b@a.example", "5.1.1 No such user", "google.com");
     add(tally, RCPT_BOUNCED, STATUS(5, 1, 1), 550, "c@b.example", "5.1.1 <c@b.example>: unknown",

@@ -52,6 +52,10 @@ static void test_mail(void **state)
                 "MAIL FROM:<a@b.example> SIZE=4321 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=id+2B1+3Dx\r\n");
     struct session_offers size = {.size = true};
     expect_mail(t, &size, "MAIL FROM:<a@b.example> SIZE=4321\r\n");
+    struct session_offers strict = {.requiretls = true};
+    expect_mail(t, &strict, "MAIL FROM:<a@b.example>\r\n"); /* not asked for */
+    t.require_tls = true;
+    expect_mail(t, &strict, "MAIL FROM:<a@b.example> REQUIRETLS\r\n");
     struct session_transaction plain = {.from = {NULL, 0}, .size = UINT64_MAX, .ret = SESSION_RET_FULL};
     expect_mail(plain, &all, "MAIL FROM:<> SIZE=18446744073709551615 RET=FULL\r\n");
 }

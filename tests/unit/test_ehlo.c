@@ -23,6 +23,7 @@ static void test_keywords(void **state)
     assert_true(offers_of("StartTLS").starttls);
     assert_true(offers_of("SMTPUTF8").smtputf8);
     assert_true(offers_of("DSN").dsn);
+    assert_true(offers_of("REQUIRETLS").requiretls);
     assert_true(offers_of("ENHANCEDSTATUSCODES").enhanced);
     assert_true(offers_of("CHUNKING").chunking);
     assert_true(offers_of("BINARYMIME").binary);

@@ -444,6 +444,7 @@ static void test_stopping(void **state)
         client_send_z(&client, "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"));
     assert_true(client_send_chunk(&client, str_of(JOB "{\"to\":\"ok1@a.example\"}\n")));
     usleep(50000);
+    assert_non_null(rig.api);
     api_stop(rig.api);
     json_t *root = post(JOB "{\"to\":\"ok1@a.example\"}\n", 503);
     assert_string_equal(text_at(root, "error.code"), "stopping");

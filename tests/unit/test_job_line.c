@@ -85,7 +85,7 @@ static void test_bad(void **state)
         {"{" FROM "\"lifetime\":3600," RAW "}", "\"lifetime\" must be a duration"},
         {"{" FROM "\"lifetime\":\"0\"," RAW "}", "\"lifetime\" must be a duration"},
         {"{" FROM "\"lifetime\":\"400d\"," RAW "}", "\"lifetime\" must be a duration"},
-        {"{" FROM "\"require_tls\":true," RAW "}", "\"require_tls\" is not available yet"},
+        {"{" FROM "\"require_tls\":1," RAW "}", "\"require_tls\" must be true or false"},
         {"{" FROM "\"require_dkim\":true," RAW "}", "\"require_dkim\": there is no key for \"example.com\""},
         {"{" FROM "\"idempotency_key\":\"\"," RAW "}", "\"idempotency_key\" is empty"},
         {"{" FROM "\"metadata\":{\"a\":[]}," RAW "}", "\"a\" is a list"},
@@ -150,6 +150,34 @@ static void test_all_fields(void **state)
     assert_true(str_eq(job.spec.metadata, STR("{\"a\":\"b\"}")));
     assert_false(job.spec.same_for_all); /* every recipient has a return path of its own */
     job_line_free(&job);
+}
+
+/* What a message asks of TLS names its lanes, behind the pool's name. */
+static void test_tls(void **state)
+{
+    (void)state;
+    static const char optional[] =
+        "\"message\":{\"raw\":\"From: a@b.example\\r\\ntls-required: No\\r\\n\\r\\nHi\"}";
+    struct job_line job;
+    struct err err;
+    char line[512];
+    assert_true(
+        read_job("{" FROM "\"require_tls\":true,\"dsn\":{\"ret\":\"full\"}," PLAIN "}", &job, STR(""), &err));
+    assert_true(job.spec.require_tls && wish_of(job.spec.pool) == TLS_WISH_REQUIRED);
+    assert_true(str_eq(wish_pool(job.spec.pool), STR("default")));
+    assert_int_equal(job.spec.ret, RET_HDRS);
+    job_line_free(&job);
+    snprintf(line, sizeof line, "{" FROM "\"pool\":\"second\",%s}", optional);
+    assert_true(read_job(line, &job, STR(""), &err));
+    assert_true(wish_of(job.spec.pool) == TLS_WISH_OPTIONAL);
+    assert_true(str_eq(wish_pool(job.spec.pool), STR("second")));
+    job_line_free(&job);
+    snprintf(line, sizeof line, "{" FROM "\"require_tls\":true,%s}",
+             optional); /* RFC 8689 5: then it says nothing */
+    assert_true(read_job(line, &job, STR(""), &err));
+    assert_true(wish_of(job.spec.pool) == TLS_WISH_REQUIRED);
+    job_line_free(&job);
+    assert_true(wish_of(STR("default")) == TLS_WISH_NONE && wish_of(STR("default+x")) == TLS_WISH_NONE);
 }
 
 static void expect_bounces(const char *line, enum job_bounces bounces)
@@ -299,10 +327,15 @@ static void test_digest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad),         cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_all_fields),  cmocka_unit_test(test_where_bounces_go),
-        cmocka_unit_test(test_tenants),     cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_resembles),   cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_all_fields),
+        cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_where_bounces_go),
+        cmocka_unit_test(test_tenants),
+        cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_resembles),
+        cmocka_unit_test(test_digest),
         cmocka_unit_test(test_feedback_id),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -134,8 +134,9 @@ static void ask_everything(struct store *store, struct now now)
         assert_true(next > seq);
         seq = next;
     }
+    static struct rid rids[500];
     if (query_dsn_due(store, now, &due, &next_ms))
-        query_dsn_rcpts(store, &due, eat_rcpt, &count);
+        query_dsn_rcpts(store, &due, rids, eat_rcpt, &count);
     query_ops(store, ops, 8);
 }
 

@@ -183,6 +183,7 @@ static void rows(void **state)
                           .notify = 5,
                           .is_dsn = true,
                           .own_content = true,
+                          .begun = true,
                           .batches = 9,
                           .created_ms = 1,
                           .expires_ms = -1,
@@ -195,8 +196,8 @@ static void rows(void **state)
                    job2;
     assert_true(job_row_encode(&job, &row) && job_row_decode(buf_str(&row), &job2));
     assert_true(job2.state == JOB_PAUSED && job2.expired && !job2.uploaded && job2.is_dsn &&
-                job2.own_content && job2.batches == 9 && job2.expires_ms == -1 && job2.by_state[6] == 7 &&
-                str_eq(job2.from, job.from) && str_eq(job2.metadata, job.metadata));
+                job2.own_content && job2.begun && job2.batches == 9 && job2.expires_ms == -1 &&
+                job2.by_state[6] == 7 && str_eq(job2.from, job.from) && str_eq(job2.metadata, job.metadata));
     assert_int_equal(job_row_open(&job2), 1 + 7);
     assert_int_equal(job2.warned, 0);
     finish(decode_job, &row);

@@ -194,6 +194,32 @@ static void takes_all_once(void **state)
     world_end(&w);
 }
 
+/* A job that has begun stays so when the clock is set back before its time, over a restart too. */
+static void begins_once(void **state)
+{
+    struct world w;
+    struct job_spec spec = world_spec("hello");
+    (void)state;
+    world_make(&w, NULL);
+    spec.not_before_ms = w.now.wall_ms + 10000;
+    world_job(&w, &spec, 4, 2);
+    world_pass(&w, 9000);
+    assert_int_equal(w.taken_n, 0);
+    world_pass(&w, 1100);
+    assert_int_equal(w.taken_n, 4);
+    w.now.wall_ms -= 3600 * MS_PER_S;
+    world_settle(&w, OUTCOME_DEFERRED);
+    world_pass(&w, 61000);
+    assert_int_equal(w.taken_n, 4);
+    world_settle(&w, OUTCOME_RELEASED);
+    assert_int_equal(w.taken_n, 4);
+    world_reopen(&w);
+    world_run(&w);
+    assert_int_equal(w.taken_n, 4);
+    world_settle(&w, OUTCOME_DELIVERED);
+    world_end(&w);
+}
+
 static void defers(void **state)
 {
     struct world w;
@@ -839,6 +865,12 @@ static bool first_window(struct world *w, struct dsn_row *dsn, int64_t *due_ms)
     return found;
 }
 
+static bool on_reported(const struct rcpt_info *info, void *user)
+{
+    (void)user;
+    return info->state == RCPT_BOUNCED;
+}
+
 static void collects_failures(void **state)
 {
     struct world w;
@@ -874,14 +906,20 @@ static void collects_failures(void **state)
     assert_true(first_window(&w, &dsn, &due_ms));
     assert_int_equal(dsn.count, 110);
     assert_true(due_ms <= w.now.wall_ms);
-    /* The report takes 100 of them away with it. */
+    /* The report takes 100 of them away with it: those it is about, wherever the others stand. */
+    struct dsn_due due;
+    struct rid rids[110], left[110];
+    int64_t next_ms;
+    assert_true(query_dsn_due(w.store, w.now, &due, &next_ms));
+    assert_int_equal(query_dsn_rcpts(w.store, &due, rids, on_reported, NULL), 110);
     struct job_spec report = world_spec("report");
     report.is_dsn = true;
     report.from = STR("");
     struct admit *admit = world_begin(&w, &report);
     world_add(admit, "news@acme.example", "");
     struct posted posted = {0};
-    struct admit_consumes consumes = {.set = true, .job = job, .return_path = spec.from, .count = 100};
+    const struct admit_consumes consumes = {
+        .set = true, .job = job, .return_path = spec.from, .rids = rids + 10, .count = 100};
     admit_commit(admit, NULL, &consumes, world_posted, &posted);
     world_run(&w);
     assert_true(posted.done && posted.result == ADMIT_OK);
@@ -890,6 +928,10 @@ static void collects_failures(void **state)
     assert_int_equal(dsn.count, 10);
     assert_true(due_ms <= w.now.wall_ms);
     assert_int_equal(world_rows(&w, T_DSN), 11);
+    assert_true(query_dsn_due(w.store, w.now, &due, &next_ms));
+    assert_int_equal(query_dsn_rcpts(w.store, &due, left, on_reported, NULL), 10);
+    for (unsigned n = 0; n < 10; n++)
+        assert_true(rid_eq(left[n], rids[n]));
     world_end(&w);
 }
 
@@ -1094,6 +1136,7 @@ int main(void)
         cmocka_unit_test(carries_large),
         cmocka_unit_test(uploads_are_invisible),
         cmocka_unit_test(takes_all_once),
+        cmocka_unit_test(begins_once),
         cmocka_unit_test(defers),
         cmocka_unit_test(keeps_long_words),
         cmocka_unit_test(due_behind_claimed),

@@ -151,6 +151,7 @@ struct told {
     unsigned n;
     struct status status;
     char reply[64];
+    struct rid rids[16];
 };
 
 static bool on_told(const struct rcpt_info *info, void *user)
@@ -167,12 +168,12 @@ static struct told told_of(struct world *w, enum dsn_kind kind, const struct dsn
 {
     struct told told = {0};
     assert_int_equal(due->kind, kind);
-    query_dsn_rcpts(w->store, due, on_told, &told);
+    query_dsn_rcpts(w->store, due, told.rids, on_told, &told);
     assert_int_equal(told.n, due->count);
     return told;
 }
 
-static void consume(struct world *w, const struct dsn_due *due)
+static void consume(struct world *w, const struct dsn_due *due, const struct told *told)
 {
     struct job_spec report = world_spec("report");
     struct posted posted = {0};
@@ -180,7 +181,8 @@ static void consume(struct world *w, const struct dsn_due *due)
     report.from = STR("");
     struct admit *admit = world_begin(w, &report);
     world_add(admit, "news@report.example", "");
-    struct admit_consumes consumes = {true, due->kind, due->job, str_of(due->return_path), due->count};
+    const struct admit_consumes consumes = {true,       due->kind, due->job, str_of(due->return_path),
+                                            told->rids, due->count};
     admit_commit(admit, NULL, &consumes, world_posted, &posted);
     world_run(w);
     assert_true(posted.done && posted.result == ADMIT_OK);
@@ -227,13 +229,13 @@ static void keeps_kinds_apart(void **state)
     assert_string_equal(due.return_path, "news@acme.example");
     struct told told = told_of(&w, DSN_FAILED, &due);
     assert_string_equal(told.reply, "550 5.1.1 no such user");
-    consume(&w, &due);
+    consume(&w, &due, &told);
     assert_true(query_dsn_due(w.store, w.now, &due, &next_ms));
     told = told_of(&w, DSN_RELAYED, &due);
     assert_int_equal(told.n, 1);
     assert_string_equal(told.reply, "2.0.0 queued as 4711");
     assert_int_equal(told.status.class_, 2);
-    consume(&w, &due);
+    consume(&w, &due, &told);
     assert_false(query_dsn_due(w.store, w.now, &due, &next_ms));
 
     world_pass(&w, HOUR_MS);

@@ -393,7 +393,7 @@ static void try_check(const struct tls_demand *demand, const char *host, SSL_CTX
         pair_demand(&pair, tls, demand, host, server);
         enum tls_state state = pair_negotiate(&pair, TLS_FEED_MAX);
         assert_int_equal(tls_fault(pair.conn), fault);
-        assert_int_equal(state, fault == TLS_FAULT_NONE || demand->report_only ? TLS_OPEN : TLS_FAILED);
+        assert_int_equal(state, fault == TLS_FAULT_NONE || demand->report ? TLS_OPEN : TLS_FAILED);
         size_t n = strlen(tls_text(pair.conn)), end = strlen(text_end);
         if (state == TLS_OPEN)
             assert_true(n >= end && strcmp(tls_text(pair.conn) + n - end, text_end) == 0);
@@ -427,10 +427,12 @@ static void test_verify(void **state)
     verify.name = "mx.example";
     try_check(&verify, "other.example", good, TLS_FAULT_NONE, " verified");
     verify.name = NULL;
-    verify.report_only = true;
+    verify.report = true;
+    verify.policy = TLS_POLICY_MAY;
     try_check(&verify, "mx2.example", good, TLS_FAULT_NAME, "");
     try_check(&verify, "mx.example", good, TLS_FAULT_NONE, " verified");
-    verify.report_only = false;
+    verify.report = false;
+    verify.policy = TLS_POLICY_VERIFY;
     verify.trust = may.trust; /* the system's authorities: ours is none of them */
     try_check(&verify, "mx.example", good, TLS_FAULT_UNTRUSTED, "certificate");
     try_check(&may, "mx2.example", good, TLS_FAULT_NONE, "");

@@ -1,0 +1,11 @@
+/* tls_conn.h - OpenSSL's side of a connection, for what looks at it. Private to tls/. */
+#ifndef POSTRIDER_TLS_TLS_CONN_H
+#define POSTRIDER_TLS_TLS_CONN_H
+
+#include "engine/tls/tls.h"
+
+#include <openssl/ssl.h>
+
+const SSL *tls_ssl(const struct tls_conn *conn);
+
+#endif
