@@ -2,6 +2,7 @@
 #include "engine/base/network.h"
 #include "engine/config_table.h"
 #include "engine/limits.h"
+#include "engine/message/address.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_TARGET] = "a host name or an IP address",
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
         [KIND_FEEDBACK] = "parts with colons between, such as \"{{campaign}}:{{tenant}}:{{class}}:acme\"",
+        [KIND_MAILBOX] = "a mail address such as postmaster@example.com",
         [KIND_URL] = "an address such as https://crm.example.com/events, without user and password",
         [KIND_EXPRESSION] = "a regular expression such as 'unusual rate|too many'",
         [KIND_PATTERN] = "a domain such as example.com, *.example.com or *",
@@ -475,6 +477,13 @@ static bool parse_url(struct str text)
 }
 
 /* Kinds that are kept as text: whether it is right. */
+static bool parse_mailbox(struct str text)
+{
+    struct address address;
+    struct err err;
+    return address_parse(text, &address, &err) && str_is_ascii(text);
+}
+
 static bool check_text(const struct option *option, struct str text, struct value_error *error)
 {
     switch (option->kind) {
@@ -500,6 +509,8 @@ static bool check_text(const struct option *option, struct str text, struct valu
         return parse_expression(text, error);
     case KIND_TARGET:
         return is_address(text) || is_domain(text, "") || wrong(error, "%s", value_kind_text(KIND_TARGET));
+    case KIND_MAILBOX:
+        return parse_mailbox(text) || wrong(error, "%s", value_kind_text(KIND_MAILBOX));
     case KIND_URL:
         return parse_url(text) || wrong(error, "%s", value_kind_text(KIND_URL));
     default:

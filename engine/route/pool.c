@@ -263,7 +263,7 @@ void pool_give_back(struct pool *pool, const struct verdict *why)
 
 /* ---- holding ---- */
 
-static void pool_end_sessions(struct pool *pool)
+void pool_end_sessions(struct pool *pool)
 {
     struct carrier *carrier, *next;
     for (carrier = TAILQ_FIRST(&pool->carriers); carrier != NULL; carrier = next) {
