@@ -102,6 +102,7 @@ static void up(void)
     };
     memset(postriderd.threads, 0, sizeof postriderd.threads);
     postriderd.stopping = false;
+    postriderd.seq = UINT64_MAX; /* its log is not read yet */
     rings_begin();
     postriderd.setup = setup_create(postriderd.config, NULL, &err);
     postriderd.store = store_open(&settings, sim.now, &err);
