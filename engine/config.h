@@ -314,7 +314,8 @@ const char *config_shape_name(enum config_shape shape);
 void config_dead_letters(const struct config_consumer *consumer, const char *state_directory,
                          char path[CONFIG_PATH_MAX]);
 /* A job's pool as its store keeps it: the pool's name, behind an @ the domain of the sender where routes ask
- * for that, and a wish (tls/wish.h), so that what takes different ways has lanes of its own. The name alone. */
+ * for that, and a wish (tls/wish.h), so that what takes different ways has lanes of its own. The name
+ * alone. */
 struct str config_pool_text(struct str pool);
 struct str config_pool_sender(struct str pool); /* that domain; empty: none */
 /* By name, or a job's pool; NULL if unknown. */

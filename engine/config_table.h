@@ -92,7 +92,7 @@ extern const struct section config_site_section;
 void *config_alloc(struct config *config, size_t size);
 const char *config_copy(struct config *config, struct str text);
 
-/* ---- config_value.c: one scalar at a time ---- */
+/* ---- config_value.c and config_address.c: one scalar at a time ---- */
 
 /* Completes the sentence "expected …". */
 struct value_error {
@@ -104,6 +104,7 @@ bool value_parse(struct config *config, const struct option *option, struct str 
 /* The scalars of list kinds, and an address in its binary form (port 0). */
 bool value_duration(const struct option *option, struct str text, int64_t *ms, struct value_error *error);
 bool value_address(struct str text, struct sockaddr_storage *address, socklen_t *len);
+bool value_is_address(struct str text);
 bool value_proxy(struct str text, struct proxy *proxy, struct value_error *error);
 bool value_pattern(struct str text, bool with_wildcards, struct value_error *error);
 bool value_server(struct str text, struct value_error *error);
@@ -112,6 +113,9 @@ bool value_network(struct str text, struct value_error *error);
 bool value_listen(struct str text, struct sockaddr_storage *address, socklen_t *len,
                   struct value_error *error);
 bool value_name(struct str text, struct value_error *error);
+bool value_is_printable(struct str text);
+/* Completes the sentence; false. */
+bool value_wrong(struct value_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* One of a route's hosts: a name or an address to connect to. What it does not name is 0. */
 bool value_target(struct str text, struct str *host, uint16_t *port, uint16_t *preference,
                   struct value_error *error);

@@ -1,16 +1,11 @@
 /* config_value.c - one scalar at a time: text to a field by its kind, and back. */
-#include "engine/base/network.h"
 #include "engine/config_table.h"
 #include "engine/limits.h"
 #include "engine/message/address.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
-#include <sys/un.h>
 
-static bool wrong(struct value_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static bool wrong(struct value_error *error, const char *format, ...)
+bool value_wrong(struct value_error *error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -120,7 +115,7 @@ static bool is_alnum(char c)
     return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
 }
 
-static bool is_printable(struct str text)
+bool value_is_printable(struct str text)
 {
     for (size_t i = 0; i < text.n; i++)
         if (text.p[i] < ' ' || text.p[i] == 0x7f)
@@ -134,9 +129,9 @@ bool value_name(struct str text, struct value_error *error)
     for (size_t i = 0; i < text.n; i++)
         good = good && (is_alnum(text.p[i]) || strchr("._-", text.p[i]) != NULL);
     if (!good)
-        return wrong(error, "%s", value_kind_text(KIND_NAME));
+        return value_wrong(error, "%s", value_kind_text(KIND_NAME));
     if (text.n > NAME_MAX_BYTES)
-        return wrong(error, "a name of at most %d characters", NAME_MAX_BYTES);
+        return value_wrong(error, "a name of at most %d characters", NAME_MAX_BYTES);
     return true;
 }
 
@@ -166,147 +161,18 @@ bool value_pattern(struct str text, bool with_wildcards, struct value_error *err
 {
     for (size_t i = 0; i < text.n; i++)
         if ((unsigned char)text.p[i] >= 0x80)
-            return wrong(error, "a domain in its ASCII form (xn--...)");
+            return value_wrong(error, "a domain in its ASCII form (xn--...)");
     if (!is_domain(text, with_wildcards ? "*?" : ""))
-        return wrong(error, "%s", value_kind_text(with_wildcards ? KIND_PATTERN : KIND_HOST));
+        return value_wrong(error, "%s", value_kind_text(with_wildcards ? KIND_PATTERN : KIND_HOST));
     return true;
-}
-
-bool value_address(struct str text, struct sockaddr_storage *address, socklen_t *len)
-{
-    char z[INET6_ADDRSTRLEN + 1];
-    if (text.n >= sizeof z)
-        return false;
-    memcpy(z, text.p, text.n);
-    z[text.n] = '\0';
-    struct sockaddr_in v4 = {.sin_family = AF_INET};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-    memset(address, 0, sizeof *address);
-    if (inet_pton(AF_INET, z, &v4.sin_addr) == 1) {
-        memcpy(address, &v4, *len = sizeof v4);
-        return true;
-    }
-    if (inet_pton(AF_INET6, z, &v6.sin6_addr) == 1) {
-        memcpy(address, &v6, *len = sizeof v6);
-        return true;
-    }
-    return false;
-}
-
-static bool is_address(struct str text)
-{
-    struct sockaddr_storage address;
-    socklen_t len;
-    return value_address(text, &address, &len);
-}
-
-/* "192.0.2.1:25", "[::1]:25"; the port may be missing where one is given. */
-static bool split_port(struct str text, struct str *host, struct str *port, struct value_error *error)
-{
-    size_t close = str_find(text, ']', 0), colon = str_find(text, ':', 0);
-    *host = text;
-    if (text.n > 0 && text.p[0] == '[' && close != SIZE_MAX) {
-        *host = str_make(text.p + 1, close - 1);
-        if (close + 1 < text.n) {
-            if (text.p[close + 1] != ':')
-                return wrong(error, "a port after the bracket: [::1]:53");
-            *port = str_make(text.p + close + 2, text.n - close - 2);
-        }
-    } else if (colon != SIZE_MAX && str_find(text, ':', colon + 1) == SIZE_MAX) {
-        *host = str_make(text.p, colon);
-        *port = str_make(text.p + colon + 1, text.n - colon - 1);
-    }
-    return true;
-}
-
-bool value_server(struct str text, struct value_error *error)
-{
-    struct str host, port = STR("53");
-    uint64_t number;
-    if (!split_port(text, &host, &port, error))
-        return false;
-    if (!is_address(host) || !str_u64(port, 65535, &number) || number == 0)
-        return wrong(error, "a resolver's address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53");
-    return true;
-}
-
-bool value_proxy(struct str text, struct proxy *proxy, struct value_error *error)
-{
-    struct str host, digits = STR("");
-    bool socks = str_starts(text, STR("socks5://"));
-    size_t scheme = socks ? 9 : str_starts(text, STR("haproxy://")) ? 10 : 0;
-    uint64_t port;
-    bool good = scheme > 0 && split_port(str_make(text.p + scheme, text.n - scheme), &host, &digits, error) &&
-                value_address(host, &proxy->address, &proxy->len) && str_u64(digits, 65535, &port) &&
-                port > 0;
-    if (!good)
-        return wrong(error, "%s", value_kind_text(KIND_PROXY));
-    proxy->kind = socks ? PROXY_SOCKS5 : PROXY_HAPROXY;
-    if (proxy->address.ss_family == AF_INET6)
-        ((struct sockaddr_in6 *)(void *)&proxy->address)->sin6_port = htons((uint16_t)port);
-    else
-        ((struct sockaddr_in *)(void *)&proxy->address)->sin_port = htons((uint16_t)port);
-    return true;
-}
-
-bool value_target(struct str text, struct str *host, uint16_t *port, uint16_t *preference,
-                  struct value_error *error)
-{
-    size_t space = str_find(text, ' ', 0);
-    uint64_t number = 0, place = 0;
-    struct str digits = STR("");
-    bool good = space == SIZE_MAX || (str_u64(str_make(text.p, space), 65535, &place) && place > 0);
-    if (space != SIZE_MAX)
-        text = str_trim(str_make(text.p + space, text.n - space));
-    if (str_starts(text, STR("unix:/"))) {
-        *host = text;
-        good = good && text.n < sizeof((struct sockaddr_un *)NULL)->sun_path + 5 && is_printable(text);
-    } else {
-        good = good && split_port(text, host, &digits, error) && (is_address(*host) || is_domain(*host, ""));
-        good = good && (digits.n == 0 ? digits.p[0] == '\0' : str_u64(digits, 65535, &number) && number > 0);
-    }
-    *port = (uint16_t)number;
-    *preference = (uint16_t)place;
-    return good || wrong(error, "%s", value_kind_text(KIND_TARGETS));
-}
-
-bool value_listen(struct str text, struct sockaddr_storage *address, socklen_t *len,
-                  struct value_error *error)
-{
-    struct str host, port = STR("");
-    uint64_t number;
-    *len = 0;
-    if (str_starts(text, STR("unix:"))) {
-        bool good = text.n > 6 && text.p[5] == '/' && memchr(text.p, '\0', text.n) == NULL;
-        return (good && text.n - 5 <= sizeof((struct sockaddr_un *)0)->sun_path - 1) ||
-               wrong(error, "behind unix: an absolute path of at most %zu characters",
-                     sizeof((struct sockaddr_un *)0)->sun_path - 1);
-    }
-    if (!split_port(text, &host, &port, error))
-        return false;
-    if (!value_address(host, address, len) || !str_u64(port, 65535, &number) || number == 0)
-        return wrong(error, "%s", value_kind_text(KIND_LISTEN));
-    uint16_t network_port = htons((uint16_t)number);
-    if (address->ss_family == AF_INET)
-        ((struct sockaddr_in *)address)->sin_port = network_port;
-    else
-        ((struct sockaddr_in6 *)address)->sin6_port = network_port;
-    return true;
-}
-
-bool value_network(struct str text, struct value_error *error)
-{
-    struct network network;
-    return network_parse(text, &network) ||
-           wrong(error, "a network such as 192.0.2.0/24 or 2001:db8::/32, without bits behind its prefix");
 }
 
 static bool parse_path(const struct option *option, struct str text, struct value_error *error)
 {
     if (text.n == 0 || text.p[0] != '/' || memchr(text.p, '\0', text.n) != NULL)
-        return wrong(error, "%s", value_kind_text(KIND_PATH));
+        return value_wrong(error, "%s", value_kind_text(KIND_PATH));
     if (text.n > option->max)
-        return wrong(error, "a path of at most %llu characters", (unsigned long long)option->max);
+        return value_wrong(error, "a path of at most %llu characters", (unsigned long long)option->max);
     return true;
 }
 
@@ -324,12 +190,12 @@ static bool parse_feedback(struct str text, struct value_error *error)
         if (k < sizeof names / sizeof *names)
             i += names[k].n - 1;
         else if (text.p[i] <= ' ' || text.p[i] >= 0x7f || strchr("{}%", text.p[i]) != NULL)
-            return wrong(error, "%s; of names there are tenant, campaign, class and recipient_hash",
-                         value_kind_text(KIND_FEEDBACK));
+            return value_wrong(error, "%s; of names there are tenant, campaign, class and recipient_hash",
+                               value_kind_text(KIND_FEEDBACK));
         colons += text.p[i] == ':';
     }
     if (text.n > 200 || colons > 3)
-        return wrong(error, "up to four parts with colons between, of at most 200 characters");
+        return value_wrong(error, "up to four parts with colons between, of at most 200 characters");
     return true;
 }
 
@@ -339,7 +205,7 @@ static bool parse_host(struct str text, struct value_error *error)
         struct str inside = str_make(text.p + 1, text.n - 2);
         if (str_starts_nocase(inside, STR("IPv6:")))
             inside = str_make(inside.p + 5, inside.n - 5);
-        if (is_address(inside))
+        if (value_is_address(inside))
             return true;
     }
     return value_pattern(text, false, error);
@@ -368,15 +234,15 @@ static bool in_bounds(const struct option *option, uint64_t value, struct value_
         snprintf(low, sizeof low, "%llu", (unsigned long long)option->min);
         snprintf(high, sizeof high, "%llu", (unsigned long long)option->max);
     }
-    return wrong(error, "%s from %s to %s", what, low, high);
+    return value_wrong(error, "%s from %s to %s", what, low, high);
 }
 
 static bool parse_number(const struct option *option, struct str text, uint64_t *number,
                          struct value_error *error)
 {
     if (!str_u64(text, UINT64_MAX, number))
-        return wrong(error, "a number from %llu to %llu", (unsigned long long)option->min,
-                     (unsigned long long)option->max);
+        return value_wrong(error, "a number from %llu to %llu", (unsigned long long)option->min,
+                           (unsigned long long)option->max);
     return in_bounds(option, *number, error);
 }
 
@@ -385,10 +251,10 @@ bool value_duration(const struct option *option, struct str text, int64_t *ms, s
     uint64_t bare;
     int64_t value;
     if (!duration_parse(text, &value) && str_u64(text, UINT64_MAX, &bare))
-        return wrong(error, "a unit after the number: %.*ss, %.*sm, %.*sh or %.*sd", STR_ARG(text),
-                     STR_ARG(text), STR_ARG(text), STR_ARG(text));
+        return value_wrong(error, "a unit after the number: %.*ss, %.*sm, %.*sh or %.*sd", STR_ARG(text),
+                           STR_ARG(text), STR_ARG(text), STR_ARG(text));
     if (!duration_parse(text, &value))
-        return wrong(error, "%s", value_kind_text(KIND_DURATION));
+        return value_wrong(error, "%s", value_kind_text(KIND_DURATION));
     if (!in_bounds(option, (uint64_t)value, error))
         return false;
     *ms = value;
@@ -402,7 +268,7 @@ static bool parse_switch(struct str text, bool *on, struct value_error *error)
     if (*on || str_eq_nocase(text, STR("no")) || str_eq_nocase(text, STR("false")) ||
         str_eq_nocase(text, STR("off")))
         return true;
-    return wrong(error, "%s", value_kind_text(KIND_SWITCH));
+    return value_wrong(error, "%s", value_kind_text(KIND_SWITCH));
 }
 
 static bool parse_mode(struct str text, unsigned *mode, struct value_error *error)
@@ -413,7 +279,7 @@ static bool parse_mode(struct str text, unsigned *mode, struct value_error *erro
         good = text.p[i] >= '0' && text.p[i] <= '7';
         *mode = *mode * 8 + (unsigned)(text.p[i] - '0');
     }
-    return (good && *mode <= 0777) || wrong(error, "%s", value_kind_text(KIND_MODE));
+    return (good && *mode <= 0777) || value_wrong(error, "%s", value_kind_text(KIND_MODE));
 }
 
 /* The words of a kind that takes one of several, in the order of its enum. */
@@ -463,7 +329,7 @@ static bool parse_word(enum option_kind kind, struct str text, unsigned *chosen,
     for (*chosen = 0; words[*chosen] != NULL; ++*chosen)
         if (str_eq(text, str_of(words[*chosen])))
             return true;
-    return wrong(error, "%s", value_kind_text(kind));
+    return value_wrong(error, "%s", value_kind_text(kind));
 }
 
 const char *config_shape_name(enum config_shape shape)
@@ -484,14 +350,14 @@ bool value_event(struct str text, unsigned *bits)
 static bool parse_status(struct str text, struct status_pattern *pattern, struct value_error *error)
 {
     if (!status_pattern_parse(text, pattern) || pattern->class_ != 4)
-        return wrong(error, "%s", value_kind_text(KIND_STATUS));
+        return value_wrong(error, "%s", value_kind_text(KIND_STATUS));
     return true;
 }
 
 static bool parse_action(struct str text, struct reaction *reaction, struct value_error *error)
 {
     const char *why;
-    return reaction_parse(text, reaction, &why) || wrong(error, "%s", why);
+    return reaction_parse(text, reaction, &why) || value_wrong(error, "%s", why);
 }
 
 static bool parse_expression(struct str text, struct value_error *error)
@@ -499,14 +365,14 @@ static bool parse_expression(struct str text, struct value_error *error)
     struct err err;
     size_t at;
     if (memchr(text.p, '\0', text.n) != NULL || text.n == 0)
-        return wrong(error, "%s", value_kind_text(KIND_EXPRESSION));
+        return value_wrong(error, "%s", value_kind_text(KIND_EXPRESSION));
     if (text.n > RULE_MATCH_BYTES)
-        return wrong(error, "a regular expression of at most %d bytes", RULE_MATCH_BYTES);
+        return value_wrong(error, "a regular expression of at most %d bytes", RULE_MATCH_BYTES);
     if (rules_check_match(text, &at, &err))
         return true;
     size_t shown = at < 40 ? at : 40;
-    return wrong(error, "a regular expression (%.100s behind '%s%.*s')", err.text, shown < at ? "..." : "",
-                 (int)shown, text.p + at - shown);
+    return value_wrong(error, "a regular expression (%.100s behind '%s%.*s')", err.text,
+                       shown < at ? "..." : "", (int)shown, text.p + at - shown);
 }
 
 static bool parse_size(const struct option *option, struct str text, uint64_t *bytes,
@@ -514,7 +380,7 @@ static bool parse_size(const struct option *option, struct str text, uint64_t *b
 {
     uint64_t value;
     if (!size_parse(text, &value))
-        return wrong(error, "%s", value_kind_text(KIND_SIZE));
+        return value_wrong(error, "%s", value_kind_text(KIND_SIZE));
     if (!in_bounds(option, value, error))
         return false;
     *bytes = value;
@@ -550,7 +416,7 @@ static bool check_text(const struct option *option, struct str text, struct valu
         return parse_path(option, text, error);
     case KIND_FILE:
         return (text.n > 0 && text.n <= option->max && memchr(text.p, '\0', text.n) == NULL) ||
-               wrong(error, "%s", value_kind_text(KIND_FILE));
+               value_wrong(error, "%s", value_kind_text(KIND_FILE));
     case KIND_LISTEN: {
         struct sockaddr_storage address;
         socklen_t len;
@@ -571,12 +437,12 @@ static bool check_text(const struct option *option, struct str text, struct valu
     case KIND_PROXY:
         return value_proxy(text, &(struct proxy){.kind = PROXY_NONE}, error);
     case KIND_USER:
-        return (text.n > 0 && text.n <= 255 && is_printable(text)) ||
-               wrong(error, "%s", value_kind_text(KIND_USER));
+        return (text.n > 0 && text.n <= 255 && value_is_printable(text)) ||
+               value_wrong(error, "%s", value_kind_text(KIND_USER));
     case KIND_URL:
-        return parse_url(text) || wrong(error, "%s", value_kind_text(KIND_URL));
+        return parse_url(text) || value_wrong(error, "%s", value_kind_text(KIND_URL));
     default:
-        return is_address(text) || wrong(error, "%s", value_kind_text(KIND_ADDRESS));
+        return value_is_address(text) || value_wrong(error, "%s", value_kind_text(KIND_ADDRESS));
     }
 }
 
@@ -605,7 +471,7 @@ bool value_parse(struct config *config, const struct option *option, struct str 
     case KIND_SIZE:
         return parse_size(option, text, to, error);
     case KIND_RATE:
-        return rate_parse(text, to) || wrong(error, "%s", value_kind_text(KIND_RATE));
+        return rate_parse(text, to) || value_wrong(error, "%s", value_kind_text(KIND_RATE));
     case KIND_TLS:
     case KIND_ROUTE_TLS:
     case KIND_DNSSEC:
@@ -627,7 +493,7 @@ bool value_parse(struct config *config, const struct option *option, struct str 
             return false;
         const char *copy = config_copy(config, text);
         if (copy == NULL)
-            return wrong(error, "less: memory is out");
+            return value_wrong(error, "less: memory is out");
         *(const char **)to = copy;
         return true;
     }

@@ -63,16 +63,18 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, co
         pool->hosts = dns_mx_ref(hosts);
         pool->port = port;
         pool->tls = *tls;
-        pool->route = route;
-        pool->way.proxy = &path->source.proxy;
-        if (route != NULL)
-            pool_set_way(pool, route);
         pool->key_size = n;
         memcpy(pool->key, key, n);
         pool->held = !pool_is_open(pool); /* born while its path is paused: the lanes ask when that is over */
         TAILQ_INIT(&pool->carriers);
         TAILQ_INIT(&pool->idlers);
         HASH_ADD(hh, path->pools, key, n, pool);
+    }
+    if (pool != NULL) { /* also of one that was there: a newer configuration may say the same */
+        pool->route = route;
+        pool->way.proxy = &path->source.proxy;
+        if (route != NULL)
+            pool_set_way(pool, route);
     }
     free(key);
     return pool;
