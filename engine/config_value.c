@@ -433,7 +433,7 @@ static bool check_text(const struct option *option, struct str text, struct valu
     case KIND_EXPRESSION:
         return parse_expression(text, error);
     case KIND_MAILBOX:
-        return parse_mailbox(text) || wrong(error, "%s", value_kind_text(KIND_MAILBOX));
+        return parse_mailbox(text) || value_wrong(error, "%s", value_kind_text(KIND_MAILBOX));
     case KIND_PROXY:
         return value_proxy(text, &(struct proxy){.kind = PROXY_NONE}, error);
     case KIND_USER:
