@@ -6,7 +6,7 @@ comma := ,
 SANITIZER ?=
 B := build$(if $(SANITIZER),-$(subst $(comma),-,$(SANITIZER)))$(if $(filter clang%,$(CC)),-clang)
 VERSION := 0.1.0
-PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash libpcre2-8 libxml-2.0 libcurl zlib libcrypt
+PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash libpcre2-8 libseccomp libxml-2.0 libcurl zlib libcrypt
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-sanitize-recover=undefined -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
 OPT ?= -O2 -g
@@ -32,12 +32,12 @@ POWERCUT := $(wildcard tests/crash/*.c)
 # tests/crash: what these calls do, LMDB's own among them, is recorded there.
 WRAPPED := open close mkdir rename unlink ftruncate fallocate fsync fdatasync pwrite write writev mmap mdb_put store_operate log_info
 SIM := $(wildcard tests/sim/*.c)
-SIM_SEAMS := prng_seed getrlimit fallocate socket setsockopt bind close inbox_post look_wait
+SIM_SEAMS := prng_seed getrlimit fallocate socket setsockopt bind close inbox_post look_wait secure_load trusts_destroy
 PROGRAMS := $B/postriderd $B/postrider $B/sendmail $B/world
 BENCH_PROGRAMS := $B/load $B/raw
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
-.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc sim sim-selftest nightly lint bench compare install deb clean deps-%
+.PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc sim sim-selftest coverage nightly lint bench compare install deb clean deps-%
 .SECONDARY:
 all: deps-build
 	@$(MAKE) --no-print-directory programs
@@ -54,7 +54,8 @@ help:
 #: make alloc        EACH=0: each allocation of the unit programs fails once; EACH=N: N of each
 #: make sim          SEEDS=1000: the daemon in one thread on virtual time, faults and receivers made of seeds
 #: make sim-selftest a bug planted for each of its checkers, which it must find
-#: make nightly      sim with 100,000 seeds, 100,000 power cuts, 1,000 kills, each allocation, fuzz: some hours
+#: make coverage     how many lines the tests run, by part
+#: make nightly      test-all, sim with 100,000 seeds, 100,000 power cuts, 1,000 kills, each allocation, fuzz, coverage: hours
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)
@@ -62,13 +63,14 @@ help:
 #: make deb          a Debian package of that, build/postrider_*.deb
 #: make clean
 programs: $(PROGRAMS)
-units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/render $B/sim $(BENCH_PROGRAMS)
+units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/faults.so $B/render $B/sim $(BENCH_PROGRAMS)
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 $B/obj/engine/config_replies.o: deploy/replies.yaml
+$B/obj/engine/admin/calls_dashboard.o: engine/admin/dashboard.html
 $B/libpostrider.a: $(call obj,$(ENGINE))
 	@rm -f $@ && ar rcs $@ $^
 $B/postriderd: $B/obj/engine/main.o $B/libpostrider.a
@@ -106,6 +108,8 @@ $B/alloc/libpostrider.a: $B/libpostrider.a
 	@mkdir -p $(@D) && objcopy $(ALLOC:%=--redefine-sym %) $< $@
 $B/alloc/%: $B/obj/tests/unit/%.o $B/obj/tests/faults/alloc.o $B/libunit.a $B/alloc/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs cmocka)
+$B/faults.so: tests/faults/preload.c
+	@mkdir -p $(@D) && $(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -Wno-pedantic -o $@ $<
 $B/powercut: $(call obj,$(POWERCUT)) $B/libpostrider.a
 	@echo "  LINK  $@" && $(CC) $(LDFLAGS_ALL) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ -l:liblmdb.a $(LIBS) $(shell pkg-config --libs cmocka)
 $B/replay/%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/fuzz/replay.o $B/libpostrider.a
@@ -163,9 +167,14 @@ sim: deps-test
 sim-selftest: deps-test
 	@$(MAKE) --no-print-directory -j2 $B/sim
 	@tests/sim/selftest $B
-nightly:
+coverage: deps-test
+	@$(MAKE) --no-print-directory -j2 B=build-coverage OPT="-O0 -g" CFLAGS="--coverage -fprofile-update=atomic" LDFLAGS=--coverage programs units
+	@find build-coverage -name '*.gcda' -delete
+	-@$(MAKE) --no-print-directory B=build-coverage OPT="-O0 -g" CFLAGS="--coverage -fprofile-update=atomic" LDFLAGS=--coverage test-unit test-integration
+	@$(PY) tests/coverage.py build-coverage
+nightly: test-all
 	@$(MAKE) --no-print-directory sim SEEDS=100000
-	@$(MAKE) --no-print-directory powercut alloc crash fuzz
+	@$(MAKE) --no-print-directory sim-selftest powercut alloc crash fuzz coverage
 lint: deps-lint
 	@tests/lint.py
 bench: deps-bench
@@ -177,6 +186,7 @@ compare: deps-compare
 install: all man
 	install -Dm755 $B/postriderd $(DESTDIR)$(PREFIX)/sbin/postriderd
 	install -Dm755 $B/postrider $(DESTDIR)$(PREFIX)/bin/postrider
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system && sed 's|@PREFIX@|$(PREFIX)|' deploy/postriderd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/postriderd.service
 	install -Dm755 $B/sendmail $(DESTDIR)$(PREFIX)/lib/postrider/sendmail
 	for page in $B/man/*; do install -Dm644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	install -Dm644 deploy/replies.yaml $(DESTDIR)$(PREFIX)/share/doc/postrider/replies.yaml

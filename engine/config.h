@@ -19,8 +19,9 @@
 
 #include <sys/socket.h>
 
-#define CONFIG_PATH_MAX   4096         /* with its NUL */
-#define CONFIG_ERRORS_MAX (256 * 1024) /* a good maximum for the buffer of config_load */
+#define CONFIG_TEXT_MAX   (64 * 1024 * 1024) /* of one option, shown */
+#define CONFIG_PATH_MAX   4096               /* with its NUL */
+#define CONFIG_ERRORS_MAX (256 * 1024)       /* a good maximum for the buffer of config_load */
 
 struct config_strings {
     const char **list;
@@ -48,6 +49,14 @@ struct config_control {
 
 /* Whose word counts for what is signed: resolvers' on this host, all, nobody's. */
 enum config_dnssec { CONFIG_DNSSEC_AUTO, CONFIG_DNSSEC_YES, CONFIG_DNSSEC_NO };
+
+/* The admin API over TCP. */
+struct config_admin {
+    const char *listen;              /* "127.0.0.1:8025"; "": there is none */
+    struct sockaddr_storage address; /* of it */
+    socklen_t address_len;
+    const char *token_file; /* "" only without it */
+};
 
 /* A listener for mail by SMTP. */
 struct config_submission {
@@ -82,6 +91,14 @@ struct config_mta_sts {
     int64_t timeout_ms;
     const char *ca_file; /* "": the system's */
     uint16_t port;
+};
+
+/* Reports about TLS. */
+struct config_tls_reports {
+    bool enabled;
+    const char *organization, *contact; /* never "" where enabled */
+    const char *ca_file;                /* "": the system's */
+    int64_t period_ms;
 };
 
 struct config_queue {
@@ -231,10 +248,12 @@ struct config {
     int64_t stop_timeout_ms;
     struct config_jobs jobs;
     struct config_control control;
+    struct config_admin admin;
     struct config_submission *submission;
     size_t submission_count;
     struct config_dns dns;
     struct config_mta_sts mta_sts;
+    struct config_tls_reports tls_reports;
     struct config_queue queue;
     struct config_source *sources; /* at least one */
     size_t source_count;
@@ -269,6 +288,11 @@ struct config {
 bool config_load(const char *path, struct config **config, struct buf *errors);
 void config_free(struct config *config);
 
+/* The options in which two differ, "queue.retain", "sites", …; live: a reload applies it, else it takes a
+ * restart. */
+typedef void config_change(const char *option, bool live, void *user);
+void config_compare(const struct config *before, const struct config *after, config_change *change,
+                    void *user);
 /* The effective configuration as YAML that config_load accepts. */
 void config_show(const struct config *config, struct buf *out);
 /* The options as roff, for postrider.yaml(5): one .TP a option with type, default and bounds. */

@@ -92,6 +92,13 @@ static void check_single(struct config_reading *reading)
     struct config *config = reading->config;
     if (config->hostname[0] == '\0' && (config->hostname = find_hostname(reading)) == NULL)
         reading->out_of_memory = true;
+    struct config_tls_reports *reports = &config->tls_reports;
+    char contact[DOMAIN_MAX + 16];
+    if (reports->organization[0] == '\0')
+        reports->organization = config->hostname;
+    int n = snprintf(contact, sizeof contact, "postmaster@%s", config->hostname);
+    if (reports->contact[0] == '\0')
+        reports->contact = config_copy(config, str_make(contact, (size_t)n));
     struct fy_node *node = config_given(reading, "control", "unix");
     if (node != NULL && strcmp(config->jobs.unix_path, config->control.unix_path) == 0)
         yaml_report(reading->yaml, node,
@@ -101,6 +108,24 @@ static void check_single(struct config_reading *reading)
         yaml_report(reading->yaml, node ? node : config_given(reading, "queue", "max_size"),
                     "queue: reserve is larger than max_size");
     }
+}
+
+static void check_admin(struct config_reading *reading)
+{
+    struct config_admin *admin = &reading->config->admin;
+    struct value_error error;
+    struct fy_node *listen = config_given(reading, "admin", "listen");
+    struct fy_node *file = config_given(reading, "admin", "token_file");
+    if (listen != NULL && admin->token_file[0] == '\0')
+        yaml_report(reading->yaml, listen,
+                    "admin over TCP needs a token_file: make a token with 'openssl rand -hex 32'");
+    if (listen == NULL && file != NULL)
+        yaml_report(reading->yaml, file, "admin.token_file without admin.listen has no meaning");
+    bool is_address =
+        listen != NULL && value_listen(str_of(admin->listen), &admin->address, &admin->address_len, &error);
+    if (is_address && admin->address_len == 0)
+        yaml_report(reading->yaml, listen,
+                    "admin is for an address; a Unix socket for operators is control.unix");
 }
 
 static void join_servers(struct config_reading *reading)
@@ -127,9 +152,6 @@ static void check_proxy(struct config_reading *reading, struct config_source *so
     bool has_user = source->proxy_user[0] != '\0';
     if (source->proxy_text[0] != '\0')
         value_proxy(str_of(source->proxy_text), &source->proxy, &error);
-    source->proxy.text = source->proxy_text;
-    source->proxy.user = source->proxy_user;
-    source->proxy.password_file = source->proxy_password_file;
     if (source->proxy.kind == PROXY_HAPROXY && source->address_len == 0)
         yaml_report(reading->yaml, config_item_node(item, "proxy"),
                     "haproxy is told the address to send from: it needs address");
@@ -152,6 +174,9 @@ static void check_sources(struct config_reading *reading)
             value_address(str_of(source->address), &source->address_value, &source->address_len);
         if (source->ehlo[0] == '\0')
             source->ehlo = config->hostname;
+        source->proxy.text = source->proxy_text;
+        source->proxy.user = source->proxy_user;
+        source->proxy.password_file = source->proxy_password_file;
         if (list->count > 0)
             check_proxy(reading, source, &list->items[i]);
     }
@@ -394,6 +419,7 @@ void config_check(struct config_reading *reading)
         if (config_top.options[i].kind == KIND_LIST && config_top.options[i].section->key != NULL)
             check_names(reading, &config_top.options[i], &reading->lists[i]);
     check_single(reading);
+    check_admin(reading);
     join_servers(reading);
     check_sources(reading);
     check_pools(reading);

@@ -123,6 +123,7 @@ static void show_value(struct buf *out, const struct option *option, const char 
     case KIND_NAME:
     case KIND_HOST:
     case KIND_ADDRESS:
+    case KIND_MAILBOX:
     case KIND_URL:
     case KIND_USER:
     case KIND_PROXY:
@@ -228,6 +229,55 @@ void config_show(const struct config *config, struct buf *out)
         show_top(out, config, &config_top.options[i]);
 }
 
+/* ---- what differs ---- */
+
+/* The same text shown is the same option. */
+static bool differs(const struct option *option, const char *before, const char *after,
+                    void (*show)(struct buf *out, const struct option *option, const char *base))
+{
+    struct buf a, b;
+    buf_init(&a, CONFIG_TEXT_MAX);
+    buf_init(&b, CONFIG_TEXT_MAX);
+    show(&a, option, before);
+    show(&b, option, after);
+    bool differ = a.failed || b.failed || !str_eq(buf_str(&a), buf_str(&b));
+    buf_free(&a);
+    buf_free(&b);
+    return differ;
+}
+
+static void show_one(struct buf *out, const struct option *option, const char *base)
+{
+    show_value(out, option, base);
+}
+
+static void show_any(struct buf *out, const struct option *option, const char *base)
+{
+    show_top(out, (const struct config *)(const void *)base, option);
+}
+
+void config_compare(const struct config *before, const struct config *after, config_change *change,
+                    void *user)
+{
+    const char *a = (const char *)before, *b = (const char *)after;
+    for (size_t i = 0; i < config_top.count; i++) {
+        const struct option *top = &config_top.options[i];
+        if (!differs(top, a, b, show_any))
+            continue;
+        if (top->kind != KIND_GROUP) {
+            change(top->name, top->live, user);
+            continue;
+        }
+        for (size_t k = 0; k < top->section->count; k++) {
+            const struct option *option = &top->section->options[k];
+            char name[128];
+            snprintf(name, sizeof name, "%s.%s", top->name, option->name);
+            if (differs(option, a + top->offset, b + top->offset, show_one))
+                change(name, top->live || option->live, user);
+        }
+    }
+}
+
 /* ---- roff ---- */
 
 static void man_bounds(struct buf *out, const struct option *option)
@@ -260,6 +310,8 @@ static void man_option(struct buf *out, const struct option *option)
 {
     buf_printf(out, ".It Ic %s\n", option->name);
     roff_line(out, option->help);
+    if (option->live)
+        roff_line(out, "A reload applies it.");
     if (option->kind == KIND_GROUP || option->kind == KIND_LIST)
         return;
     char text[192];

@@ -47,6 +47,16 @@ static const struct option control_options[] = {
 };
 static const struct section control_section = SECTION("control", config_control, control_options);
 
+static const struct option admin_options[] = {
+    {"listen", KIND_LISTEN, AT(config_admin, listen),
+     .help = "Address and port of the job and admin API over TCP, as on the control socket, for who has the "
+             "token. It is not encrypted: stay on loopback, or put a proxy with TLS before it. Unset: none."},
+    {"token_file", KIND_PATH, AT(config_admin, token_file), BETWEEN(1, 3000),
+     .help = "A file whose first line is the token that clients send (Authorization: Bearer TOKEN); nobody "
+             "else may read it."},
+};
+static const struct section admin_section = SECTION("admin", config_admin, admin_options);
+
 static const struct option submission_options[] = {
     {"listen", KIND_LISTEN, AT(config_submission, listen), .required = true,
      .help = "Where mail is taken in over SMTP. Who can open a Unix socket may send, for the tenant that "
@@ -126,18 +136,35 @@ static const struct option mta_sts_options[] = {
 };
 static const struct section mta_sts_section = SECTION("mta_sts", config_mta_sts, mta_sts_options);
 
+static const struct option tls_reports_options[] = {
+    {"enabled", KIND_SWITCH, AT(config_tls_reports, enabled), .preset = "no",
+     .help = "Send domains with policies of MTA-STS or TLSA records, where they ask for it, a report of how "
+             "sessions went (RFC 8460)."},
+    {"organization", KIND_NAME, AT(config_tls_reports, organization),
+     .help = "Who sends them; unset, the hostname."},
+    {"contact", KIND_MAILBOX, AT(config_tls_reports, contact),
+     .help = "The address that they come from and that may be asked; unset, postmaster at the hostname."},
+    {"ca_file", KIND_PATH, AT(config_tls_reports, ca_file), BETWEEN(1, 3000),
+     .help = "Certificates (PEM) that may vouch for who takes them by HTTPS, in place of the system's."},
+    {"period", KIND_DURATION, AT(config_tls_reports, period_ms), .preset = "1d", BETWEEN(SECOND, 7 * DAY),
+     .help = "The time that a report is about; another than a day is for tests."},
+};
+static const struct section tls_reports_section =
+    SECTION("tls_reports", config_tls_reports, tls_reports_options);
+
 static const struct option queue_options[] = {
     {"max_size", KIND_SIZE, AT(config_queue, max_size), .preset = "100G", BETWEEN(64 * MIB, 64 * TIB),
      .help = "How large the queue's database may grow; intake stops there."},
     {"reserve", KIND_SIZE, AT(config_queue, reserve), .preset = "1G", BETWEEN(0, TIB),
      .help = "Disk space set aside, given up when the disk is full so that outcomes are still recorded."},
-    {"lifetime", KIND_DURATION, AT(config_queue, lifetime_ms), .preset = "4d12h", BETWEEN(SECOND, 365 * DAY),
-     .help = "How long a recipient is tried, where the job says nothing."},
-    {"delay_warning", KIND_DURATION, AT(config_queue, delay_warning_ms), .preset = "4h",
+    {"lifetime", KIND_DURATION, AT(config_queue, lifetime_ms), .live = true, .preset = "4d12h",
+     BETWEEN(SECOND, 365 * DAY), .help = "How long a recipient is tried, where the job says nothing."},
+    {"delay_warning", KIND_DURATION, AT(config_queue, delay_warning_ms), .live = true, .preset = "4h",
      BETWEEN(0, 365 * DAY),
      .help = "Who is still tried after so long is said to be delayed: an event, and a report to the sender "
              "where the job asks for reports. 0: nobody is."},
-    {"retain", KIND_DURATION, AT(config_queue, retain_ms), .preset = "7d", BETWEEN(0, 365 * DAY),
+    {"retain", KIND_DURATION, AT(config_queue, retain_ms), .live = true, .preset = "7d",
+     BETWEEN(0, 365 * DAY),
      .help = "How long ended jobs and their events can still be looked up; longer where a consumer has not "
              "read them."},
     {"events_max", KIND_SIZE, AT(config_queue, events_max), .preset = "10G", BETWEEN(MIB, 64 * TIB),
@@ -398,16 +425,19 @@ static const struct option consumer_options[] = {
 };
 static const struct section consumer_section = KEYED("consumers", config_consumer, consumer_options);
 
-#define LIST(label, field, field_count, of, text)                                                            \
+#define LIST_OF(label, field, field_count, of, is_live, text)                                                \
     {                                                                                                        \
         label, KIND_LIST, AT(config, field), .count_offset = offsetof(struct config, field_count),           \
-                                             .section = &(of), .help = text                                  \
+                                             .section = &(of), .live = is_live, .help = text                 \
     }
+#define LIST(label, field, field_count, of, text) LIST_OF(label, field, field_count, of, false, text)
+/* That a reload applies. */
+#define LIVE(label, field, field_count, of, text) LIST_OF(label, field, field_count, of, true, text)
 
 static const struct option top_options[] = {
     {"hostname", KIND_HOST, AT(config, hostname),
      .help = "Name of this host in EHLO and reports; unset, the host's full name."},
-    {"feedback_id", KIND_FEEDBACK, AT(config, feedback_id),
+    {"feedback_id", KIND_FEEDBACK, AT(config, feedback_id), .live = true,
      .help =
          "The Feedback-ID of messages that bring none, by which receivers such as Gmail count complaints: up "
          "to four parts with colons between. {{tenant}}, {{campaign}} and {{class}} are the job's; "
@@ -418,41 +448,45 @@ static const struct option top_options[] = {
      BETWEEN(1, 3000), .help = "Where the queue is kept."},
     {"workers", KIND_NUMBER, AT(config, workers), .preset = "0", BETWEEN(0, 256),
      .help = "Threads that deliver; 0: one a core."},
-    {"lending", KIND_LENDING, AT(config, lending), .preset = "auto",
+    {"lending", KIND_LENDING, AT(config, lending), .live = true, .preset = "auto",
      .help = "Sessions of one site are lent to other threads: \"auto\": when its own is saturated and others "
              "have time; \"always\": whenever it has a backlog; \"never\"."},
-    {"stop_timeout", KIND_DURATION, AT(config, stop_timeout_ms), .preset = "30s", BETWEEN(0, HOUR),
-     .help = "How long messages under way may take to finish when the daemon is stopped."},
+    {"stop_timeout", KIND_DURATION, AT(config, stop_timeout_ms), .live = true, .preset = "30s",
+     BETWEEN(0, HOUR), .help = "How long messages under way may take to finish when the daemon is stopped."},
     {"jobs", KIND_GROUP, AT(config, jobs), .section = &jobs_section, .help = "The job API for platforms."},
+    {"admin", KIND_GROUP, AT(config, admin), .section = &admin_section,
+     .help = "The job and admin API over TCP, with a token."},
     {"control", KIND_GROUP, AT(config, control), .section = &control_section,
      .help = "The API for operators."},
     {"dns", KIND_GROUP, AT(config, dns), .section = &dns_section, .help = "The resolver."},
     {"mta_sts", KIND_GROUP, AT(config, mta_sts), .section = &mta_sts_section, .help = "Policies of MTA-STS."},
+    {"tls_reports", KIND_GROUP, AT(config, tls_reports), .section = &tls_reports_section,
+     .help = "Reports about TLS."},
     {"queue", KIND_GROUP, AT(config, queue), .section = &queue_section, .help = "The queue on disk."},
-    LIST("sources", sources, source_count, source_section,
+    LIVE("sources", sources, source_count, source_section,
          "Local addresses to send from; unset, one named \"default\" that the system chooses."),
-    LIST("pools", pools, pool_count, pool_section,
+    LIVE("pools", pools, pool_count, pool_section,
          "Weighted sets of sources; unset, one named \"default\" with every source."),
-    LIST("sites", sites, site_count, config_site_section,
+    LIVE("sites", sites, site_count, config_site_section,
          "Limits by receiver. The first site with a pattern that matches an MX host is taken; a host that "
          "none "
          "matches belongs to a site named by its registrable domain. All limits hold for each source."),
-    LIST("routes", routes, route_count, route_section,
+    LIVE("routes", routes, route_count, route_section,
          "Mail that goes to hosts of its own instead of the MX: smarthosts."),
-    LIST("dkim", dkim, dkim_count, dkim_section, "Keys that sign mail (RFC 6376)."),
-    LIST("retry", retry, retry_count, retry_section,
+    LIVE("dkim", dkim, dkim_count, dkim_section, "Keys that sign mail (RFC 6376)."),
+    LIVE("retry", retry, retry_count, retry_section,
          "When deferred recipients are tried again. The most specific entry that matches is taken, and any "
          "entry "
          "before every built-in one."),
-    {"default_replies", KIND_SWITCH, AT(config, default_replies), .preset = "yes",
+    {"default_replies", KIND_SWITCH, AT(config, default_replies), .live = true, .preset = "yes",
      .help = "Whether the built-in reply rules count, after those below. \"no\" leaves the receivers known."},
-    LIST("receivers", receivers, receiver_count, receiver_section,
+    LIVE("receivers", receivers, receiver_count, receiver_section,
          "Names for the MX hosts of receivers, beside the built-in ones; patterns given for a built-in name "
          "are added to it."),
-    LIST("replies", replies, reply_count, reply_section,
+    LIVE("replies", replies, reply_count, reply_section,
          "What is done about replies. The first entry that matches is taken, and any entry before every "
          "built-in one; what none matches is decided by code and enhanced status."),
-    LIST("tenants", tenants, tenant_count, tenant_section, "Who shares this server, and with which limits."),
+    LIVE("tenants", tenants, tenant_count, tenant_section, "Who shares this server, and with which limits."),
     LIST("consumers", consumers, consumer_count, consumer_section,
          "Who is told of every event, in order, at least once."),
     LIST("submission", submission, submission_count, submission_section,

@@ -20,6 +20,7 @@ enum option_kind {
     KIND_HOST,       /* const char *: a host name or address literal for EHLO */
     KIND_ADDRESS,    /* const char *: an IP address */
     KIND_FEEDBACK,   /* const char *: a pattern of a Feedback-ID */
+    KIND_MAILBOX,    /* const char *: a mail address */
     KIND_URL,        /* const char *: http:// or https:// */
     KIND_PROXY,      /* const char *: socks5://address:port or haproxy://address:port */
     KIND_USER,       /* const char *: a user to log in as */
@@ -68,6 +69,7 @@ struct option {
     size_t count_offset; /* KIND_LIST: of the size_t beside the pointer */
     const char *preset;  /* default, as an operator would write it; NULL: unset, or required */
     bool required;
+    bool live;         /* a reload applies it; of a group or list: all of it */
     uint64_t min, max; /* numbers, sizes and durations (ms); KIND_PATH: longest text */
     const struct section *section;
     const char *help; /* one line */

@@ -1,6 +1,7 @@
 /* config_value.c - one scalar at a time: text to a field by its kind, and back. */
 #include "engine/config_table.h"
 #include "engine/limits.h"
+#include "engine/message/address.h"
 
 #include <stdio.h>
 
@@ -23,6 +24,7 @@ const char *value_kind_text(enum option_kind kind)
         [KIND_HOST] = "a host name such as mta1.example.com, or an address in brackets",
         [KIND_ADDRESS] = "an IP address such as 192.0.2.10 or 2001:db8::10",
         [KIND_FEEDBACK] = "parts with colons between, such as \"{{campaign}}:{{tenant}}:{{class}}:acme\"",
+        [KIND_MAILBOX] = "a mail address such as postmaster@example.com",
         [KIND_URL] = "an address such as https://crm.example.com/events, without user and password",
         [KIND_PROXY] = "a proxy such as socks5://192.0.2.1:1080 or haproxy://[2001:db8::1]:5000",
         [KIND_USER] = "a user such as u@example.com, of printable characters",
@@ -400,6 +402,13 @@ static bool parse_url(struct str text)
 }
 
 /* Kinds that are kept as text: whether it is right. */
+static bool parse_mailbox(struct str text)
+{
+    struct address address;
+    struct err err;
+    return address_parse(text, &address, &err) && str_is_ascii(text);
+}
+
 static bool check_text(const struct option *option, struct str text, struct value_error *error)
 {
     switch (option->kind) {
@@ -428,6 +437,8 @@ static bool check_text(const struct option *option, struct str text, struct valu
     case KIND_USER:
         return (text.n > 0 && text.n <= 255 && value_is_printable(text)) ||
                value_wrong(error, "%s", value_kind_text(KIND_USER));
+    case KIND_MAILBOX:
+        return parse_mailbox(text) || value_wrong(error, "%s", value_kind_text(KIND_MAILBOX));
     case KIND_URL:
         return parse_url(text) || value_wrong(error, "%s", value_kind_text(KIND_URL));
     default:

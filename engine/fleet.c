@@ -8,8 +8,11 @@
 #include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
+#include "engine/route/renew.h"
 #include "engine/route/signers.h"
+#include "engine/setup.h"
 #include "engine/sts/keeper.h"
+#include "engine/tlsrpt/rpt.h"
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -19,7 +22,8 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#define FILES_KEPT 128 /* descriptors for the store, listeners, clients, DNS */
+#define RENEW_WAIT_MS 10000
+#define FILES_KEPT    128 /* descriptors for the store, listeners, clients, DNS */
 
 struct member {
     struct fleet *fleet;
@@ -33,15 +37,13 @@ struct member {
 
 struct fleet {
     struct store *store;
-    const struct config *config;
-    const struct dkim *dkim;
-    const struct trusts *trusts;
+    struct setup *setup; /* that workers start with */
     struct submission *submission;
     struct fetch_settings fetch;
     struct sts_keeper *sts;
+    struct rpt_settings rpt_settings;
+    struct rpt *rpt;
     struct signers *signers;
-    struct retry_table *retry;
-    struct limit *tenant_limits;
     struct holds *holds;
     struct evidence evidence;
     unsigned count, sessions_max;
@@ -73,14 +75,11 @@ struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, s
 {
     const struct worker_settings settings = {
         .store = fleet->store,
-        .config = fleet->config,
-        .retry = fleet->retry,
-        .tenant_limits = fleet->tenant_limits,
+        .setup = fleet->setup,
         .holds = fleet->holds,
         .evidence = &fleet->evidence,
-        .dkim = fleet->dkim,
-        .trusts = fleet->trusts,
         .sts = fleet->sts,
+        .rpt = fleet->rpt,
         .signers = fleet->signers,
         .index = index,
         .worker_count = fleet->count,
@@ -130,31 +129,62 @@ static bool member_start(struct fleet *fleet, unsigned index, struct err *err)
     return true;
 }
 
+static bool fleet_start_signers(struct fleet *fleet, struct setup *setup, struct err *err)
+{
+    unsigned count = fleet->count < SIGNERS_MAX ? fleet->count : SIGNERS_MAX;
+    if (fleet->signers == NULL && dkim_identity(setup->dkim, 0) != NULL)
+        fleet->signers = signers_start(setup, count, err);
+    return fleet->signers != NULL || dkim_identity(setup->dkim, 0) == NULL;
+}
+
+/* The threads for MTA-STS and for reports about TLS, where they are wanted. */
+static bool fleet_start_policies(struct fleet *fleet, struct err *err)
+{
+    const struct config *config = fleet->setup->config;
+    const struct config_tls_reports *reports = &config->tls_reports;
+    fleet->fetch = (struct fetch_settings){.timeout_ms = config->mta_sts.timeout_ms,
+                                           .ca_file = config->mta_sts.ca_file,
+                                           .port = config->mta_sts.port};
+    fleet->rpt_settings = (struct rpt_settings){.hostname = config->hostname,
+                                                .organization = reports->organization,
+                                                .contact = reports->contact,
+                                                .pool = config_tenant_of(config, STR("default"))->pool,
+                                                .ca_file = reports->ca_file,
+                                                .period_ms = reports->period_ms,
+                                                .dns = worker_dns_settings(config)};
+    if (reports->enabled && (fleet->rpt = rpt_start(fleet->store, &fleet->rpt_settings, err)) == NULL)
+        return false;
+    if (config->mta_sts.enabled)
+        fleet->sts = sts_keeper_start(fleet->store, fleet->rpt, &fleet->fetch, err);
+    return fleet->sts != NULL || !config->mta_sts.enabled;
+}
+
+/* Before the store stops, so that what was counted is written down. */
+static void fleet_stop_policies(struct fleet *fleet)
+{
+    sts_keeper_stop(fleet->sts);
+    rpt_stop(fleet->rpt);
+    fleet->sts = NULL;
+    fleet->rpt = NULL;
+}
+
 struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
 {
     struct store *store = parts->store;
-    const struct config *config = parts->config;
     unsigned workers = parts->workers;
     struct fleet *fleet = calloc(1, sizeof *fleet);
     if (fleet == NULL || (fleet->members = calloc(workers, sizeof *fleet->members)) == NULL ||
         (fleet->inboxes = calloc(workers, sizeof(struct inbox *))) == NULL ||
-        (fleet->lend_words = calloc(workers, sizeof *fleet->lend_words)) == NULL ||
-        (fleet->tenant_limits = calloc(config->tenant_count, sizeof *fleet->tenant_limits)) == NULL ||
-        (fleet->retry = retry_table_create(config->retry, config->retry_count)) == NULL) {
+        (fleet->lend_words = calloc(workers, sizeof *fleet->lend_words)) == NULL) {
         err_set(err, ENOMEM, "no memory for the workers");
         fleet_destroy(fleet);
         return NULL;
     }
     fleet->store = store;
-    fleet->config = config;
-    fleet->dkim = parts->dkim;
-    fleet->trusts = parts->trusts;
+    fleet->setup = setup_ref(parts->setup);
     fleet->submission = parts->submission;
     fleet->count = workers;
-    for (size_t i = 0; i < config->tenant_count; i++)
-        limit_set(&fleet->tenant_limits[i], config->tenants[i].max_rate.count,
-                  config->tenants[i].max_rate.per_ms);
-    fleet->sessions_max = fleet_sessions_max(config);
+    fleet->sessions_max = fleet_sessions_max(parts->setup->config);
     store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
         fleet->inboxes[i] = inbox_create(err);
@@ -170,29 +200,17 @@ struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
         fleet_destroy(fleet);
         return NULL;
     }
-    if (dkim_identity(fleet->dkim, 0) != NULL &&
-        (fleet->signers = signers_start(fleet->dkim, workers < SIGNERS_MAX ? workers : SIGNERS_MAX, err)) ==
-            NULL) {
+    if (!fleet_start_signers(fleet, fleet->setup, err)) {
         fleet_destroy(fleet);
         return NULL;
     }
     return fleet;
 }
 
-/* For the policies of MTA-STS, where they are heeded. */
-static bool keeper_start(struct fleet *fleet, struct err *err)
-{
-    const struct config_mta_sts *wanted = &fleet->config->mta_sts;
-    fleet->fetch = (struct fetch_settings){
-        .timeout_ms = wanted->timeout_ms, .ca_file = wanted->ca_file, .port = wanted->port};
-    fleet->sts = wanted->enabled ? sts_keeper_start(fleet->store, &fleet->fetch, err) : NULL;
-    return fleet->sts != NULL || !wanted->enabled;
-}
-
 struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
 {
     struct fleet *fleet = fleet_create(parts, err);
-    if (fleet != NULL && !keeper_start(fleet, err)) {
+    if (fleet != NULL && !fleet_start_policies(fleet, err)) {
         fleet_destroy(fleet);
         return NULL;
     }
@@ -203,6 +221,43 @@ struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
             return NULL;
         }
     return fleet;
+}
+
+struct renewal {
+    struct look look;
+    struct setup *setup;
+    struct signers *signers;
+};
+
+static void renewal_run(struct look *look, struct router *router)
+{
+    struct renewal *renewal = (struct renewal *)(void *)look;
+    renew(router, renewal->setup, renewal->signers);
+}
+
+static void renewal_drop(struct look *look)
+{
+    setup_unref(((struct renewal *)(void *)look)->setup);
+}
+
+bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err)
+{
+    bool good = fleet_start_signers(fleet, setup, err);
+    if (fleet->signers != NULL)
+        signers_change(fleet->signers, setup);
+    for (unsigned i = 0; i < fleet->count; i++) {
+        struct renewal *renewal =
+            (struct renewal *)(void *)look_create(sizeof *renewal, renewal_run, renewal_drop);
+        if (renewal == NULL)
+            return err_set(err, ENOMEM, "no memory to tell a worker: reload again");
+        renewal->setup = setup_ref(setup);
+        renewal->signers = fleet->signers;
+        look_post(&renewal->look, fleet->inboxes[i]);
+        if (!look_wait(&renewal->look, RENEW_WAIT_MS))
+            good = err_set(err, ETIMEDOUT, "a worker is busy: it follows in a while");
+        look_let_go(&renewal->look);
+    }
+    return good;
 }
 
 void fleet_tell_stop(struct fleet *fleet)
@@ -225,6 +280,7 @@ void fleet_stop(struct fleet *fleet)
     for (unsigned i = 0; i < fleet->count; i++)
         if (fleet->members[i].started)
             pthread_join(fleet->members[i].thread, NULL);
+    fleet_stop_policies(fleet);
 }
 
 void fleet_destroy(struct fleet *fleet)
@@ -232,7 +288,7 @@ void fleet_destroy(struct fleet *fleet)
     if (fleet == NULL)
         return;
     signers_stop(fleet->signers);
-    sts_keeper_stop(fleet->sts);
+    fleet_stop_policies(fleet);
     for (unsigned i = 0; i < fleet->count; i++) {
         worker_destroy(fleet->members[i].worker);
         if (fleet->inboxes[i] == NULL)
@@ -262,8 +318,7 @@ void fleet_destroy(struct fleet *fleet)
     }
     holds_destroy(fleet->holds);
     evidence_free(&fleet->evidence);
-    retry_table_destroy(fleet->retry);
-    free(fleet->tenant_limits);
+    setup_unref(fleet->setup);
     free(fleet->lend_words);
     free(fleet->inboxes);
     free(fleet->members);

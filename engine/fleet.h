@@ -9,20 +9,21 @@
 #include "engine/inspect.h"
 #include "queue/store.h"
 
-struct dkim;
+struct setup;
 struct submission;
-struct trusts;
-struct fleet_parts { /* all borrowed */
-    struct store *store;
-    const struct config *config;
-    const struct dkim *dkim;
-    const struct trusts *trusts;
-    struct submission *submission; /* NULL: no mail comes in over SMTP */
+struct fleet_parts {
+    struct store *store;           /* borrowed */
+    struct setup *setup;           /* a reference is kept */
+    struct submission *submission; /* borrowed; NULL: no mail comes in over SMTP */
     unsigned workers;              /* how many: lanes were shared out for so many */
 };
 /* Attaches the workers' inboxes to the store and starts their threads, and as many signers where a domain has
  * keys; returns when each is up, or NULL with the first error. */
 struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err);
+/* A reload: each worker goes over to this setup (route/renew.h), one after the other. False: not all said so
+ * in time, but they will; or there was no memory or thread for signers: then the old keys sign, or none. Not
+ * a worker's thread; one call at a time. */
+bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err);
 /* No new transactions; waits until what is under way has ended, at most stop_timeout, and everything is
  * settled. */
 void fleet_stop(struct fleet *fleet);

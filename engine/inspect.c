@@ -10,6 +10,7 @@
 #include "engine/route/path.h"
 #include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
+#include "engine/route/secure.h"
 #include "engine/route/sender_rate.h"
 #include "engine/route/shipment.h"
 #include "engine/route/trace.h"
@@ -82,13 +83,14 @@ static void paths_fill(const struct path *path, struct path_info *info)
         .messages_max = atomic_load_explicit(&path->ledger->messages_max, memory_order_relaxed),
         .tls_only = path_is_tls_only(path),
         .drained = atomic_load_explicit(&path->ledger->drained, memory_order_relaxed),
+        .tls = tls_policy_name(path->settings->tls),
         .stopped_ms = path->learnt.stopped_ms,
         .learnt_ms = path->learnt.since_ms,
         .code = path->learnt.code,
         .status = path->learnt.status,
     };
     snprintf(info->site, sizeof info->site, "%s", path_site(path));
-    snprintf(info->source, sizeof info->source, "%s", path->source->name);
+    snprintf(info->source, sizeof info->source, "%s", path->source.name);
     snprintf(info->reason, sizeof info->reason, "%s", path_reason(path));
     for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
         info->buffered += (unsigned)pool->backlog;
@@ -206,6 +208,7 @@ struct lane_look {
     bool has_from;
     char from[ADDRESS_MAX + 1];
     struct lane_why why;
+    char tls[SECURE_TEXT_MAX];
 };
 
 /* What holds one strand, if anything. */
@@ -235,7 +238,7 @@ static void lane_why_path(const struct lane *lane, struct lane_why *why)
     }
     const struct path *path = strand->pool->path;
     snprintf(why->site, sizeof why->site, "%s", path_site(path));
-    snprintf(why->source, sizeof why->source, "%s", path->source->name);
+    snprintf(why->source, sizeof why->source, "%s", path->source.name);
     if (answer.yes)
         return;
     snprintf(why->limit, sizeof why->limit, "%s", answer.limit);
@@ -270,7 +273,7 @@ static void lane_run_borrowed(const struct router *router, uint32_t lane, struct
         why->buffered += buffered;
         why->in_flight += in_flight;
         snprintf(why->site, sizeof why->site, "%s", loan->site);
-        snprintf(why->source, sizeof why->source, "%s", loan->shadow->path->source->name);
+        snprintf(why->source, sizeof why->source, "%s", loan->shadow->path->source.name);
     }
 }
 
@@ -281,6 +284,8 @@ static void lane_run(struct look *look, struct router *router)
     struct lane *lane;
     HASH_FIND(hh, router->lanes, &question->lane, sizeof question->lane, lane);
     lane_run_borrowed(router, question->lane, why);
+    if (lane != NULL && lane->state == LANE_ROUTED && lane->strand_count > 0)
+        secure_text(&lane->strands[0].pool->tls, question->tls); /* also while it rests */
     if (lane == NULL || (lane->resting && !lane->held_back))
         return;
     why->known = true;
@@ -308,6 +313,7 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     /* The home worker knows it unless it was handed over; then another does, and others may have borrowed of
      * it. */
     unsigned buffered = 0, in_flight = 0;
+    char tls[SECURE_TEXT_MAX] = "";
     unsigned home = fleet_home(fleet, str_of(domain));
     for (unsigned i = 0; i < fleet_size(fleet); i++) {
         unsigned worker = (home + i) % fleet_size(fleet);
@@ -319,7 +325,10 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
         question->has_from = from.p != NULL;
         snprintf(question->from, sizeof question->from, "%.*s", STR_ARG(from));
         look_post(&question->look, fleet_inbox(fleet, worker));
-        if (look_wait(&question->look, INSPECT_WAIT_MS) && question->why.known) {
+        bool answered = look_wait(&question->look, INSPECT_WAIT_MS);
+        if (answered && question->tls[0] != '\0')
+            memcpy(tls, question->tls, sizeof tls);
+        if (answered && question->why.known) {
             buffered += question->why.buffered;
             in_flight += question->why.in_flight;
             bool says_more = question->why.site[0] && (!why->site[0] || question->why.limit[0]);
@@ -330,6 +339,7 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
     }
     why->buffered = buffered;
     why->in_flight = in_flight;
+    memcpy(why->tls, tls, sizeof why->tls);
 }
 
 /* ---- lanes of which something is held ---- */

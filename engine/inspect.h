@@ -32,6 +32,7 @@ struct path_info {
     int64_t slowed_ns;                      /* from message to message, by the same; 0: not slowed */
     unsigned recipients_max, messages_max;  /* a transaction, a connection; 0: as configured */
     bool tls_only, drained;
+    const char *tls;               /* the site's policy: static */
     int64_t stopped_ms, learnt_ms; /* wall: stopped since; when a reply taught something last */
     uint16_t code;                 /* of that reply */
     struct status status;
@@ -92,10 +93,11 @@ struct lane_why {
     char limit[32];   /* which limit says no: as blocked_by, or "dns", "" when nothing holds it */
     int64_t until_ms; /* wall, 0: not known */
     char reason[256];
+    char tls[80]; /* what its mail asks of a host, "" while that is not known */
     unsigned buffered, in_flight;
 };
-/* from: of the recipient's job, for it may be of a slowed sender (limit is then "slow_sender"); p NULL: none is
- * meant. */
+/* from: of the recipient's job, for it may be of a slowed sender (limit is then "slow_sender"); p NULL: none
+ * is meant. */
 void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct str from,
                   struct lane_why *why);
 

@@ -61,6 +61,8 @@
 #define ENVID_MAX           100 /* RFC 3461 4.4 */
 #define JOB_LIFETIME_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define REJECTED_LISTED_MAX 1000
+#define FILE_NAME_MAX       1024              /* of an attachment; its type and cid too */
+#define LIST_URL_MAX        4096              /* of a list field, and its comment */
 #define JOB_WARNINGS_MAX    8192              /* bytes of what an answer says of one job besides */
 #define UPLOAD_FLYING_MAX   256               /* jobs of one upload that are with the store at once, */
 #define UPLOAD_FLYING_BYTES (4 * 1024 * 1024) /* and about how much of them: with more, half is waited for */
@@ -78,6 +80,8 @@
 #define SUBMISSION_RCPTS_MAX    50000         /* of one message */
 #define SUBMISSION_RECEIVED_MAX 100 /* Received fields of one; with more it goes in circles (RFC 5321 6.3) */
 #define SUBMISSION_BYTES_MAX    (UINT64_C(256) << 20) /* of all messages under way, before others wait */
+#define SUBMISSION_RESERVE_MIN  6144                  /* room for a message before it comes: so much, */
+#define SUBMISSION_RESERVE_MAX  65536                 /* and up to so much with the SIZE announced */
 #define SUBMISSION_QUICK_BYTES  (256 * 1024)          /* a larger message is read on the desk */
 #define SUBMISSION_DESK_THREADS 2
 #define SUBMISSION_DOORS_MAX    256               /* workers that let clients in */
@@ -187,6 +191,16 @@
 #define STS_RETRY_MS      300000   /* after a failed fetch, 3.3 */
 #define STS_REFRESH_MS    86400000 /* a policy is looked at again so often, however long it holds */
 #define STS_POLICIES_MAX  50000    /* known: some 20 MB */
+
+/* Reports about TLS, RFC 8460. */
+#define RPT_TARGETS_MAX 8       /* of one domain */
+#define RPT_ROWS_MAX    50000   /* counts kept: beyond them only what is known already is counted */
+#define RPT_LINES_MAX   1000    /* of one report */
+#define RPT_TEXT_MAX    1500    /* of the policy it is about, as it was seen */
+#define RPT_JSON_MAX    2097152 /* and packed, at most as much again */
+#define RPT_FLUSH_MS    5000    /* how often counts are written down */
+#define RPT_POST_MS     30000   /* a report by HTTPS */
+#define RPT_TRIES       24      /* and how often it, and its record, is tried within a period */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64

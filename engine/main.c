@@ -6,12 +6,13 @@
 #include "engine/admin/api.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
-#include "engine/dkim/dkim.h"
+#include "engine/confine.h"
 #include "engine/fleet.h"
 #include "engine/inbound/inbound.h"
+#include "engine/reload.h"
 #include "engine/report/consumers.h"
 #include "engine/report/reporter.h"
-#include "engine/route/secure.h"
+#include "engine/setup.h"
 #include "engine/submission/submission.h"
 #include "queue/store.h"
 
@@ -29,9 +30,8 @@ struct options {
 };
 
 struct daemon {
-    struct config *config;
-    struct dkim *dkim;
-    struct trusts *trusts;
+    struct setup *setup; /* that it started with */
+    struct setups *setups;
     struct store *store;
     struct inbound *inbound;
     struct submission *submission;
@@ -39,6 +39,7 @@ struct daemon {
     struct reporter *reporter;
     struct consumers *consumers;
     const char *droppers[CONSUMERS_MAX]; /* their names */
+    struct reload *reload;
     struct api *api;
 };
 
@@ -51,7 +52,8 @@ static void usage(FILE *out)
           "  -t, --test         check the configuration and exit\n"
           "      --version      print the version and exit\n"
           "  -h, --help         print this and exit\n"
-          "Signals: TERM and INT stop it cleanly within stop_timeout.\n"
+          "Signals: TERM and INT stop it cleanly within stop_timeout; HUP reads the\n"
+          "configuration again.\n"
           "Exit: 0 done, 1 failed, 2 usage.\n",
           out);
 }
@@ -100,9 +102,9 @@ static int fail(const struct err *err)
     return 1;
 }
 
-static bool daemon_start(struct daemon *daemon, struct err *err)
+static bool daemon_start(struct daemon *daemon, const char *path, struct err *err)
 {
-    const struct config *config = daemon->config;
+    const struct config *config = daemon->setup->config;
     struct now now = clock_now();
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned workers = config->workers ? config->workers : cores > 0 ? (unsigned)cores : 1;
@@ -130,11 +132,10 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->inbound = inbound_create(daemon->store);
     if (daemon->inbound == NULL)
         return err_set(err, ENOMEM, "no memory for what comes back by mail");
-    daemon->submission = submission_create(daemon->store, config, daemon->dkim, daemon->inbound, err);
+    daemon->submission = submission_create(daemon->store, daemon->setups, daemon->inbound, err);
     if (daemon->submission == NULL)
         return false;
-    const struct fleet_parts parts = {daemon->store,      config, daemon->dkim, daemon->trusts,
-                                      daemon->submission, workers};
+    const struct fleet_parts parts = {daemon->store, daemon->setup, daemon->submission, workers};
     daemon->fleet = fleet_start(&parts, err);
     if (daemon->fleet == NULL || !store_start(daemon->store, err))
         return false;
@@ -144,13 +145,18 @@ static bool daemon_start(struct daemon *daemon, struct err *err)
     daemon->consumers = consumers_start(daemon->store, config, err);
     if (daemon->consumers == NULL)
         return false;
+    daemon->reload = reload_create(path, daemon->store, daemon->fleet, daemon->setups);
+    if (daemon->reload == NULL)
+        return err_set(err, ENOMEM, "no memory for the daemon");
     const struct api_context api = {
         .store = daemon->store,
         .fleet = daemon->fleet,
         .consumers = daemon->consumers,
         .config = config,
-        .dkim = daemon->dkim,
         .inbound = daemon->inbound,
+        .submission = daemon->submission,
+        .setups = daemon->setups,
+        .reload = daemon->reload,
         .version = POSTRIDER_VERSION,
         .started = now,
     };
@@ -177,38 +183,47 @@ static void daemon_stop(struct daemon *daemon)
     inbound_destroy(daemon->inbound);
     if (daemon->store)
         store_close(daemon->store);
-    dkim_destroy(daemon->dkim);
-    trusts_destroy(daemon->trusts);
-    config_free(daemon->config);
+    reload_destroy(daemon->reload);
+    setups_destroy(daemon->setups);
+    setup_unref(daemon->setup);
+}
+
+static void daemon_reload(struct daemon *daemon)
+{
+    struct reload_answer answer;
+    reload(daemon->reload, &answer); /* it logs */
+    buf_free(&answer.errors);
 }
 
 int main(int argc, char **argv)
 {
     struct options options = {0};
     struct daemon daemon = {0};
+    struct config *config;
     struct err err = {0};
     struct buf errors;
     int code = options_read(argc, argv, &options);
     if (code >= 0)
         return code;
     buf_init(&errors, CONFIG_ERRORS_MAX);
-    if (!config_load(options.config_path, &daemon.config, &errors)) {
+    if (!config_load(options.config_path, &config, &errors)) {
         fwrite(errors.data, 1, errors.len, stderr);
         buf_free(&errors);
         return 1;
     }
     buf_free(&errors);
-    daemon.dkim = dkim_create(daemon.config, &err);
-    if (daemon.dkim != NULL)
-        daemon.trusts = secure_load(daemon.config, &err);
-    code = daemon.trusts == NULL ? fail(&err) : 0;
-    if (options.check_only || code != 0) {
-        if (code == 0)
-            printf("postriderd: %s is good\n", options.config_path);
-        dkim_destroy(daemon.dkim);
-        trusts_destroy(daemon.trusts);
-        config_free(daemon.config);
-        return code;
+    daemon.setup = setup_create(config, NULL, &err);
+    if (daemon.setup == NULL)
+        return fail(&err);
+    if (options.check_only) {
+        printf("postriderd: %s is good\n", options.config_path);
+        setup_unref(daemon.setup);
+        return 0;
+    }
+    daemon.setups = setups_create(setup_ref(daemon.setup));
+    if (daemon.setups == NULL) {
+        err_set(&err, ENOMEM, "no memory for the daemon");
+        return fail(&err);
     }
 
     /* Blocked before any thread starts, so that only sigwait below gets them. */
@@ -220,19 +235,20 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    if (!daemon_start(&daemon, &err)) {
+    if (!confine(&err) || !daemon_start(&daemon, options.config_path, &err)) {
         code = fail(&err);
         daemon_stop(&daemon);
         return code;
     }
-    log_info("postriderd %s is up: state in %s, jobs at %s", POSTRIDER_VERSION,
-             daemon.config->state_directory, daemon.config->jobs.unix_path);
+    log_info("postriderd %s is up: state in %s, jobs at %s", POSTRIDER_VERSION, config->state_directory,
+             config->jobs.unix_path);
+    if (config->dkim_count == 0)
+        log_info("no DKIM keys are configured: mail goes out unsigned");
     for (int signal = 0; signal != SIGTERM && signal != SIGINT;) {
         if (sigwait(&signals, &signal) != 0)
             break;
         if (signal == SIGHUP)
-            log_warn("SIGHUP: this version does not reload its configuration; restart it (nothing queued is "
-                     "lost)");
+            daemon_reload(&daemon);
     }
     log_info("stopping: no new work, what is under way finishes within stop_timeout");
     daemon_stop(&daemon);

@@ -19,11 +19,13 @@
 #include "engine/route/pool.h"
 #include "engine/route/recall.h"
 #include "engine/route/remember.h"
+#include "engine/route/renew.h"
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 #include "engine/route/shipment.h"
 #include "engine/route/source.h"
 #include "engine/route/trace.h"
+#include "engine/setup.h"
 #include "engine/submission/door.h"
 
 #include <errno.h>
@@ -92,6 +94,17 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);
 }
 
+struct dns_settings worker_dns_settings(const struct config *config)
+{
+    return (struct dns_settings){
+        .servers = config->dns.servers_joined,
+        .timeout_ms = config->dns.timeout_ms,
+        .ipv6 = config->dns.ipv6,
+        .cache_max = DNS_CACHE_MAX,
+        .dnssec = (enum dns_dnssec)config->dns.dnssec,
+    };
+}
+
 struct worker *worker_create(const struct worker_settings *settings, struct now now, struct err *err)
 {
     struct worker *worker = calloc(1, sizeof *worker);
@@ -102,16 +115,18 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     struct router *router = &worker->router;
     worker->inbox = settings->inboxes[settings->index];
     router->store = settings->store;
-    router->config = settings->config;
-    router->retry = settings->retry;
+    router->setup = setup_ref(settings->setup);
+    router->config = settings->setup->config;
+    router->retry = settings->setup->retry;
+    router->tenant_limits = settings->setup->tenant_limits;
+    router->dkim = settings->setup->dkim;
+    router->trusts = settings->setup->trusts;
     router->holds = settings->holds;
     router->held = holds_get(settings->holds);
     router->held_walked = router->held->generation;
     router->evidence = settings->evidence;
-    router->tenant_limits = settings->tenant_limits;
-    router->dkim = settings->dkim;
-    router->trusts = settings->trusts;
     router->sts = settings->sts;
+    router->rpt = settings->rpt;
     router->signers = settings->signers;
     router->index = settings->index;
     router->worker_count = settings->worker_count;
@@ -130,13 +145,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     LIST_INIT(&router->learners);
     LIST_INIT(&router->signing);
     wheel_init(&router->wheel, now);
-    const struct dns_settings dns = {
-        .servers = settings->config->dns.servers_joined,
-        .timeout_ms = settings->config->dns.timeout_ms,
-        .ipv6 = settings->config->dns.ipv6,
-        .cache_max = DNS_CACHE_MAX,
-        .dnssec = (enum dns_dnssec)settings->config->dns.dnssec,
-    };
+    const struct dns_settings dns = worker_dns_settings(router->config);
     router->io = io_create(settings->sessions_max, err);
     if (router->io != NULL)
         router->dns = dns_create(router->io, &router->wheel, &router->prng, &dns, err);
@@ -351,6 +360,7 @@ void worker_destroy(struct worker *worker)
     if (router->io)
         io_destroy(router->io);
     door_free(worker->door);
+    renew_end(router);
     free(worker);
 }
 

@@ -12,15 +12,12 @@ struct worker;
 
 struct worker_settings {
     struct store *store;
-    const struct config *config;
-    const struct retry_table *retry;
-    struct holds *holds;         /* shared by all workers */
-    struct evidence *evidence;   /* the same */
-    struct limit *tenant_limits; /* one for each of config->tenants */
-    const struct dkim *dkim;
-    const struct trusts *trusts;
-    struct sts_keeper *sts;  /* NULL: none */
-    struct signers *signers; /* NULL: nothing is signed */
+    struct setup *setup;       /* a reference of its own is taken */
+    struct holds *holds;       /* shared by all workers */
+    struct evidence *evidence; /* the same */
+    struct sts_keeper *sts;    /* NULL: none */
+    struct rpt *rpt;           /* NULL: none */
+    struct signers *signers;   /* NULL: nothing is signed */
     unsigned index, worker_count;
     struct inbox *const *inboxes;   /* of all workers; [index] is this one's */
     unsigned sessions_max;          /* of all workers together */
@@ -36,6 +33,8 @@ struct worker_figures {
     uint64_t in_flight, buffered, delivered, deferred, failed, rate_1m;
 };
 
+/* How the configuration wants names resolved. */
+struct dns_settings worker_dns_settings(const struct config *config);
 /* On the thread that will step it. */
 struct worker *worker_create(const struct worker_settings *settings, struct now now, struct err *err);
 /* Waits at most wait_ns. False: it has stopped, every session closed and everything settled. */

@@ -1,9 +1,10 @@
 /* bounce.h - an operator's bounce (OP_BOUNCE) of what workers hold and is in no transaction.
  *
  * The operation walks once and ends what nobody holds. If some that match are held it is *drained*: each
- * worker hears (STORE_BOUNCE), gives back what matches, and says so (store_bounced); what comes back meanwhile
- * ends as bounced in its settle instead of being ready again. Then it walks once more, to count what is left:
- * in transactions. Workers that do not answer within BOUNCE_DRAIN_MS are not waited for. Writer's thread. */
+ * worker hears (STORE_BOUNCE), gives back what matches, and says so (store_bounced); what comes back
+ * meanwhile ends as bounced in its settle instead of being ready again. Then it walks once more, to count
+ * what is left: in transactions. Workers that do not answer within BOUNCE_DRAIN_MS are not waited for.
+ * Writer's thread. */
 #ifndef POSTRIDER_QUEUE_BOUNCE_H
 #define POSTRIDER_QUEUE_BOUNCE_H
 

@@ -107,6 +107,11 @@ void change_allow(struct change *c, unsigned percent)
     c->deadline_ns = c->begun_ns + TXN_WORK_MAX_MS * NS_PER_MS * percent / 100;
 }
 
+void change_beside(struct change *c, unsigned rows)
+{
+    c->rows_beside += rows;
+}
+
 bool change_spent(struct change *c)
 {
     return c->rc != 0 || (!c->must && (c->rows >= c->rows_allowed || clock_now().mono_ns >= c->deadline_ns));
@@ -297,7 +302,7 @@ static void job_flush(struct change *c, struct change_job *job)
         c->meta.jobs--;
         /* The expiry timer turns into the purge, so that most jobs need one timer row in their life; but
          * where it has fired already, or comes too late, the purge has its own. */
-        int64_t purge_ms = row->ended_ms + c->store->settings.retain_ms;
+        int64_t purge_ms = row->ended_ms + atomic_load(&c->store->retain_ms);
         if (job->no_expiry || purge_ms < row->expires_ms || row->expires_ms <= c->now.wall_ms)
             change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
     }

@@ -70,7 +70,7 @@ struct change {
     int64_t begun_ns, deadline_ns;
     int rc;
     unsigned rows, rows_allowed;
-    unsigned rows_beside;                /* of rows: not on anybody's share (edits.h) */
+    unsigned rows_beside;                /* of rows: not on anybody's share (change_beside) */
     bool must;                           /* what is written now is written whole: nothing is spent */
     uint64_t fresh_accepted, fresh_jobs; /* fresh jobs applied, and their recipients */
     struct meta meta;                    /* as it will be */
@@ -104,6 +104,8 @@ void change_free(struct change *c);
 
 /* What follows may use rows and time up to this share of the change's. */
 void change_allow(struct change *c, unsigned percent);
+/* So many of the rows there are were beside the shares: what follows has its own whole. */
+void change_beside(struct change *c, unsigned rows);
 /* True when rows or time are used up; ask before each piece of work. Half of TXN_ROWS_MAX is left for the
  * piece under way (a batch, at worst) and the sums. */
 bool change_spent(struct change *c);

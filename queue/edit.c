@@ -342,7 +342,7 @@ void edits_write(struct writer *writer, struct change *c)
         edits->in_change = true;
         edits_put(edits, c);
     }
-    c->rows_beside += c->rows - before;
+    change_beside(c, c->rows - before);
     if (c->rc == 0)
         writer->suppressions = env_entries(c->env, c->txn, T_SUPPRESSIONS);
 }

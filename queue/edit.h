@@ -44,6 +44,7 @@ enum policy_kind {
     POLICY_SENDER_RATE, /* of a sender domain at a site: its reduced rate */
     POLICY_STS,         /* a domain's policy of MTA-STS */
     POLICY_SOURCE,      /* a source that an operator has drained */
+    POLICY_RPT,         /* counts for reports about TLS */
 };
 /* name: 1 to POLICY_NAME_MAX bytes; value: up to POLICY_VALUE_MAX, empty deletes. */
 bool edits_policy(struct edits *edits, enum policy_kind kind, struct str name, struct str value);

@@ -52,6 +52,13 @@ static void figures_load(struct store *store)
     env_read_end(txn);
 }
 
+void store_set_times(struct store *store, int64_t lifetime_ms, int64_t delay_warning_ms, int64_t retain_ms)
+{
+    atomic_store(&store->lifetime_ms, lifetime_ms);
+    atomic_store(&store->delay_warning_ms, delay_warning_ms);
+    atomic_store(&store->retain_ms, retain_ms);
+}
+
 struct store *store_open(const struct store_settings *settings, struct now now, struct err *err)
 {
     struct store *store = calloc(1, sizeof *store);
@@ -60,6 +67,7 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
         return NULL;
     }
     store->settings = *settings;
+    store_set_times(store, settings->lifetime_ms, settings->delay_warning_ms, settings->retain_ms);
     if (store->settings.workers == 0)
         store->settings.workers = 1;
     store->workers = calloc(store->settings.workers, sizeof(struct inbox *));

@@ -315,6 +315,9 @@ void store_lane_again(struct store *store, uint32_t lane);
  * the one its domain hashes to. A hint: lanes may share one, so that any worker must know what to do with any
  * lane. Workers only. */
 void store_lane_at(struct store *store, uint32_t lane, unsigned worker);
+/* A reload: these of its settings hold from now on: the lifetime of jobs to come; delay warnings and `retain`
+ * also of those there are, but for times that have been set already and would be earlier now. Any thread. */
+void store_set_times(struct store *store, int64_t lifetime_ms, int64_t delay_warning_ms, int64_t retain_ms);
 /* Settles a list (through `next`), any outcomes. Never blocks; durable within FRESH_SETTLE_MS and the commit
  * that is under way and the next one. */
 void store_settle(struct store *store, struct taken *list);

@@ -158,7 +158,8 @@ void taker_walk(struct store *store, uint64_t job);
 void taker_rouse(struct store *store);
 
 struct store {
-    struct store_settings settings;
+    struct store_settings settings; /* but for these three, which may change: */
+    _Atomic int64_t lifetime_ms, delay_warning_ms, retain_ms;
     struct env env;
     struct inbox *writer_inbox, *settle_inbox, *taker_inbox;
     struct inbox **workers;

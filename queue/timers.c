@@ -33,7 +33,8 @@ static bool may_come_again(const struct change *c, const struct change_job *job)
 /* Purges are tried less and less often while a consumer stands still: it may hold millions of jobs. */
 static int64_t purge_again_ms(struct change *c, const struct change_job *job)
 {
-    int64_t wait_ms = (c->now.wall_ms - job->row.ended_ms - c->store->settings.retain_ms) / READ_AGAIN_PART;
+    int64_t wait_ms =
+        (c->now.wall_ms - job->row.ended_ms - atomic_load(&c->store->retain_ms)) / READ_AGAIN_PART;
     return c->now.wall_ms + (wait_ms < CLOSE_AGAIN_MS      ? CLOSE_AGAIN_MS
                              : wait_ms > READ_AGAIN_MAX_MS ? READ_AGAIN_MAX_MS
                                                            : wait_ms);
@@ -43,7 +44,7 @@ static int64_t purge_again_ms(struct change *c, const struct change_job *job)
 static void fire_purge(struct change *c, struct change_job *job, uint64_t until)
 {
     uint8_t value[8];
-    int64_t purge_ms = job->row.ended_ms + c->store->settings.retain_ms;
+    int64_t purge_ms = job->row.ended_ms + atomic_load(&c->store->retain_ms);
     if (job->row.ended_ms == 0)
         return;
     if (until == 0 && purge_ms > c->now.wall_ms) {

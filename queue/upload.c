@@ -43,7 +43,7 @@ static void row_fill(struct admit *admit, const struct job_spec *spec, struct no
 {
     struct arena *arena = &admit->strings;
     int64_t start_ms = spec->not_before_ms > now.wall_ms ? spec->not_before_ms : now.wall_ms;
-    int64_t lifetime_ms = spec->lifetime_ms > 0 ? spec->lifetime_ms : admit->store->settings.lifetime_ms;
+    int64_t lifetime_ms = spec->lifetime_ms > 0 ? spec->lifetime_ms : atomic_load(&admit->store->lifetime_ms);
     admit->row = (struct job_row){
         .state = JOB_UPLOADING,
         .class_ = spec->class_,

@@ -288,12 +288,15 @@ static bool work_waits(const struct store *store, struct now now)
            lane_deltas_ripe(store, now, &next_ns);
 }
 
-/* Rows besides: a fresh job that has not ended is some ten rows in a few places, so that many of them in a
- * change share pages, and its sync. */
-static unsigned fresh_allow(struct change *c, unsigned rows)
+/* With rows beside: a fresh job that has not ended is some ten rows in a few places, so that many of them in
+ * a change share pages, and its sync. */
+static void fill_fresh(struct store *store, struct change *c)
 {
-    c->rows_allowed += rows;
-    return rows;
+    unsigned before = c->rows;
+    c->rows_allowed += FRESH_CHANGE_ROWS;
+    fresh_write(store, c);
+    unsigned used = c->rows - before;
+    change_beside(c, used < FRESH_CHANGE_ROWS ? used : FRESH_CHANGE_ROWS);
 }
 
 static void change_fill(struct store *store, struct change *c)
@@ -311,14 +314,10 @@ static void change_fill(struct store *store, struct change *c)
     change_allow(c, 60);
     lane_deltas_fold(store, c);
     change_allow(c, 70);
-    unsigned more = fresh_allow(c, FRESH_CHANGE_ROWS), before = c->rows;
-    fresh_write(store, c);
-    more = c->rows - before < more ? c->rows - before : more; /* those are nobody else's */
+    fill_fresh(store, c);
     change_allow(c, writer->admits != NULL ? 85 : 100);
-    fresh_allow(c, more);
     settle_write(store, c);
     change_allow(c, 100);
-    fresh_allow(c, more);
     admits_write(writer, c, true);
     admits_write(writer, c, false);
 }

@@ -33,6 +33,7 @@ const struct command *const cli_commands[] = {
     &command_inbound,
     &command_rule,
     &command_flush,
+    &command_reload,
     &command_resolve,
     &command_backup,
     &command_probe,

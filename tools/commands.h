@@ -21,6 +21,7 @@ extern const struct command command_rule;                                   /* r
 extern const struct command command_consumers;                              /* consumers.c */
 extern const struct command command_inbound;                                /* inbound.c */
 extern const struct command command_suppress;                               /* suppress.c */
+extern const struct command command_reload;                                 /* reload.c */
 extern const struct command command_backup;                                 /* backup.c */
 extern const struct command command_resolve;                                /* resolve.c */
 extern const struct command command_probe;                                  /* probe.c */

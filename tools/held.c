@@ -164,8 +164,8 @@ static void print_path(const json_t *path)
                member_number(path, "recipients_max"));
     if (member_number(path, "messages_max") > 0)
         printf("  no more than %lld messages a connection for now\n", member_number(path, "messages_max"));
-    if (member_true(path, "tls_only"))
-        puts("  only with TLS for now");
+    printf("  TLS: %s%s\n", member_text(path, "tls"),
+           member_true(path, "tls_only") ? ", only with it for now" : "");
     if (by[0] != '\0')
         printf("  held by %s%s%s\n", by, until[0] ? " until " : "", until[0] ? figure_time(text, until) : "");
     if (member_text(path, "reason")[0] != '\0') {

@@ -231,6 +231,8 @@ static void print_explained(struct cli *cli, json_t *answer)
         if (until[0])
             printf(" (until %s, %s)", figure_time(text, until), figure_until(left, until));
         putchar('\n');
+        if (member_text(one, "tls")[0] != '\0')
+            printf("  TLS: %s\n", member_text(one, "tls"));
     }
 }
 

@@ -207,6 +207,14 @@ def latency(check):
     return {f"latency_{name}_ms": times[name] for name in ("p50", "p99") if times.get(name) is not None}
 
 
+def secured(world, seconds):
+    """TLS handshakes, where there were any."""
+    tls = world.totals()["tls"]
+    if tls["sessions"] == 0:
+        return {}
+    return {"handshakes_a_second": tls["sessions"] / seconds, "resumed": tls["resumed"] / tls["sessions"]}
+
+
 def deliver(stage):
     case = stage.case
     stage.place_store()
@@ -230,6 +238,7 @@ def deliver(stage):
     figures.update({"accepted_a_second": result["a_second"], "seconds": seconds,
                     "delivered_a_second": check["delivered"] / seconds, **latency(check)})
     figures["daemon_us_each"] = figures["daemon_cpu_s"] * 1e6 / case.recipients
+    figures.update(secured(world, seconds))
     if case.raw:
         figures["of_raw"] = figures["delivered_a_second"] / figures["raw_a_second"]
     if case.unreliable:
@@ -303,6 +312,7 @@ def steady(stage):
         "sessions_least": min(sessions),
         "session_kib": (figures["daemon_memory_mib"] * 1024 - idle) / max(sessions),
     })
+    figures.update({name: value for name, value in secured(world, 1).items() if name == "resumed"})
     jobs = daemon.ask("GET", "/v1/jobs")["jobs"]
     for job in jobs:
         daemon.operate(f"/v1/jobs/{job['job']}/cancel")

@@ -12,6 +12,8 @@ FIGURES = {
     "possible_a_second": ("sessions / time a transaction, a second", "{:,.0f}"),
     "of_possible": ("share of that", "{:.1%}"),
     "of_compared": ("deliveries a second against {compare}", "{:.1%}"),
+    "handshakes_a_second": ("TLS handshakes a second", "{:,.0f}"),
+    "resumed": ("of them resumed", "{:.1%}"),
     "first_delivery_s": ("start to the first delivery, s", "{:.3f}"),
     "up_s": ("start to answering, s", "{:.3f}"),
     "queued": ("queued at the start", "{:,.0f}"),

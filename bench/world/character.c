@@ -68,6 +68,7 @@ static const struct key keys[] = {
     {"size", KEY_SIZE, AT(size), NULL, "a number, or none: not offered"},
     {"enhanced", KEY_NOT, AT(no_enhanced), NULL, "false: no enhanced status codes"},
     {"starttls", KEY_ENUM, AT(starttls), starttls_names, "default absent"},
+    {"resumption", KEY_NOT, AT(no_resumption), NULL, "false: every TLS handshake is a full one"},
     {"refuse", KEY_BOOL, AT(refuse), NULL, "true: nothing listens"},
     {"banner", KEY_TEXT, AT(banner), NULL, "what follows the name in the greeting"},
     {"replies", KEY_RULES, 0, NULL,

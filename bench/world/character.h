@@ -54,7 +54,7 @@ struct character {
     uint32_t messages_per_connection, max_connections, max_rate, max_recipients;
     uint32_t over_cap, starttls, close_at, silent_at, reject_at;
     uint32_t size; /* 0: offered without a number */
-    bool no_size, no_pipelining, no_ehlo, no_8bitmime, no_enhanced, chunking, binary, refuse;
+    bool no_size, no_pipelining, no_ehlo, no_8bitmime, no_enhanced, chunking, binary, refuse, no_resumption;
     char *banner;
     struct rule *rules;
     uint32_t rules_used;

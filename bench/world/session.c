@@ -89,7 +89,7 @@ static bool session_linger(struct session *s)
 static bool begin_tls(struct session *s)
 {
     s->want_tls = false;
-    s->tls = tls_create(s->world->tls, s->watch.fd);
+    s->tls = tls_create(s->world->tls, s->watch.fd, !s->host->character->no_resumption);
     if (s->tls == NULL) {
         session_free(s);
         return false;

@@ -69,11 +69,16 @@ void tls_context_free(struct tls_context *context)
     free(context);
 }
 
-struct tls *tls_create(struct tls_context *context, int fd)
+struct tls *tls_create(struct tls_context *context, int fd, bool resumption)
 {
     struct tls *tls = calloc(1, sizeof *tls);
-    if (tls && (tls->ssl = SSL_new(context->ctx)) != NULL && SSL_set_fd(tls->ssl, fd) == 1)
+    if (tls && (tls->ssl = SSL_new(context->ctx)) != NULL && SSL_set_fd(tls->ssl, fd) == 1) {
+        if (!resumption) {
+            SSL_set_options(tls->ssl, SSL_OP_NO_TICKET);
+            SSL_set_num_tickets(tls->ssl, 0);
+        }
         return tls;
+    }
     tls_free(tls);
     return NULL;
 }

@@ -17,8 +17,8 @@ enum tls_step { TLS_DONE, TLS_WAIT, TLS_FAILED };
 
 struct tls_context *tls_context_create(struct err *err);
 void tls_context_free(struct tls_context *context);
-/* NULL if memory is out. The descriptor stays the caller's. */
-struct tls *tls_create(struct tls_context *context, int fd);
+/* NULL if memory is out. The descriptor stays the caller's. resumption: of sessions, by a ticket. */
+struct tls *tls_create(struct tls_context *context, int fd, bool resumption);
 void tls_free(struct tls *tls);
 enum tls_step tls_handshake(struct tls *tls);
 bool tls_resumed(struct tls *tls);

@@ -1,6 +1,7 @@
 /* api.c - see api.h. The table of routes, the two listeners, and intake behind POST /v1/jobs. */
 #include "engine/admin/calls.h"
 #include "engine/admin/rates.h"
+#include "engine/admin/token.h"
 #include "engine/admin/upload.h"
 #include "queue/backup.h"
 
@@ -65,17 +66,20 @@ static const struct http_route routes[] = {
     {HTTP_POST, "/v1/sources/*/drain", "", call_source_drain, NULL, CONTROL},
     {HTTP_POST, "/v1/dns/flush", "", call_dns_flush, NULL, CONTROL},
     {HTTP_GET, "/v1/trace", "site", call_trace, NULL, CONTROL},
+    {HTTP_POST, "/v1/reload", "", call_reload, NULL, CONTROL},
     {HTTP_GET, "/v1/rules", "site", call_rules, NULL, CONTROL},
     {HTTP_GET, "/v1/rules/test", "reply site mx at", call_rules_test, NULL, CONTROL},
     {HTTP_GET, "/v1/backup", "", call_backup, NULL, CONTROL},
     {HTTP_POST, "/v1/backup", "directory", call_backup_make, NULL, CONTROL},
     {HTTP_GET, "/v1/status", "", call_status, NULL, CONTROL},
+    {HTTP_GET, "/", "", call_dashboard, NULL, CONTROL},
     {HTTP_GET, "/metrics", "", call_metrics, NULL, CONTROL},
     {HTTP_GET, "/healthz", "", call_healthz, NULL, JOBS},
 };
 #define ROUTE_COUNT (sizeof routes / sizeof *routes)
 
-/* The table with the listeners that there are. */
+/* The table with the listeners that there are: what is for operators is on all of them but the jobs socket,
+ * or on that one where there is no control socket. */
 static struct http_route *routes_for(bool has_control)
 {
     struct http_route *copy = malloc(sizeof routes);
@@ -83,7 +87,7 @@ static struct http_route *routes_for(bool has_control)
         return NULL;
     memcpy(copy, routes, sizeof routes);
     for (size_t i = 0; i < ROUTE_COUNT; i++)
-        copy[i].listeners = !has_control ? 1u : routes[i].listeners == JOBS ? 3u : 2u;
+        copy[i].listeners = !has_control || routes[i].listeners == JOBS ? ~0u : ~(1u << JOBS_LISTENER);
     return copy;
 }
 
@@ -97,13 +101,29 @@ static bool serve(struct api *api, struct err *err)
 {
     const struct config *config = api->context.config;
     bool has_control = config->control.unix_path[0] != '\0';
-    api->listeners[0] = (struct http_listener){config->jobs.unix_path, config->jobs.mode, config->jobs.group,
-                                               upload_threads()};
-    api->listeners[1] = (struct http_listener){config->control.unix_path, config->control.mode, "", 1};
+    size_t n = 0;
+    api->listeners[n++] = (struct http_listener){.path = config->jobs.unix_path,
+                                                 .mode = config->jobs.mode,
+                                                 .group = config->jobs.group,
+                                                 .threads = upload_threads()};
+    if (has_control)
+        api->listeners[n++] = (struct http_listener){
+            .path = config->control.unix_path, .mode = config->control.mode, .group = "", .threads = 1};
+    if (config->admin.listen[0] != '\0') {
+        api->token = token_load(config->admin.token_file, err);
+        if (api->token == NULL)
+            return false;
+        api->listeners[n++] =
+            (struct http_listener){.path = config->admin.listen,
+                                   .threads = 1,
+                                   .address = (const struct sockaddr *)&config->admin.address,
+                                   .address_len = config->admin.address_len,
+                                   .token = api->token};
+    }
     api->routes = routes_for(has_control);
     if (api->routes == NULL)
         return err_set(err, ENOMEM, "no memory for the HTTP API");
-    struct http_settings settings = {api->routes, ROUTE_COUNT, api->listeners, has_control ? 2 : 1, api};
+    struct http_settings settings = {api->routes, ROUTE_COUNT, api->listeners, n, api};
     api->http = http_create(&settings, err);
     return api->http != NULL;
 }
@@ -115,6 +135,7 @@ static void free_api(struct api *api)
     if (api->rates != NULL)
         rates_destroy(api->rates);
     backup_destroy(api->backup);
+    token_free(api->token);
     steer_held_free(&api->held_mail);
     pthread_mutex_destroy(&api->held_lock);
     free(api->routes);
@@ -131,7 +152,7 @@ struct api *api_create(const struct api_context *context, struct err *err)
     json_object_seed(0); /* before threads race for it */
     pthread_mutex_init(&api->held_lock, NULL);
     api->context = *context;
-    api->intake = intake_create(context->store, context->config, context->dkim);
+    api->intake = intake_create(context->store, context->setups);
     api->rates = rates_create();
     api->backup = backup_create(context->store);
     if (api->intake == NULL || api->rates == NULL || api->backup == NULL)

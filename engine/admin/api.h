@@ -29,8 +29,9 @@
  *
  * GET /v1/jobs (tenant, campaign, state; limit=100 up to 1000; before=JOB)
  *   {"jobs":[JOB…],"before":"9"|null}, newest first; pass `before` on for the next page.
- *   JOB = {"job","state","tenant","campaign","class":"bulk"|"transactional","pool","require_tls":false,"from",
- *   "envid","bounces":"dsn"|"report"|"none","report":false (true: it is a delivery report of ours),"metadata":{…},
+ *   JOB = {"job","state","tenant","campaign","class":"bulk"|"transactional","pool","require_tls":false,
+ *   "from","envid","bounces":"dsn"|"report"|"none","report":false (true: it is a delivery report of ours),
+ *   "metadata":{…},
  *   "created","not_before","expires","ended","message_size":4096,"total":9998,
  *   "counts":{"ready","deferred","delivered","bounced","expired","cancelled","suppressed"},
  *   "queued":120 (ready and deferred, what is in flight included),
@@ -106,8 +107,9 @@
  *   "cap":4|null,"stopped":TIME|null,"blocked_until","blocked_by","reason"}: sums over its paths;
  *   blocked_… and reason of the path held longest, null and "" when none is.
  * GET /v1/sites/S
- *   SITE and "paths":[{"source","worker","recipients_max","messages_max","tls_only","learnt","code","status",
- *   and the fields of SITE but "site" and "held"}…]. 404: no worker has it now.
+ *   SITE and "paths":[{"source","worker","recipients_max","messages_max","tls_only","tls":"may" (the site's
+ *   policy),"learnt","code","status", and the fields of SITE but "site" and "held"}…]. 404: no worker has it
+ *   now.
  * POST /v1/sites/S/backoff, normal, reset
  *   200 {"paths":2}: slows it as a complaint would; ends that; forgets all that was learnt, with pauses and
  *   stops. 404: no worker knows the site.
@@ -121,7 +123,8 @@
  *   nothing but a site, its stops too.
  * GET /v1/explain (rid= or to= or domain=)
  *   {"rid"|"to"|"domain":…,"answers":[{"rid","to","job","state","attempts","lane":"5","domain","tenant",
- *    "site","source","waits":true,"limit":"retry","until":TIME|null,"why":"one sentence"}…]}
+ *    "site","source","waits":true,"limit":"retry","until":TIME|null,"tls":"may, MTA-STS enforce" (what its
+ *    mail asks of a host),"why":"one sentence"}…]}
  *   domain= answers by lane ("ready","deferred" in place of rid, to, job, state, attempts). limit is what
  *   holds it: "" nothing, "paused", "not_before", "retry" (its own schedule), "dns", the kind of a
  *   suspension, or a limit of a path as in blocked_by. Nothing known of what was asked: 404.
@@ -174,6 +177,9 @@
  *   {"code","status","text","lines","site","mx","receiver"|null,"rule":RULE|null,"found","why",
  *    "near":[{"name","where","action","why"}…]}: which rule the reply meets; near are those before it that
  *   only their code, status or step keeps from it.
+ * POST /v1/reload: reads the configuration again (engine/reload.h): {changed, restart: the options that a
+ *   reload has put into force, and those that take a restart; complete: every worker has said so}; 422 with
+ *   the first thing that is wrong, and then nothing has changed.
  * GET /metrics, GET /healthz ("ok", 200; 503 with "stopping" or "full"). */
 #ifndef POSTRIDER_ADMIN_API_H
 #define POSTRIDER_ADMIN_API_H
@@ -182,9 +188,11 @@
 #include "queue/query.h"
 
 struct consumers;
-struct dkim;
 struct inbound;
+struct submission;
 struct fleet;
+struct reload;
+struct setups;
 struct api;
 
 /* All of it outlives the api. */
@@ -192,9 +200,11 @@ struct api_context {
     struct store *store;
     struct fleet *fleet;               /* engine/inspect.h */
     const struct consumers *consumers; /* NULL: there are none */
-    const struct config *config;
-    const struct dkim *dkim; /* NULL: nothing is signed */
+    const struct config *config;       /* that the daemon started with: for what takes a restart */
+    struct setups *setups;             /* what holds now */
+    struct reload *reload;             /* NULL: there is none, in tests */
     struct inbound *inbound;
+    const struct submission *submission; /* NULL: there is none */
     const char *version;
     struct now started;
 };

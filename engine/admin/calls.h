@@ -13,6 +13,7 @@
 struct rates;
 struct intake;
 struct backup;
+struct token;
 
 struct api {
     struct api_context context;
@@ -20,7 +21,8 @@ struct api {
     struct intake *intake;
     struct rates *rates;
     struct backup *backup;
-    struct http_listener listeners[2];
+    struct http_listener listeners[3];
+    struct token *token;       /* of the one over TCP; NULL: there is none */
     struct http_route *routes; /* a copy, with the listeners that are there */
     /* What held_by_jobs found last, kept for a while when it took long. */
     pthread_mutex_t held_lock;
@@ -110,6 +112,7 @@ http_handler call_jobs, call_job, call_job_pause, call_job_resume, call_job_canc
     call_job_purge;
 http_handler call_job_recipients, call_job_bounces, call_tenant_bounces;
 http_handler call_queue, call_queue_retry, call_queue_bounce, call_queue_recipients, call_ops, call_op;
+http_handler call_reload;
 http_handler call_sites, call_site, call_site_backoff, call_site_normal, call_site_reset, call_explain;
 http_handler call_queue_suspend, call_queue_resume, call_suspensions;
 http_handler call_suppressions, call_suppression_remove;
@@ -117,7 +120,7 @@ extern const struct http_upload_ops suppressions_upload;
 http_handler call_recipient, call_recipient_message;
 http_handler call_rules, call_rules_test;
 http_handler call_consumers;
-http_handler call_trace;
+http_handler call_trace, call_dashboard;
 http_handler call_sources, call_source_enable, call_source_drain, call_dns_flush;
 /* Their figures for Prometheus; NULL: there are none. */
 void consumer_metrics(const struct consumers *consumers, struct now now, struct buf *out);

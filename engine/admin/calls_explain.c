@@ -158,6 +158,7 @@ static void set_why(json_t *root, const struct why *why, struct str site, struct
     js_set(root, "waits", json_boolean(why->waits));
     js_set(root, "limit", js_text(str_of(why->limit)));
     js_set(root, "until", js_time(why->until_ms));
+    js_set(root, "tls", js_text(str_of(why->lane.tls)));
     js_set(root, "why", js_text(str_of(why->text)));
 }
 

@@ -54,6 +54,7 @@ static void set_learnt(json_t *root, const struct path_info *path)
            path->recipients_max > 0 ? json_integer(path->recipients_max) : json_null());
     js_set(root, "messages_max", path->messages_max > 0 ? json_integer(path->messages_max) : json_null());
     js_set(root, "tls_only", json_boolean(path->tls_only));
+    js_set(root, "tls", json_string(path->tls));
     js_set(root, "learnt", js_time(path->learnt_ms));
     js_set_int(root, "code", path->code);
     js_set(root, "status", js_status(path->status));

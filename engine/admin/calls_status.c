@@ -3,6 +3,7 @@
 #include "engine/admin/process.h"
 #include "engine/admin/upload.h"
 #include "engine/inbound/inbound.h"
+#include "engine/submission/submission.h"
 #include "queue/edit.h"
 
 #include <inttypes.h>
@@ -193,6 +194,17 @@ static void inbound_metrics(struct buf *out, struct api *api)
                    inbound_action_name(i), f.actions[i]);
 }
 
+static void submission_metrics(struct buf *out, const struct submission *submission)
+{
+    struct submission_figures f;
+    submission_figures(submission, &f);
+    metric(out, "submission_clients", "gauge", "Connections by SMTP.", f.clients);
+    metric(out, "submission_messages_total", "counter", "Messages accepted over SMTP since the start.",
+           f.messages);
+    metric(out, "submission_recipients_total", "counter", "Their recipients.", f.recipients);
+    metric(out, "submission_refused_total", "counter", "Messages refused once they were whole.", f.refused);
+}
+
 static void label_value(struct buf *out, const char *text)
 {
     for (; *text != '\0'; text++) {
@@ -277,6 +289,8 @@ void call_metrics(struct http_request *request, struct now now, void *user)
            query_suppression_count(api->context.store));
     engine_metrics(&body, &f);
     inbound_metrics(&body, api);
+    if (api->context.submission != NULL)
+        submission_metrics(&body, api->context.submission);
     path_metric(&body, &paths, "connections", "gauge", path_connections);
     path_metric(&body, &paths, "delivered_total", "counter", path_delivered);
     path_metric(&body, &paths, "deferred_total", "counter", path_deferred);

@@ -13,6 +13,7 @@
 
 #include "engine/admin/http_express.h"
 #include "engine/admin/http_request.h"
+#include "engine/admin/token.h"
 #include "engine/base/js.h"
 #include "engine/base/log.h"
 #include "engine/io/unix_socket.h"
@@ -253,6 +254,8 @@ static enum MHD_Result send_answer(struct http_request *request)
     if (response == NULL)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", request->type);
+    if (request->status == 401)
+        MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (request->status == 405) {
         char methods[HTTP_METHODS_MAX];
         MHD_add_response_header(response, "Allow", http_methods_text(request->match.methods, methods));
@@ -317,6 +320,30 @@ static void find_route(struct http_request *request, const char *path, const cha
         http_fail(request, 403, "forbidden", "%.200s is served on the control socket only", path);
 }
 
+/* Whether the client may ask anything here; answered if not. Liveness is told to everybody. */
+static bool is_admitted(struct http_request *request, const char *path)
+{
+    const struct token *token = request->listener->settings->token;
+    if (token == NULL || strcmp(path, "/healthz") == 0 ||
+        token_admits(token, str_of(http_header(request, "Authorization"))))
+        return true;
+    http_fail(request, 401, "unauthorized",
+              "send the token of admin.token_file: Authorization: Bearer TOKEN");
+    return false;
+}
+
+/* A browser says which page a request comes from: no page of anybody else's may change a thing here, where an
+ * operator has the socket forwarded to a port. */
+static void check_origin(struct http_request *request, const char *method)
+{
+    const char *origin = strcmp(method, "GET") == 0 ? NULL : http_header(request, "Origin");
+    if (origin == NULL)
+        return;
+    const char *host = http_header(request, "Host"), *named = strstr(origin, "://");
+    if (named == NULL || host == NULL || strcmp(named + 3, host) != 0)
+        http_fail(request, 403, "forbidden", "this was asked by a web page of somebody else's");
+}
+
 struct http_request *http_request_begin(struct listener *listener, struct MHD_Connection *connection,
                                         struct express_conn *express, const char *path, const char *method)
 {
@@ -329,7 +356,10 @@ struct http_request *http_request_begin(struct listener *listener, struct MHD_Co
     request->connection = connection;
     request->express = express;
     buf_init(&request->body, HTTP_BODY_MAX);
-    find_route(request, path, method);
+    if (is_admitted(request, path))
+        find_route(request, path, method);
+    if (!request->answered)
+        check_origin(request, method);
     if (!request->answered && (request->match.route->methods & HTTP_LARGE))
         request->body.max = HTTP_LARGE_MAX;
     if (!request->answered && check_parameters(request) && request->match.route->upload != NULL)
@@ -442,14 +472,19 @@ bool http_serves_upload(const struct listener *listener, const char *path, const
 {
     const struct http_settings *settings = &listener->http->settings;
     struct http_match match;
+    if (listener->settings->token != NULL)
+        return false; /* the library reads what admits it */
     http_route_find(settings->routes, settings->route_count, path, method, &match);
     return match.method && match.route->upload != NULL && (match.route->listeners & 1u << listener->index);
 }
 
 void http_hand_over(struct listener *listener, int fd)
 {
-    const struct sockaddr address = {.sa_family = AF_UNIX};
-    MHD_add_connection(listener->daemon, fd, &address, sizeof address); /* closes it when that fails */
+    const struct sockaddr unix_address = {.sa_family = AF_UNIX};
+    const struct sockaddr *address =
+        listener->settings->address ? listener->settings->address : &unix_address;
+    socklen_t n = listener->settings->address ? listener->settings->address_len : sizeof unix_address;
+    MHD_add_connection(listener->daemon, fd, address, n); /* closes it when that fails */
 }
 
 unsigned http_library_connections(const struct listener *listener)
@@ -493,11 +528,38 @@ static struct MHD_Daemon *library_start(struct listener *listener)
                             0, NULL, NULL, on_request, listener, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
-static bool listener_start(struct listener *listener, struct err *err)
+static bool tcp_open(struct listener *listener, struct err *err)
+{
+    const struct http_listener *settings = listener->settings;
+    int one = 1, fd = socket(settings->address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    listener->socket.fd = fd;
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+        bind(fd, settings->address, settings->address_len) == 0 && listen(fd, LISTEN_BACKLOG) == 0)
+        return true;
+    err_set(err, errno, "cannot listen on %s: %s", settings->path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return false;
+}
+
+static bool socket_open(struct listener *listener, struct err *err)
 {
     const struct http_listener *settings = listener->settings;
     const struct unix_socket_file file = {settings->path, settings->mode, settings->group};
-    if (!unix_socket_open(&listener->socket, &file, err))
+    return settings->address != NULL ? tcp_open(listener, err)
+                                     : unix_socket_open(&listener->socket, &file, err);
+}
+
+static void socket_remove(const struct listener *listener)
+{
+    if (listener->settings->address == NULL)
+        unix_socket_remove(&listener->socket, listener->settings->path);
+}
+
+static bool listener_start(struct listener *listener, struct err *err)
+{
+    const struct http_listener *settings = listener->settings;
+    if (!socket_open(listener, err))
         return false;
     listener->daemon = library_start(listener);
     if (listener->daemon == NULL)
@@ -511,7 +573,7 @@ static bool listener_start(struct listener *listener, struct err *err)
     if (listener->daemon != NULL)
         MHD_stop_daemon(listener->daemon);
     listener->daemon = NULL;
-    unix_socket_remove(&listener->socket, settings->path);
+    socket_remove(listener);
     close(listener->socket.fd);
     return false;
 }
@@ -564,7 +626,7 @@ bool http_destroy(struct http *http)
         struct listener *listener = &http->listeners[i];
         if (listener->daemon == NULL)
             continue;
-        unix_socket_remove(&listener->socket, listener->settings->path);
+        socket_remove(listener);
         if (idle) {
             express_destroy(atomic_load(&listener->express));
             MHD_stop_daemon(listener->daemon);

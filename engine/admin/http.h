@@ -1,5 +1,5 @@
-/* http.h - HTTP/1.1 on Unix sockets, over libmicrohttpd: the only file that knows it is http.c. Uploads that
- * come in plain requests don't go that way, see http_express.h; nobody but these two can tell.
+/* http.h - HTTP/1.1 on Unix sockets and TCP, over libmicrohttpd: the only file that knows it is http.c.
+ * Uploads that come in plain requests don't go that way, see http_express.h; nobody but these two can tell.
  *
  * A route is a method, a path pattern ("/v1/jobs/<star>/pause", a star for one segment) and one of two kinds
  * of handler. A *handler* is called when the request is whole (its body, at most HTTP_BODY_MAX, too), on a
@@ -19,6 +19,7 @@
 
 struct http;
 struct http_request;
+struct sockaddr;
 
 enum { HTTP_GET = 1, HTTP_POST = 2, HTTP_PUT = 4, HTTP_DELETE = 8 };
 /* Beside the methods: this handler's body may have HTTP_LARGE_MAX bytes. */
@@ -47,11 +48,15 @@ struct http_route {
     unsigned listeners; /* a bit for each listener that serves it */
 };
 
+struct token;
 struct http_listener {
-    const char *path;
+    const char *path; /* of the Unix socket; of one over TCP, what stands for its address */
     unsigned mode;
     const char *group; /* "": left as it is */
     unsigned threads;
+    const struct sockaddr *address; /* over TCP; NULL: on a Unix socket */
+    unsigned address_len;
+    const struct token *token; /* clients must have it, but for /healthz; NULL: the socket's mode decides */
 };
 
 struct http_settings {

@@ -9,18 +9,18 @@
 
 #include "engine/admin/upload_parts.h"
 #include "engine/base/js_scan.h"
+#include "engine/setup.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-struct intake *intake_create(struct store *store, const struct config *config, const struct dkim *dkim)
+struct intake *intake_create(struct store *store, struct setups *setups)
 {
     struct intake *intake = calloc(1, sizeof *intake);
     if (intake == NULL)
         return NULL;
     intake->store = store;
-    intake->config = config;
-    intake->dkim = dkim;
+    intake->setups = setups;
     intake->keys = keys_create();
     if (intake->keys == NULL) {
         free(intake);
@@ -429,7 +429,9 @@ void *upload_begin(struct intake *intake, struct http_request *request, struct s
     rcpt_reader_init(&upload->reader);
     upload->scope.store = intake->store;
     upload->scope.keys = intake->keys;
-    upload->scope.rules = (struct job_rules){intake->config, intake->dkim, tenant, &intake->repeats};
+    upload->setup = setups_get(intake->setups);
+    upload->scope.rules =
+        (struct job_rules){upload->setup->config, upload->setup->dkim, tenant, &intake->repeats};
     if (!take_dry_run(upload) || !take_content_type(upload) || !take_header_key(upload)) {
         upload_release(upload);
         return NULL;
@@ -494,5 +496,6 @@ void upload_free(struct upload *upload)
     upload_land(upload);
     buf_free(&upload->done);
     buf_free(&upload->later);
+    setup_unref(upload->setup);
     free(upload);
 }

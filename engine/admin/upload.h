@@ -13,9 +13,9 @@
 
 struct intake;
 
-/* All outlive it. dkim may be NULL. NULL: no memory. */
-struct dkim;
-struct intake *intake_create(struct store *store, const struct config *config, const struct dkim *dkim);
+/* Both outlive it. NULL: no memory. */
+struct setups;
+struct intake *intake_create(struct store *store, struct setups *setups);
 /* Those who wait for a place are let in; call when http_stopping is already true. */
 void intake_stop(struct intake *intake);
 /* After the last upload. */

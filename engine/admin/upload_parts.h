@@ -9,8 +9,7 @@
 
 struct intake {
     struct store *store;
-    const struct config *config;
-    const struct dkim *dkim;
+    struct setups *setups;
     struct keys *keys;
     struct gate gate;
     struct repeats repeats;
@@ -23,6 +22,7 @@ enum waiting { WAIT_NOTHING, WAIT_PLACE, WAIT_WINDOW, WAIT_FLIGHTS };
 struct upload {
     struct gate_waiter waiter; /* first: the gate hands it back */
     struct intake *intake;
+    struct setup *setup; /* by which its jobs are taken in, to its end */
     struct http_request *request;
     struct upload_scope scope;
     char key[IDEMPOTENCY_KEY_MAX + 1];

@@ -7,6 +7,7 @@
 #include "engine/base/log.h"
 #include "engine/dkim/canon.h"
 #include "engine/message/encode.h"
+#include "engine/message/lines.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -225,18 +226,12 @@ static size_t name_index(struct str field)
 /* Notes the fields of the header that are signed. */
 static void find_fields(struct dkim_signer *s)
 {
-    struct str header = buf_str(&s->header);
+    struct str header = buf_str(&s->header), text;
     buf_clear(&s->fields);
-    for (size_t at = 0; at < header.n;) {
-        size_t end = at;
-        do {
-            size_t lf = str_find(header, '\n', end);
-            end = lf == SIZE_MAX ? header.n : lf + 1;
-        } while (end < header.n && (header.p[end] == ' ' || header.p[end] == '\t'));
-        struct field field = {name_index(str_make(header.p + at, end - at)), at, end - at};
+    for (size_t at = 0; lines_field(header, &at, &text);) {
+        struct field field = {name_index(text), at - text.n, text.n};
         if (field.name < SIGNED_NAMES)
             buf_add(&s->fields, &field, sizeof field);
-        at = end;
     }
 }
 

@@ -341,11 +341,8 @@ static bool compile_once(struct job_line *job, struct err *err)
 static bool prepare_signature(struct job_line *job, const struct job_rules *rules, struct err *err)
 {
     const struct template_info *info = &job->template.info;
-    if (!job->wants_dkim && rules->dkim != NULL && dkim_identity(rules->dkim, 0) == NULL) {
-        if (!info->has_signature) /* text that is ready: it comes with every job, however small */
-            buf_add_z(&job->warnings, "\"it goes out unsigned: no DKIM keys are configured\"");
-        return true;
-    }
+    if (!job->wants_dkim && rules->dkim != NULL && dkim_identity(rules->dkim, 0) == NULL)
+        return true; /* nothing is signed here, which needs no word with every job */
     char domain[DOMAIN_MAX + 1] = "";
     enum template_from from = template_from_domain(&job->template, domain);
     bool has_key = from == TEMPLATE_FROM_FIXED && dkim_find(rules->dkim, str_of(domain)) != NULL;

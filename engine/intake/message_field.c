@@ -8,9 +8,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#define FILE_NAME_MAX 1024
-#define LIST_URL_MAX  4096
-
 /* The field of *out that a member fills, or NULL. */
 static struct str *member_of(struct message_spec *out, const char *name)
 {

@@ -3,6 +3,7 @@
  * A template's header is looked at literal by literal: a field without variables stands whole in one of them,
  * of one with variables the name and its colon end a literal. */
 #include "engine/message/address.h"
+#include "engine/message/lines.h"
 #include "engine/message/mime.h"
 #include "engine/message/record.h"
 #include "engine/message/scan.h"
@@ -11,19 +12,13 @@
 /* The From field's value in whole lines of a header; false: it is not there. */
 static bool find_from(struct str header, struct str *value)
 {
-    for (size_t at = 0; at < header.n;) {
-        size_t end = at;
-        do {
-            size_t lf = str_find(header, '\n', end);
-            end = lf == SIZE_MAX ? header.n : lf + 1;
-        } while (end < header.n && (header.p[end] == ' ' || header.p[end] == '\t'));
-        struct str field = str_make(header.p + at, end - at);
+    struct str field;
+    for (size_t at = 0; lines_field(header, &at, &field);) {
         size_t colon = str_find(field, ':', 0);
         if (colon != SIZE_MAX && str_eq_nocase(str_trim(str_make(field.p, colon)), STR("From"))) {
             *value = str_make(field.p + colon + 1, field.n - colon - 1);
             return true;
         }
-        at = end;
     }
     return false;
 }

@@ -1,5 +1,5 @@
 /* encode.h - transfer encodings (RFC 2045): quoted-printable and base64. Private to message/, but for
- * base64_encode.
+ * base64.
  *
  * The encoder of quoted-printable is the same for what is compiled and for what a variable brings, so that
  * the pieces fit together: whatever lies at a piece's border is written so that it is right beside

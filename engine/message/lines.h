@@ -48,4 +48,20 @@ static inline struct str lines_rest(const struct lines *l)
     return str_make(l->at, (size_t)(l->end - l->at));
 }
 
+/* The field of a header, its folded lines with it, that begins at *at, which moves behind it; false: the
+ * header is over. */
+static inline bool lines_field(struct str header, size_t *at, struct str *field)
+{
+    size_t end = *at;
+    if (end >= header.n)
+        return false;
+    do {
+        size_t lf = str_find(header, '\n', end);
+        end = lf == SIZE_MAX ? header.n : lf + 1;
+    } while (end < header.n && (header.p[end] == ' ' || header.p[end] == '\t'));
+    *field = str_make(header.p + *at, end - *at);
+    *at = end;
+    return true;
+}
+
 #endif

@@ -12,8 +12,10 @@
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/react.h"
+#include "engine/route/renew.h"
 #include "engine/route/secure.h"
 #include "engine/route/shipment.h"
+#include "engine/route/tally.h"
 #include "engine/route/targets.h"
 #include "engine/route/trace.h"
 #include "engine/rules/rules.h"
@@ -30,8 +32,10 @@ struct carrier {
     struct tls_demand demand;
     int64_t opened_ns;
     struct trace_seat seat;
-    unsigned pulled; /* messages */
-    bool ready, worked, is_idle, stopping, over;
+    unsigned began;   /* at this count of changes of the setup: renew.h */
+    unsigned pulled;  /* messages */
+    uint64_t tallied; /* the domain that the session was counted for last, as a digest */
+    bool ready, worked, is_idle, stopping, over, tally;
 };
 
 #define IDLERS_LOOKED_AT 64 /* of the longest idle, to find one of a path */
@@ -103,6 +107,18 @@ static bool carrier_is_over(const struct carrier *carrier)
     return carrier_is_spent(carrier) || (clear && path_is_tls_only(carrier->pool->path));
 }
 
+/* Once for each domain, or nearly: when the domain is another than that of the message before. */
+static void carrier_tally(struct carrier *carrier, const struct session_transaction *transaction)
+{
+    struct str domain = shipment_domain(transaction);
+    uint64_t digest = str_hash(domain);
+    if (digest == carrier->tallied)
+        return;
+    carrier->tallied = digest;
+    tally_session(carrier->pool, &carrier->demand, carrier->host, domain,
+                  session_tls_fault(carrier->session));
+}
+
 static struct session_transaction *carrier_pull(struct session *session, struct now now)
 {
     struct carrier *carrier = session_owner(session);
@@ -115,6 +131,8 @@ static struct session_transaction *carrier_pull(struct session *session, struct 
         transaction = shipment_next(pool, carrier->host, session);
     if (transaction == NULL && !carrier->stopping && carrier_should_yield(carrier, true))
         carrier_stop(carrier, false);
+    if (transaction != NULL && carrier->tally)
+        carrier_tally(carrier, transaction);
     carrier->pulled += transaction != NULL;
     carrier_set_idle(carrier, transaction == NULL && !carrier->stopping);
     return transaction;
@@ -193,7 +211,7 @@ static void carrier_alert(const struct pool *pool, const struct verdict *why)
 {
     const struct path *path = pool->path;
     if (why->scope == SCOPE_PATH && ledger_pause_until_ns(path->ledger) <= path->router->now.mono_ns)
-        log_error("the source %s: mail for %s waits: %.*s", path->source->name, path_site(path),
+        log_error("the source %s: mail for %s waits: %.*s", path->source.name, path_site(path),
                   (int)why->text_size, why->text);
     else if (why->scope == SCOPE_HOST && (pool->last_failure == NULL || !pool->last_failure->blameless))
         log_error("the route for %s: mail waits: %.*s", pool->route->domain, (int)why->text_size, why->text);
@@ -236,7 +254,11 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         host_failed(router, &carrier->address, path->settings);
     host_set_asked(router, &carrier->address, why->rule != NULL);
     loan_tell_host(path, &carrier->address);
-    pool_target_failed(pool, why);
+    struct verdict kept;
+    verdict_copy(&kept, why);
+    if (carrier->began != router->renewed) /* the rule may be of a setup that goes with this session */
+        kept.rule = NULL;
+    pool_target_failed(pool, &kept);
     return PATH_END_FAILED;
 }
 
@@ -286,6 +308,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     bool of_use = carrier->ready && session_carried(session) > 0;
     enum path_end end = PATH_END_FINE;
     enum tls_fault fault = carrier->ready ? TLS_FAULT_NONE : session_tls_fault(session);
+    tally_failure(pool, &carrier->demand, carrier->host, fault);
     carrier_set_idle(carrier, false);
     carrier->over = true;
     if (carrier->seat.trace != NULL)
@@ -300,6 +323,7 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     pool_touch(pool);
     path_serve(path);
     path_serve_line(path->router);
+    renew_session_over(path->router, carrier->began);
     session_free(session);
     carrier_free(carrier);
 }
@@ -328,11 +352,13 @@ bool carrier_open(struct pool *pool, const struct target *target)
     }
     carrier->pool = pool;
     carrier->opened_ns = router->now.mono_ns;
+    carrier->began = router->renewed;
     carrier->hosts = dns_mx_ref(pool->hosts);
     carrier->host = carrier->hosts->hosts[target->host].name;
     carrier->address = target->address;
     secure_demand(pool, target, &carrier->demand);
-    const struct config_source *source = path->source;
+    carrier->tally = tally_wanted(pool, &carrier->demand);
+    const struct config_source *source = &path->source;
     carrier->session = session_create(
         &router->session_context, &path->session, &carrier_handlers, carrier, carrier->host,
         source->address_len ? (const struct sockaddr *)&source->address_value : NULL, source->address_len,

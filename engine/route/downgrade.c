@@ -23,7 +23,7 @@ static bool sign(struct router *router, struct downgrade *down, const struct ope
 {
     char from[DOMAIN_MAX + 1];
     uint8_t hash[DIGEST_SIZE];
-    const struct dkim_domain *domain = opened->domain;
+    const struct dkim_domain *domain = opened_domain(opened, router->dkim);
     if (router->signer == NULL && (router->signer = dkim_signer_create(router->dkim)) == NULL)
         return err_set(err, ENOMEM, "no memory to sign the message");
     if (!template_render(&down->template, &(struct render_args){.unstuffed = true}, message, err))

@@ -33,11 +33,14 @@ bool evidence_init(struct evidence *evidence, struct store *store);
 void evidence_free(struct evidence *evidence);
 /* A reply spoke against its content; true: hold the job there, what was counted is then forgotten. */
 bool evidence_bad(struct evidence *evidence, struct str site, uint64_t job, int64_t now_ms);
-/* Whether a reply about this job may have, of late: asked for every recipient, and mostly no. */
+/* Whether any reply did of late: asked for every recipient. */
+static inline bool evidence_is_any(const struct evidence *evidence)
+{
+    return atomic_load_explicit(&evidence->count, memory_order_relaxed) > 0;
+}
+/* Where one did: whether it may have been about this job; mostly no. */
 static inline bool evidence_may_be(const struct evidence *evidence, uint64_t job)
 {
-    if (atomic_load_explicit(&evidence->count, memory_order_relaxed) == 0)
-        return false;
     uint64_t word = atomic_load_explicit(&evidence->jobs[job % EVIDENCE_BITS / 64], memory_order_relaxed);
     return (word >> (job % 64) & 1) != 0;
 }

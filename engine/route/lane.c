@@ -50,6 +50,18 @@ static void lane_wake(struct lane *lane)
     }
 }
 
+void lane_settle_in(struct lane *lane)
+{
+    const struct router *router = lane->router;
+    const struct config *config = router->config;
+    lane->tenant = config_tenant_of(config, str_of(lane->tenant_name));
+    lane->limit =
+        lane->tenant->max_rate.count > 0 ? &router->tenant_limits[lane->tenant - config->tenants] : NULL;
+    lane->sources = config_pool_of(config, str_of(lane->pool_name));
+    if (lane->sources == NULL)
+        lane->sources = &config->pools[lane->tenant->pool_index];
+}
+
 /* The lane of that name, made if need be: idle, then, until it is announced. NULL: no memory. */
 static struct lane *lane_get(struct router *router, const struct lane_name *name)
 {
@@ -66,15 +78,10 @@ static struct lane *lane_get(struct router *router, const struct lane_name *name
     lane->class_ = name->class_;
     lane->idle = true;
     lane->want = WANT_FIRST;
-    lane->tenant = config_tenant_of(router->config, name->tenant);
-    if (lane->tenant->max_rate.count > 0)
-        lane->limit = &router->tenant_limits[lane->tenant - router->config->tenants];
-    lane->sources = config_pool_of(router->config, name->pool);
-    if (lane->sources == NULL)
-        lane->sources = &router->config->pools[lane->tenant->pool_index];
     memcpy(lane->tenant_name, name->tenant.p, name->tenant.n); /* both at most NAME_MAX_BYTES */
     memcpy(lane->pool_name, name->pool.p, name->pool.n);
     memcpy(lane->domain, name->domain.p, name->domain.n);
+    lane_settle_in(lane);
     HASH_ADD(hh, router->lanes, id, sizeof lane->id, lane);
     lane_mark_held(lane);
     return lane;
@@ -93,7 +100,7 @@ struct lane *lane_borrow(struct loan *loan)
         lane->want = WANT_FIRST;
         lane->tenant = config_tenant_of(router->config, STR("default"));
         lane->fresh_until_ns = INT64_MAX;
-        *strand = (struct strand){.lane = lane, .source = loan->source, .tail = &strand->head};
+        *strand = (struct strand){.lane = lane, .source = pool->path->source_index, .tail = &strand->head};
         lane->strands = strand;
         if (pool_join(pool, strand, NULL)) {
             lane->strand_count = 1;

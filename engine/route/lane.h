@@ -31,6 +31,8 @@ void lane_lent(struct lane *lane, struct taken *list, unsigned count, bool over)
 struct sign_request;
 void lane_signed(struct router *router, struct sign_request *request);
 
+/* Its tenant and sources, as they are configured now. */
+void lane_settle_in(struct lane *lane);
 /* By its number; NULL: there is none. */
 struct lane *lane_by_id(struct router *router, uint32_t id);
 /* Less of it is passed over than before (lane_mark_held): asks for what the store has of it, from the start.

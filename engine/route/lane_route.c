@@ -302,3 +302,25 @@ void lane_resolve(struct lane *lane)
     lane->query.mx = lane_resolved;
     dns_ask_mx(router->dns, &lane->query, str_of(lane->domain), router->now);
 }
+
+void lane_reroute(struct lane *lane)
+{
+    const struct config_route *route = lane_configured_route(lane);
+    if (lane->state != LANE_ROUTED) { /* resolved, or held, or handed over: when that is done */
+        if (route != NULL && lane->state != LANE_RESOLVING)
+            lane_resolve(lane);
+        return;
+    }
+    struct dns_mx *mx = dns_mx_ref(lane->mx);
+    bool was_route = mx->expires_ns == INT64_MAX;
+    lane_unroute(lane);
+    lane->state = LANE_RESOLVING;
+    if (route == NULL && !was_route) {
+        lane_route(lane, mx, NULL);
+        return;
+    }
+    dns_mx_unref(mx);
+    dns_cancel(&lane->query);
+    lane->asking = false;
+    lane_resolve(lane);
+}

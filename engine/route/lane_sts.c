@@ -6,6 +6,7 @@
 
 #include "engine/route/handover.h"
 #include "engine/route/lane_route.h"
+#include "engine/route/tally.h"
 #include "engine/sts/keeper.h"
 #include "engine/tls/sts.h"
 
@@ -52,12 +53,14 @@ static void sts_ask_keeper(struct lane_sts *sts)
 }
 
 /* The hosts with what the policy says of each; mx itself where it says nothing or memory is out. */
-static struct dns_mx *sts_apply(struct dns_mx *mx, const char *text)
+static struct dns_mx *sts_apply(const struct router *router, const char *domain, struct dns_mx *mx,
+                                const char *text)
 {
     static _Thread_local struct sts_policy policy; /* too large for a stack */
     struct err err;
     if (text == NULL || !sts_policy_parse(str_of(text), &policy, &err) || policy.mode == STS_NONE)
         return mx;
+    tally_policy(router, domain, text);
     struct dns_mx *copy = dns_mx_create(mx->host_count);
     if (copy == NULL)
         return mx;
@@ -79,7 +82,7 @@ void lane_sts_answered(struct inbox_node *node)
     struct lane_sts *sts = (struct lane_sts *)(void *)node;
     struct lane *lane = sts->lane;
     if (lane != NULL) {
-        struct dns_mx *mx = sts_apply(sts->mx, sts->request.policy);
+        struct dns_mx *mx = sts_apply(lane->router, lane->domain, sts->mx, sts->request.policy);
         sts->mx = NULL;
         sts_route(lane, mx);
     }

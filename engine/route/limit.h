@@ -12,12 +12,16 @@
 
 struct limit {
     _Atomic int64_t interval_ns; /* between two cells; 0: no limit */
-    int64_t burst_ns;            /* how far ahead of time cells may go */
+    _Atomic int64_t burst_ns;    /* how far ahead of time cells may go */
     _Atomic int64_t ready_ns;    /* theoretical arrival time of the next cell, mono */
 };
 
 /* count cells in per_ms milliseconds; before other threads see it. */
 void limit_set(struct limit *limit, uint64_t count, int64_t per_ms);
+/* The same from now on, where others may be using it; nothing changes when it is that already. */
+void limit_set_anew(struct limit *limit, uint64_t count, int64_t per_ms, int64_t now_ns);
+/* What was used of the one before counts, so that a new one of the same rate is no burst. */
+void limit_go_on(struct limit *limit, const struct limit *before);
 /* One cell in so many nanoseconds from now on, without a burst; 0: no limit. Any thread may be using it: what
  * was used before counts for no more than one cell at the new rate. */
 void limit_change(struct limit *limit, int64_t interval_ns, int64_t now_ns);

@@ -9,6 +9,7 @@
 #include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
 #include "engine/route/settle.h"
+#include "engine/setup.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ static void loan_unref(struct loan *loan)
         return;
     free(loan->back);
     dns_mx_unref(loan->hosts);
+    setup_unref(loan->setup);
     free(loan);
 }
 
@@ -280,12 +282,12 @@ static void loan_make(struct pool *pool, unsigned borrower)
     loan->owner = router->index;
     loan->borrower = borrower;
     loan->ledger = path->ledger;
-    loan->settings = path->settings;
-    loan->source = (unsigned)(path->source - router->config->sources);
+    loan->source = path->source.name;
     loan->hosts = dns_mx_ref(pool->hosts);
     loan->port = pool->port;
     loan->tls = pool->tls;
     loan->route = pool->route;
+    loan->setup = setup_ref(router->setup);
     snprintf(loan->site, sizeof loan->site, "%s", path_site(path));
     loan->pool = pool;
     loan->next = router->loans;
@@ -432,7 +434,10 @@ static void offer_hear(struct router *router, struct loan_msg *msg)
 {
     struct loan *loan = msg->loan;
     struct path *path = router->stopping ? NULL : path_borrow(router, loan);
-    struct pool *pool = path ? pool_get(path, loan->hosts, loan->port, &loan->tls, loan->route) : NULL;
+    struct pool_tls tls = loan->tls; /* by the files of this worker's setup */
+    tls.trust = trusts_same(router->trusts, tls.trust);
+    bool knows = path != NULL && (tls.trust != NULL || loan->tls.trust == NULL);
+    struct pool *pool = knows ? pool_get(path, loan->hosts, loan->port, &tls, loan->route) : NULL;
     if (pool != NULL && pool->loan == NULL) {
         loan->next_borrowed = router->borrowed;
         router->borrowed = loan;

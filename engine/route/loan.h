@@ -48,12 +48,12 @@ struct loan {
     _Atomic unsigned sessions; /* lent now */
     unsigned owner, borrower;  /* workers */
     struct ledger *ledger;     /* valid until BACK */
-    const struct config_site *settings;
-    unsigned source;
-    struct dns_mx *hosts; /* what the pool is made of */
+    const char *source;        /* its name, kept */
+    struct dns_mx *hosts;      /* what the pool is made of */
     uint16_t port;
     struct pool_tls tls;
     const struct config_route *route;
+    struct setup *setup; /* of which tls is; a reference */
     char site[DOMAIN_MAX + 1];
     struct loan_msg *back; /* the message that ends it, made beforehand so that it can't fail */
     /* The owner's: */

@@ -30,6 +30,7 @@
 #include "queue/retry.h"
 #include "queue/store.h"
 
+#include <limits.h>
 #include <sys/queue.h>
 
 struct router;
@@ -46,7 +47,10 @@ struct edits;
 struct aside;
 struct sender_rate;
 struct sts_keeper;
+struct rpt;
 struct lane_sts;
+struct setup;
+struct renewed;
 
 /* Recipients of a lane that will leave from one source. */
 struct strand {
@@ -213,7 +217,8 @@ struct path {
     UT_hash_handle hh; /* by key: source index and site name */
     struct router *router;
     const struct config_site *settings;
-    const struct config_source *source;
+    struct config_source source;     /* its names are kept: names.h */
+    unsigned source_index;           /* in config.sources; PATH_SOURCE_GONE */
     struct session_settings session; /* made from settings */
     struct pool *pools;
     struct ledger *ledger, own;             /* the words it counts in; of a borrowed path the owner's */
@@ -231,6 +236,7 @@ struct path {
     int64_t reconnect_ns;
     unsigned reconnects; /* in a row, and how many recipients were answered before the last */
     uint64_t reconnect_answered;
+    struct path *renew_next;
     LIST_ENTRY(path) learner;
     char reason[256];                    /* of the pause or of the last failure */
     struct pool *wait_head, **wait_tail; /* pools that want a connection */
@@ -250,13 +256,17 @@ struct router {
     struct tls *tls;
     const struct trusts *trusts;
     struct sts_keeper *sts; /* NULL: policies of MTA-STS are not looked for */
+    struct rpt *rpt;        /* NULL: nobody counts for reports about TLS */
     struct prng prng;
     struct now now;
     struct store *store;
+    struct setup *setup; /* a reference; these four are views of it: */
     const struct config *config;
     const struct retry_table *retry;
     struct limit *tenant_limits; /* of config->tenants, shared by all workers */
     const struct dkim *dkim;
+    unsigned renewed;           /* how often it was changed: renew.h */
+    struct renewed *before;     /* those of before that sessions may still know */
     struct signers *signers;    /* NULL: no domain has keys */
     struct dkim_signer *signer; /* this worker's own, made when it is needed: shipment.c */
     struct sign_list signing;   /* what is with the signers */
@@ -269,6 +279,7 @@ struct router {
 
     struct lane *lanes;
     struct path *paths;
+    unsigned gone_paths; /* how many had a source that is no more */
     unsigned site_count; /* sites with at least one path */
     struct host_memory *hosts;
     struct taken *settled; /* to hand to the store at the end of the step, */
@@ -315,6 +326,9 @@ struct router {
     int64_t looked_ns, awake_ns;      /* when last looked, and how long it did not sleep since */
     unsigned busy_looks, spare_looks; /* in a row */
 };
+
+/* The source of a path is configured no more: its sessions end. */
+#define PATH_SOURCE_GONE UINT_MAX
 
 /* In a recipient's `worker`: how often a connection was lost under it, whether it is to share no transaction,
  * and whether its job was paused or cancelled while it was on its way. */

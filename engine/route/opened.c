@@ -19,9 +19,9 @@ static bool find_key(struct opened *opened, const struct dkim *dkim, struct err 
     char domain[DOMAIN_MAX + 1] = "";
     enum template_from from = template_from_domain(&opened->template, domain);
     bool any = dkim != NULL && dkim_identity(dkim, 0) != NULL;
-    if (from == TEMPLATE_FROM_FIXED)
-        opened->domain = dkim_find(dkim, str_of(domain));
-    opened->wants_signature = any && (opened->domain != NULL || from == TEMPLATE_FROM_VARIES);
+    if (from == TEMPLATE_FROM_FIXED && dkim_find(dkim, str_of(domain)) != NULL)
+        memcpy(opened->domain, domain, sizeof opened->domain);
+    opened->wants_signature = any && (opened->domain[0] != '\0' || from == TEMPLATE_FROM_VARIES);
     if (!opened->template.info.require_dkim || opened->wants_signature)
         return true;
     return err_set(err, 0, "it must be signed (require_dkim) and there is no key for %s any more", domain);
@@ -72,6 +72,11 @@ struct str opened_signature(const struct opened *opened, const struct taken *tak
     return signature ? str_make(signature->text, signature->n) : (struct str){NULL, 0};
 }
 
+const struct dkim_domain *opened_domain(const struct opened *opened, const struct dkim *dkim)
+{
+    return opened->domain[0] != '\0' ? dkim_find(dkim, str_of(opened->domain)) : NULL;
+}
+
 /* The digest of the message's body, of the job's where it is the same for all. */
 static bool hash_body(struct opened *opened, const struct rendition *message, uint8_t hash[DIGEST_SIZE],
                       struct err *err)
@@ -117,7 +122,7 @@ bool opened_sign(struct opened *opened, struct taken *taken, const struct dkim *
 {
     char rid[RID_TEXT_MAX], from[DOMAIN_MAX + 1];
     uint8_t hash[DIGEST_SIZE];
-    const struct dkim_domain *domain = opened->domain;
+    const struct dkim_domain *domain = opened_domain(opened, dkim);
     if (opened_signature(opened, taken).p != NULL)
         return true; /* of all: another signer was faster */
     struct render_args args = opened_args(taken, rid);

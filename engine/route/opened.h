@@ -7,6 +7,7 @@
 #define POSTRIDER_ROUTE_OPENED_H
 
 #include "engine/dkim/dkim.h"
+#include "engine/limits.h"
 #include "engine/message/template.h"
 #include "queue/store.h"
 
@@ -22,7 +23,8 @@ struct signature {
 struct opened {
     struct template template;
     bool wants_signature;
-    const struct dkim_domain *domain;      /* whose keys sign; NULL: From varies, each message has its own */
+    char
+        domain[DOMAIN_MAX + 1]; /* whose keys sign; "": From varies, each message has its own, or none does */
     _Atomic(struct signature *) signature; /* of all its messages; NULL: not yet, or they differ */
     _Atomic(uint8_t *) body_hash;          /* DIGEST_SIZE bytes; likewise */
 };
@@ -32,6 +34,8 @@ struct opened *opened_get(struct store_job *job, const struct dkim *dkim, struct
 /* For store_set_job_closer. */
 void opened_close(void *opened);
 
+/* Its keys, as they are now; NULL: From varies, or they are there no more. */
+const struct dkim_domain *opened_domain(const struct opened *opened, const struct dkim *dkim);
 /* What this recipient's message is rendered with. rid: room for the text. */
 struct render_args opened_args(const struct taken *taken, char rid[RID_TEXT_MAX]);
 /* The fields for this recipient; p is NULL while it is not signed. */

@@ -1,6 +1,8 @@
 /* path.c - see path.h. What is counted over all workers is in ledger.c, which tells of the window. */
 #include "engine/route/path.h"
 
+#include "engine/base/names.h"
+#include "engine/route/carrier.h"
 #include "engine/route/loan.h"
 #include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
@@ -34,7 +36,7 @@ struct path *path_find(struct router *router, const char *site, unsigned source)
 static void path_set_session(struct path *path, const struct config_site *site)
 {
     path->session = (struct session_settings){
-        .ehlo = path->source->ehlo,
+        .ehlo = path->source.ehlo,
         .timeouts = {.connect = site->connect_timeout_ms,
                      .greeting = site->greeting_timeout_ms,
                      .ehlo = site->helo_timeout_ms,
@@ -63,23 +65,53 @@ static bool path_site_is_known(struct router *router, const char *site)
     return false;
 }
 
+/* Copied, its names kept: the configuration may go before the last of its sessions does. */
+static bool path_set_source(struct path *path, const struct config_source *source)
+{
+    const char *name = names_keep(source->name), *address = names_keep(source->address),
+               *ehlo = names_keep(source->ehlo);
+    const char *proxy = names_keep(source->proxy.text), *user = names_keep(source->proxy.user),
+               *file = names_keep(source->proxy.password_file);
+    if (name == NULL || address == NULL || ehlo == NULL || proxy == NULL || user == NULL || file == NULL)
+        return false;
+    path->source = *source;
+    path->source.name = name;
+    path->source.address = address;
+    path->source.ehlo = ehlo;
+    path->source.proxy.text = proxy;
+    path->source.proxy.user = user;
+    path->source.proxy.password_file = file;
+    return true;
+}
+
+void path_enter(struct router *router, struct path *path, unsigned source)
+{
+    uint32_t index = source;
+    if (source == PATH_SOURCE_GONE) /* none is looked for by it; any of them is as good */
+        index = UINT32_MAX - router->gone_paths++ % (UINT32_MAX / 2);
+    memcpy(path->key, &index, sizeof index);
+    path->source_index = source;
+    HASH_ADD(hh, router->paths, key, path->key_size, path);
+}
+
 static struct path *path_make(struct router *router, const char *site, const struct config_site *settings,
                               unsigned source)
 {
     char key[sizeof(uint32_t) + DOMAIN_MAX + 1];
     size_t n = path_key(key, site, source);
     struct path *path = calloc(1, sizeof *path + n);
-    if (path == NULL)
+    if (path == NULL || !path_set_source(path, &router->config->sources[source])) {
+        free(path);
         return NULL;
+    }
     path->router = router;
     path->settings = settings;
-    path->source = &router->config->sources[source];
     path->wait_tail = &path->wait_head;
     path->hungry.tail = &path->hungry.head;
     path->key_size = n;
     memcpy(path->key, key, n);
     path_set_session(path, settings);
-    HASH_ADD(hh, router->paths, key, n, path);
+    path_enter(router, path, source);
     return path;
 }
 
@@ -104,15 +136,46 @@ struct path *path_get(struct router *router, const char *site, const struct conf
 
 struct path *path_borrow(struct router *router, const struct loan *loan)
 {
-    struct path *path = path_find(router, loan->site, loan->source);
+    unsigned source = 0;
+    while (source < router->config->source_count &&
+           strcmp(router->config->sources[source].name, loan->source) != 0)
+        source++;
+    if (source == router->config->source_count)
+        return NULL; /* a reload came between: one of the two does not know of it */
+    struct path *path = path_find(router, loan->site, source);
     if (path != NULL)
         return path;
-    path = path_make(router, loan->site, loan->settings, loan->source);
+    path = path_make(router, loan->site, path_settings(router->config, loan->site), source);
     if (path == NULL)
         return NULL;
     path->borrowed = true;
     path->ledger = loan->ledger;
     return path;
+}
+
+const struct config_site *path_settings(const struct config *config, const char *site)
+{
+    for (size_t i = 0; i < config->site_count; i++)
+        if (strcmp(config->sites[i].name, site) == 0)
+            return &config->sites[i];
+    return &config->site_default;
+}
+
+void path_settle_in(struct path *path, const struct config_site *settings)
+{
+    const struct router *router = path->router;
+    int64_t now_ns = router->now.mono_ns;
+    if (path->source_index != PATH_SOURCE_GONE)
+        path_set_source(path, &router->config->sources[path->source_index]); /* without memory: as before */
+    path->settings = settings;
+    path_set_session(path, settings);
+    if (path->borrowed)
+        return; /* its owner sees to the words */
+    limit_set_anew(&path->own.messages, settings->max_rate.count, settings->max_rate.per_ms, now_ns);
+    limit_set_anew(&path->own.connects, settings->max_connection_rate.count,
+                   settings->max_connection_rate.per_ms, now_ns);
+    path_trim(path);
+    path_wake_at(path, now_ns);
 }
 
 void path_free(struct path *path)
@@ -159,6 +222,16 @@ bool path_sessions_used_up(const struct router *router)
 static bool path_is_at(const struct path *path, unsigned most)
 {
     return path->connections + path->lent >= most || ledger_connections(path->ledger) >= most;
+}
+
+/* Ends sessions beyond what the path may have, of each pool in proportion. */
+void path_trim(struct path *path)
+{
+    unsigned have = path->connections, may = ledger_allows(path->ledger, path->settings->max_connections);
+    if (have <= may)
+        return;
+    for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
+        carrier_trim(pool, pool->open - pool->open * may / have);
 }
 
 bool path_is_full(const struct path *path)

@@ -20,6 +20,12 @@ struct path *path_find(struct router *router, const char *site, unsigned source)
 /* Finds or makes the path of this site and source; NULL: no memory. */
 struct path *path_get(struct router *router, const char *site, const struct config_site *settings,
                       unsigned source);
+/* A path with this number of its source, into the table; it is in none. */
+void path_enter(struct router *router, struct path *path, unsigned source);
+/* The settings by which a path of this site's name works. */
+const struct config_site *path_settings(const struct config *config, const char *site);
+/* A reload: its source as it is configured now, and these settings, for sessions that are open too. */
+void path_settle_in(struct path *path, const struct config_site *settings);
 /* The path of a site that another worker owns, for what it lends: counts in the owner's ledger. */
 struct path *path_borrow(struct router *router, const struct loan *loan);
 void path_free(struct path *path); /* has no pools any more */
@@ -30,6 +36,8 @@ void path_sweep(struct router *router);
 bool path_sessions_used_up(const struct router *router);
 struct path_answer path_check(const struct path *path, enum path_use use);
 
+/* Ends sessions beyond what the path may have, of each pool in proportion. */
+void path_trim(struct path *path);
 /* It has, or all workers together have, as many connections as it may. */
 bool path_is_full(const struct path *path);
 /* This worker has more than are its own, since some were lent. */

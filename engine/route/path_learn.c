@@ -2,7 +2,6 @@
 #include "engine/route/path_learn.h"
 
 #include "engine/base/log.h"
-#include "engine/route/carrier.h"
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
@@ -26,16 +25,6 @@ static void path_set(_Atomic unsigned *word, unsigned value)
 {
     if (atomic_load_explicit(word, memory_order_relaxed) != value)
         atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-/* Ends sessions beyond what the path may have, of each pool in proportion. */
-static void path_trim(struct path *path)
-{
-    unsigned have = path->connections, may = ledger_allows(path->ledger, path->settings->max_connections);
-    if (have <= may)
-        return;
-    for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
-        carrier_trim(pool, pool->open - pool->open * may / have);
 }
 
 /* Works out what holds now. False: nothing is left. */
@@ -81,10 +70,10 @@ static void path_save(struct path *path, bool any)
     struct buf row;
     if (edits == NULL)
         return;
-    int n = snprintf(name, sizeof name, "%s %s", path_site(path), path->source->name);
+    int n = snprintf(name, sizeof name, "%s %s", path_site(path), path->source.name);
     buf_init(&row, POLICY_VALUE_MAX);
     if (any)
-        learnt_encode(&path->learnt, str_of(path_site(path)), str_of(path->source->name), &row);
+        learnt_encode(&path->learnt, str_of(path_site(path)), str_of(path->source.name), &row);
     if (n > 0 && (size_t)n < sizeof name && !row.failed)
         path->dirty = !edits_policy(edits, POLICY_PATH, str_make(name, (size_t)n), buf_str(&row));
     buf_free(&row);
@@ -118,7 +107,7 @@ void path_learn_end(struct path *path)
 static void path_note_lesson(struct path *path, const struct path_lesson *lesson)
 {
     struct learnt *learnt = &path->learnt;
-    enum reaction_kind kind = lesson->rule->reaction.kind;
+    enum reaction_kind kind = lesson->reaction.kind;
     bool holds = kind == REACTION_STOP || kind == REACTION_FIX || kind == REACTION_PAUSE;
     if (learnt->stopped_ms != 0 || (!holds && learnt->pause_until_ms > wall_ms(path)))
         return;
@@ -198,8 +187,8 @@ static void path_stop(struct path *path)
     path->learnt.stopped_ms = wall_ms(path);
     path_hold_until(path, LEDGER_STOPPED, ledger_pauses(path->ledger));
     path_save(path, true);
-    remember_alert(router, str_of(path_site(path)), str_of(path->source->name), STR(""),
-                   "stopped from source %s until 'postrider resume --site %s': %s", path->source->name,
+    remember_alert(router, str_of(path_site(path)), str_of(path->source.name), STR(""),
+                   "stopped from source %s until 'postrider resume --site %s': %s", path->source.name,
                    path_site(path), path->reason);
 }
 
@@ -212,7 +201,7 @@ static uint64_t path_answered(const struct path *path)
 /* A new connection at once the first time; when nothing at all was answered since, after a pause. */
 static void path_reconnect(struct path *path, const struct path_lesson *lesson)
 {
-    const struct reaction *reaction = &lesson->rule->reaction;
+    const struct reaction *reaction = &lesson->reaction;
     if (reaction->messages > 0) {
         path->learnt.messages_max = reaction->messages;
         path->learnt.messages_until_ms = wall_ms(path) + MESSAGES_MS;
@@ -239,7 +228,7 @@ static void path_split(struct path *path, unsigned recipients)
 
 void path_learn(struct path *path, const struct path_lesson *lesson)
 {
-    const struct reaction *reaction = &lesson->rule->reaction;
+    const struct reaction *reaction = &lesson->reaction;
     if (lesson->of_sender) {
         sender_rate_learn(path, lesson);
         return;
@@ -354,14 +343,6 @@ void path_forget(struct path *path)
 
 /* ---- at the start ---- */
 
-const struct config_site *path_settings_of(const struct config *config, struct str site)
-{
-    for (size_t i = 0; i < config->site_count; i++)
-        if (str_eq(str_of(config->sites[i].name), site))
-            return &config->sites[i];
-    return &config->site_default;
-}
-
 static bool load_one(struct str name, struct str value, void *user)
 {
     struct router *router = user;
@@ -380,7 +361,7 @@ static bool load_one(struct str name, struct str value, void *user)
         at++;
     if (str_hash(site) % router->worker_count != router->index || at == config->source_count)
         return true;
-    struct path *path = path_get(router, text, path_settings_of(config, site), at);
+    struct path *path = path_get(router, text, path_settings(config, text), at);
     if (path == NULL)
         return true;
     path->learnt = learnt;

@@ -8,13 +8,14 @@
 #define POSTRIDER_ROUTE_PATH_LEARN_H
 
 #include "engine/route/model.h"
+#include "engine/rules/reaction.h"
 
 /* What a reply said, and about what: to be told to the owner. */
 struct path_lesson {
-    const struct rule *rule; /* NULL: an operator's word */
-    int64_t started_ns;      /* when what it answers was begun: what has been cut since is not cut again */
-    unsigned recipients;     /* of the transaction; 0: none */
-    int64_t wait_ms;         /* that the reply names; 0: none */
+    struct reaction reaction;
+    int64_t started_ns;  /* when what it answers was begun: what has been cut since is not cut again */
+    unsigned recipients; /* of the transaction; 0: none */
+    int64_t wait_ms;     /* that the reply names; 0: none */
     uint16_t code;
     struct status status;
     char reason[256];
@@ -26,8 +27,6 @@ void path_learn(struct path *path, const struct path_lesson *lesson);
 int64_t path_interval_ns(const struct path *path);
 /* From message to message; 0: no limit. */
 int64_t rate_interval_ns(struct rate rate);
-/* The settings of a site by its name, as lane_site names them. */
-const struct config_site *path_settings_of(const struct config *config, struct str site);
 /* Why it is held, else the words of its last failure. */
 const char *path_reason(const struct path *path);
 

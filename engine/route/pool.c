@@ -72,7 +72,7 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, co
     }
     if (pool != NULL) { /* also of one that was there: a newer configuration may say the same */
         pool->route = route;
-        pool->way.proxy = &path->source->proxy;
+        pool->way.proxy = &path->source.proxy;
         if (route != NULL)
             pool_set_way(pool, route);
     }
@@ -287,7 +287,7 @@ void pool_give_back(struct pool *pool, const struct verdict *why)
 
 /* ---- holding ---- */
 
-static void pool_end_sessions(struct pool *pool)
+void pool_end_sessions(struct pool *pool)
 {
     struct carrier *carrier, *next;
     for (carrier = TAILQ_FIRST(&pool->carriers); carrier != NULL; carrier = next) {

@@ -76,7 +76,7 @@ static void react_full(const struct react_where *where, const struct verdict *ve
     if (router->now.wall_ms < router->full_told_ms + HOLDS_FULL_TOLD_MS)
         return;
     router->full_told_ms = router->now.wall_ms;
-    remember_alert(router, str_of(path_site(where->path)), str_of(where->path->source->name),
+    remember_alert(router, str_of(path_site(where->path)), str_of(where->path->source.name),
                    where->job->tenant,
                    "mail that a reply asks to hold goes on: %u holds are there already, resume what may go "
                    "('postrider suspensions' lists them): %.*s",
@@ -98,7 +98,7 @@ static void react_hold(const struct react_where *where, const struct verdict *ve
         .status = verdict->status,
         .reply = str_make(verdict->text, verdict->text_size),
         .rule = str_of(verdict->rule->name),
-        .source = str_of(path->source->name),
+        .source = str_of(path->source.name),
     };
     if (kind == HOLD_JOB)
         hold.what.job = job->id;
@@ -141,7 +141,7 @@ static bool react_job(const struct react_where *where, const struct verdict *ver
 static void react_teach(const struct react_where *where, const struct verdict *verdict, bool of_sender)
 {
     struct path_lesson lesson = {
-        .rule = verdict->rule,
+        .reaction = verdict->rule->reaction,
         .started_ns = where->started_ns,
         .recipients = where->recipients,
         .wait_ms = (int64_t)verdict->wait_s * MS_PER_S,

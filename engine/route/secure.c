@@ -5,6 +5,8 @@
 #include "engine/route/loan.h"
 #include "engine/route/path.h"
 
+#include <stdio.h>
+
 /* ---- files ---- */
 
 static bool load_site(struct trusts *trusts, const struct config_site *site, struct err *err)
@@ -85,6 +87,14 @@ void secure_key(const struct pool_tls *tls, struct buf *key)
 {
     buf_printf(key, " %d%d%d%d%d%d %u %x", tls->policy, tls->implicit, tls->vouched, tls->tlsa, tls->wish,
                tls->sts, trust_number(tls->trust), tls->sts_hosts);
+}
+
+void secure_text(const struct pool_tls *tls, char text[SECURE_TEXT_MAX])
+{
+    snprintf(text, SECURE_TEXT_MAX, "%s%s%s%s%s%s", tls_policy_name(tls->policy),
+             tls->implicit ? ", from the first byte" : "", tls->tlsa ? ", TLSA" : "",
+             tls->sts != STS_NONE ? ", MTA-STS " : "", tls->sts != STS_NONE ? sts_mode_name(tls->sts) : "",
+             tls->wish == TLS_WISH_REQUIRED ? ", REQUIRETLS" : "");
 }
 
 /* ---- hosts ---- */

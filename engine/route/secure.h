@@ -21,6 +21,10 @@ struct pool_tls secure_policy(const struct router *router, const struct dns_mx *
 /* The part of a pool's key that tells it from others of the same hosts. */
 void secure_key(const struct pool_tls *tls, struct buf *key);
 
+/* The same for people: "may", "verify, TLSA, MTA-STS enforce". */
+#define SECURE_TEXT_MAX 80
+void secure_text(const struct pool_tls *tls, char text[SECURE_TEXT_MAX]);
+
 /* Are the TLSA records of a host with these addresses to be asked for? */
 bool secure_wants_tlsa(const struct pool *pool, const struct dns_addresses *addresses);
 /* What the answer says; the records, where they count, are the caller's to unref. */

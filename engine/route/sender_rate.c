@@ -83,7 +83,7 @@ static struct sender_rate *rate_get(struct router *router, struct str site, stru
 /* Works out what holds now; false: it has faded. */
 static bool rate_apply(struct router *router, struct sender_rate *rate)
 {
-    const struct config_site *settings = path_settings_of(router->config, str_of(sender_rate_site(rate)));
+    const struct config_site *settings = path_settings(router->config, sender_rate_site(rate));
     struct learnt_now now;
     bool any = learnt_look(&rate->learnt, settings->max_connections, settings->recovery_ms,
                            router->now.wall_ms, &now);
@@ -194,7 +194,7 @@ static void rate_note(struct sender_rate *rate, const struct path_lesson *lesson
 void sender_rate_learn(struct path *path, const struct path_lesson *lesson)
 {
     struct router *router = path->router;
-    const struct reaction *reaction = &lesson->rule->reaction;
+    const struct reaction *reaction = &lesson->reaction;
     struct str sender = str_of(lesson->sender);
     struct sender_rate *rate = rate_get(router, str_of(path_site(path)), sender);
     if (rate == NULL)

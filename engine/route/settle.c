@@ -73,7 +73,7 @@ static bool settle_note(struct router *router, const struct verdict *why, struct
 static void settle_words(struct router *router, struct taken *taken, const struct verdict *why,
                          struct settle_where *where)
 {
-    taken->source = where->path ? str_of(where->path->source->name) : STR("");
+    taken->source = where->path ? str_of(where->path->source.name) : STR("");
     taken->tls = where->tls;
     taken->words = NULL;
     taken->reply = taken->site = taken->mx = STR("");
@@ -136,7 +136,8 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
         settle_deferred(router, taken, why, where);
     if (why->rule != NULL && taken->outcome == OUTCOME_BOUNCED && where->path != NULL)
         react_fail(where->path, taken, why);
-    if (why->code != 0 && where->path != NULL && evidence_may_be(router->evidence, taken->rid.job) &&
+    if (evidence_is_any(router->evidence) && why->code != 0 && where->path != NULL &&
+        evidence_may_be(router->evidence, taken->rid.job) &&
         (why->rule == NULL || why->rule->reaction.kind != REACTION_JOB))
         evidence_good(router->evidence, str_of(path_site(where->path)), taken->rid.job);
     if (where->path != NULL) /* a deferral that gives up is a failure */

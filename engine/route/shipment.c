@@ -204,6 +204,13 @@ struct session_transaction *shipment_next(struct pool *pool, const char *host, c
     }
 }
 
+struct str shipment_domain(const struct session_transaction *transaction)
+{
+    const struct shipment *shipment = transaction->owner;
+    struct str domain = str_of(shipment->lane->domain);
+    return domain.n > 0 ? domain : str_domain(shipment->list->to); /* it was lent */
+}
+
 const struct store_job *shipment_job(const struct session_transaction *transaction)
 {
     const struct shipment *shipment = transaction->owner;

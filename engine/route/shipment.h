@@ -14,6 +14,8 @@ unsigned shipment_count_lane(const struct pool *pool, uint32_t lane);
 /* Adds up its messages on their way, and of them those of this sender domain: another walk. */
 void shipment_count_sender(const struct pool *pool, struct str sender, unsigned *all, unsigned *own);
 /* Whose message it is. */
+/* The domain of its recipients. */
+struct str shipment_domain(const struct session_transaction *transaction);
 const struct store_job *shipment_job(const struct session_transaction *transaction);
 /* The job is paused or cancelled: what is on its way and is not answered is not tried again from here. */
 void shipment_drop_job(struct router *router, uint64_t job);

@@ -3,6 +3,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/route/handover.h"
+#include "engine/setup.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,14 +21,15 @@ struct signer_thread {
     struct signers *signers;
     pthread_t thread;
     bool started;
+    struct setup *setup; /* whose keys the signer has */
     struct dkim_signer *signer;
     struct rendition message;
     struct buf text;
 };
 
 struct signers {
-    const struct dkim *dkim;
     pthread_mutex_t lock;
+    struct setup *setup;
     pthread_cond_t came;
     struct signer_line lines[2]; /* by class */
     bool hurry, stop;
@@ -35,9 +37,25 @@ struct signers {
     struct signer_thread threads[];
 };
 
-/* The next request, or NULL: it is over. *hurry: it goes back as it is. */
-static struct sign_request *next_request(struct signers *signers, bool *hurry)
+static void thread_let_go(struct signer_thread *thread)
 {
+    dkim_signer_destroy(thread->signer);
+    thread->signer = NULL;
+    setup_unref(thread->setup);
+    thread->setup = NULL;
+}
+
+/* Its signer is made of these keys, when it is needed. */
+static void thread_change(struct signer_thread *thread, struct setup *setup)
+{
+    thread_let_go(thread);
+    thread->setup = setup_ref(setup);
+}
+
+/* The next request, or NULL: it is over. *hurry: it goes back as it is. */
+static struct sign_request *next_request(struct signer_thread *thread, bool *hurry)
+{
+    struct signers *signers = thread->signers;
     struct sign_request *request = NULL;
     pthread_mutex_lock(&signers->lock);
     while (signers->lines[0].head == NULL && signers->lines[1].head == NULL && !signers->stop)
@@ -49,22 +67,32 @@ static struct sign_request *next_request(struct signers *signers, bool *hurry)
     if (request != NULL && (line->head = request->next) == NULL)
         line->tail = &line->head;
     *hurry = signers->hurry;
+    if (thread->setup != signers->setup)
+        thread_change(thread, signers->setup);
     pthread_mutex_unlock(&signers->lock);
     return request;
+}
+
+static bool sign(struct signer_thread *thread, struct sign_request *request)
+{
+    const struct dkim *dkim = thread->setup->dkim;
+    struct opened *opened = opened_get(request->taken->job, dkim, &request->err);
+    if (opened == NULL)
+        return false;
+    if (thread->signer == NULL && (thread->signer = dkim_signer_create(dkim)) == NULL)
+        return err_set(&request->err, ENOMEM, "no memory for a signer");
+    return opened_sign(opened, request->taken, dkim, thread->signer, &thread->message, &thread->text,
+                       clock_now().wall_ms, &request->err);
 }
 
 static void *signer_run(void *user)
 {
     struct signer_thread *thread = user;
-    struct signers *signers = thread->signers;
     struct sign_request *request;
     bool hurry;
     setpriority(PRIO_PROCESS, (id_t)gettid(), SIGNER_NICE); /* as well as may be */
-    while ((request = next_request(signers, &hurry)) != NULL) {
-        struct opened *opened = hurry ? NULL : opened_get(request->taken->job, signers->dkim, &request->err);
-        request->good = opened != NULL &&
-                        opened_sign(opened, request->taken, signers->dkim, thread->signer, &thread->message,
-                                    &thread->text, clock_now().wall_ms, &request->err);
+    while ((request = next_request(thread, &hurry)) != NULL) {
+        request->good = !hurry && sign(thread, request);
         inbox_post(request->inbox, &request->node);
     }
     return NULL;
@@ -73,10 +101,8 @@ static void *signer_run(void *user)
 static bool start_thread(struct signers *signers, struct signer_thread *thread, struct err *err)
 {
     thread->signers = signers;
-    thread->signer = dkim_signer_create(signers->dkim);
+    thread_change(thread, signers->setup);
     buf_init(&thread->text, RENDITION_MAX);
-    if (thread->signer == NULL)
-        return err_set(err, ENOMEM, "no memory for a signer");
     int failed = pthread_create(&thread->thread, NULL, signer_run, thread);
     if (failed != 0)
         return err_set(err, failed, "cannot start a signer thread: %s", strerror(failed));
@@ -85,14 +111,14 @@ static bool start_thread(struct signers *signers, struct signer_thread *thread, 
     return true;
 }
 
-struct signers *signers_start(const struct dkim *dkim, unsigned count, struct err *err)
+struct signers *signers_start(struct setup *setup, unsigned count, struct err *err)
 {
     struct signers *signers = calloc(1, sizeof *signers + count * sizeof signers->threads[0]);
     if (signers == NULL) {
         err_set(err, ENOMEM, "no memory for the signers");
         return NULL;
     }
-    signers->dkim = dkim;
+    signers->setup = setup_ref(setup);
     signers->count = count;
     pthread_mutex_init(&signers->lock, NULL);
     pthread_cond_init(&signers->came, NULL);
@@ -139,6 +165,15 @@ bool signers_want(struct router *router, uint32_t lane, struct taken *taken)
     return true;
 }
 
+void signers_change(struct signers *signers, struct setup *setup)
+{
+    pthread_mutex_lock(&signers->lock);
+    struct setup *old = signers->setup;
+    signers->setup = setup_ref(setup);
+    pthread_mutex_unlock(&signers->lock);
+    setup_unref(old);
+}
+
 void signers_hurry(struct signers *signers)
 {
     if (signers == NULL)
@@ -160,11 +195,12 @@ void signers_stop(struct signers *signers)
         struct signer_thread *thread = &signers->threads[i];
         if (thread->started)
             pthread_join(thread->thread, NULL);
-        dkim_signer_destroy(thread->signer);
+        thread_let_go(thread);
         rendition_free(&thread->message);
         if (thread->text.max > 0)
             buf_free(&thread->text);
     }
+    setup_unref(signers->setup);
     pthread_cond_destroy(&signers->came);
     pthread_mutex_destroy(&signers->lock);
     free(signers);

@@ -26,8 +26,11 @@ struct sign_request {
     struct err err; /* why not */
 };
 
-/* NULL with err. Borrows dkim. */
-struct signers *signers_start(const struct dkim *dkim, unsigned threads, struct err *err);
+/* NULL with err. A reference to the setup of its own. */
+struct setup;
+struct signers *signers_start(struct setup *setup, unsigned threads, struct err *err);
+/* A reload: from the next request on with these keys. Any thread. */
+void signers_change(struct signers *signers, struct setup *setup);
 /* Workers only: sends a recipient of this lane to be signed, if it has to be and is not yet. True: it is
  * gone, and comes back with a request that the worker frees. */
 bool signers_want(struct router *router, uint32_t lane, struct taken *taken);

@@ -49,7 +49,7 @@ void source_free(struct router *router)
 
 void source_mark(struct path *path)
 {
-    if (source_find(path->router, path->source->name) != NULL)
+    if (source_find(path->router, path->source.name) != NULL)
         ledger_drain(path->ledger, true);
 }
 
@@ -73,7 +73,7 @@ bool source_drain(struct router *router, const char *name, bool drained)
         *there = router->drained[--router->drained_count];
     }
     for (struct path *path = router->paths; path != NULL; path = path->hh.next)
-        if (!path->borrowed && strcmp(path->source->name, name) == 0)
+        if (!path->borrowed && strcmp(path->source.name, name) == 0)
             source_apply(path, drained);
     return true;
 }

@@ -4,6 +4,7 @@
 #include "engine/route/host.h"
 #include "engine/route/pool.h"
 #include "engine/route/secure.h"
+#include "engine/route/tally.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -94,6 +95,7 @@ static void targets_judge(struct targets *targets, unsigned host, enum dane_verd
     if (secure_refuses(pool, host, dane, reason, &why)) {
         until_ns = INT64_MAX; /* until all of it is asked anew */
         pool_target_failed(pool, &why);
+        tally_refusal(pool, pool->hosts->hosts[host].name, dane);
     }
     for (unsigned i = 0; i < targets->count; i++) {
         struct target *target = &targets->list[i];

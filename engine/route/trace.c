@@ -162,7 +162,7 @@ bool trace_tell(const struct trace_seat *seat, const struct path *path, const ch
     time_format(path->router->now.wall_ms, time);
     buf_init(&text, TRACE_LINE_MAX);
     buf_printf(&text, "{\"time\":\"%s\",\"session\":%u,\"source\":", time, seat->number);
-    js_add_text(&text, str_of(path->source->name));
+    js_add_text(&text, str_of(path->source.name));
     buf_add_z(&text, ",\"host\":");
     js_add_text(&text, str_of(host));
     buf_printf(&text, ",\"what\":\"%s\",\"line\":", what);

@@ -11,6 +11,7 @@
 #include "engine/base/codec.h"
 #include "engine/base/log.h"
 #include "engine/tls/sts.h"
+#include "engine/tlsrpt/rpt.h"
 #include "queue/edit.h"
 
 #include <errno.h>
@@ -41,6 +42,7 @@ struct known {
 
 struct sts_keeper {
     struct store *store;
+    struct rpt *rpt;
     const struct fetch_settings *settings;
     struct inbox *inbox;
     struct fetcher *fetcher;
@@ -186,9 +188,13 @@ static const char *known_policy(const struct known *known, int64_t now_ms)
 
 /* ---- fetching ---- */
 
-static void known_failed(struct known *known, const struct err *err, int64_t now_ms)
+static void known_failed(struct sts_keeper *keeper, struct known *known, enum rpt_result result,
+                         const struct err *err, int64_t now_ms)
 {
     const char *old = known_policy(known, now_ms);
+    struct rpt_event event = {.policy = RPT_STS, .result = result, .count = 1};
+    memcpy(event.domain, known->domain, strlen(known->domain)); /* at most DOMAIN_MAX */
+    rpt_count(keeper->rpt, &event);
     known->fetching = false;
     known->retry_ms = now_ms + STS_RETRY_MS;
     log_warn("the MTA-STS policy of %s cannot be had: %s; %s", known->domain, err->text,
@@ -200,7 +206,7 @@ static void known_begin(struct sts_keeper *keeper, struct known *known, int64_t 
 {
     struct err err;
     if (!fetcher_begin(keeper->fetcher, known->domain, known->addresses, known, &err))
-        known_failed(known, &err, now_ms);
+        known_failed(keeper, known, RPT_FETCH_ERROR, &err, now_ms);
 }
 
 static void known_want(struct sts_keeper *keeper, struct known *known, const struct sts_request *request,
@@ -220,14 +226,14 @@ static void known_take(struct sts_keeper *keeper, struct known *known, struct st
     static struct sts_policy policy; /* the keeper's thread alone */
     struct err err;
     if (!sts_policy_parse(body, &policy, &err)) {
-        known_failed(known, &err, now_ms);
+        known_failed(keeper, known, RPT_POLICY_INVALID, &err, now_ms);
         return;
     }
     size_t room = 128 + policy.mx_count * (DOMAIN_MAX + 8);
     char *text = malloc(room);
     if (text == NULL) {
         err_set(&err, ENOMEM, "no memory");
-        known_failed(known, &err, now_ms);
+        known_failed(keeper, known, RPT_FETCH_ERROR, &err, now_ms);
         return;
     }
     sts_policy_format(&policy, text, room);
@@ -248,10 +254,12 @@ static void keeper_collect(struct sts_keeper *keeper, int64_t now_ms)
         struct known *known = fetch_user(fetch);
         struct str body;
         struct err err;
-        if (fetch_result(fetch, &body, &err) == FETCH_FINE)
+        enum fetch_result result = fetch_result(fetch, &body, &err);
+        if (result == FETCH_FINE)
             known_take(keeper, known, body, now_ms);
         else
-            known_failed(known, &err, now_ms);
+            known_failed(keeper, known, result == FETCH_UNTRUSTED ? RPT_WEBPKI_INVALID : RPT_FETCH_ERROR,
+                         &err, now_ms);
         fetch_free(fetch);
     }
     while (keeper->line != NULL && fetcher_count(keeper->fetcher) < STS_FETCHES_MAX) {
@@ -311,8 +319,8 @@ static void *keeper_run(void *user)
 
 /* ---- life ---- */
 
-struct sts_keeper *sts_keeper_start(struct store *store, const struct fetch_settings *settings,
-                                    struct err *err)
+struct sts_keeper *sts_keeper_start(struct store *store, struct rpt *rpt,
+                                    const struct fetch_settings *settings, struct err *err)
 {
     struct sts_keeper *keeper = calloc(1, sizeof *keeper);
     if (keeper == NULL) {
@@ -320,6 +328,7 @@ struct sts_keeper *sts_keeper_start(struct store *store, const struct fetch_sett
         return NULL;
     }
     keeper->store = store;
+    keeper->rpt = rpt;
     keeper->settings = settings;
     keeper->inbox = fetch_prepare(err) ? inbox_create(err) : NULL;
     keeper->fetcher = keeper->inbox ? fetcher_create(settings, err) : NULL;

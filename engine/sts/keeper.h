@@ -17,6 +17,7 @@
 #include "engine/sts/fetch.h"
 
 struct store;
+struct rpt;
 struct sts_keeper;
 
 struct sts_request {
@@ -29,9 +30,10 @@ struct sts_request {
     char *policy;                      /* the answer: malloc'ed, for sts_policy_parse; NULL: none holds */
 };
 
-/* settings and store outlive it. Rows are read by the thread, before the first answer. */
-struct sts_keeper *sts_keeper_start(struct store *store, const struct fetch_settings *settings,
-                                    struct err *err);
+/* settings, store and rpt (which is told of fetches that fail; NULL: nobody is) outlive it. Rows are read by
+ * the thread, before the first answer. */
+struct sts_keeper *sts_keeper_start(struct store *store, struct rpt *rpt,
+                                    const struct fetch_settings *settings, struct err *err);
 /* Any thread. The request is the keeper's until it comes back. */
 void sts_keeper_ask(struct sts_keeper *keeper, struct sts_request *request);
 /* What waits comes back without a policy. NULL: nothing. */

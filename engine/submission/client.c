@@ -140,6 +140,22 @@ static void send_away(struct client *client, const char *reply)
     flush(client);
 }
 
+/* The message it handed in has ended so; what comes next. */
+static enum dialogue_event message_over(struct client *client)
+{
+    struct submission *submission = client->door->settings.submission;
+    bool closing = str_starts(str_of(client->reply), STR("421"));
+    atomic_fetch_add_explicit(client->refused ? &submission->refused : &submission->messages, 1,
+                              memory_order_relaxed);
+    if (!client->refused)
+        atomic_fetch_add_explicit(&submission->recipients, client->dialogue.parcel.rcpt_count,
+                                  memory_order_relaxed);
+    posting_free(&client->posting);
+    enum dialogue_event event =
+        dialogue_taken(&client->dialogue, !client->refused, client->reply, &client->out);
+    return closing ? DIALOGUE_CLOSE : event;
+}
+
 /* ---- what the dialogue wants ---- */
 
 static void start_tls(struct client *client)
@@ -176,8 +192,7 @@ static bool act(struct client *client, enum dialogue_event event)
         }
         if (client_post(client))
             return false;
-        posting_free(&client->posting);
-        return act(client, dialogue_taken(&client->dialogue, false, client->reply, &client->out));
+        return act(client, message_over(client));
     case DIALOGUE_CLOSE:
         client->leaving = true;
         return false;
@@ -356,10 +371,7 @@ void client_back(struct client *client)
         return;
     client->wait = CLIENT_READY;
     if (was == CLIENT_POST || was == CLIENT_INBOUND) {
-        posting_free(&client->posting);
-        event = dialogue_taken(&client->dialogue, !client->refused, client->reply, &client->out);
-        if (client->reply[0] == '4' && client->reply[1] == '2') /* 421 */
-            event = DIALOGUE_CLOSE;
+        event = message_over(client);
     } else if (was == CLIENT_LOGIN) {
         event = dialogue_login(&client->dialogue, client->login, &client->out);
         if (client->login == LOGIN_GOOD && client->login_tenant[0] != '\0')
@@ -442,7 +454,10 @@ static void greet(struct client *client, bool too_many)
         start_tls(client);
     if (too_many) {
         buf_clear(out);
-        send_away(client, implicit ? "" : "421 4.7.0 too many connections: come again later");
+        if (implicit)
+            cut(client);
+        else
+            send_away(client, "421 4.7.0 too many connections: come again later");
         return;
     }
     settle(client);

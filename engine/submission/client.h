@@ -78,7 +78,8 @@ bool client_post(struct client *client);
 bool client_post_back(struct client *client);
 /* A message to a return domain. */
 void client_inbound(struct client *client);
-/* It is back: true when it waits again, for the next recipient; else `refused` and `reply` say how it went. */
+/* It is back: true when it waits again, for the next recipient; else `refused` and `reply` say how it
+ * went. */
 bool client_inbound_back(struct client *client);
 void client_log_in(struct client *client);
 void client_retry(struct client *client);

@@ -46,19 +46,20 @@ static bool post_on(struct client *client)
 
 static bool post(struct client *client, struct now now)
 {
-    const struct submission *submission = client->door->settings.submission;
+    struct submission *submission = client->door->settings.submission;
     const struct dialogue *dialogue = &client->dialogue;
-    const struct job_rules rules = {submission->config, submission->dkim, str_of(client->tenant),
-                                    (struct repeats *)(uintptr_t)&submission->repeats};
+    struct setup *setup = setups_get(submission->setups);
+    const struct job_rules rules = {setup->config, setup->dkim, str_of(client->tenant), &submission->repeats};
     const struct posting_origin origin = {.hostname = submission->config->hostname,
                                           .helo = dialogue->helo,
                                           .peer = client->peer,
                                           .tls = client->tls != NULL ? tls_text(client->tls) : "",
                                           .extended = dialogue->extended,
                                           .logged_in = dialogue->user != NULL};
-    return posting_begin(&client->posting, submission->store, &rules, &dialogue->parcel, &origin, now,
-                         client->reply) &&
-           post_on(client);
+    bool begun = posting_begin(&client->posting, submission->store, &rules, &dialogue->parcel, &origin, now,
+                               client->reply);
+    setup_unref(setup);
+    return begun && post_on(client);
 }
 
 static void post_on_desk(struct desk_item *item, struct now now)

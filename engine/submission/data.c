@@ -119,8 +119,10 @@ bool data_read(struct data_reader *reader, struct str *in, struct buf *out, uint
 
 void data_check(struct data_reader *reader, struct str message)
 {
+    if (message.n == 0)
+        return;
     const char *p = message.p, *end = message.p + message.n;
-    reader->nul = message.n > 0 && memchr(message.p, '\0', message.n) != NULL;
+    reader->nul = memchr(message.p, '\0', message.n) != NULL;
     while (p < end) {
         const char *lf = memchr(p, '\n', (size_t)(end - p));
         const char *stop = lf != NULL ? lf : end;

@@ -109,6 +109,16 @@ static const char *message_refusal(const struct dialogue *dialogue)
     return NULL;
 }
 
+/* Room for most messages at once, instead of doubling up to it. */
+static void message_reserve(struct dialogue *dialogue)
+{
+    struct buf *message = &dialogue->parcel.message;
+    uint64_t size = dialogue->parcel.size + SUBMISSION_RESERVE_MIN;
+    if (message->cap == 0 &&
+        buf_room(message, size < SUBMISSION_RESERVE_MAX ? (size_t)size : SUBMISSION_RESERVE_MIN) == NULL)
+        buf_clear(message); /* it is tried again as the message comes */
+}
+
 bool data_command(struct turn *turn, struct str text)
 {
     struct dialogue *dialogue = turn->dialogue;
@@ -120,6 +130,7 @@ bool data_command(struct turn *turn, struct str text)
     if (refusal != NULL)
         return turn_refuse(turn, refusal);
     dialogue->state = DIALOGUE_DATA;
+    message_reserve(dialogue);
     answer(turn->out, "354 go on; end with a line that is a dot alone");
     return true;
 }
@@ -139,6 +150,8 @@ static const char *whole_refusal(const struct dialogue *dialogue, char text[ANSW
     }
     if (parcel->message.failed)
         return "451 4.3.0 no memory: try again later";
+    if (parcel->message.len == 0)
+        return "554 5.6.0 the message is empty";
     if (data->bare && parcel->body != PARCEL_BINARY) {
         snprintf(
             text, ANSWER_MAX,

@@ -1,8 +1,8 @@
 /* door.h - a worker's part of the submission: it accepts from every listener, and keeps its clients.
  *
  * Belongs to the worker's thread. The store and the desk give a client back through the worker's inbox, as
- * one DOOR_CLIENT, and another worker's door gives a new one as a DOOR_VISITOR, since the kernel would let one
- * ring accept them all; the worker hands both to door_hear, and frees nothing. */
+ * one DOOR_CLIENT, and another worker's door gives a new one as a DOOR_VISITOR, since the kernel would let
+ * one ring accept them all; the worker hands both to door_hear, and frees nothing. */
 #ifndef POSTRIDER_SUBMISSION_DOOR_H
 #define POSTRIDER_SUBMISSION_DOOR_H
 

@@ -98,8 +98,8 @@ static bool entrances_open(struct submission *submission, struct err *err)
     return submission->count == 0 || submission->desk != NULL;
 }
 
-struct submission *submission_create(struct store *store, const struct config *config,
-                                     const struct dkim *dkim, struct inbound *inbound, struct err *err)
+struct submission *submission_create(struct store *store, struct setups *setups, struct inbound *inbound,
+                                     struct err *err)
 {
     struct submission *submission = calloc(1, sizeof *submission);
     if (submission == NULL) {
@@ -107,14 +107,24 @@ struct submission *submission_create(struct store *store, const struct config *c
         return NULL;
     }
     submission->store = store;
-    submission->config = config;
-    submission->dkim = dkim;
+    submission->setups = setups;
+    submission->setup = setups_get(setups);
+    submission->config = submission->setup->config;
     submission->inbound = inbound;
     repeats_init(&submission->repeats);
     if (entrances_open(submission, err))
         return submission;
     submission_destroy(submission);
     return NULL;
+}
+
+void submission_figures(const struct submission *submission, struct submission_figures *figures)
+{
+    *figures = (struct submission_figures){.messages = atomic_load(&submission->messages),
+                                           .recipients = atomic_load(&submission->recipients),
+                                           .refused = atomic_load(&submission->refused)};
+    for (size_t i = 0; i < submission->count; i++)
+        figures->clients += atomic_load(&submission->entrances[i].connections);
 }
 
 void submission_destroy(struct submission *submission)
@@ -126,5 +136,6 @@ void submission_destroy(struct submission *submission)
     if (submission->desk != NULL)
         desk_destroy(submission->desk);
     free(submission->entrances);
+    setup_unref(submission->setup);
     free(submission);
 }

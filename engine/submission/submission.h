@@ -11,14 +11,22 @@
 #include "queue/store.h"
 
 struct submission;
-struct dkim;
 struct inbound;
+struct setups;
 
-/* Makes the sockets and reads certificates and users; nobody accepts yet. All arguments outlive it; dkim may
- * be NULL. Mail to return domains goes to `inbound`. NULL and err: a socket that is in use, a file that is
+/* Makes the sockets and reads certificates and users; nobody accepts yet. All arguments outlive it. Listeners
+ * are those of the setup that holds now; what a message meets, tenants and keys, those of the one that holds
+ * then. Mail to return domains goes to `inbound`. NULL and err: a socket that is in use, a file that is
  * wrong. */
-struct submission *submission_create(struct store *store, const struct config *config,
-                                     const struct dkim *dkim, struct inbound *inbound, struct err *err);
+struct submission *submission_create(struct store *store, struct setups *setups, struct inbound *inbound,
+                                     struct err *err);
+struct submission_figures {
+    unsigned clients;
+    uint64_t messages, recipients; /* accepted since the start */
+    uint64_t refused;              /* messages that were not, once they were whole */
+};
+/* Any thread. */
+void submission_figures(const struct submission *submission, struct submission_figures *figures);
 /* After every door is gone. */
 void submission_destroy(struct submission *submission); /* NULL is allowed */
 

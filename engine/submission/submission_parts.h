@@ -7,6 +7,7 @@
 #include "engine/base/network.h"
 #include "engine/intake/repeats.h"
 #include "engine/io/unix_socket.h"
+#include "engine/setup.h"
 #include "engine/submission/submission.h"
 #include "engine/submission/users.h"
 #include "engine/tls/tls_server.h"
@@ -33,14 +34,16 @@ struct doorplate {
 
 struct submission {
     struct store *store;
-    const struct config *config;
-    const struct dkim *dkim;
+    struct setups *setups;
+    struct setup *setup;         /* that the listeners are of, */
+    const struct config *config; /* and its options */
     struct inbound *inbound;
     struct repeats repeats;
     struct desk *desk; /* NULL: there are no entrances */
     struct entrance *entrances;
     size_t count;
-    atomic_uint_fast64_t bytes;                   /* of messages being taken in */
+    atomic_uint_fast64_t bytes; /* of messages being taken in */
+    atomic_uint_fast64_t messages, recipients, refused;
     struct doorplate doors[SUBMISSION_DOORS_MAX]; /* by worker */
 };
 

@@ -151,6 +151,20 @@ struct trust *trusts_add(struct trusts *trusts, const char *ca_file, const char 
     return trust;
 }
 
+void trusts_follow(struct trusts *trusts, const struct trusts *before)
+{
+    trusts->count = before->count;
+    for (struct trust *trust = trusts->list; trust != NULL; trust = trust->next) {
+        const struct trust *same = trusts_same(before, trust);
+        trust->number = same != NULL ? same->number : trusts->count++;
+    }
+}
+
+const struct trust *trusts_same(const struct trusts *trusts, const struct trust *other)
+{
+    return other != NULL ? trusts_find(trusts, other->ca_file, other->certificate, other->key) : NULL;
+}
+
 unsigned trust_number(const struct trust *trust)
 {
     return trust->number;

@@ -24,6 +24,11 @@ struct trust *trusts_add(struct trusts *trusts, const char *ca_file, const char 
 /* What was added before; NULL: it was not. */
 struct trust *trusts_find(const struct trusts *trusts, const char *ca_file, const char *certificate,
                           const char *key);
+/* A set made later, before anybody uses it: what is of the same files has the same number, others have one
+ * that none had. */
+void trusts_follow(struct trusts *trusts, const struct trusts *before);
+/* Of the same files, in this set; NULL: there is none, or `other` is NULL. */
+const struct trust *trusts_same(const struct trusts *trusts, const struct trust *other);
 /* Tells one from another. */
 unsigned trust_number(const struct trust *trust);
 

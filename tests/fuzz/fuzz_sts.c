@@ -1,6 +1,7 @@
-/* fuzz_sts.c - the record and the policy that a domain publishes for MTA-STS: bounded, and what was read
- * reads the same again. */
+/* fuzz_sts.c - what a domain publishes for MTA-STS, records and policy, and for reports about TLS: bounded,
+ * and what was read reads the same again. */
 #include "engine/tls/sts.h"
+#include "engine/tlsrpt/report.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -10,6 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *copy = fuzz_copy(str_make((const char *)data, size)), id[STS_ID_MAX + 1];
     struct err err;
     struct str all = str_make(copy, size);
+    static struct rpt_targets targets;
+    if (rpt_record_parse(all, &targets))
+        CLAIM(targets.count > 0 && targets.count <= RPT_TARGETS_MAX && strlen(targets.uri[0]) <= URL_MAX);
     if (sts_record_parse(all, id))
         CLAIM(id[0] != '\0' && strlen(id) <= STS_ID_MAX);
     if (sts_policy_parse(all, &policy, &err)) {

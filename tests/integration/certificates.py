@@ -32,7 +32,8 @@ class Authority:
         self.issued += 1
         key, request, file = (self.path(f"{self.issued}.{suffix}") for suffix in ("key", "csr", "pem"))
         self.openssl("req", *CURVE, "-keyout", key, "-out", request, "-subj", "/CN=test",
-                     "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names))
+                     "-addext", "subjectAltName=" + ",".join(
+                         f"{'IP' if name[-1].isdigit() else 'DNS'}:{name}" for name in names))
         self.openssl("x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self.key, "-out", file,
                      "-copy_extensions", "copy", "-days", str(days))
         return file, key

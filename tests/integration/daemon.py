@@ -81,6 +81,7 @@ class Daemon:
         self.log = os.path.join(self.directory, "log")
         self.config = os.path.join(self.directory, "postrider.yaml")
         self.process = None
+        self.environ = None
         self.configure(config)
 
     def configure(self, config):
@@ -91,7 +92,7 @@ class Daemon:
     def start(self, wait=True):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([os.path.join(BUILD, "postriderd"), "-c", self.config],
-                                            stderr=log, stdin=subprocess.DEVNULL)
+                                            stderr=log, stdin=subprocess.DEVNULL, env=self.environ)
         if wait:
             wait_for(self.is_up, 20, "the daemon to come up; its log:\n" + self.read_log())
         return self

@@ -20,6 +20,8 @@ POLITE = {"": b"220 hi\r\n", "EHLO": b"250-hi\r\n250 8BITMIME\r\n", "RSET": b"25
           "MAIL": b"250 2.1.0 ok\r\n", "RCPT": b"250 2.1.5 ok\r\n", "DATA": b"354 go on\r\n",
           ".": b"250 2.0.0 kept\r\n", "QUIT": b"221 bye\r\n"}
 PIPELINING = {**POLITE, "EHLO": b"250-hi\r\n250-PIPELINING\r\n250 8BITMIME\r\n"}
+CHUNKING = {**POLITE, "EHLO": b"250-hi\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 8BITMIME\r\n",
+            "BDAT": b"250 2.0.0 more\r\n"}
 
 
 class Peer:
@@ -31,13 +33,17 @@ class Peer:
         self.in_data, self.may_deliver, self.seconds, self.room = False, False, 0.0, None
 
     async def command(self):
-        """The verb of the next one; "." at the end of data."""
+        """The verb of the next one; "." at the end of data, by DATA or by BDAT."""
         while True:
             line = await self.reader.readline()
             if not line.endswith(b"\n"):
                 raise ConnectionError("the client has closed")
+            words = line.decode("latin-1").upper().split() or ["-"]
+            if not self.in_data and words[0] == "BDAT":
+                await self.reader.readexactly(int(words[1]))
+                return "." if words[2:] == ["LAST"] else "BDAT"
             if not self.in_data:
-                return line.split()[0].decode().upper() if line.strip() else "-"
+                return words[0]
             if line == b".\r\n":
                 self.in_data = False
                 return "."
@@ -96,7 +102,7 @@ class Hosts:
         self.told[name].append(peer)
         began = time.monotonic()
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self.behaviours[name](peer)
         except Exception as e:  # noqa: B902: a mistake of ours
             self.failed = self.failed or e

@@ -6,6 +6,7 @@ from daemon import Daemon, job, wait_for
 from mailhost import MailHost
 from nameserver import Knot, Unbound
 from test_tls import config, last, send
+from test_tlsrpt import report_of
 
 ZONE = """$ORIGIN {origin}.
 $TTL 300
@@ -40,6 +41,7 @@ class Internet:
         for name, octet in HOSTS.items():
             signed += f"{name} MX 10 mx-{name}\nmx-{name} A 127.0.7.{octet}\n"
             plain += f"{name} MX 10 mx-{name}.signed.test.\n"
+            signed += f'_smtp._tls.{name} TXT "v=TLSRPTv1; rua=mailto:reports@missing.signed.test"\n'
             if name in records:
                 signed += f"_{port}._tcp.mx-{name} TLSA {records[name]}\n"
         below = "_tcp.mx-bogus.signed.test"
@@ -146,3 +148,28 @@ def test_tls_required_no(internet):
         d.wait_counts(ident.json["jobs"][0]["job"], delivered=2)
     assert b"TLS-Required: No" in internet.hosts["plain"].received[-1].content
     assert internet.hosts["wrong"].received[-1].secured
+
+
+def test_reports(internet):
+    """A period is some seconds; each of the domains gets its report, with an entry for its host."""
+    inbox = internet.hosts["missing"]
+    inbox.received.clear()
+    daemon = internet.daemon()
+    with open(daemon.config, "a", encoding="utf-8") as f:
+        f.write("tls_reports: { enabled: yes, period: 4s }\n")
+    with daemon as d:
+        send(d, *(f"u@{name}.signed.test" for name in ("valid", "wrong", "bogus", "plain")))
+        wait_for(lambda: len(inbox.received) == 4, 60, "the reports")
+    found = {}
+    for received in inbox.received:
+        report = report_of(received)[2]
+        found[report["policies"][0]["policy"]["policy-domain"]] = report["policies"][0]
+    assert set(found) == {f"mx-{name}.signed.test" for name in ("valid", "wrong", "bogus", "plain")}
+    assert found["mx-valid.signed.test"]["summary"]["total-successful-session-count"] == 1
+    assert found["mx-valid.signed.test"]["policy"]["policy-string"][0].startswith("3 1 1 ")
+    for name, result in (("wrong", "tlsa-invalid"), ("bogus", "dnssec-invalid"),
+                         ("plain", "starttls-not-supported")):
+        entry = found[f"mx-{name}.signed.test"]
+        assert entry["policy"]["policy-type"] == "tlsa"
+        assert entry["summary"]["total-failure-session-count"] >= 1
+        assert {d["result-type"] for d in entry["failure-details"]} == {result}

@@ -67,15 +67,15 @@ class Scene:
     """a.test with one mail host and one policy host."""
 
     def __init__(self, authority, mx="mx.a.test", mx_days=30, web="mta-sts.a.test", web_days=30, text="",
-                 tls=True, record="v=STSv1; id=1"):
-        self.authority, self.record = authority, record
+                 tls=True, record="v=STSv1; id=1", records=()):
+        self.authority, self.record, self.records = authority, record, records
         self.host = MailHost("127.0.7.41", tls=authority.server(mx, days=mx_days) if tls else None)
         self.web = PolicyHost("127.0.7.42", authority.server(web, days=web_days), text)
         self.serve()
 
     def serve(self):
         records = ["--local=/test/", "--mx-host=a.test,mx.a.test,10", "--host-record=mx.a.test,127.0.7.41",
-                   "--host-record=mta-sts.a.test,127.0.7.42"]
+                   "--host-record=mta-sts.a.test,127.0.7.42", *self.records]
         records += [f"--txt-record=_mta-sts.a.test,{record}" for record in self.record.split("|") if record]
         self.dns = Dnsmasq(*records).__enter__()
 
@@ -131,6 +131,11 @@ def test_modes(authority, case):
     with Scene(authority, **arguments) as scene, scene.daemon() as d:
         assert outcome(d) == expected
         assert scene.web.asked <= 1
+        if expected == "4.7.5":
+            assert d.get("/v1/explain?to=u@a.test").json["answers"][0]["tls"] == "may, MTA-STS enforce"
+            assert "TLS: may, MTA-STS enforce" in d.cli("explain", "u@a.test").stdout
+            assert d.get("/v1/sites/a.test").json["paths"][0]["tls"] == "may"
+            assert "  TLS: may\n" in d.cli("site", "a.test").stdout
 
 
 @pytest.mark.parametrize("status,headers", [(404, {"Content-Type": "text/plain"}),

@@ -4,6 +4,7 @@ import email
 import email.policy
 import json
 import os
+import signal
 import smtplib
 import socket
 import ssl
@@ -59,6 +60,8 @@ def test_smtplib_in_the_clear(post):
     message = email.message_from_bytes(kept.content, policy=email.policy.default)
     assert kept.mail_from == "a@sender.test" and kept.rcpt_tos == ["x@a.test"]
     assert message.get_payload() == "Hi\r\n.dot\r\n" and message["Message-ID"] and message["Date"]
+    figures = post.daemon.get("/metrics").body
+    assert "postrider_submission_messages_total 1\n" in figures and "submission_refused_total 0\n" in figures
     received = message["Received"]
     assert "[127.0.0.1]" in received and "by mta.test (Postrider) with ESMTP;" in received
     assert job(post)["tenant"] == "default" and job(post)["class"] == "bulk" and job(post)["bounces"] == "dsn"
@@ -277,6 +280,38 @@ def test_many_recipients_are_one_job(post):
         assert [c[0] for c in codes] == [250] * 1000 + [452] and codes[-1][1].startswith(b"4.5.3")
     assert post.count() == before + 1 and job(post)["total"] == 1000
     post.daemon.wait_counts(job(post)["job"], delivered=1000, seconds=60)
+
+
+def test_more_recipients_than_a_window():
+    """So many go to the store in several posts, and are one job all the same."""
+    with Post(options="max_recipients: 30000") as post:
+        envelope = b"EHLO me\r\nMAIL FROM:<a@sender.test>\r\n" + b"".join(
+            b"RCPT TO:<u%d@nowhere.test>\r\n" % i for i in range(25000))
+        content = MESSAGE.encode()
+        message = b"BDAT %d LAST\r\n" % len(content) + content
+        with Dialogue(post.plain) as d:
+            threading.Thread(target=d.send, args=(envelope + message + b"QUIT\r\n",)).start()
+            replies = [d.reply() for _ in range(25005)]
+        assert [r[:3] for r in replies] == ["220"] + ["250"] * 25003 + ["221"]
+        assert replies[-2].startswith("250 2.0.0 queued as 1") and job(post)["total"] == 25000
+
+
+def test_a_reload_counts_for_what_comes_next():
+    with Post() as post, client(post) as smtp:
+        mail = ("a@sender.test", ["x@a.test"], "X-Postrider-Pool: second\r\n" + MESSAGE)
+        with pytest.raises(smtplib.SMTPDataError):
+            smtp.sendmail(*mail)
+        with open(post.daemon.config, "a") as f:
+            f.write("sources: [{ name: one }]\npools:\n  - { name: second, sources: { one: 1 } }\n")
+        post.daemon.process.send_signal(signal.SIGHUP)
+
+        def accepted():
+            try:
+                return smtp.sendmail(*mail) == {}
+            except smtplib.SMTPDataError:
+                return False
+        wait_for(accepted, 20, "the pool to be known")
+        assert job(post)["pool"] == "second"
 
 
 def test_etrn(post):

@@ -8,6 +8,7 @@ import time
 import pytest
 from conftest import ONE_DOMAIN, host
 from daemon import BUILD, PLAIN, UnixConnection, job, wait_for
+from sanitizer import KIND
 
 
 class Watch:
@@ -117,7 +118,7 @@ def test_nobody_reads(scene):
     while b"dropped" not in text and len(text) < 50_000_000:
         text += response.read1(65536)
     assert b'{"what":"dropped","lines":' in text
-    assert s.daemon.status()["memory_bytes"] < 100_000_000
+    assert KIND or s.daemon.status()["memory_bytes"] < 100_000_000
     connection.close()
 
 

@@ -30,6 +30,51 @@ static bool on_rcpt(const struct rcpt_info *info, void *user)
     return true;
 }
 
+/* What the events say of a job, by state. */
+static void count_events(unsigned number, uint64_t counts[RCPT_STATES])
+{
+    memset(counts, 0, RCPT_STATES * sizeof *counts);
+    for (unsigned r = 0; r < plan.job[number].rcpts; r++) {
+        const struct book_rcpt *rcpt = &book_jobs[number].rcpts[r];
+        unsigned state = RCPT_READY;
+        while (rcpt->ended && end_events[state] != rcpt->last)
+            state++;
+        counts[!rcpt->ended && rcpt->last == EVENT_DEFERRED ? RCPT_DEFERRED : state]++;
+    }
+}
+
+/* False: it is purged. */
+static bool audit_counts(struct store *store, unsigned number, struct job_info *info)
+{
+    uint64_t counts[RCPT_STATES];
+    if (!query_job(store, book_jobs[number].id, info)) {
+        if (!book_is_purged(number))
+            sim_fail("states", "job %u is gone", number);
+        return false;
+    }
+    count_events(number, counts);
+    for (unsigned state = 0; state < RCPT_STATES; state++)
+        if (info->by_state[state] != counts[state])
+            sim_fail("counts", "job %u counts %" PRIu64 " %s, and its events %" PRIu64, number,
+                     info->by_state[state], rcpt_state_name((enum rcpt_state)state), counts[state]);
+    if (info->total != plan.job[number].rcpts)
+        sim_fail("counts", "job %u has %" PRIu64 " recipients of %u", number, info->total,
+                 plan.job[number].rcpts);
+    return true;
+}
+
+void audit_jobs(struct store *store)
+{
+    static struct job_info info;
+    for (unsigned i = 0; i < plan.jobs; i++) /* what was accepted is in the tables once it was asked for */
+        if (book_jobs[i].state == BOOK_ACCEPTED)
+            query_job(store, book_jobs[i].id, &info);
+    book_read_events(store);
+    for (unsigned i = 0; i < plan.jobs; i++)
+        if (book_jobs[i].state == BOOK_ACCEPTED)
+            audit_counts(store, i, &info);
+}
+
 static void audit_job(struct store *store, unsigned number, uint64_t sums[RCPT_STATES])
 {
     static struct job_info info;
@@ -37,20 +82,14 @@ static void audit_job(struct store *store, unsigned number, uint64_t sums[RCPT_S
     const struct rcpt_filter all = {0};
     struct rid after = {0};
     unsigned seen = 0, rcpts = plan.job[number].rcpts;
-    if (!query_job(store, job->id, &info))
-        sim_fail("states", "job %u is gone", number);
-    for (unsigned state = 0; state < RCPT_STATES; state++) {
-        unsigned events = 0;
-        for (unsigned r = 0; r < rcpts; r++)
-            events += job->rcpts[r].ended && job->rcpts[r].last == end_events[state];
-        if (info.by_state[state] != events)
-            sim_fail("counts", "job %u counts %" PRIu64 " %s, and its events %u", number,
-                     info.by_state[state], rcpt_state_name((enum rcpt_state)state), events);
-        sums[state] += events;
-    }
-    if (info.total != rcpts || info.state != (job->cancelled ? info.state : JOB_ENDED))
-        sim_fail("counts", "job %u has %" PRIu64 " recipients of %u, and is in state %d", number, info.total,
-                 rcpts, (int)info.state);
+    uint64_t counts[RCPT_STATES];
+    count_events(number, counts);
+    for (unsigned state = 0; state < RCPT_STATES; state++)
+        sums[state] += counts[state];
+    if (!audit_counts(store, number, &info))
+        return;
+    if (info.state != JOB_ENDED && !job->cancelled)
+        sim_fail("counts", "job %u has ended, and is in state %d", number, (int)info.state);
     while (query_job_rcpts(store, job->id, &all, &after, on_rcpt, &seen))
         continue;
     if (seen != rcpts)
@@ -70,7 +109,8 @@ static void audit_reports(unsigned number, uint64_t *reports)
     if (job->reports_accepted != job->reports_ended)
         sim_fail("drain", "of %u reports about job %u only %u have ended", job->reports_accepted, number,
                  job->reports_ended);
-    if (plan.job[number].bounces != BOUNCES_DSN || plan.job[number].null_sender || !job->reports_are_whole)
+    if (plan.job[number].bounces != BOUNCES_DSN || plan.job[number].null_sender || !job->reports_are_whole ||
+        book_is_purged(number))
         return;
     for (unsigned r = 0; r < plan.job[number].rcpts; r++)
         if (job->rcpts[r].last == EVENT_BOUNCED && job->rcpts[r].reported == 0)

@@ -44,6 +44,13 @@ static void body_make(struct book_job *job, const struct plan_job *from)
     job->body_size = body.len;
 }
 
+static void body_copy(struct book_job *job, const struct book_job *like)
+{
+    job->body = sim_alloc(like->body_size);
+    memcpy(job->body, like->body, like->body_size);
+    job->body_size = like->body_size;
+}
+
 void book_begin(void)
 {
     memset(book_jobs, 0, sizeof book_jobs);
@@ -59,7 +66,10 @@ void book_begin(void)
         job->rcpts = sim_alloc(plan.job[i].rcpts * sizeof *job->rcpts);
         for (unsigned r = 0; r < plan.job[i].rcpts; r++)
             job->rcpts[r] = (struct book_rcpt){.job = i, .number = r};
-        body_make(job, &plan.job[i]);
+        if (plan.job[i].like != i)
+            body_copy(job, &book_jobs[plan.job[i].like]);
+        else
+            body_make(job, &plan.job[i]);
     }
 }
 
@@ -368,6 +378,14 @@ void book_report(struct book_job *job, struct str text)
         report_line(job, address, str_eq(field_of(fields, "Action:"), STR("failed")), report);
         text = str_make(address.p, (size_t)(end - address.p));
     }
+}
+
+bool book_is_purged(unsigned number)
+{
+    for (unsigned r = 0; r < plan.job[number].rcpts; r++)
+        if (!book_jobs[number].rcpts[r].ended)
+            return false;
+    return plan.retain_ms <= HOUR_MS;
 }
 
 unsigned book_open(void)

@@ -105,6 +105,8 @@ void book_heard_refused(struct book_rcpt *rcpt, uint16_t code, bool sure);
 /* The text of a report that a host took for this job. */
 void book_report(struct book_job *job, struct str text);
 
+/* All of the job have ended, some time ago: it may be gone. */
+bool book_is_purged(unsigned job);
 /* How many recipients of accepted jobs have not ended. */
 unsigned book_open(void);
 

@@ -1,9 +1,8 @@
 /* daemon.c - see daemon.h. */
 #include "tests/sim/daemon.h"
 
-#include "engine/dkim/dkim.h"
 #include "engine/report/reporter.h"
-#include "engine/route/secure.h"
+#include "engine/setup.h"
 #include "engine/worker.h"
 #include "tests/sim/book.h"
 #include "tests/sim/events.h"
@@ -35,7 +34,7 @@ struct thread {
 static struct {
     char directory[FILES_PATH_MAX];
     struct config *config;
-    struct dkim *dkim;
+    struct setup *setup;
     struct store *store;
     struct fleet *fleet;
     struct reporter *reporter;
@@ -44,9 +43,6 @@ static struct {
     bool stopping;
     uint64_t seq;
 } postriderd;
-
-/* Which authorities are trusted, of all runs: nobody asks, but to read the system's takes 50 ms. */
-static struct trusts *trusts;
 
 struct store *daemon_store(void)
 {
@@ -107,14 +103,11 @@ static void up(void)
     memset(postriderd.threads, 0, sizeof postriderd.threads);
     postriderd.stopping = false;
     rings_begin();
-    postriderd.dkim = dkim_create(postriderd.config, &err);
+    postriderd.setup = setup_create(postriderd.config, NULL, &err);
     postriderd.store = store_open(&settings, sim.now, &err);
-    if (trusts == NULL)
-        trusts = secure_load(postriderd.config, &err);
-    if (postriderd.dkim == NULL || trusts == NULL || postriderd.store == NULL)
+    if (postriderd.setup == NULL || postriderd.store == NULL)
         sim_fail("start", "the store does not open: %s", err.text);
-    const struct fleet_parts parts = {postriderd.store, postriderd.config, postriderd.dkim, trusts, NULL,
-                                      plan.workers};
+    const struct fleet_parts parts = {postriderd.store, postriderd.setup, NULL, plan.workers};
     postriderd.fleet = fleet_create(&parts, &err);
     if (postriderd.fleet == NULL)
         sim_fail("start", "the fleet does not start: %s", err.text);
@@ -280,8 +273,7 @@ static void down(void)
     fleet_destroy(postriderd.fleet);
     postriderd.fleet = NULL;
     store_close(postriderd.store);
-    dkim_destroy(postriderd.dkim);
-    config_free(postriderd.config);
+    setup_unref(postriderd.setup);
     for (unsigned i = 0; i < THREADS; i++)
         postriderd.threads[i].runs = false;
     trace("postriderd is down");

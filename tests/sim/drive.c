@@ -3,6 +3,7 @@
 
 #include "engine/steer.h"
 #include "queue/edit.h"
+#include "tests/sim/audit.h"
 #include "tests/sim/book.h"
 #include "tests/sim/daemon.h"
 #include "tests/sim/drive_jobs.h"
@@ -193,6 +194,7 @@ static void act_crash(struct act *act)
     drive_jobs_lost();
     daemon_crash();
     drive_jobs_found();
+    audit_jobs(daemon_store());
 }
 
 void drive_crash_soon(unsigned once_in)
@@ -209,8 +211,10 @@ static void act_restart(struct act *act)
 {
     if (drive_jobs_are_with_store() && !sim.calm)
         events_at(sim.now.mono_ns + 10 * NS_PER_MS, on_act, act, NULL, 0);
-    else
+    else {
         daemon_restart();
+        audit_jobs(daemon_store());
+    }
 }
 
 static void act_clock(struct act *act)
@@ -249,6 +253,7 @@ static void act_calm(struct act *act)
     sim.calm = true;
     sim.calm_ns = sim.now.mono_ns;
     trace("all is calm");
+    audit_jobs(daemon_store());
     book_release_all();
     for (unsigned i = 0; i < plan.jobs; i++) {
         book_jobs[i].paused = false;

@@ -91,6 +91,16 @@ static void job_make(struct plan_job *job)
     job->keyed = once_in(3);
     job->at_ns = once_in(3) ? 0 : sim_between(DICE, 0, plan.horizon_ns * 3 / 4);
     job->lifetime_ms = once_in(5) ? sim_between(DICE, MINUTE_MS, plan.lifetime_ms) : 0;
+    unsigned number = (unsigned)(job - plan.job);
+    job->like = number;
+    job->hashed = job->lines > 20 || once_in(2);
+    if (number > 0 && once_in(4)) {
+        const struct plan_job *other = &plan.job[pick(0, number - 1)];
+        job->like = other->like;
+        job->lines = other->lines;
+        job->same_for_all = other->same_for_all;
+        job->hashed = other->hashed;
+    }
     if (once_in(6))
         job->not_before_ms = sim_between(DICE, 1, plan.horizon_ns / NS_PER_MS / 2);
 }
@@ -127,8 +137,13 @@ static void fair_make(void)
         plan.tenant_weight[i] = pick(1, 3);
         plan.domain[i] = (struct plan_domain){.site = 1};
         snprintf(plan.domain[i].name, sizeof plan.domain[i].name, "d%u.test", once_in(2) ? i : 0);
-        plan.job[i] = (struct plan_job){
-            .rcpts = 600, .domains = 1, .first_domain = i, .tenant = i, .lines = 4, .class_ = CLASS_BULK};
+        plan.job[i] = (struct plan_job){.rcpts = 600,
+                                        .domains = 1,
+                                        .first_domain = i,
+                                        .tenant = i,
+                                        .lines = 4,
+                                        .like = i,
+                                        .class_ = CLASS_BULK};
     }
 }
 
@@ -139,6 +154,8 @@ void plan_make(bool fair)
     static const unsigned files[] = {16, 64, 400, 1024};
     static const int64_t holds_ms[] = {0, 30, FRESH_HOLD_MS};
     plan = (struct plan){.fair = fair, .retain_ms = 7 * 24 * HOUR_MS};
+    if (once_in(3))
+        plan.retain_ms = sim_between(DICE, 1, 60) * MINUTE_MS;
     plan.workers = pick(1, 3);
     plan.sources = pick(1, PLAN_SOURCES_MAX);
     plan.tenants = pick(1, PLAN_TENANTS_MAX);

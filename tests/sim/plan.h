@@ -46,6 +46,8 @@ struct plan_domain {
 struct plan_job {
     unsigned rcpts, domains, first_domain; /* recipient r is at domain first_domain + r % domains */
     unsigned tenant, sender_domain, lines;
+    unsigned like; /* the job whose message it has: an earlier one, or itself */
+    bool hashed;   /* its message is named by a digest, so that jobs may share it */
     enum job_class class_;
     enum job_bounces bounces;
     bool null_sender, same_for_all, keyed;

@@ -3,6 +3,7 @@
 
 #include "engine/inbound/inbound.h"
 #include "engine/inspect.h"
+#include "engine/setup.h"
 #include "engine/steer.h"
 
 #include <ftw.h>
@@ -266,6 +267,11 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
     snprintf(rig->socket, sizeof rig->socket, "%s/jobs.sock", rig->directory);
     snprintf(rig->control, sizeof rig->control, "%s/control.sock", rig->directory);
     load_config(rig, yaml);
+    struct err wrong;
+    struct setup *setup = setup_create(rig->config, NULL, &wrong);
+    assert_non_null(setup);
+    rig->setups = setups_create(setup);
+    assert_non_null(rig->setups);
     uint64_t max_size = rig->config->queue.max_size;
     struct store_settings settings = {.directory = rig->directory,
                                       .max_size = max_size < MAP_MAX ? max_size : MAP_MAX,
@@ -320,7 +326,7 @@ void api_rig_close(struct api_rig *rig)
         store_taken_free(rig->kept);
     store_close(rig->store);
     inbox_destroy(rig->inbox);
-    config_free(rig->config);
+    setups_destroy(rig->setups);
     (void)nftw(rig->directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 

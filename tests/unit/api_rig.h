@@ -12,7 +12,8 @@
 
 struct api_rig {
     char directory[64], socket[96], control[96];
-    struct config *config;
+    struct config *config; /* of the setup */
+    struct setups *setups;
     struct store *store;
     struct inbox *inbox;
     struct inbound *inbound;

@@ -465,6 +465,10 @@ static void test_chunks(void **state)
         expect(talk, "xBDAT 1 LAST\r\nxNOOP\r\n", "503 5.5.1|250 2.0.0");
     }
     talk->piece = 0;
+    say(talk, STR("RSET\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n"));
+    expect(talk, "BDAT 0 LAST\r\n", "554 5.6.0");
+    say(talk, STR("MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n"));
+    expect(talk, "DATA\r\n.\r\n", "354|554 5.6.0");
     expect(talk, "BDAT x\r\nNOOP\r\n", "501 5.5.4");
     assert_int_equal(talk->event, DIALOGUE_CLOSE);
 }

@@ -464,8 +464,8 @@ static void test_many(void **state)
 static bool serve(struct http **out, struct err *err)
 {
     static struct http_listener listeners[2];
-    listeners[0] = (struct http_listener){jobs_path, 0660, "", 2};
-    listeners[1] = (struct http_listener){control_path, 0600, "", 1};
+    listeners[0] = (struct http_listener){.path = jobs_path, .mode = 0660, .group = "", .threads = 2};
+    listeners[1] = (struct http_listener){.path = control_path, .mode = 0600, .group = "", .threads = 1};
     struct http_settings settings = {routes, sizeof routes / sizeof *routes, listeners, 2, "user"};
     *out = http_create(&settings, err);
     return *out != NULL;
@@ -490,7 +490,8 @@ static void *ask_early(void *user)
 static void test_asked_before_it_is_up(void **state)
 {
     char early[96], late[96];
-    struct http_listener listeners[2] = {{early, 0600, "", 2}, {late, 0600, "", 1}};
+    struct http_listener listeners[2] = {{.path = early, .mode = 0600, .group = "", .threads = 2},
+                                         {.path = late, .mode = 0600, .group = "", .threads = 1}};
     struct http_settings settings = {routes, sizeof routes / sizeof *routes, listeners, 2, NULL};
     struct err err;
     pthread_t thread;
@@ -520,7 +521,7 @@ static void test_sockets(void **state)
     expect("GET", "/hello/ada", "", 200, "user ada"); /* the first one was not harmed */
 
     char path[128];
-    struct http_listener listener = {path, 0600, "", 1};
+    struct http_listener listener = {.path = path, .mode = 0600, .group = "", .threads = 1};
     struct http_settings settings = {routes, 1, &listener, 1, NULL};
     snprintf(path, sizeof path, "%s/file", directory);
     FILE *file = fopen(path, "w");

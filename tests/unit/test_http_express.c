@@ -396,7 +396,7 @@ static int set_up(void **state)
     if (mkdtemp(directory) == NULL)
         return -1;
     snprintf(path, sizeof path, "%s/jobs.sock", directory);
-    listener = (struct http_listener){path, 0600, "", 2};
+    listener = (struct http_listener){.path = path, .mode = 0600, .group = "", .threads = 2};
     http = http_create(&settings, &err);
     if (http == NULL)
         fprintf(stderr, "%s\n", err.text);

@@ -1,0 +1,207 @@
+"""SIGHUP and `postrider reload`: what a new configuration changes with sessions open and mail on its way,
+what it does not, and that an invalid one changes nothing."""
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import ONE_DOMAIN, host
+from daemon import job, wait_for
+from test_delivery import ends, submit
+from test_reactions import made, rates, site
+
+SECOND_HOST = {"name": "mx.b.test", "address": "127.0.8.3"}
+SECOND_DOMAIN = {"name": "b.test", "mx": [[10, "mx.b.test"]]}
+
+
+class Settings:
+    """The configuration of a scene, to be written again with parts of it changed."""
+
+    def __init__(self, s):
+        self.s = s
+        with open(s.daemon.config) as f:
+            self.text = f.read()
+
+    def write(self, *changes, more=""):
+        text = self.text
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new)
+        with open(self.s.daemon.config, "w") as f:
+            f.write(text + more)
+        return self
+
+    def reload(self, *changes, more=""):
+        self.write(*changes, more=more)
+        answer = self.s.daemon.post("/v1/reload")
+        assert answer.status == 200 and answer.json["complete"], answer
+        return answer.json
+
+
+def connections(s, name="mx.a.test"):
+    """How many its host has seen, and has."""
+    seen = s.world.counts(name)["connections"]
+    return seen["total"], seen["now"]
+
+
+def test_a_rate_holds_from_the_reload_on(scene):
+    s = scene(host(reply_delay_ms=1), ONE_DOMAIN, site="max_rate: 50/s, max_connections: 8")
+    ident = submit(s, [f"u{i}@a.test" for i in range(3000)])["job"]
+    wait_for(lambda: s.world.counts("mx.a.test")["messages"] > 30, 20, "some mail")
+    assert max(rates(s, "mx.a.test", 2)) < 60
+    assert Settings(s).reload(("max_rate: 50/s", "max_rate: 400/s")) == {
+        "changed": ["sites"], "restart": [], "complete": True}
+    assert max(rates(s, "mx.a.test", 3)) > 250
+    s.daemon.wait_counts(ident, 60, delivered=3000)
+    assert len(ends(s, ident)) == 3000 and len(s.delivered()) == 3000
+
+
+def test_no_session_is_dropped(scene):
+    """They carry on, one message after the other, over five reloads; a limit that is lowered ends some."""
+    s = scene(host(reply_delay_ms=20), ONE_DOMAIN,
+              site="max_connections: 4, max_recipients_per_transaction: 1")
+    settings = Settings(s)
+    ident = submit(s, [f"u{i}@a.test" for i in range(500)])["job"]
+    wait_for(lambda: s.daemon.job(ident)["counts"]["delivered"] > 40, 20, "some mail")
+    assert connections(s) == (4, 4)
+    for n in range(5):
+        settings.reload(more=f"replies:\n  - {{ match: x{n}, action: slow }}\n")
+        time.sleep(0.2)
+    assert connections(s) == (4, 4)
+    settings.reload(("max_connections: 4", "max_connections: 2"))
+    wait_for(lambda: connections(s)[1] == 2, 10, "the sessions beyond the limit to end")
+    assert connections(s)[0] == 4
+    s.daemon.wait_counts(ident, 90, delivered=500)
+    assert len(s.delivered()) == 500 and {r["attempts"] for r in s.daemon.recipients(ident)} == {0}
+
+
+def test_reloads_under_load_lose_and_repeat_nothing(scene):
+    """Twenty of them, while mail for many domains flows and sessions are lent: everything arrives once, in
+    its first attempt."""
+    domains = [{"name": f"d{i}.test", "mx": [[10, f"mx{i % 5}.test"]]} for i in range(50)]
+    hosts = [{"name": f"mx{i}.test", "address": f"127.0.9.{i + 1}", "reply_delay_ms": 3}
+             for i in range(5)]
+    s = scene(hosts, domains, site="max_connections: 5",
+              config="workers: 2\nlending: always\nsources:\n  - { name: one, address: 127.0.0.1 }\n"
+              "  - { name: two, address: 127.0.0.2 }\n")
+    settings = Settings(s)
+    ident = submit(s, [f"u{i}@d{i % 50}.test" for i in range(20000)])["job"]
+    for n in range(20):
+        settings.reload(("max_connections: 5", f"max_connections: {5 + n % 2}"),
+                        more="replies:\n  - { match: 'x%d', action: slow }\n" % n if n % 3 == 0 else "")
+        time.sleep(0.1)
+    s.daemon.wait_counts(ident, 120, delivered=20000)
+    assert len(s.delivered()) == 20000
+    assert {r["attempts"] for r in s.daemon.recipients(ident)} == {0}
+
+
+def test_an_invalid_file_changes_nothing_and_says_why(scene):
+    s = scene(host(), ONE_DOMAIN, site="max_rate: 50/s")
+    settings = Settings(s).write(("max_rate: 50/s", "max_rate: fast, portt: 1"))
+    answer = s.daemon.post("/v1/reload")
+    reason = answer.json["error"]["reason"]
+    assert answer.status == 422 and answer.json["error"]["code"] == "bad_configuration"
+    assert "max_rate" in reason and "postrider.yaml:" in reason and "1 more" in reason, reason
+    done = s.daemon.cli("reload")
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "max_rate" in done.stderr
+    s.daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: s.daemon.read_log().count("nothing is changed") == 3, 10, "the log")
+    assert "portt" in s.daemon.read_log()
+    ident = submit(s, ["u@a.test"])["job"]
+    s.daemon.wait_counts(ident, 10, delivered=1)
+    assert settings.reload()["changed"] == []
+
+
+def test_sighup_does_the_same_and_what_takes_a_restart_is_named(scene):
+    s = scene(host(), ONE_DOMAIN, config="workers: 1\n")
+    Settings(s).write(("workers: 1", "workers: 2"),
+                      more="queue: { max_size: 2G, retain: 3d }\nlending: never\n")
+    s.daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "take a restart" in s.daemon.read_log(), 10, "the reload")
+    log = s.daemon.read_log()
+    assert "is in force; changed: lending, queue.retain" in log
+    assert "these take a restart and are as before: workers, queue.max_size" in log
+    done = s.daemon.cli("reload")  # still not as in the file
+    assert done.returncode == 0
+    assert done.stdout == ("in force; nothing that a reload applies has changed\n"
+                           "as before, until a restart: workers, queue.max_size\n")
+
+
+def test_rules_retry_and_routes_come_and_go(scene):
+    s = scene(host(replies=[made("rcpt", 450, "4.2.1 come back tomorrow")]) + [SECOND_HOST],
+              ONE_DOMAIN + [SECOND_DOMAIN])
+    settings = Settings(s)
+    ident = submit(s, ["u@a.test"])["job"]
+    s.daemon.wait_counts(ident, 10, deferred=1)
+    settings.reload(more="replies:\n  - { match: come back tomorrow, action: fail }\n")
+    assert s.daemon.get("/v1/rules").json["rules"][0]["match"] == "come back tomorrow"
+    assert s.daemon.post(f"/v1/jobs/{ident}/retry").status == 200
+    s.daemon.wait_counts(ident, 10, bounced=1)
+    settings.reload(more="retry:\n  - { status: '4.2.1', schedule: [200ms] }\n")
+    ident = submit(s, ["u@a.test"])["job"]
+    wait_for(lambda: s.daemon.recipients(ident)[0]["attempts"] >= 3, 20, "retries by the new schedule")
+    settings.reload(more=f"routes:\n  - {{ domain: a.test, host: mx.b.test, port: {s.world.smtp_port} }}\n")
+    s.daemon.post(f"/v1/jobs/{ident}/retry")
+    s.daemon.wait_counts(ident, 20, delivered=1)
+    assert [d.host for d in s.delivered()] == ["mx.b.test"]
+    settings.reload()
+    ident = submit(s, ["v@a.test"])["job"]
+    s.daemon.wait_counts(ident, 10, deferred=1)
+
+
+def test_sources_pools_and_sites_change_under_what_waits(scene):
+    """Sources in another order, one gone, one new; a site by another name: mail that waits goes their way."""
+    old = "  - { name: one, address: 127.0.0.1 }\n  - { name: two, address: 127.0.0.2 }\n"
+    new = "  - { name: three, address: 127.0.0.3 }\n  - { name: two, address: 127.0.0.2 }\n"
+    s = scene(host(reply_delay_ms=20), ONE_DOMAIN, config="sources:\n" + old,
+              site="max_connections: 2, max_recipients_per_transaction: 1")
+    settings = Settings(s)
+    ident = submit(s, [f"u{i}@a.test" for i in range(1500)])["job"]
+    wait_for(lambda: s.daemon.job(ident)["counts"]["delivered"] > 50, 20, "some mail")
+    settings.reload((old, new), ("sites:\n", "sites:\n  - { name: own, mx: ['*.a.test'] }\n"))
+    wait_for(lambda: {p.get("source") for p in site(s, "own")["paths"]} == {"two", "three"}, 10, "new paths")
+    at = s.daemon.job(ident)["counts"]["delivered"] + 50  # what was under way
+    s.daemon.wait_counts(ident, 90, delivered=1500)
+    events = [e for e in s.daemon.events() if e["type"] == "delivered"][at:]
+    assert {e["source"] for e in events} == {"two", "three"} and {e["site"] for e in events} == {"own"}
+    assert len(s.delivered()) == 1500 and {r["attempts"] for r in s.daemon.recipients(ident)} == {0}
+
+
+def test_tenants_weights_and_rates(scene):
+    s = scene(host(reply_delay_ms=5), ONE_DOMAIN, site="max_recipients_per_transaction: 1",
+              config="tenants:\n  - { name: acme, max_rate: 10/s }\n")
+    ident = submit(s, [f"u{i}@a.test" for i in range(2000)], tenant="acme")["job"]
+    wait_for(lambda: s.world.counts("mx.a.test")["messages"] > 5, 20, "some mail")
+    assert max(rates(s, "mx.a.test", 2)) < 15
+    Settings(s).reload(("max_rate: 10/s", "max_rate: 300/s"))
+    assert max(rates(s, "mx.a.test", 3)) > 100
+    s.daemon.wait_counts(ident, 60, delivered=2000)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_keys_come_with_a_reload(scene, tmp_path, first):
+    """The first key of all, or one more: mail that comes from then on is signed with it."""
+    for name in ("s1", "s2"):
+        subprocess.run(["openssl", "genrsa", "-out", tmp_path / f"{name}.pem", "2048"], check=True,
+                       capture_output=True)
+
+    def keys(*names):
+        return "dkim:\n" + "".join(f"  - {{ domain: sender.test, selector: {n}, key: {tmp_path}/{n}.pem }}\n"
+                                   for n in names)
+    s = scene(host(), ONE_DOMAIN)
+    settings = Settings(s)
+    if not first:
+        settings.text += keys("s1")
+        settings.reload()
+    assert settings.reload(more=keys("s2") if first else "") in (
+        {"changed": ["dkim"], "restart": [], "complete": True},
+        {"changed": [], "restart": [], "complete": True})
+    if not first:
+        settings.text = settings.text.replace(keys("s1"), keys("s1", "s2"))
+        settings.reload()
+    answer = s.daemon.submit(job(require_dkim=True), [f"u{i}@a.test" for i in range(50)])
+    assert answer.status == 202, answer
+    s.daemon.wait_counts(answer.json["jobs"][0]["job"], 20, delivered=50)
+    assert len(s.delivered("mx.a.test")) == 50

@@ -1,0 +1,199 @@
+"""What runs out, or jumps: disk, map, descriptors, memory, the clock, resolvers, receivers. Intake says why
+it refuses, nothing is lost or sent twice, and when there is room again all goes on without help."""
+import mmap
+import os
+import random
+import resource
+import struct
+import time
+
+import pytest
+
+from conftest import ONE_DOMAIN, Scene, host
+from daemon import BUILD, PATIENCE, Daemon, job, wait_for
+from world import World
+
+RETRY = 'retry:\n  - { status: "4", schedule: [1s], give_up: 3d }\n'
+FULL = "the queue is full"
+
+
+class Faults:
+    """The page that tests/faults/preload.c looks at."""
+
+    def __init__(self, path):
+        with open(path, "wb") as f:
+            f.write(struct.pack("qqq", -1, 0, 0))
+        self.file = open(path, "r+b")
+        self.page = mmap.mmap(self.file.fileno(), 24)
+        self.environ = {**os.environ, "LD_PRELOAD": os.path.abspath(os.path.join(BUILD, "faults.so")),
+                        "POSTRIDER_FAULTS": str(path)}
+
+    def writes_left(self, n):
+        self.page[0:8] = struct.pack("q", n)
+
+    def clock_ms(self, ahead):
+        self.page[8:16] = struct.pack("q", ahead)
+
+    @property
+    def failed(self):
+        return struct.unpack("q", self.page[16:24])[0]
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    """A world, a daemon whose writes and clock can be made to fail, and the means to do so."""
+    if PATIENCE > 1:
+        pytest.skip("a sanitizer wants to be loaded first")
+    faults = Faults(tmp_path / "faults")
+    scene = Scene(host(latency_ms=5, greylist=1), ONE_DOMAIN, config=RETRY)
+    scene.daemon.environ = faults.environ
+    with scene:
+        yield scene, faults
+
+
+def hand_in(daemon, number, size, sizes):
+    """The status of the answer; what was accepted is noted."""
+    answer = daemon.submit(job(bounces="report"), [f"u{number}-{i}@a.test" for i in range(size)])
+    if answer.status == 202:
+        sizes[answer.json["jobs"][0]["job"]] = size
+    else:
+        assert answer.status == 507 and FULL in answer.json["error"]["reason"], answer
+    return answer.status
+
+
+def all_delivered_once(scene, sizes, seconds=90):
+    daemon, total = scene.daemon, sum(sizes.values())
+    wait_for(lambda: daemon.status()["queued"] == 0, seconds, "everything to be delivered")
+    status = daemon.status()
+    assert (status["accepted"], status["delivered"]) == (total, total), status
+    for number, size in sizes.items():
+        counts = daemon.job(number)["counts"]
+        assert counts["delivered"] == size, (number, counts)
+    ends = [e["rid"] for e in daemon.events() if e["type"] == "delivered"]
+    assert len(ends) == len(set(ends)) == total
+    took = [d.recipient for d in scene.delivered()]
+    assert set(took) == {e["to"] for e in daemon.events() if e["type"] == "accepted"}
+    return took
+
+
+def test_disk_full_at_any_write(faulty):
+    """Again and again there is space for some more writes and then none, until it comes back."""
+    scene, faults = faulty
+    dice, sizes, refused, number = random.Random(4), {}, 0, 0
+    for _ in range(12):
+        faults.writes_left(dice.randrange(0, 40))
+        end = time.monotonic() + 0.6
+        while time.monotonic() < end:
+            number += 1
+            refused += hand_in(scene.daemon, number, dice.choice([1, 1, 3, 400]), sizes) == 507
+            time.sleep(0.02)
+        faults.writes_left(-1)
+        number += 1
+        wait_for(lambda: hand_in(scene.daemon, number, 1, sizes) == 202, 20, "room to be found again")
+    assert faults.failed > 10 and refused > 10, (faults.failed, refused)
+    took = all_delivered_once(scene, sizes)
+    assert len(took) == len(set(took))  # nobody twice: the daemon never ended
+
+
+def test_the_map_is_full(scene):
+    s = scene(host(latency_ms=5), ONE_DOMAIN, config="queue: { max_size: 64M, reserve: 8M }\n")
+    sizes, number = {}, 0
+    for number in range(2000):
+        message = {"from": "news@sender.test", "subject": "x", "text": f"{number} " * 40000}
+        answer = s.daemon.submit(job(message=message, not_before="2040-01-01T00:00:00Z"),
+                                 [{"to": f"u{number}@a.test", "metadata": {"n": "m" * 1500}}])
+        if answer.status != 202:
+            break
+        sizes[answer.json["jobs"][0]["job"]] = 1
+    else:
+        pytest.fail("64M were never full")
+    assert answer.status == 507 and FULL in answer.json["error"]["reason"], answer
+    wait_for(lambda: s.daemon.get("/healthz").status == 503, 10, "liveness to say so")
+    for one in list(sizes)[: len(sizes) // 2]:
+        assert s.daemon.post(f"/v1/jobs/{one}/cancel").status == 200
+        assert s.daemon.call("DELETE", f"/v1/jobs/{one}").status in (200, 202)
+    last = {}
+    wait_for(lambda: hand_in(s.daemon, number, 1, last) == 202, 30, "room after half of it was deleted")
+    s.daemon.wait_counts(list(last)[0], delivered=1)
+
+
+def limits_of(process, what, soft):
+    before = resource.prlimit(process.pid, what)
+    resource.prlimit(process.pid, what, (soft, before[1]))
+    return before
+
+
+def test_descriptors_run_out(scene):
+    s = scene(host(latency_ms=5), ONE_DOMAIN, config=RETRY)
+    sizes = {}
+    assert hand_in(s.daemon, 0, 1, sizes) == 202
+    used = len(os.listdir(f"/proc/{s.daemon.process.pid}/fd"))
+    before = limits_of(s.daemon.process, resource.RLIMIT_NOFILE, used + 1)
+    time.sleep(1.2)  # idle connections are closed: from here on each needs a descriptor
+    try:
+        for number in range(1, 6):
+            try:
+                hand_in(s.daemon, number, 40, sizes)
+            except (OSError, EOFError):
+                pass  # no connection either
+            time.sleep(0.2)
+    finally:
+        resource.prlimit(s.daemon.process.pid, resource.RLIMIT_NOFILE, before)
+    assert hand_in(s.daemon, 9, 40, sizes) == 202
+    wait_for(lambda: s.daemon.status()["queued"] == 0, 60, "all to go out once there are descriptors")
+    status = s.daemon.status()
+    assert status["delivered"] == status["accepted"] >= sum(sizes.values()), status
+
+
+def test_many_recipients_and_sessions_in_little_memory(scene):
+    """Memory does not grow with the queue: 400 sessions and a queue of over 40 MiB, with 32 MiB more than an
+    idle daemon has."""
+    hosts = [{"name": f"mx{n}.a.test", "address": f"127.0.8.{n + 10}", "latency_ms": 20} for n in range(20)]
+    domains = [{"name": f"d{n}.test", "mx": [[10, f"mx{n}.a.test"]]} for n in range(20)]
+    s = scene(hosts, domains, site="max_connections: 20")
+    with open(f"/proc/{s.daemon.process.pid}/status") as f:
+        data_kb = next(int(line.split()[1]) for line in f if line.startswith("VmData"))
+    limit = (data_kb << 10) + (32 << 20) if PATIENCE == 1 else resource.RLIM_INFINITY
+    before = limits_of(s.daemon.process, resource.RLIMIT_DATA, limit)
+    total = 20000
+    to = [{"to": f"u{i}@d{i % 20}.test", "metadata": {"note": "x" * 2000}} for i in range(total)]
+    answer = s.daemon.submit(job(bounces="report"), to, timeout=120)
+    assert answer.status == 202, answer
+    wait_for(lambda: s.daemon.status()["delivered"] == total, 180, "all to be delivered")
+    assert s.daemon.process.poll() is None
+    resource.prlimit(s.daemon.process.pid, resource.RLIMIT_DATA, before)
+
+
+def test_the_clock_jumps(faulty):
+    scene, faults = faulty
+    sizes = {}
+    for n, ahead_ms in enumerate([0, 3600_000, -3600_000, 20 * 3600_000, 0]):
+        faults.clock_ms(ahead_ms)
+        assert hand_in(scene.daemon, n, 50, sizes) == 202
+        time.sleep(0.5)
+    # Who was deferred while the clock was ahead is due when it says so; an operator need not wait.
+    wait_for(lambda: scene.daemon.status()["in_flight"] == 0, 20, "what is under way to end")
+    assert scene.daemon.post("/v1/queue/retry?all=1").status in (200, 202)
+    all_delivered_once(scene, sizes)
+
+
+def test_resolvers_and_receivers_go_away_and_come_back():
+    """Nobody answers: what was accepted waits and is not given up; they come back, and it goes out."""
+    hosts, domains = host(latency_ms=1), ONE_DOMAIN
+    world = World.start({"hosts": hosts, "domains": domains})
+    dns, port = world.dns, world.smtp_port
+    world.stop()
+    config = (f'dns: {{ servers: ["{dns[0]}:{dns[1]}"], timeout: 300ms }}\n'
+              f"sites:\n  - {{ name: default, port: {port}, connect_timeout: 500ms, dead_host_delay: 200ms }}\n"
+              f"{RETRY}")
+    with Daemon(config) as daemon:
+        answer = daemon.submit(job(bounces="report"), [f"u{i}@a.test" for i in range(200)])
+        assert answer.status == 202
+        wait_for(lambda: daemon.status()["deferred"] > 0 or daemon.status()["held"] > 0, 20,
+                 "the missing resolver to be noticed")
+        time.sleep(2)
+        assert daemon.status()["queued"] == 200
+        place = {"dns": {"listen": f"{dns[0]}:{dns[1]}"}, "smtp_port": port}
+        with World.start({"hosts": hosts, "domains": domains, **place}) as again:
+            wait_for(lambda: daemon.status()["delivered"] == 200, 60, "all to go out once they are back")
+            assert len(again.deliveries()) == 200
