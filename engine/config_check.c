@@ -152,9 +152,6 @@ static void check_proxy(struct config_reading *reading, struct config_source *so
     bool has_user = source->proxy_user[0] != '\0';
     if (source->proxy_text[0] != '\0')
         value_proxy(str_of(source->proxy_text), &source->proxy, &error);
-    source->proxy.text = source->proxy_text;
-    source->proxy.user = source->proxy_user;
-    source->proxy.password_file = source->proxy_password_file;
     if (source->proxy.kind == PROXY_HAPROXY && source->address_len == 0)
         yaml_report(reading->yaml, config_item_node(item, "proxy"),
                     "haproxy is told the address to send from: it needs address");
@@ -177,6 +174,9 @@ static void check_sources(struct config_reading *reading)
             value_address(str_of(source->address), &source->address_value, &source->address_len);
         if (source->ehlo[0] == '\0')
             source->ehlo = config->hostname;
+        source->proxy.text = source->proxy_text;
+        source->proxy.user = source->proxy_user;
+        source->proxy.password_file = source->proxy_password_file;
         if (list->count > 0)
             check_proxy(reading, source, &list->items[i]);
     }

@@ -1,5 +1,7 @@
 """Programs of peers, unpacked side by side into a cache without being installed: in Debian the mail engines
 conflict with one another, and an installed one would be started."""
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -11,14 +13,24 @@ def missing_programs(programs):
     return [program for program in programs if not os.path.exists(program)]
 
 
+@contextlib.contextmanager
+def alone(cache, name):
+    """Of several processes that want the same one gets it, and the others find it there."""
+    os.makedirs(cache, exist_ok=True)
+    with open(os.path.join(cache, f".{name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # bounded: whoever has it has a time-out for each step
+        yield
+
+
 def debian(cache, name, packages, programs):
     """Layers that hold the programs (absolute paths): none where the machine has them installed, else the
     packages, downloaded and unpacked once."""
     if not missing_programs(programs):
         return []
     root = os.path.join(cache, name, "root")
-    if not all(os.path.exists(root + program) for program in programs):
-        unpack(os.path.join(cache, name), root, packages)
+    with alone(cache, name):
+        if not all(os.path.exists(root + program) for program in programs):
+            unpack(os.path.join(cache, name), root, packages)
     return [root]
 
 

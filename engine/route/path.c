@@ -70,12 +70,17 @@ static bool path_set_source(struct path *path, const struct config_source *sourc
 {
     const char *name = names_keep(source->name), *address = names_keep(source->address),
                *ehlo = names_keep(source->ehlo);
-    if (name == NULL || address == NULL || ehlo == NULL)
+    const char *proxy = names_keep(source->proxy.text), *user = names_keep(source->proxy.user),
+               *file = names_keep(source->proxy.password_file);
+    if (name == NULL || address == NULL || ehlo == NULL || proxy == NULL || user == NULL || file == NULL)
         return false;
     path->source = *source;
     path->source.name = name;
     path->source.address = address;
     path->source.ehlo = ehlo;
+    path->source.proxy.text = proxy;
+    path->source.proxy.user = user;
+    path->source.proxy.password_file = file;
     return true;
 }
 

@@ -190,7 +190,8 @@ def test_a_lost_reply_after_the_final_dot_may_send_twice_but_never_counts_as_del
     assert {e["status"] for e in s.daemon.events() if e["type"] == "deferred"} == {"4.4.2"}
     s.world.host("mx.a.test", "prompt", True)
     s.daemon.wait_counts(ident, delivered=10)
-    assert len({d.recipient for d in s.delivered()}) == 10 and len(s.delivered()) >= 20
+    # Some twice: after a few such connections the host is left alone, and the others were not sent before.
+    assert len({d.recipient for d in s.delivered()}) == 10 and len(s.delivered()) > 10
 
 
 def test_refusals_by_bdat(scene):

@@ -35,7 +35,10 @@ static int fixture_make(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     f->retry = retry_table_create(rules, 1);
-    f->source = (struct config_source){.name = "s0", .address = "", .ehlo = "mta.test"};
+    f->source = (struct config_source){.name = "s0",
+                                       .address = "",
+                                       .ehlo = "mta.test",
+                                       .proxy = {.text = "", .user = "", .password_file = ""}};
     f->config.sources = &f->source;
     f->config.source_count = 1;
     f->router.config = &f->config;
