@@ -313,9 +313,9 @@ class Opensmtpd(Server):
 
 
 class Aiosmtpd:
-    """aiosmtpd, on a thread of its own. tls: True, or the paths of a certificate and its key; implicit: TLS from
-    the first byte; server: more arguments of its SMTP; methods: further coroutine methods of its handler, by
-    name."""
+    """aiosmtpd, on a thread of its own. tls: True, or the paths of a certificate and its key; implicit: TLS
+    from the first byte; server: more arguments of its SMTP; methods: further coroutine methods of its
+    handler, by name."""
 
     name, TLS_WORKS = "aiosmtpd", True
 

@@ -134,8 +134,8 @@ def test_other_domains_are_not_signed(engine, keys):  # noqa: F811
         _, plain = engine.messages(message={"from": sender, "text": "x"}, dkim=keys.config)
         assert b"DKIM-Signature" not in plain
     for sender in ("N@X.Example", '"a@y.example" <n@x.example>', "n@x.example, n@y.example", "{{to}}"):
-        _, plain = engine.messages(message={"from": sender.replace("{{to}}", "{{a}}"), "sender": "s@y.example",
-                                            "text": "x"}, variables={"a": "n@x.example"}, dkim=keys.config)
+        message = {"from": sender.replace("{{to}}", "{{a}}"), "sender": "s@y.example", "text": "x"}
+        _, plain = engine.messages(message=message, variables={"a": "n@x.example"}, dkim=keys.config)
         assert plain.count(b"DKIM-Signature") == 3, sender
 
 

@@ -114,8 +114,6 @@ def test_the_map_is_full(scene):
     else:
         pytest.fail("64M were never full")
     assert answer.status == 507 and FULL in answer.json["error"]["reason"], answer
-    # What was written since may have made room once more.
-    wait_for(lambda: submit().status == 507 and s.daemon.get("/healthz").status == 503, 20, "liveness to say so")
     for one in list(sizes)[: len(sizes) // 2]:
         assert s.daemon.post(f"/v1/jobs/{one}/cancel").status == 200
         assert s.daemon.call("DELETE", f"/v1/jobs/{one}").status in (200, 202)
