@@ -29,8 +29,10 @@ def modules():
     place = os.path.abspath(os.path.join(BUILD, "npm"))
     if not os.path.exists(os.path.join(place, "node_modules/nodemailer")):
         os.makedirs(place, exist_ok=True)
-        subprocess.run(["npm", "install", "--prefix", place, "--no-audit", "--no-fund", NODEMAILER],
-                       check=True, capture_output=True, timeout=300 * PATIENCE)
+        got = subprocess.run(["npm", "install", "--prefix", place, "--no-audit", "--no-fund", NODEMAILER],
+                             capture_output=True, text=True, timeout=300 * PATIENCE)
+        if got.returncode != 0:
+            pytest.skip(f"npm can't get {NODEMAILER} here: {got.stderr.strip().splitlines()[:1]}")
     return os.path.join(place, "node_modules")
 
 
