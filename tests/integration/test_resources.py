@@ -95,8 +95,8 @@ def test_disk_full_at_any_write(faulty):
     assert len(took) == len(set(took))  # nobody twice: the daemon never ended
 
 
-@pytest.mark.xfail(reason="on a map of 64M that is full, what has landed in fresh.log can keep every change from "
-                          "being written, a cancel too; seen in every other run")
+@pytest.mark.xfail(reason="on a map of 64M that is full, what has landed in fresh.log can keep every change "
+                          "from being written, a cancel too; seen in every other run")
 def test_the_map_is_full(scene):
     s = scene(host(latency_ms=5), ONE_DOMAIN, config="queue: { max_size: 64M, reserve: 8M }\n")
     sizes, number = {}, 0
