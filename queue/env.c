@@ -385,22 +385,24 @@ int env_copy(struct env *env, int fd)
     return mdb_env_copyfd2(env->mdb, fd, MDB_CP_COMPACT);
 }
 
-bool env_check_full(struct env *env)
+bool env_check_full(struct env *env, uint64_t *room)
 {
     struct statvfs fs;
     uint64_t used = env_bytes(env), limit = env->max_size - env->reserve;
     if (used > limit)
-        used -= free_pages(env) * 4096;
-    bool map_full = used > limit;
-    bool disk_full = false;
+        used = env_used_bytes(env);
+    *room = used < limit ? limit - used : 0;
+    bool full = used > limit;
     if (fstatvfs(env->data_fd, &fs) == 0) {
-        uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
-        if (!env->reserved && room > 2 * env->reserve)
+        uint64_t disk = (uint64_t)fs.f_bavail * fs.f_frsize;
+        if (!env->reserved && disk > 2 * env->reserve)
             reserve_take(env);
         else
-            disk_full = room < env->reserve;
+            full |= disk < env->reserve;
+        disk = disk > env->reserve ? disk - env->reserve : 0;
+        *room = disk < *room ? disk : *room;
     }
-    return map_full || disk_full;
+    return full;
 }
 
 static MDB_stat table_stat(const struct env *env, MDB_txn *txn, enum table table)

@@ -13,6 +13,14 @@
 #define GIVE_WAY   (60 * NS_PER_S) /* nothing to do: an arrival wakes it */
 #define OVERHEAD   (sizeof(struct admit) + 512)
 
+/* What has landed must fit into the tables when they are full: into a half of the reserve, with what they add
+ * to it. The other half is for what empties them. */
+static uint64_t bytes_max(uint64_t reserve)
+{
+    uint64_t part = reserve / 4 > FRESH_ROW_MAX ? reserve / 4 : FRESH_ROW_MAX;
+    return reserve == 0 || part > FRESH_BYTES_MAX ? FRESH_BYTES_MAX : part;
+}
+
 bool fresh_init(struct store *store, struct err *err)
 {
     struct fresh *fresh = &store->fresh;
@@ -21,6 +29,7 @@ bool fresh_init(struct store *store, struct err *err)
     pthread_cond_init(&fresh->applied, NULL);
     fresh->waiting_tail = &fresh->waiting;
     buf_init(&fresh->row, FRESH_ROW_MAX);
+    fresh->bytes_max = bytes_max(store->settings.reserve);
     fresh->inbox = inbox_create(err);
     fresh->landed = fresh->inbox ? inbox_create(err) : NULL;
     if (fresh->landed == NULL || !fresh_log_open(&fresh->log, store->env.directory, err))
@@ -138,7 +147,7 @@ static struct admit *pick(struct fresh *fresh)
     uint64_t bytes = atomic_load(&fresh->bytes), commit = 0;
     unsigned jobs = atomic_load(&fresh->jobs);
     struct admit *first = fresh->waiting, **at = &fresh->waiting;
-    while (*at != NULL && jobs < FRESH_JOBS_MAX && bytes < FRESH_BYTES_MAX && commit < FRESH_COMMIT_BYTES) {
+    while (*at != NULL && jobs < FRESH_JOBS_MAX && bytes < fresh->bytes_max && commit < FRESH_COMMIT_BYTES) {
         size_t n = bytes_of(*at);
         (*at)->fresh.bytes = n;
         jobs++;

@@ -25,7 +25,8 @@
  * change; the rest of it is taken from the tables from then on. Between that commit and the end of its
  * groups, under the lock, both may offer a recipient: its claim decides.
  *
- * Bounds: FRESH_JOBS_MAX and FRESH_BYTES_MAX in memory; beyond them admits wait to land. */
+ * Bounds: FRESH_JOBS_MAX, and FRESH_BYTES_MAX or a part of the store's reserve, in memory; beyond them admits
+ * wait to land. */
 #ifndef POSTRIDER_QUEUE_FRESH_H
 #define POSTRIDER_QUEUE_FRESH_H
 
@@ -83,6 +84,7 @@ struct fresh {
     pthread_t thread;
     struct inbox *inbox;  /* admits that are to land */
     struct inbox *landed; /* to the writer; does not wake it while it has others that wait */
+    uint64_t bytes_max;   /* of all that landed and is not applied */
     /* The fresh writer's: */
     struct admit *waiting, **waiting_tail; /* for room, or for its next commit */
     uint64_t last_seq;

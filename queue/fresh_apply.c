@@ -150,7 +150,8 @@ bool fresh_settle(struct store *store, struct taken *taken, struct now now)
 
 static bool pressed(const struct fresh *fresh)
 {
-    return atomic_load(&fresh->jobs) > FRESH_JOBS_MAX / 2 || atomic_load(&fresh->bytes) > FRESH_BYTES_MAX / 2;
+    return atomic_load(&fresh->jobs) > FRESH_JOBS_MAX / 2 ||
+           atomic_load(&fresh->bytes) > fresh->bytes_max / 2;
 }
 
 /* It has waited for its end as long as it may, or what came back of it has. When the first one has, so have

@@ -20,6 +20,8 @@
 #include <stdlib.h>
 
 #define CHECK_EVERY_NS NS_PER_S
+#define CHECK_LEAST_NS (5 * NS_PER_MS)
+#define FILL_NS_BYTE   2                 /* nothing fills a disk faster than half a gigabyte a second */
 #define RETRY_AFTER_NS (100 * NS_PER_MS) /* after a change that found no space */
 
 void writer_init(struct store *store)
@@ -177,13 +179,17 @@ static void admits_complete(struct admit *list)
     }
 }
 
-/* Looks at the space about once a second; while there is none, admits are answered without a change. */
+/* Looks at the space before what was left last time can be used up, at least once a second; while there is
+ * none, admits are answered without a change. */
 static void space_check(struct store *store, struct now now)
 {
     struct writer *writer = &store->writer;
     if (now.mono_ns >= writer->next_check_ns) {
-        bool full = env_check_full(&store->env);
-        writer->next_check_ns = now.mono_ns + CHECK_EVERY_NS;
+        uint64_t room;
+        bool full = env_check_full(&store->env, &room);
+        int64_t wait_ns =
+            full || room > CHECK_EVERY_NS / FILL_NS_BYTE ? CHECK_EVERY_NS : (int64_t)room * FILL_NS_BYTE;
+        writer->next_check_ns = now.mono_ns + (wait_ns > CHECK_LEAST_NS ? wait_ns : CHECK_LEAST_NS);
         if (full != writer->full)
             log_warn(full ? "the queue in %s is full: new jobs are refused until there is room"
                           : "the queue in %s has room again: new jobs are accepted",
