@@ -27,7 +27,7 @@ struct place {
     char directory[128];
     atomic_bool over;
     atomic_uint settled;
-    int64_t until_ns;
+    _Atomic int64_t until_ns; /* 0: a thread failed, and nobody waits for what will not come */
 };
 
 struct consumer {
@@ -39,7 +39,7 @@ struct consumer {
 
 static bool late(const struct place *place)
 {
-    return clock_now().mono_ns > place->until_ns;
+    return clock_now().mono_ns > atomic_load(&place->until_ns);
 }
 
 /* ---- the uploader ---- */
@@ -79,8 +79,10 @@ static void *uploader(void *user)
 {
     struct place *place = user;
     for (unsigned n = 0; n < JOBS; n++)
-        if (!upload_one(place, n))
+        if (!upload_one(place, n)) {
+            atomic_store(&place->until_ns, 0);
             return NULL;
+        }
     return place;
 }
 
@@ -147,8 +149,10 @@ static void *reader(void *user)
     /* Once more after the end, until nothing is new. */
     while (!late(consumer->place)) {
         uint64_t before = consumer->seq;
-        if (!read_once(consumer))
+        if (!read_once(consumer)) {
+            atomic_store(&consumer->place->until_ns, 0);
             return NULL;
+        }
         if (over && consumer->seq == before)
             return consumer;
         over = atomic_load(&consumer->place->over);
