@@ -137,7 +137,7 @@ static void fair_make(void)
         plan.tenant_weight[i] = pick(1, 3);
         plan.domain[i] = (struct plan_domain){.site = 1};
         snprintf(plan.domain[i].name, sizeof plan.domain[i].name, "d%u.test", once_in(2) ? i : 0);
-        plan.job[i] = (struct plan_job){.rcpts = 600,
+        plan.job[i] = (struct plan_job){.rcpts = PLAN_FAIR_RCPTS,
                                         .domains = 1,
                                         .first_domain = i,
                                         .tenant = i,

@@ -15,6 +15,7 @@
 #define PLAN_SOURCES_MAX   3
 #define PLAN_TENANTS_MAX   3
 #define PLAN_JOBS_MAX      24
+#define PLAN_FAIR_RCPTS    600 /* of each job of a run about shares */
 #define PLAN_NAME_MAX      32
 
 struct plan_rate {
