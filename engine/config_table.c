@@ -246,7 +246,7 @@ static const struct option site_options[] = {
             "Wait for the reply to the final dot; a shorter one sends messages twice."),
     TIMEOUT("quit_timeout", quit_timeout_ms, "10s", "Wait for the reply to QUIT or RSET."),
     {"dead_host_delay", KIND_DURATION, AT(config_site, dead_host_delay_ms), .preset = "1m", BETWEEN(100, DAY),
-     .help = "How long a host that cannot be reached is left alone, doubled each time."},
+     .help = "How long a host that cannot be reached, or refuses a login, is left alone, doubled each time."},
     {"dead_host_delay_max", KIND_DURATION, AT(config_site, dead_host_delay_max_ms), .preset = "1h",
      BETWEEN(100, 7 * DAY), .help = "Up to this."},
     {"pause", KIND_DURATION, AT(config_site, pause_ms), .preset = "1m", BETWEEN(100, DAY),
@@ -281,8 +281,8 @@ static const struct option route_options[] = {
              "host may be a socket: unix:/run/dovecot/lmtp."},
     {"user", KIND_USER, AT(config_route, login.user),
      .help = "The user to log in as (AUTH). A login that is refused defers the route's mail, without an "
-             "attempt, and "
-             "is told in the log."},
+             "attempt, is told in the log, and is tried again after dead_host_delay; other routes use the "
+             "host meanwhile."},
     {"password_file", KIND_PATH, AT(config_route, login.password_file), BETWEEN(1, 3000),
      .help = "A file with that user's password in its first line, for SCRAM-SHA-256, PLAIN or LOGIN. It is "
              "read at "

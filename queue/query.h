@@ -21,7 +21,6 @@ enum rcpt_state {
     RCPT_STATES
 };
 const char *rcpt_state_name(enum rcpt_state state);
-bool rcpt_state_parse(struct str name, enum rcpt_state *state);
 
 struct job_info {
     uint64_t id;

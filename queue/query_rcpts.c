@@ -16,17 +16,6 @@ const char *rcpt_state_name(enum rcpt_state state)
     return state_names[state];
 }
 
-bool rcpt_state_parse(struct str name, enum rcpt_state *state)
-{
-    for (unsigned i = 0; i < RCPT_STATES; i++) {
-        if (str_eq(name, str_of(state_names[i]))) {
-            *state = (enum rcpt_state)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 void rcpt_info_init(struct rcpt_info *info)
 {
     *info = (struct rcpt_info){0};

@@ -355,7 +355,7 @@ struct op_progress {
 };
 typedef void op_done(const struct op_progress *progress, void *user);
 /* Starts an operation with a durable cursor, done in slices between other commits. `done` is called once:
- * when it ends, or after wait_ms with done = false (it goes on; see query.h op_find). */
+ * when it ends, or after wait_ms with done = false (it goes on; see query.h query_op). */
 void store_operate(struct store *store, enum op_kind kind, const struct store_filter *filter, int64_t wait_ms,
                    op_done *done, void *user);
 

@@ -2,8 +2,9 @@
  *
  * A connection that failed before EHLO was through is the host's failure: the address is left alone for a
  * while, the window shrinks, and the pool tries the next address at once. One whose opportunistic handshake
- * failed is tried again in the clear; one whose TLS is not what the pool asks is left alone by that pool. A
- * connection that carried something and was then lost is nobody's fault: a new one may begin at once. */
+ * failed is tried again in the clear; one whose TLS is not what the pool asks, or that does not let it log
+ * in, is left alone by that pool. A connection that carried something and was then lost is nobody's fault: a
+ * new one may begin at once. */
 #include "engine/route/carrier.h"
 
 #include "engine/base/log.h"
@@ -181,6 +182,7 @@ static void carrier_ready(struct session *session, struct now now)
     struct pool *pool = carrier->pool;
     (void)now;
     carrier->ready = true;
+    pool->login_failures = 0;
     pool->connecting--;
     pool_reached(pool);
     path_connected(pool->path);
@@ -229,10 +231,15 @@ static enum path_end carrier_failed(struct carrier *carrier, const struct verdic
         path_pause(path, why);
         return PATH_END_FINE;
     }
+    if (why->blameless) { /* the login of this pool's route: others may do better there */
+        pool->login_failures += targets_refuse(pool, &carrier->address, pool->login_failures);
+        pool_target_failed(pool, why);
+        return PATH_END_FINE;
+    }
     if (secure_falls_back(pool, &carrier->address, &carrier->demand, fault))
         return PATH_END_FINE;                    /* the same address again, in the clear */
     if (fault != TLS_FAULT_NONE && why->local) { /* not good enough for this pool, and perhaps for others */
-        targets_refuse(pool, &carrier->address);
+        targets_refuse(pool, &carrier->address, 0);
         pool_target_failed(pool, why);
         return PATH_END_FINE;
     }

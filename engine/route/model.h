@@ -191,6 +191,7 @@ struct pool {
     int64_t hold_until_ns;           /* unreachable: no host answers; 0: not held */
     bool held;                       /* it was, or its path was paused: lanes must be asked again */
     struct verdict *last_failure;
+    unsigned login_failures; /* since a login last worked; those that fail together are one */
     struct wheel_timer timer;
     unsigned loans;    /* how many workers sessions of it are lent to */
     struct loan *loan; /* the sessions are lent by another worker */

@@ -371,6 +371,8 @@ static bool pool_needs_connection(const struct pool *pool)
 {
     if (pool->loan != NULL && pool->open >= loan_sessions(pool->loan))
         return false;
+    if (pool->login_failures > 0 && pool->connecting > 0) /* one at a time, until a login works */
+        return false;
     return pool->idle == 0 && pool->backlog > pool->connecting && pool_is_open(pool);
 }
 

@@ -73,6 +73,14 @@ static unsigned source_index(const struct config *config, const char *name)
     return PATH_SOURCE_GONE;
 }
 
+/* Whether what it opens now looks the same to receivers, and goes the same way. */
+static bool source_is_same(const struct config_source *before, const struct config_source *now)
+{
+    return strcmp(before->address, now->address) == 0 && strcmp(before->ehlo, now->ehlo) == 0 &&
+           strcmp(before->proxy.text, now->proxy.text) == 0 &&
+           strcmp(before->proxy.user, now->proxy.user) == 0;
+}
+
 /* Sources may have other numbers now, by which paths are found: all leave the table before any comes back. */
 static void renew_paths(struct router *router)
 {
@@ -87,11 +95,13 @@ static void renew_paths(struct router *router)
     for (path = list; path != NULL; path = path->renew_next)
         path_enter(router, path, source_index(config, path->source.name));
     for (path = list; path != NULL; path = path->renew_next) {
+        bool other = path->source_index == PATH_SOURCE_GONE ||
+                     !source_is_same(&path->source, &config->sources[path->source_index]);
         path_settle_in(path, path_settings(config, path_site(path)));
         for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
             pool_reached(pool); /* what failed before may have failed by a rule of before */
             pool->tls.trust = trusts_same(router->trusts, pool->tls.trust);
-            if (path->source_index == PATH_SOURCE_GONE)
+            if (other)
                 pool_end_sessions(pool);
             pool_touch(pool);
         }

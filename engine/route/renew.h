@@ -3,7 +3,8 @@
  * Everything that points into the setup before is pointed into the new one: paths to the settings of their
  * site, lanes to their tenant and pool of sources. What waits in strands goes back to the store, and each
  * lane with known hosts is routed anew, into the pools that are there already where nothing has changed for
- * it. Transactions go on as they are; sessions stay, but for those of sources that are no more.
+ * it. Transactions go on as they are; sessions stay, but for those of sources that are no more, or have
+ * another address, name or proxy now.
  *
  * Replies that a session has heard may still name rules of the setup before: that is kept until the last
  * session which was open at the change has ended. One worker's thread. */

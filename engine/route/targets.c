@@ -254,13 +254,23 @@ static int64_t target_dead_until_ns(struct router *router, const struct target *
     return dead_ns;
 }
 
-void targets_refuse(struct pool *pool, const struct sockaddr_storage *address)
+bool targets_refuse(struct pool *pool, const struct sockaddr_storage *address, unsigned failures)
 {
     struct targets *targets = pool->targets;
-    int64_t delay_ns = pool->path->settings->dead_host_delay_ms * NS_PER_MS;
-    for (unsigned i = 0; targets != NULL && i < targets->count; i++)
-        if (memcmp(&targets->list[i].address, address, sizeof *address) == 0)
-            targets->list[i].refused_until_ns = pool->path->router->now.mono_ns + delay_ns;
+    struct router *router = pool->path->router;
+    const struct config_site *settings = pool->path->settings;
+    int64_t now_ns = router->now.mono_ns,
+            delay_ms = retry_pause_ms(settings->dead_host_delay_ms, settings->dead_host_delay_max_ms,
+                                      failures, &router->prng);
+    bool news = false;
+    for (unsigned i = 0; targets != NULL && i < targets->count; i++) {
+        struct target *target = &targets->list[i];
+        if (target->refused_until_ns > now_ns || memcmp(&target->address, address, sizeof *address) != 0)
+            continue;
+        target->refused_until_ns = now_ns + delay_ms * NS_PER_MS;
+        news = true;
+    }
+    return news;
 }
 
 /* Counts the live addresses of the best tier that has one, and where that tier begins and ends in the list.

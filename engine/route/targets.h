@@ -21,9 +21,9 @@ enum targets_answer targets_pick(struct pool *pool, const struct target **target
 const struct verdict *targets_missing(const struct targets *targets);
 /* After DEAD: one of them is left alone for what it said (host_has_asked), maybe to another pool. */
 bool targets_have_asked(const struct targets *targets);
-/* A host at this address did not bring the TLS that the pool asks: the pool leaves it alone for a while,
- * others may use it. */
-void targets_refuse(struct pool *pool, const struct sockaddr_storage *address);
+/* A host at this address did not bring the TLS that the pool asks, or let it log in: the pool leaves it alone
+ * for a while, longer after failures before; others may use it. False: it did so already. */
+bool targets_refuse(struct pool *pool, const struct sockaddr_storage *address, unsigned failures);
 bool targets_busy(const struct targets *targets);
 void targets_free(struct targets *targets); /* NULL is fine; questions under way are cancelled */
 

@@ -204,45 +204,68 @@ def test_delivered_signed(keys, eight_bit):
             check_dkimpy(plain, keys)
 
 
-def test_pause_and_stop_while_signing(tmp_path):
-    """What is with the signers stops with its job, and goes back to the queue with the daemon."""
-    key = tmp_path / "slow.pem"
+@pytest.fixture(scope="module")
+def slow_key(tmp_path_factory):
+    key = tmp_path_factory.mktemp("slow") / "slow.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096", "-out",
                     str(key)], check=True, stderr=subprocess.DEVNULL)
+    return str(key)
+
+
+@pytest.fixture
+def slow(slow_key):
+    """A receiver of mail that takes long to be signed, and the configuration by which it does."""
     receiver = Receiver(True)
+    receiver.config = "routes: [{domain: '*', host: 127.0.0.1, port: %d}]\ndkim: [%s]\n" % (
+        receiver.port, json.dumps({"domain": DOMAIN, "selector": "s", "key": slow_key}))
+    yield receiver
+    receiver.close()
+
+
+def test_pause_and_stop_while_signing(slow):
+    """What is with the signers stops with its job, and goes back to the queue with the daemon."""
     count = 600
-    config = "routes: [{domain: '*', host: 127.0.0.1, port: %d}]\ndkim: [%s]\n" % (
-        receiver.port, json.dumps({"domain": DOMAIN, "selector": "s", "key": str(key)}))
-    with Daemon(config) as daemon:
+    with Daemon(slow.config) as daemon:
         ident = daemon.submit({"from": "b@x.example", "message": {"from": "n@x.example", "text": "hi {{i}}"}},
                               [{"to": "u%d@a.example" % i, "vars": {"i": i}} for i in range(count)]
                               ).json["jobs"][0]["job"]
-        wait_for(lambda: receiver.mails, 60, "the first message")
+        wait_for(lambda: slow.mails, 60, "the first message")
         daemon.post("/v1/jobs/%s/pause" % ident)
         wait_for(lambda: daemon.status()["in_flight"] == 0 and
-                 daemon.job(ident)["queued"] == count - len(receiver.mails) > 0, 60, "what is left to wait")
-        before = len(receiver.mails)
+                 daemon.job(ident)["queued"] == count - len(slow.mails) > 0, 60, "what is left to wait")
+        before = len(slow.mails)
         daemon.post("/v1/jobs/%s/resume" % ident)
-        wait_for(lambda: len(receiver.mails) > before, 60, "more messages")
+        wait_for(lambda: len(slow.mails) > before, 60, "more messages")
         daemon.stop()
         daemon.start()
         daemon.wait_counts(ident, 120, delivered=count)
         assert {e["attempt"] for e in daemon.events() if e["type"] != "accepted"} == {1}
-    receiver.close()
-    assert sorted(to for to, _ in receiver.mails) == sorted(["u%d@a.example" % i] for i in range(count))
-    assert all(plain.startswith(b"DKIM-Signature:") for _, plain in receiver.mails)
+    assert sorted(to for to, _ in slow.mails) == sorted(["u%d@a.example" % i] for i in range(count))
+    assert all(plain.startswith(b"DKIM-Signature:") for _, plain in slow.mails)
 
 
-def test_suppressing_others_while_signing(tmp_path):
+def test_bouncing_while_signing(slow):
+    """Whom an operator bounces is not sent to afterwards, wherever it was then: with the signers, too."""
+    count = 200
+    with Daemon(slow.config) as daemon:
+        ident = daemon.submit({"from": "b@x.example", "message": {"from": "n@x.example", "text": "hi {{i}}"}},
+                              [{"to": "u%d@%s.example" % (i, "ab"[i % 2]), "vars": {"i": i}}
+                               for i in range(count)]).json["jobs"][0]["job"]
+        wait_for(lambda: slow.mails, 60, "the first message")
+        answer = daemon.post("/v1/queue/bounce?domain=a.example")
+        assert answer.status in (200, 202)
+        wait_for(lambda: daemon.job(ident)["queued"] == 0, 60, "all to end")
+        ends = {e["to"]: e["type"] for e in daemon.events() if e["type"] != "accepted"}
+        bounced = {to for to, kind in ends.items() if kind == "bounced"}
+        assert len(ends) == count and len(daemon.events()) == count * 2
+        assert bounced and all(to.endswith("@a.example") for to in bounced)
+    assert sorted(to for to, _ in slow.mails) == sorted([to] for to in ends if to not in bounced)
+
+
+def test_suppressing_others_while_signing(slow):
     """What is with the signers meanwhile is not signed again, however long it waits there."""
-    key = tmp_path / "slow.pem"
-    subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096", "-out",
-                    str(key)], check=True, stderr=subprocess.DEVNULL)
-    receiver = Receiver(True)
     count = 2000
-    config = "routes: [{domain: '*', host: 127.0.0.1, port: %d}]\ndkim: [%s]\n" % (
-        receiver.port, json.dumps({"domain": DOMAIN, "selector": "s", "key": str(key)}))
-    with Daemon(config) as daemon:
+    with Daemon(slow.config) as daemon:
         ident = daemon.submit({"from": "b@x.example", "message": {"from": "n@x.example", "text": "hi {{i}}"}},
                               [{"to": "u%d@a%d.example" % (i, i % 20), "vars": {"i": i}}
                                for i in range(count)]).json["jobs"][0]["job"]
@@ -250,9 +273,8 @@ def test_suppressing_others_while_signing(tmp_path):
 
         def all_there():
             daemon.cli("suppress", "add", "other%d@a.example" % next(others))
-            return len(receiver.mails) == count
+            return len(slow.mails) == count
         wait_for(all_there, 60, "every message, one second's suppressions after the other's")
-    receiver.close()
 
 
 def test_no_keys_at_all():

@@ -3,6 +3,7 @@ Postfix with Dovecot's SASL."""
 import base64
 import os
 import shutil
+import time
 
 import pytest
 from conftest import ONE_DOMAIN, ONE_HOST
@@ -90,6 +91,28 @@ def test_a_wrong_password_defers_without_an_attempt_and_is_told():
         password(relay.daemon)  # put right: read again at the next login
         relay.daemon.wait_counts(ident, delivered=5)
         assert "wrong" not in relay.daemon.read_log()
+
+
+def test_a_wrong_password_is_not_the_hosts_fault():
+    """Who logs in there as somebody else goes on, and the wrong one is not tried again at once."""
+    logins = []
+    with aiosmtpd(logins) as peer:
+        daemon = Daemon()
+        wrong, right = os.path.join(daemon.directory, "wrong"), password(daemon)
+        with open(wrong, "w", encoding="ascii") as file:
+            file.write("wrong\n")
+        way = f"host: {peer.address}, port: {peer.port}, tls: encrypt, user: tim, password_file:"
+        daemon.configure("sites: [{name: default, dead_host_delay: 10m}]\ntenants: [{name: acme}]\n" +
+                         routes(f"tenant: acme, {way} {wrong}", f"{way} {right}"))
+        with daemon:
+            waits = daemon.submit(job(tenant="acme"), [f"u{i}@a.test" for i in range(50)])
+            wait_for(lambda: "mail waits: 5.7.8" in daemon.read_log(), 20, "the login to fail")
+            goes = daemon.submit(job(), [f"v{i}@a.test" for i in range(50)])
+            daemon.wait_counts(goes.json["jobs"][0]["job"], delivered=50)
+            time.sleep(0.5)
+            assert daemon.job(waits.json["jobs"][0]["job"])["counts"]["ready"] == 50
+            assert "5.7.8" in str(daemon.get("/v1/explain?to=u0@a.test").json)
+            assert len(logins) < 50, "each connection of the right one, and the wrong ones of one time"
 
 
 def test_nothing_is_said_in_the_clear_unless_told():

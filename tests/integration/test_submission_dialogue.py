@@ -3,6 +3,7 @@
 import base64
 import os
 import random
+import resource
 import select
 import socket
 import struct
@@ -184,6 +185,31 @@ def test_when_intake_is_stopped():
         with Dialogue(post.plain) as d:
             converse(d, [(None, "220"), ("EHLO me", "250"), ("MAIL FROM:<a@sender.test>", "452 4.3.1"),
                          ("ETRN a.test", "458 4.3.0")])
+
+
+def data_of(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmData")) << 10
+
+
+@pytest.mark.skipif(KIND != "", reason="a sanitizer ends a program that is given no memory")
+def test_when_memory_is_out():
+    """A message that there is no memory for has to wait (451), by DATA or by BDAT; the daemon and the
+    client's connection go on, and when there is some again the same message is taken."""
+    message = "Subject: large\r\n\r\n" + ("x" * 70 + "\r\n") * 300000
+    with Post() as post, Dialogue(post.plain) as d:
+        envelope = [("MAIL FROM:<a@sender.test>", "250"), ("RCPT TO:<x@a.test>", "250")]
+        small = envelope + [("DATA", "354"), (MESSAGE, "250 2.0.0")]
+        converse(d, [(None, "220"), ("EHLO me", "250")] + small)
+        pid, more = post.daemon.process.pid, 24 << 20  # a buffer of 16 MiB fits, and not the next one of 32
+        hard = resource.prlimit(pid, resource.RLIMIT_DATA)[1]
+        resource.prlimit(pid, resource.RLIMIT_DATA, (data_of(pid) + more, hard))
+        converse(d, envelope + [("DATA", "354"), (message + ".", "451 4.3.0 no memory")] + envelope)
+        d.send(f"BDAT {len(message)} LAST\r\n{message}")
+        converse(d, [(None, "451 4.3.0 no memory")] + small)
+        resource.prlimit(pid, resource.RLIMIT_DATA, (hard, hard))
+        converse(d, envelope + [("DATA", "354"), (message + ".", "250 2.0.0 queued as")])
+        assert post.count() == 3
 
 
 def test_limits():

@@ -10,6 +10,8 @@
 
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 static const char *hex(const uint8_t digest[DIGEST_SIZE])
 {
@@ -216,6 +218,54 @@ static void file_failures(void **state)
     place_end(&p);
 }
 
+/* A disk that is full in the middle of a line: nothing of it counts or stays; what comes next is whole. */
+static void file_on_a_full_disk(void **state)
+{
+    struct place p;
+    struct err err;
+    struct rlimit before, limit;
+    char large[4096];
+    (void)state;
+    place_make(&p, 0, 0, 1);
+    append(&p, "a\n");
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\n';
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = (struct rlimit){1000, before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    bool appended = event_file_append(&p.file, str_make(large, sizeof large), p.now, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_false(appended);
+    assert_non_null(strstr(err.text, "write to it"));
+    expect(&p, "", "a\n");
+    append(&p, "b\n");
+    expect(&p, "", "a\nb\n");
+    place_end(&p);
+}
+
+/* Something in the way of a file that is put aside: it is told, nothing is lost, and it goes on after. */
+static void file_that_cannot_be_put_aside(void **state)
+{
+    struct place p;
+    struct err err;
+    char aside[200];
+    (void)state;
+    place_make(&p, 3, 0, 1);
+    append(&p, "aa\n");
+    snprintf(aside, sizeof aside, "%s.1", p.path);
+    assert_int_equal(mkdir(aside, 0700), 0);
+    assert_false(event_file_append(&p.file, STR("bb\n"), p.now, &err));
+    assert_non_null(strstr(err.text, "put it aside"));
+    expect(&p, "", "aa\n");
+    assert_int_equal(rmdir(aside), 0);
+    append(&p, "bb\n");
+    expect(&p, "", "bb\n");
+    expect(&p, ".1", "aa\n");
+    place_end(&p);
+}
+
 /* ---- gathering ---- */
 
 static bool gather_all(struct gather *gather, struct store *store)
@@ -374,10 +424,20 @@ static void json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hmac),        cmocka_unit_test(signature),      cmocka_unit_test(answers),
-        cmocka_unit_test(waits),       cmocka_unit_test(totals),         cmocka_unit_test(file_by_size),
-        cmocka_unit_test(file_by_age), cmocka_unit_test(file_cut_short), cmocka_unit_test(file_failures),
-        cmocka_unit_test(batches),     cmocka_unit_test(filters),        cmocka_unit_test(gaps),
+        cmocka_unit_test(hmac),
+        cmocka_unit_test(signature),
+        cmocka_unit_test(answers),
+        cmocka_unit_test(waits),
+        cmocka_unit_test(totals),
+        cmocka_unit_test(file_by_size),
+        cmocka_unit_test(file_by_age),
+        cmocka_unit_test(file_cut_short),
+        cmocka_unit_test(file_failures),
+        cmocka_unit_test(file_on_a_full_disk),
+        cmocka_unit_test(file_that_cannot_be_put_aside),
+        cmocka_unit_test(batches),
+        cmocka_unit_test(filters),
+        cmocka_unit_test(gaps),
         cmocka_unit_test(json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

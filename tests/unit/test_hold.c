@@ -3,13 +3,7 @@
 #include "engine/route/hold.h"
 
 #include "engine/route/evidence.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-/* cmocka asks for the three above */
-#include <cmocka.h>
-#include <stdio.h>
+#include "tests/unit/store_world.h"
 
 static struct holds *make(void)
 {
@@ -219,6 +213,35 @@ static void test_what_is_held_of_a_lane(void **state)
     holds_destroy(holds);
 }
 
+/* To what is held of a lane come the senders that a rate holds: whoever knew the old one keeps it. */
+static void test_more_senders_are_passed_over(void **state)
+{
+    (void)state;
+    const struct str senders[] = {STR("slow.test"), STR("slower.test")};
+    struct holds *holds = make();
+    assert_true(add(holds, (struct hold){.kind = HOLD_SUSPENSION, .what = {.campaign = STR("spring")}}));
+    assert_true(add(holds, (struct hold){.kind = HOLD_FIX, .what = {.sender = STR("bad.test")}}));
+    struct hold_set *set = holds_get(holds);
+    struct store_except *held = hold_of_lane(set, STR("acme"), STR("a.test"), STR("gmail"));
+    struct store_except *before = store_except_ref(held);
+    struct store_except *more = store_except_more(held, senders, 2);
+    hold_set_unref(set);
+    holds_destroy(holds); /* it has its own copy of all words */
+    assert_int_equal(before->count, 2);
+    assert_false(store_except_matches(before, 1, STR("autumn"), STR("news@slow.test")));
+    store_except_unref(before);
+    assert_int_equal(more->count, 4);
+    assert_false(more->all);
+    assert_true(store_except_matches(more, 1, STR("spring"), STR("news@good.test")));
+    assert_true(store_except_matches(more, 1, STR("autumn"), STR("news@BAD.test")));
+    assert_true(store_except_matches(more, 1, STR("autumn"), STR("news@Slower.test")));
+    assert_false(store_except_matches(more, 1, STR("autumn"), STR("news@good.test")));
+    store_except_unref(more);
+    more = store_except_more(NULL, senders, 1);
+    assert_true(store_except_matches(more, 1, STR("autumn"), STR("news@slow.test")));
+    store_except_unref(more);
+}
+
 static void test_the_remedy_names_what_is_held(void **state)
 {
     (void)state;
@@ -329,6 +352,38 @@ static void test_old_evidence_goes(void **state)
     evidence_free(&evidence);
 }
 
+/* A restart does not begin again: what was counted before it counts on. */
+static void test_evidence_outlives_a_restart(void **state)
+{
+    (void)state;
+    struct world w;
+    struct evidence evidence = {0};
+    world_make(&w, NULL);
+    assert_true(evidence_init(&evidence, w.store));
+    for (unsigned i = 1; i < JOB_HOLD_REPLIES; i++)
+        assert_false(evidence_bad(&evidence, STR("gmail"), 1, WORLD_START_MS + 2));
+    assert_false(evidence_bad(&evidence, STR("yahoo"), 2, WORLD_START_MS + 1));
+    struct edits *edits = edits_create();
+    assert_true(edits_policy(edits, POLICY_EVIDENCE, STR("job damaged"), STR("junk")));
+    evidence_save(&evidence, edits, WORLD_START_MS + 3);
+    assert_int_equal(world_edit(&w, edits), 3);
+    evidence_free(&evidence);
+    evidence = (struct evidence){0};
+    world_reopen(&w);
+    assert_true(evidence_init(&evidence, w.store));
+    assert_int_equal(evidence.count, 2);
+    assert_true(evidence_may_be(&evidence, 1) && evidence_may_be(&evidence, 2));
+    assert_false(evidence_bad(&evidence, STR("gmail"), 2, WORLD_START_MS + 4));
+    assert_true(evidence_bad(&evidence, STR("gmail"), 1, WORLD_START_MS + 4));
+    /* The stalest is the one that was before the restart, too. */
+    edits = edits_create();
+    evidence_save(&evidence, edits, WORLD_START_MS + 2 + EVIDENCE_MS);
+    assert_int_equal(evidence.count, 1);
+    assert_int_equal(world_edit(&w, edits), 3); /* yahoo's and the held one's row go, a new one comes */
+    evidence_free(&evidence);
+    world_end(&w);
+}
+
 static void test_evidence_is_bounded(void **state)
 {
     (void)state;
@@ -352,6 +407,7 @@ int main(void)
         cmocka_unit_test(test_those_of_ended_jobs_go),
         cmocka_unit_test(test_no_more_than_a_bound),
         cmocka_unit_test(test_what_is_held_of_a_lane),
+        cmocka_unit_test(test_more_senders_are_passed_over),
         cmocka_unit_test(test_the_remedy_names_what_is_held),
         cmocka_unit_test(test_its_row_comes_back),
         cmocka_unit_test(test_one_reply_never_holds_a_job),
@@ -359,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_a_share_of_the_last_does),
         cmocka_unit_test(test_jobs_and_sites_apart),
         cmocka_unit_test(test_old_evidence_goes),
+        cmocka_unit_test(test_evidence_outlives_a_restart),
         cmocka_unit_test(test_evidence_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

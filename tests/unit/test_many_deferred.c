@@ -149,6 +149,39 @@ static void retried_by_the_index(void **state)
     defer_all();
 }
 
+/* Whoever asked does not wait for a long one: it can be looked up, goes on, also after a crash in its middle,
+ * and can be looked up still when it has ended. */
+static void a_long_one_goes_on(void **state)
+{
+    struct store_filter filter = {.has_status = true, .status = {4, 2, 1}};
+    struct world_op op = {0};
+    struct op_info info, list[4];
+    (void)state;
+    w.asking = false;
+    store_operate(w.store, OP_RETRY, &filter, 0, world_op_done, &op);
+    for (unsigned n = 0; !op.called; n++) {
+        assert_true(n < 1000);
+        w.now.mono_ns += NS_PER_MS;
+        store_write_step(w.store, w.now);
+    }
+    assert_false(op.progress.done);
+    assert_true(query_op(w.store, op.progress.op, &info));
+    assert_true(info.kind == OP_RETRY && !info.done && info.changed > 0 && info.changed < many / STATUSES);
+    assert_int_equal(info.started_ms, w.now.wall_ms);
+    assert_int_equal(query_ops(w.store, list, 4), 1);
+    assert_true(list[0].op == info.op && list[0].matched == info.matched);
+    assert_false(query_op(w.store, info.op + 1, &info));
+    world_reopen(&w);
+    world_run(&w);
+    assert_true(query_op(w.store, op.progress.op, &info));
+    assert_true(info.done && info.changed == info.matched);
+    assert_in_range(info.matched, many / STATUSES - 4 * DOMAINS, many / STATUSES + 4 * DOMAINS);
+    assert_int_equal(query_ops(w.store, list, 4), 1);
+    w.asking = true;
+    world_run(&w);
+    defer_all();
+}
+
 static void bounced_by_the_index(void **state)
 {
     struct store_filter filter = full_at_d7();
@@ -170,9 +203,8 @@ static void bounced_by_the_index(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(listed_by_the_index),
-        cmocka_unit_test(counted_by_status),
-        cmocka_unit_test(retried_by_the_index),
+        cmocka_unit_test(listed_by_the_index),  cmocka_unit_test(counted_by_status),
+        cmocka_unit_test(retried_by_the_index), cmocka_unit_test(a_long_one_goes_on),
         cmocka_unit_test(bounced_by_the_index),
     };
     return cmocka_run_group_tests(tests, make, unmake);

@@ -1128,6 +1128,30 @@ static void finds_all_lanes(void **state)
     world_end(&w);
 }
 
+/* What is too long for its row is refused as the job begins, and says how long it may be. */
+static void too_long_for_a_row(void **state)
+{
+    static char text[METADATA_MAX + 2];
+    struct world w;
+    (void)state;
+    memset(text, 'x', sizeof text - 1);
+    const struct str name = str_make(text, NAME_MAX_BYTES + 1);
+    const struct job_spec specs[] = {{.tenant = name},
+                                     {.campaign = name},
+                                     {.pool = name},
+                                     {.from = str_make(text, 2000)},
+                                     {.envid = str_make(text, 256)},
+                                     {.metadata = str_make(text, METADATA_MAX + 1)},
+                                     {.content = text, .content_size = CONTENT_MAX + 1}};
+    world_make(&w, NULL);
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        struct err err = {0};
+        assert_null(admit_begin(w.store, &specs[i], w.now, &err));
+        assert_non_null(strstr(err.text, "at most"));
+    }
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1161,6 +1185,7 @@ int main(void)
         cmocka_unit_test(bounds_contents),
         cmocka_unit_test(refuses_when_full),
         cmocka_unit_test(finds_all_lanes),
+        cmocka_unit_test(too_long_for_a_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

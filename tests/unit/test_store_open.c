@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -62,6 +63,8 @@ static void opens_or_says_why(void **state)
     refused(&settings, "cannot create state_directory");
     snprintf(path, sizeof path, "%s/data.mdb", w.directory);
     refused(&settings, "not a directory");
+    snprintf(path, sizeof path, "%s/data.mdb/below", w.directory);
+    refused(&settings, "cannot use state_directory");
     settings.directory = w.directory;
     settings.reserve = settings.max_size;
     refused(&settings, "queue.reserve");
@@ -74,6 +77,77 @@ static void opens_or_says_why(void **state)
     struct store *store = store_open(&settings, w.now, &err);
     assert_non_null(store);
     store_close(store);
+    world_end(&w);
+}
+
+/* A directory where one of its files belongs: which one, and what to do. */
+static void in_the_way(void **state)
+{
+    static const struct {
+        const char *name, *words;
+    } ways[] = {{"postriderd.lock", "change its owner"},
+                {"data.mdb.new", "cannot remove"},
+                {"data.mdb", "cannot open the queue"},
+                {"fresh.log", "where new jobs land"}};
+    struct world w;
+    char path[400];
+    (void)state;
+    world_make(&w, NULL);
+    world_end(&w);
+    for (unsigned n = 0; n < sizeof ways / sizeof *ways; n++) {
+        assert_int_equal(mkdir(w.directory, 0700), 0);
+        snprintf(path, sizeof path, "%s/%s", w.directory, ways[n].name);
+        assert_int_equal(mkdir(path, 0700), 0);
+        refused(&w.settings, ways[n].words);
+        world_end(&w);
+    }
+}
+
+/* A log of small jobs that is not ours, or of which a power cut left the first bytes alone. */
+static void a_log_that_is_none(void **state)
+{
+    struct world w;
+    char path[400], junk[4096];
+    (void)state;
+    world_make(&w, NULL);
+    world_small_job(&w, 3, 1);
+    world_close(&w);
+    snprintf(path, sizeof path, "%s/fresh.log", w.directory);
+    memset(junk, 'x', sizeof junk);
+    int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, junk, sizeof junk, 0), sizeof junk);
+    close(fd);
+    refused(&w.settings, "damaged or of another version");
+    assert_int_equal(truncate(path, 0),
+                     0); /* as deleted: what had landed went with it, or is in the tables */
+    world_open(&w);
+    world_small_job(&w, 3, 1);
+    world_reopen(&w);
+    world_run(&w);
+    assert_true(w.taken_n >= 3);
+    store_check(w.store, true);
+    world_end(&w);
+}
+
+/* A map that the process may not have. */
+static void no_room_to_map(void **state)
+{
+    struct world w;
+    (void)state;
+    world_make(&w, NULL);
+    world_close(&w);
+    pid_t child = fork();
+    if (child == 0) {
+        struct err err = {0};
+        struct rlimit limit = {w.settings.max_size, w.settings.max_size};
+        if (setrlimit(RLIMIT_AS, &limit) != 0)
+            _exit(2);
+        struct store *store = store_open(&w.settings, w.now, &err);
+        _exit(store == NULL && strstr(err.text, "lower queue.max_size") != NULL ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     world_end(&w);
 }
 
@@ -297,6 +371,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_or_says_why),
+        cmocka_unit_test(in_the_way),
+        cmocka_unit_test(a_log_that_is_none),
+        cmocka_unit_test(no_room_to_map),
         cmocka_unit_test(read_only),
         cmocka_unit_test(newer_or_damaged),
         cmocka_unit_test(older),
