@@ -145,6 +145,24 @@ bool buf_add_qp(struct buf *buf, struct str text, bool guard, unsigned *col)
     return true;
 }
 
+bool buf_add_text(struct buf *buf, struct str text, bool html)
+{
+    size_t start = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t class = class_of[(uint8_t)text.p[i]];
+        if (class != BREAK && class != DROP && !(class == MARKUP && html))
+            continue;
+        buf_add(buf, text.p + start, i - start);
+        if (class == BREAK)
+            buf_add(buf, "\r\n", 2);
+        else if (class == MARKUP)
+            buf_add_str(buf, entity(text.p[i]));
+        i += text.p[i] == '\r' && i + 1 < text.n && text.p[i + 1] == '\n';
+        start = i + 1;
+    }
+    return buf_add(buf, text.p + start, text.n - start);
+}
+
 char *percent_encode(char *out, struct str text)
 {
     for (size_t i = 0; i < text.n; i++) {
