@@ -84,6 +84,7 @@ static bool check_ops(const struct record *record, struct template *t)
         t->info.size += size_at_least(op);
         t->info.same_for_all &= op->kind == RECORD_LITERAL;
         t->info.same_body &= op->kind == RECORD_LITERAL || i < t->body_op;
+        t->info.same_begin += i >= t->body_op && t->info.same_body ? size_at_least(op) : 0;
     }
     if (in_field || t->body_op >= t->op_count)
         return false;

@@ -121,6 +121,7 @@ struct template_info {
     bool has_signature; /* a DKIM-Signature that the job brought */
     bool recoded;       /* a part has another transfer encoding than the job gave it */
     bool tls_optional;  /* "TLS-Required: No" */
+    size_t same_begin;  /* octets after the header, the blank line too, up to the first variable; unstuffed */
     size_t size;        /* octets as SIZE counts them (CRLFs, no stuffing), variables as nothing: exact when
                       * same_for_all, a lower bound otherwise */
 };
