@@ -78,8 +78,6 @@ static bool plan_text(struct compiler *c, struct leaf *leaf, struct str body, bo
         leaf->form = LEAF_QP;
         leaf->content = body;
     }
-    if (leaf->form == LEAF_QP && base64_is_shorter(leaf->content))
-        leaf->form = LEAF_BASE64;
     return true;
 }
 

@@ -2,8 +2,8 @@
  *
  * A part is kept as it came when it can be: no variables in it, no line over TEXT_LINE_MAX, nothing 8-bit
  * that is not declared; or whatever it holds, where it and all around it is declared as binary and the caller
- * keeps that. Otherwise it is decoded, and encoded anew: text as quoted-printable, other things as
- * base64, and text with variables in whatever makes less of it. */
+ * keeps that. Otherwise it is decoded, and encoded anew: text as quoted-printable or base64, whichever makes
+ * less of it, other things as base64. */
 #include "engine/base/utf8.h"
 #include "engine/message/base64_merge.h"
 #include "engine/message/compile.h"
@@ -47,17 +47,28 @@ static struct shape shape_of(struct str text)
     return shape;
 }
 
+static bool is_encoded(const struct leaf *leaf)
+{
+    return leaf->encoding == ENCODING_QP || leaf->encoding == ENCODING_BASE64;
+}
+
 /* The part's content, decoded if need be. */
 static bool decode(struct compiler *c, const struct leaf *leaf, struct str *content)
 {
     buf_clear(&c->content);
     *content = leaf->body;
-    if (leaf->encoding != ENCODING_QP && leaf->encoding != ENCODING_BASE64)
+    if (!is_encoded(leaf))
         return true;
     bool ok = leaf->encoding == ENCODING_QP ? qp_decode(leaf->body, &c->content)
                                             : base64_decode(leaf->body, &c->content);
     *content = buf_str(&c->content);
     return ok || err_set(c->err, 0, "a part is too large to be decoded");
+}
+
+/* Of a charset whose characters have NUL in them, such as UTF-16. */
+static bool is_wide(const struct leaf *leaf)
+{
+    return is_encoded(leaf) && leaf->content.n > 0 && memchr(leaf->content.p, '\0', leaf->content.n) != NULL;
 }
 
 static bool is_utf8_or_less(struct str charset)
@@ -127,7 +138,7 @@ bool leaf_plan(struct compiler *c, struct leaf *leaf, const char *where)
             TEXT_LINE_MAX);
     if (!decode(c, leaf, &leaf->content))
         return false;
-    leaf->form = leaf->text ? LEAF_QP : LEAF_BASE64;
+    leaf->form = leaf->text && !is_wide(leaf) && !base64_is_shorter(leaf->content) ? LEAF_QP : LEAF_BASE64;
     leaf->declare_utf8 = leaf->text &&
                          (leaf->charset.n == 0 || str_eq_nocase(leaf->charset, STR("us-ascii"))) &&
                          !utf8_is_ascii(leaf->content) && utf8_valid(leaf->content);
@@ -195,13 +206,13 @@ static void write_kept(struct emit *e, struct str body)
     emit_encoded(e);
 }
 
-/* The text of binary parts is taken byte by byte, that of others line by line. */
+/* Text becomes lines; what came encoded, or is binary, is taken byte by byte. */
 static void write_base64(struct emit *e, const struct leaf *leaf)
 {
     struct buf canonical;
     buf_init(&canonical, CONTENT_MAX);
     struct str content = leaf->content;
-    if (leaf->text) {
+    if (leaf->text && !is_encoded(leaf)) {
         e->bytes.failed |= !buf_add_text(&canonical, content, false);
         content = buf_str(&canonical);
     } else if (leaf->encoding <= ENCODING_8BIT) {
