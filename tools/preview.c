@@ -50,7 +50,7 @@ static bool sign(struct preview *preview, struct render_args *args, struct rendi
     if (domain == NULL)
         return true;
     struct dkim_signer *signer = dkim_signer_create(preview->dkim);
-    bool good = signer != NULL && dkim_body_hash(message, hash, &preview->err) &&
+    bool good = signer != NULL && dkim_body_hash(message, NULL, hash, &preview->err) &&
                 dkim_sign(signer, domain, message, hash, clock_now().wall_ms, fields, &preview->err);
     dkim_signer_destroy(signer);
     args->first = buf_str(fields);

@@ -205,12 +205,47 @@ void dkim_signer_destroy(struct dkim_signer *signer)
 
 /* ---- signing ---- */
 
-bool dkim_body_hash(const struct rendition *message, uint8_t out[DIGEST_SIZE], struct err *err)
+#define BLANK_LINE 2 /* what follows the header begins with it, and it is of neither */
+
+struct dkim_body {
+    struct canon_body canon;
+    size_t n;
+};
+
+static void add_body(struct canon_body *body, const struct rendition *message, size_t from, size_t to)
 {
-    /* What follows the header begins with the blank line, which is of neither. */
-    return canon_body_hash(message->parts + message->header_count, message->count - message->header_count, 2,
-                           out) ||
-           err_set(err, ENOMEM, "no memory to sign a message");
+    canon_body_add(body, message->parts + message->header_count, message->count - message->header_count, from,
+                   to);
+}
+
+struct dkim_body *dkim_body_begin(const struct rendition *message, size_t n)
+{
+    struct dkim_body *begun = malloc(sizeof *begun);
+    if (begun == NULL || !canon_body_begin(&begun->canon)) {
+        free(begun);
+        return NULL;
+    }
+    begun->n = n;
+    add_body(&begun->canon, message, BLANK_LINE, n);
+    return begun;
+}
+
+void dkim_body_free(struct dkim_body *begun)
+{
+    if (begun != NULL)
+        canon_body_end(&begun->canon, NULL);
+    free(begun);
+}
+
+bool dkim_body_hash(const struct rendition *message, const struct dkim_body *begun, uint8_t out[DIGEST_SIZE],
+                    struct err *err)
+{
+    struct canon_body body;
+    if (!(begun ? canon_body_copy(&body, &begun->canon) : canon_body_begin(&body)))
+        return err_set(err, ENOMEM, "no memory to sign a message");
+    add_body(&body, message, begun ? begun->n : BLANK_LINE, SIZE_MAX);
+    canon_body_end(&body, out);
+    return true;
 }
 
 static size_t name_index(struct str field)
@@ -218,7 +253,7 @@ static size_t name_index(struct str field)
     size_t colon = str_find(field, ':', 0);
     struct str name = str_trim(str_make(field.p, colon == SIZE_MAX ? 0 : colon));
     for (size_t i = 0; i < SIGNED_NAMES; i++)
-        if (str_eq_nocase(name, signed_names[i]))
+        if (name.n == signed_names[i].n && str_eq_nocase(name, signed_names[i]))
             return i;
     return SIGNED_NAMES;
 }
@@ -276,11 +311,19 @@ static bool add_signature(struct dkim_signer *s, size_t index, const struct buf 
     size_t begin = out->len, canonical = s->canonical.len;
     char text[4 * DKIM_SIGNATURE_MAX / 3 + 8];
     uint8_t digest[DIGEST_SIZE];
-    buf_printf(out, "DKIM-Signature: v=1; a=%s; c=relaxed/relaxed;\r\n d=%s; s=%s; t=%lld;\r\n h=",
-               dkim_key_algorithm(identity->key), identity->domain, identity->selector,
-               (long long)(now_ms / 1000));
+    buf_add_z(out, "DKIM-Signature: v=1; a="); /* printf would take 0.4 us */
+    buf_add_z(out, dkim_key_algorithm(identity->key));
+    buf_add_z(out, "; c=relaxed/relaxed;\r\n d=");
+    buf_add_z(out, identity->domain);
+    buf_add_z(out, "; s=");
+    buf_add_z(out, identity->selector);
+    buf_add_z(out, "; t=");
+    buf_add_u64(out, (uint64_t)now_ms / 1000);
+    buf_add_z(out, ";\r\n h=");
     buf_add_str(out, buf_str(names));
-    buf_printf(out, ";\r\n bh=%.*s;\r\n b=", STR_ARG(body_hash));
+    buf_add_z(out, ";\r\n bh=");
+    buf_add_str(out, body_hash);
+    buf_add_z(out, ";\r\n b=");
     if (out->failed || !canon_field(&s->canonical, str_make(out->data + begin, out->len - begin)) ||
         s->canonical.failed)
         return err_set(err, ENOMEM, "the header is too large to be signed, or memory is out");

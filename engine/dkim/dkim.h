@@ -40,9 +40,16 @@ struct dkim_signer *dkim_signer_create(const struct dkim *dkim);
 void dkim_signer_destroy(struct dkim_signer *signer);
 
 /* Appends the DKIM-Signature fields, to stand before the message. It is rendered unstuffed; body_hash is of
- * what follows its header (dkim_body_hash). */
+ * what follows its header. */
 bool dkim_sign(struct dkim_signer *signer, const struct dkim_domain *domain, const struct rendition *message,
                const uint8_t body_hash[DIGEST_SIZE], int64_t now_ms, struct buf *out, struct err *err);
-bool dkim_body_hash(const struct rendition *message, uint8_t out[DIGEST_SIZE], struct err *err);
+/* begun: NULL, or the beginning of that job's bodies. */
+struct dkim_body;
+bool dkim_body_hash(const struct rendition *message, const struct dkim_body *begun, uint8_t out[DIGEST_SIZE],
+                    struct err *err);
+/* The digest of the first n bytes of a message's body (template_info.same_begin), for all others of the job
+ * to go on from. Immutable; any thread. NULL: no memory. */
+struct dkim_body *dkim_body_begin(const struct rendition *message, size_t n);
+void dkim_body_free(struct dkim_body *begun);
 
 #endif

@@ -15,7 +15,7 @@
 struct dkim_key {
     EVP_PKEY *key;
     EVP_PKEY_CTX *rsa;   /* ready to sign; NULL: Ed25519 */
-    EVP_MD_CTX *ed25519; /* NULL: RSA */
+    EVP_MD_CTX *ed25519; /* likewise; NULL: RSA */
     size_t size;         /* of a signature, at most */
 };
 
@@ -45,6 +45,12 @@ static bool prepare_rsa(struct dkim_key *key)
            EVP_PKEY_CTX_set_signature_md(key->rsa, EVP_sha256()) > 0;
 }
 
+static bool prepare_ed25519(struct dkim_key *key)
+{
+    key->ed25519 = EVP_MD_CTX_new();
+    return key->ed25519 != NULL && EVP_DigestSignInit(key->ed25519, NULL, NULL, NULL, key->key) > 0;
+}
+
 /* Takes over pkey. */
 static struct dkim_key *make(EVP_PKEY *pkey, struct err *err)
 {
@@ -56,10 +62,7 @@ static struct dkim_key *make(EVP_PKEY *pkey, struct err *err)
     }
     key->key = pkey;
     key->size = (size_t)EVP_PKEY_get_size(pkey);
-    bool rsa = EVP_PKEY_is_a(pkey, "RSA");
-    if (!rsa)
-        key->ed25519 = EVP_MD_CTX_new();
-    if (rsa ? prepare_rsa(key) : key->ed25519 != NULL)
+    if (EVP_PKEY_is_a(pkey, "RSA") ? prepare_rsa(key) : prepare_ed25519(key))
         return key;
     err_set(err, 0, "OpenSSL can't sign with it: %s", reason());
     dkim_key_free(key);
@@ -126,9 +129,9 @@ bool dkim_key_sign(struct dkim_key *key, const uint8_t digest[DIGEST_SIZE], stru
     unsigned char *room = (unsigned char *)buf_room(out, n);
     if (room == NULL)
         return err_set(err, ENOMEM, "no memory for a signature");
-    /* RFC 8463 3: Ed25519 signs the digest as if it were the message. */
+    /* RFC 8463 3: Ed25519 signs the digest as if it were the message. Without a key: as before. */
     int done = key->rsa != NULL ? EVP_PKEY_sign(key->rsa, room, &n, digest, DIGEST_SIZE)
-                                : EVP_DigestSignInit(key->ed25519, NULL, NULL, NULL, key->key) > 0 &&
+                                : EVP_DigestSignInit(key->ed25519, NULL, NULL, NULL, NULL) > 0 &&
                                       EVP_DigestSign(key->ed25519, room, &n, digest, DIGEST_SIZE) > 0;
     if (done <= 0)
         return err_set(err, 0, "OpenSSL could not sign: %s", reason());

@@ -19,7 +19,7 @@ enum encoding {
 };
 
 /* What a part that has no parts goes out as. */
-enum leaf_form { LEAF_KEPT, LEAF_BINARY, LEAF_QP, LEAF_BASE64, LEAF_MERGED };
+enum leaf_form { LEAF_KEPT, LEAF_BINARY, LEAF_QP, LEAF_BASE64, LEAF_MERGED_QP, LEAF_MERGED_BASE64 };
 
 struct leaf {
     struct str body; /* as it came */

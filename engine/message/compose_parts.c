@@ -78,8 +78,6 @@ static bool plan_text(struct compiler *c, struct leaf *leaf, struct str body, bo
         leaf->form = LEAF_QP;
         leaf->content = body;
     }
-    if (leaf->form == LEAF_QP && base64_is_shorter(leaf->content))
-        leaf->form = LEAF_BASE64;
     return true;
 }
 
@@ -106,10 +104,12 @@ static bool add_text(struct parts *p, struct emit *head, struct str body, const 
 
 /* ---- attachments ---- */
 
+/* Fits, quoted, on a line; not what readers take for an encoded word, though none belongs there. */
 static bool is_plain_name(struct str name)
 {
     for (size_t i = 0; i < name.n; i++)
-        if (name.p[i] < ' ' || name.p[i] == 0x7f)
+        if (name.p[i] < ' ' || name.p[i] == 0x7f ||
+            (name.p[i] == '=' && i + 1 < name.n && name.p[i + 1] == '?'))
             return false;
     return name.n <= NAME_PIECE;
 }
@@ -131,7 +131,7 @@ static void put_percent(struct emit *e, struct str s)
     emit_text(e, str_make(code, (size_t)(percent_encode(code, s) - code)));
 }
 
-/* filename="…", or as RFC 2231 asks where it is long or not ASCII: filename*0*=utf-8''… */
+/* filename="…", or as RFC 2231 asks where it is no plain name: filename*0*=utf-8''… */
 static void put_file_name(struct emit *e, struct str name)
 {
     char parameter[48];

@@ -1,6 +1,8 @@
 /* emit.c - see emit.h. */
 #include "engine/message/emit.h"
 
+#include "engine/message/base64_merge.h"
+
 #include <errno.h>
 
 void emit_init(struct emit *e, size_t size)
@@ -81,6 +83,17 @@ void emit_text_op(struct emit *e, struct record_op op, struct str text)
     op.at = (uint32_t)e->bytes.len;
     op.n = (uint32_t)text.n;
     buf_add_str(&e->bytes, text);
+    e->literal_at = e->bytes.len;
+    emit_op(e, op);
+}
+
+void emit_base64_text(struct emit *e, struct str text)
+{
+    if (text.n == 0)
+        return;
+    close_literal(e);
+    struct record_op op = {.kind = RECORD_BASE64_TEXT, .at = (uint32_t)e->bytes.len, .n = (uint32_t)text.n};
+    buf_add_base64_forms(&e->bytes, text);
     e->literal_at = e->bytes.len;
     emit_op(e, op);
 }

@@ -41,6 +41,8 @@ void emit_encoded(struct emit *e);
 void emit_op(struct emit *e, struct record_op op);
 /* An op with text of its own, kept in bytes. */
 void emit_text_op(struct emit *e, struct record_op op, struct str text);
+/* A text in a base64 body, whose place among the threes is not known. */
+void emit_base64_text(struct emit *e, struct str text);
 
 void names_init(struct names *names);
 void names_free(struct names *names);

@@ -145,6 +145,24 @@ bool buf_add_qp(struct buf *buf, struct str text, bool guard, unsigned *col)
     return true;
 }
 
+bool buf_add_text(struct buf *buf, struct str text, bool html)
+{
+    size_t start = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t class = class_of[(uint8_t)text.p[i]];
+        if (class != BREAK && class != DROP && !(class == MARKUP && html))
+            continue;
+        buf_add(buf, text.p + start, i - start);
+        if (class == BREAK)
+            buf_add(buf, "\r\n", 2);
+        else if (class == MARKUP)
+            buf_add_str(buf, entity(text.p[i]));
+        i += text.p[i] == '\r' && i + 1 < text.n && text.p[i + 1] == '\n';
+        start = i + 1;
+    }
+    return buf_add(buf, text.p + start, text.n - start);
+}
+
 char *percent_encode(char *out, struct str text)
 {
     for (size_t i = 0; i < text.n; i++) {
@@ -163,13 +181,22 @@ char *percent_encode(char *out, struct str text)
 
 bool base64_is_shorter(struct str text)
 {
-    size_t qp = 0;
+    size_t qp = 0, bytes = 0, col = 0;
     for (size_t i = 0; i < text.n; i++) {
         uint8_t class = class_of[(uint8_t)text.p[i]];
-        qp += class == ENCODE ? 3 : class != DROP;
+        if (class == DROP || (text.p[i] == '\n' && i > 0 && text.p[i - 1] == '\r'))
+            continue;
+        size_t n = class == BREAK ? 2 : class == ENCODE ? 3 : 1;
+        if (class != BREAK && col + n > QP_LINE_MAX - 1) {
+            qp += 3;
+            col = 0;
+        }
+        col = class == BREAK ? 0 : col + n;
+        qp += n;
+        bytes += class == BREAK ? 2 : 1;
     }
-    qp += qp / (QP_LINE_MAX - 1) * 3; /* soft breaks, as if there were no others */
-    return (text.n + 2) / 3 * 4 + text.n / 57 * 2 < qp;
+    bool ended = col == 0; /* by a line end that base64 has in it, and then another */
+    return (bytes + 2) / 3 * 4 + bytes / 57 * 2 + (ended ? 2 : 0) < qp;
 }
 
 static const char base64_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

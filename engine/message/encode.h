@@ -20,6 +20,8 @@
  * boundary. `html` escapes & < > " '. */
 char *qp_encode(char *out, struct str text, bool html, bool guard, unsigned *col);
 bool buf_add_qp(struct buf *buf, struct str text, bool guard, unsigned *col);
+/* Appends text as it is before it becomes base64: line ends of any kind as CRLF, no NUL. `html` as above. */
+bool buf_add_text(struct buf *buf, struct str text, bool html);
 /* Percent-encodes all but letters, digits and -._~ (RFC 3986 2.3); returns the end. Room: 3 for each byte. */
 char *percent_encode(char *out, struct str text);
 /* Whether base64 would make less of a text than quoted-printable. */

@@ -2,9 +2,10 @@
  *
  * A part is kept as it came when it can be: no variables in it, no line over TEXT_LINE_MAX, nothing 8-bit
  * that is not declared; or whatever it holds, where it and all around it is declared as binary and the caller
- * keeps that. Otherwise it is decoded, and encoded anew: text as quoted-printable, other things as
- * base64. */
+ * keeps that. Otherwise it is decoded, and encoded anew: text as quoted-printable or base64, whichever makes
+ * less of it, other things as base64. */
 #include "engine/base/utf8.h"
+#include "engine/message/base64_merge.h"
 #include "engine/message/compile.h"
 #include "engine/message/decode.h"
 #include "engine/message/encode.h"
@@ -46,17 +47,28 @@ static struct shape shape_of(struct str text)
     return shape;
 }
 
+static bool is_encoded(const struct leaf *leaf)
+{
+    return leaf->encoding == ENCODING_QP || leaf->encoding == ENCODING_BASE64;
+}
+
 /* The part's content, decoded if need be. */
 static bool decode(struct compiler *c, const struct leaf *leaf, struct str *content)
 {
     buf_clear(&c->content);
     *content = leaf->body;
-    if (leaf->encoding != ENCODING_QP && leaf->encoding != ENCODING_BASE64)
+    if (!is_encoded(leaf))
         return true;
     bool ok = leaf->encoding == ENCODING_QP ? qp_decode(leaf->body, &c->content)
                                             : base64_decode(leaf->body, &c->content);
     *content = buf_str(&c->content);
     return ok || err_set(c->err, 0, "a part is too large to be decoded");
+}
+
+/* Of a charset whose characters have NUL in them, such as UTF-16. */
+static bool is_wide(const struct leaf *leaf)
+{
+    return is_encoded(leaf) && leaf->content.n > 0 && memchr(leaf->content.p, '\0', leaf->content.n) != NULL;
 }
 
 static bool is_utf8_or_less(struct str charset)
@@ -88,7 +100,7 @@ static bool plan_merged(struct compiler *c, struct leaf *leaf, const char *where
                             "a part with variables is not in UTF-8 (charset \"%.*s\"): convert it to UTF-8 "
                             "before it is submitted",
                             STR_ARG(leaf->charset));
-    leaf->form = LEAF_MERGED;
+    leaf->form = base64_is_shorter(leaf->content) ? LEAF_MERGED_BASE64 : LEAF_MERGED_QP;
     leaf->declare_utf8 = !str_eq_nocase(leaf->charset, STR("utf-8"));
     return true;
 }
@@ -126,7 +138,7 @@ bool leaf_plan(struct compiler *c, struct leaf *leaf, const char *where)
             TEXT_LINE_MAX);
     if (!decode(c, leaf, &leaf->content))
         return false;
-    leaf->form = leaf->text ? LEAF_QP : LEAF_BASE64;
+    leaf->form = leaf->text && !is_wide(leaf) && !base64_is_shorter(leaf->content) ? LEAF_QP : LEAF_BASE64;
     leaf->declare_utf8 = leaf->text &&
                          (leaf->charset.n == 0 || str_eq_nocase(leaf->charset, STR("us-ascii"))) &&
                          !utf8_is_ascii(leaf->content) && utf8_valid(leaf->content);
@@ -137,7 +149,8 @@ const char *leaf_encoding(const struct leaf *leaf)
 {
     if (leaf->form == LEAF_KEPT || leaf->form == LEAF_BINARY)
         return NULL;
-    return leaf->form == LEAF_BASE64 ? "base64" : "quoted-printable";
+    bool base64 = leaf->form == LEAF_BASE64 || leaf->form == LEAF_MERGED_BASE64;
+    return base64 ? "base64" : "quoted-printable";
 }
 
 struct str compile_clean_line(struct compiler *c, struct str line)
@@ -193,13 +206,16 @@ static void write_kept(struct emit *e, struct str body)
     emit_encoded(e);
 }
 
-/* The text of binary parts is taken byte by byte, that of others line by line. */
+/* Text becomes lines; what came encoded, or is binary, is taken byte by byte. */
 static void write_base64(struct emit *e, const struct leaf *leaf)
 {
     struct buf canonical;
     buf_init(&canonical, CONTENT_MAX);
     struct str content = leaf->content;
-    if (leaf->encoding <= ENCODING_8BIT) {
+    if (leaf->text && !is_encoded(leaf)) {
+        e->bytes.failed |= !buf_add_text(&canonical, content, false);
+        content = buf_str(&canonical);
+    } else if (leaf->encoding <= ENCODING_8BIT) {
         struct lines lines = lines_of(content);
         struct str line;
         bool ended;
@@ -217,42 +233,81 @@ static void write_base64(struct emit *e, const struct leaf *leaf)
     buf_free(&canonical);
 }
 
-/* Text with variables. After one the column is not known: the text is laid out as if GUESS more were taken,
- * and render.c puts a soft line break before it where that was not enough. */
-static bool write_merged(struct compiler *c, struct emit *e, const struct leaf *leaf, const char *where)
+/* Text between variables, in quoted-printable. After one the column is not known: the text is laid out as if
+ * GUESS more were taken, and render.c puts a soft line break before it where that was not enough. */
+static void write_merged_qp(struct emit *e, struct str text, bool after, unsigned *col)
 {
     enum { GUESS = 12, TOO_FAR = 60 };
+    if (after)
+        *col = *col + GUESS > TOO_FAR ? 0 : *col + GUESS;
+    buf_add_qp(&e->bytes, text, after, col);
+    emit_encoded(e);
+}
+
+/* The same in base64: before the first variable it is final, but for the bytes that wait for the next. */
+static void write_merged_base64(struct compiler *c, struct emit *e, struct str text, bool after)
+{
+    buf_clear(&c->value);
+    e->bytes.failed |= !buf_add_text(&c->value, text, false);
+    text = buf_str(&c->value);
+    size_t whole = after ? 0 : text.n - text.n % 3;
+    if (whole > 0 && buf_add_base64(&e->bytes, str_make(text.p, whole)))
+        e->bytes.len -= 2; /* the line goes on */
+    emit_encoded(e);
+    emit_base64_text(e, str_make(text.p + whole, text.n - whole));
+}
+
+static bool add_variable(struct compiler *c, struct emit *e, const struct leaf *leaf,
+                         const struct merge_variable *v)
+{
+    size_t name = names_add(&c->names, v->name, v->fallback.p == NULL);
+    if (name == SIZE_MAX)
+        return err_set(c->err, 0, "the message has more than %d different variables", TEMPLATE_NAMES_MAX);
+    uint8_t flags = (uint8_t)((v->fallback.p ? OP_DEFAULT : 0) | (v->url ? OP_URL : 0) |
+                              (leaf->html && !v->unescaped ? OP_HTML : 0));
+    uint8_t kind = leaf->form == LEAF_MERGED_BASE64 ? RECORD_BASE64_VALUE : RECORD_VALUE;
+    emit_text_op(e, (struct record_op){.kind = kind, .flags = flags, .name = (uint16_t)name}, v->fallback);
+    c->variables++;
+    return true;
+}
+
+/* Names the line of the source, or of the part where that is encoded. */
+static bool malformed(struct compiler *c, const struct leaf *leaf, size_t at, const char *where,
+                      const char *why)
+{
+    if (leaf->content.p == leaf->body.p)
+        return compile_fail(c, leaf->content.p + at, "%s", why);
+    size_t line = 1;
+    for (size_t i = 0; i < at; i++)
+        line += leaf->content.p[i] == '\n' || (leaf->content.p[i] == '\r' && leaf->content.p[i + 1] != '\n');
+    return compile_fail(c, where, "in the encoded part that begins here, at its line %zu: %s", line, why);
+}
+
+static bool write_merged(struct compiler *c, struct emit *e, const struct leaf *leaf, const char *where)
+{
     struct merge_variable v = {.end = 0};
     unsigned col = 0;
+    bool base64 = leaf->form == LEAF_MERGED_BASE64;
     for (bool after = false;; after = true) {
         const char *why;
         size_t at = v.end;
         enum merge_found found = merge_next(leaf->content, at, &v, &why);
-        if (found == MERGE_MALFORMED) {
-            struct str before = str_make(leaf->content.p, v.start);
-            size_t line = 1;
-            for (size_t i = 0; i < before.n; i++)
-                line += before.p[i] == '\n' || (before.p[i] == '\r' && before.p[i + 1] != '\n');
-            bool plain = leaf->content.p == leaf->body.p;
-            return plain ? compile_fail(c, leaf->content.p + v.start, "%s", why)
-                         : compile_fail(c, where, "in the encoded part that begins here, at its line %zu: %s",
-                                        line, why);
-        }
+        if (found == MERGE_MALFORMED)
+            return malformed(c, leaf, v.start, where, why);
         size_t end = found == MERGE_NONE ? leaf->content.n : v.start;
-        buf_add_qp(&e->bytes, str_make(leaf->content.p + at, end - at), after, &col);
-        emit_encoded(e);
+        struct str text = str_make(leaf->content.p + at, end - at);
+        if (base64)
+            write_merged_base64(c, e, text, after);
+        else
+            write_merged_qp(e, text, after, &col);
         if (found == MERGE_NONE)
-            return true;
-        size_t name = names_add(&c->names, v.name, v.fallback.p == NULL);
-        if (name == SIZE_MAX)
-            return err_set(c->err, 0, "the message has more than %d different variables", TEMPLATE_NAMES_MAX);
-        uint8_t flags = (uint8_t)((v.fallback.p ? OP_DEFAULT : 0) | (v.url ? OP_URL : 0) |
-                                  (leaf->html && !v.unescaped ? OP_HTML : 0));
-        emit_text_op(e, (struct record_op){.kind = RECORD_VALUE, .flags = flags, .name = (uint16_t)name},
-                     v.fallback);
-        c->variables++;
-        col = col + GUESS > TOO_FAR ? 0 : col + GUESS;
+            break;
+        if (!add_variable(c, e, leaf, &v))
+            return false;
     }
+    if (base64)
+        emit_op(e, (struct record_op){.kind = RECORD_BASE64_END});
+    return true;
 }
 
 bool leaf_write(struct compiler *c, struct emit *e, const struct leaf *leaf, const char *where)
@@ -273,7 +328,8 @@ bool leaf_write(struct compiler *c, struct emit *e, const struct leaf *leaf, con
     case LEAF_BASE64:
         write_base64(e, leaf);
         break;
-    case LEAF_MERGED:
+    case LEAF_MERGED_QP:
+    case LEAF_MERGED_BASE64:
         if (!write_merged(c, e, leaf, where))
             return false;
         break;

@@ -7,7 +7,8 @@
  * Ops are run in order. A header field with variables is a group: FIELD, then texts and raw pieces,
  * FIELD_END; the name and its colon stand in the literal before. TEXT and TEXT_VALUE collect, and TEXT_END or
  * PHRASE_END encodes what was collected; RAW and RAW_VALUE go out as they are (within what their flags
- * allow). VALUE is a variable in a quoted-printable body. */
+ * allow). VALUE is a variable in a quoted-printable body. A base64 body with variables is a literal, as far
+ * as it is known, then BASE64_TEXT and BASE64_VALUE, and BASE64_END. */
 #ifndef POSTRIDER_MESSAGE_RECORD_H
 #define POSTRIDER_MESSAGE_RECORD_H
 
@@ -16,7 +17,7 @@
 #include <assert.h>
 
 #define RECORD_MAGIC   UINT32_C(0x31545250)
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2 /* 1 had no BASE64_… and is read too */
 
 enum record_flags {
     RECORD_HAS_8BIT = 1,
@@ -51,6 +52,9 @@ enum record_kind {
     RECORD_RAW,
     RECORD_RAW_VALUE,
     RECORD_FIELD_END,
+    RECORD_BASE64_TEXT, /* at: its forms (base64_merge.h); n: bytes of the text */
+    RECORD_BASE64_VALUE,
+    RECORD_BASE64_END,
     RECORD_KINDS
 };
 

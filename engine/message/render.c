@@ -4,6 +4,7 @@
  * it grows: its pieces are listed by offset, marked in their length, and given their address at the end. */
 #include "engine/message/template.h"
 
+#include "engine/message/base64_merge.h"
 #include "engine/message/encode.h"
 #include "engine/message/field.h"
 #include "engine/message/lookup.h"
@@ -21,7 +22,8 @@ struct render {
     struct err *err;
     bool unstuffed;
     size_t dots;  /* that stuffing added */
-    unsigned col; /* of a quoted-printable line */
+    unsigned col; /* of a line of quoted-printable or base64 */
+    struct base64_rest rest;
     struct field_writer field;
     size_t field_at;
 };
@@ -147,6 +149,58 @@ static bool add_value(struct render *r, const struct record_op *op)
     return add_own(r, from);
 }
 
+/* The bytes at the seam are encoded, the rest is listed. */
+static bool add_base64_text(struct render *r, const struct record_op *op)
+{
+    struct buf *bytes = &r->out->bytes;
+    struct base64_form form = base64_form(r->t->bytes + op->at, op->n, r->rest.n);
+    char *room = buf_room(bytes, BASE64_ROOM(form.head.n));
+    if (room == NULL)
+        return too_large(r);
+    size_t from = bytes->len;
+    char *end = base64_put(room, form.head, &r->rest, &r->col);
+    if (form.middle.n > 0 && r->col + form.first > BASE64_LINE_MAX) {
+        memcpy(end, "\r\n", 2);
+        end += 2;
+        r->col = 0;
+    }
+    bytes->len += (size_t)(end - room);
+    r->col = form.middle.n > form.first ? form.last : r->col + form.last;
+    base64_put(end, form.tail, &r->rest, &r->col); /* they wait */
+    return add_own(r, from) && add_piece(r, (uintptr_t)form.middle.p, form.middle.n, 0);
+}
+
+static bool add_base64_value(struct render *r, const struct record_op *op)
+{
+    struct str value;
+    struct buf *bytes = &r->out->bytes, *text = &r->out->encoded;
+    if (!value_of(r, op, &value))
+        return false;
+    if (!(op->flags & OP_URL)) {
+        buf_clear(text);
+        if (!buf_add_text(text, value, op->flags & OP_HTML))
+            return too_large(r);
+        value = buf_str(text);
+    }
+    char *room = buf_room(bytes, BASE64_ROOM(value.n));
+    if (room == NULL)
+        return too_large(r);
+    size_t from = bytes->len;
+    bytes->len += (size_t)(base64_put(room, value, &r->rest, &r->col) - room);
+    return add_own(r, from);
+}
+
+static bool add_base64_end(struct render *r)
+{
+    struct buf *bytes = &r->out->bytes;
+    char *room = buf_room(bytes, BASE64_ROOM(0));
+    if (room == NULL)
+        return too_large(r);
+    size_t from = bytes->len;
+    bytes->len += (size_t)(base64_finish(room, &r->rest, &r->col) - room);
+    return add_own(r, from);
+}
+
 /* An op of a header field. */
 static bool add_field_op(struct render *r, const struct record_op *op)
 {
@@ -170,16 +224,31 @@ static bool add_field_op(struct render *r, const struct record_op *op)
     return add_own(r, r->field_at);
 }
 
+static bool add_op(struct render *r, const struct record_op *op)
+{
+    switch (op->kind) {
+    case RECORD_LITERAL:
+        return add_literal(r, op);
+    case RECORD_VALUE:
+        return add_value(r, op);
+    case RECORD_BASE64_TEXT:
+        return add_base64_text(r, op);
+    case RECORD_BASE64_VALUE:
+        return add_base64_value(r, op);
+    case RECORD_BASE64_END:
+        return add_base64_end(r);
+    default:
+        return add_field_op(r, op);
+    }
+}
+
 static bool add_ops(struct render *r)
 {
     const struct record_op *ops = r->t->ops;
     for (size_t i = 0; i < r->t->op_count; i++) {
         if (i == r->t->body_op)
             r->out->header_count = r->out->count;
-        bool ok = ops[i].kind == RECORD_LITERAL ? add_literal(r, &ops[i])
-                  : ops[i].kind == RECORD_VALUE ? add_value(r, &ops[i])
-                                                : add_field_op(r, &ops[i]);
-        if (!ok)
+        if (!add_op(r, &ops[i]))
             return false;
     }
     return true;

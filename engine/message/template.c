@@ -1,6 +1,7 @@
 /* template.c - opens content records and asks them; rendering is in render.c. See template.h, record.h. */
 #include "engine/message/template.h"
 
+#include "engine/message/base64_merge.h"
 #include "engine/message/emit.h"
 #include "engine/message/lookup.h"
 #include "engine/message/mime.h"
@@ -46,12 +47,16 @@ static bool check_op(const struct record *record, const struct template *t, cons
         *in_field = true;
         return !inside && op->n <= MIME_NAME_MAX + 1;
     }
-    if (!in_bytes(record, op->at, op->n) || op->name >= t->name_count)
+    uint64_t size = op->kind == RECORD_BASE64_TEXT ? base64_forms_size(op->n) : op->n;
+    if (!in_bytes(record, op->at, size) || op->name >= t->name_count)
         return false;
     switch (op->kind) {
     case RECORD_LITERAL:
         return !inside && check_literal(t, op);
     case RECORD_VALUE:
+    case RECORD_BASE64_TEXT:
+    case RECORD_BASE64_VALUE:
+    case RECORD_BASE64_END:
         return !inside;
     case RECORD_FIELD_END:
         *in_field = false;
@@ -61,6 +66,14 @@ static bool check_op(const struct record *record, const struct template *t, cons
     }
 }
 
+/* What it adds to a message, variables as nothing. */
+static size_t size_at_least(const struct record_op *op)
+{
+    if (op->kind == RECORD_BASE64_TEXT)
+        return op->n / 3 * 4; /* what is left over counts with others' */
+    return op->kind == RECORD_LITERAL ? op->n - (op->flags & OP_DOT ? 1U : 0U) : 0;
+}
+
 static bool check_ops(const struct record *record, struct template *t)
 {
     bool in_field = false;
@@ -68,10 +81,10 @@ static bool check_ops(const struct record *record, struct template *t)
         const struct record_op *op = &t->ops[i];
         if ((i == t->body_op && in_field) || !check_op(record, t, op, &in_field))
             return false;
-        if (op->kind == RECORD_LITERAL)
-            t->info.size += op->n - (op->flags & OP_DOT ? 1U : 0U);
+        t->info.size += size_at_least(op);
         t->info.same_for_all &= op->kind == RECORD_LITERAL;
         t->info.same_body &= op->kind == RECORD_LITERAL || i < t->body_op;
+        t->info.same_begin += i >= t->body_op && t->info.same_body ? size_at_least(op) : 0;
     }
     if (in_field || t->body_op >= t->op_count)
         return false;
@@ -107,8 +120,8 @@ bool template_open(const void *data, size_t n, struct template *t, struct err *e
         return damaged(err, "too short or not aligned");
     if (record->magic != RECORD_MAGIC)
         return damaged(err, "it does not begin as one");
-    if (record->version != RECORD_VERSION)
-        return err_set(err, EINVAL, "a stored message is of version %u, this program reads version %d",
+    if (record->version < 1 || record->version > RECORD_VERSION)
+        return err_set(err, EINVAL, "a stored message is of version %u, this program reads up to version %d",
                        record->version, RECORD_VERSION);
     if (record->checksum != str_hash(str_make((const char *)data + covered, n - covered)))
         return damaged(err, "its checksum is wrong");

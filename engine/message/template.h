@@ -14,8 +14,8 @@
  * RFC 2047 or as the field's syntax asks; Content-Type and Content-Transfer-Encoding may hold none) and in
  * parts of type text/ that are no attachments (Content-Disposition), whatever their transfer encoding; in
  * text/html {{x}} is escaped (& < > " ') and {{{x}}} is not. Elsewhere (attachments, other types, text
- * between parts) `{{` is only text. A part with variables is sent as quoted-printable UTF-8; one that
- * declares another charset is refused.
+ * between parts) `{{` is only text. A part with variables is sent as UTF-8 in quoted-printable or base64,
+ * whichever makes less of its text; one that declares another charset is refused.
  *
  * What is made right, whatever the input: any line end becomes CRLF, NUL goes away, body lines over
  * TEXT_LINE_MAX are re-encoded, header lines are folded at white space to 78 where that is possible and never
@@ -121,6 +121,7 @@ struct template_info {
     bool has_signature; /* a DKIM-Signature that the job brought */
     bool recoded;       /* a part has another transfer encoding than the job gave it */
     bool tls_optional;  /* "TLS-Required: No" */
+    size_t same_begin;  /* octets after the header, the blank line too, up to the first variable; unstuffed */
     size_t size;        /* octets as SIZE counts them (CRLFs, no stuffing), variables as nothing: exact when
                       * same_for_all, a lower bound otherwise */
 };

@@ -31,7 +31,7 @@ static bool sign(struct router *router, struct downgrade *down, const struct ope
     if (domain == NULL && rendition_from_domain(message, from) == TEMPLATE_FROM_FIXED)
         domain = dkim_find(router->dkim, str_of(from));
     return domain == NULL ||
-           (dkim_body_hash(message, hash, err) &&
+           (dkim_body_hash(message, NULL, hash, err) &&
             dkim_sign(router->signer, domain, message, hash, router->now.wall_ms, &down->fields, err));
 }
 

@@ -11,6 +11,7 @@ void opened_close(void *user)
         return;
     free(opened->signature);
     free(opened->body_hash);
+    dkim_body_free(opened->body_begun);
     free(opened);
 }
 
@@ -77,6 +78,21 @@ const struct dkim_domain *opened_domain(const struct opened *opened, const struc
     return opened->domain[0] != '\0' ? dkim_find(dkim, str_of(opened->domain)) : NULL;
 }
 
+/* The digest of what bodies have in common before the first variable. NULL: too little of it to be worth a
+ * copy, or no memory. */
+static const struct dkim_body *begin_body(struct opened *opened, const struct rendition *message)
+{
+    enum { WORTH = 1024 }; /* octets: a copy takes as long as a third of them */
+    struct dkim_body *begun = atomic_load_explicit(&opened->body_begun, memory_order_acquire), *none = NULL;
+    if (begun != NULL || opened->template.info.same_begin < WORTH)
+        return begun;
+    begun = dkim_body_begin(message, opened->template.info.same_begin);
+    if (begun == NULL || atomic_compare_exchange_strong(&opened->body_begun, &none, begun))
+        return begun;
+    dkim_body_free(begun); /* another signer was first */
+    return none;
+}
+
 /* The digest of the message's body, of the job's where it is the same for all. */
 static bool hash_body(struct opened *opened, const struct rendition *message, uint8_t hash[DIGEST_SIZE],
                       struct err *err)
@@ -86,9 +102,10 @@ static bool hash_body(struct opened *opened, const struct rendition *message, ui
         memcpy(hash, kept, DIGEST_SIZE);
         return true;
     }
-    if (!dkim_body_hash(message, hash, err))
+    bool same = opened->template.info.same_body;
+    if (!dkim_body_hash(message, same ? NULL : begin_body(opened, message), hash, err))
         return false;
-    uint8_t *copy = opened->template.info.same_body ? malloc(DIGEST_SIZE) : NULL;
+    uint8_t *copy = same ? malloc(DIGEST_SIZE) : NULL;
     if (copy == NULL)
         return true;
     memcpy(copy, hash, DIGEST_SIZE);

@@ -2,7 +2,7 @@
  *
  * Hangs in store_job.opened from whoever needs it first until the job's last recipient is settled. What is
  * the same for all recipients is worked out once a job, by the signer that comes first: the digest of the
- * body, and where nothing differs the whole signature. Any thread. */
+ * body, or of a body's beginning, and where nothing differs the whole signature. Any thread. */
 #ifndef POSTRIDER_ROUTE_OPENED_H
 #define POSTRIDER_ROUTE_OPENED_H
 
@@ -27,6 +27,7 @@ struct opened {
         domain[DOMAIN_MAX + 1]; /* whose keys sign; "": From varies, each message has its own, or none does */
     _Atomic(struct signature *) signature; /* of all its messages; NULL: not yet, or they differ */
     _Atomic(uint8_t *) body_hash;          /* DIGEST_SIZE bytes; likewise */
+    _Atomic(struct dkim_body *) body_begun;
 };
 
 /* NULL with err: the record is damaged, no memory, or it must be signed and there is no key. */

@@ -94,6 +94,20 @@ struct digest *digest_begin(void)
     return digest;
 }
 
+struct digest *digest_copy(const struct digest *digest)
+{
+    struct digest *copy = malloc(sizeof *copy);
+    if (copy == NULL)
+        return NULL;
+    copy->context = EVP_MD_CTX_new();
+    if (copy->context == NULL || !EVP_MD_CTX_copy_ex(copy->context, digest->context)) {
+        EVP_MD_CTX_free(copy->context);
+        free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
 void digest_add(struct digest *digest, const void *data, size_t n)
 {
     digest_require(EVP_DigestUpdate(digest->context, data, n));

@@ -26,7 +26,8 @@ void digest_pbkdf2(const void *password, size_t password_n, const void *salt, si
 bool digest_equal(const uint8_t a[DIGEST_SIZE], const uint8_t b[DIGEST_SIZE]);
 
 struct digest;
-struct digest *digest_begin(void); /* NULL: no memory */
+struct digest *digest_begin(void);                       /* NULL: no memory */
+struct digest *digest_copy(const struct digest *digest); /* as far as it is; NULL: no memory */
 void digest_add(struct digest *digest, const void *data, size_t n);
 void digest_end(struct digest *digest, uint8_t out[DIGEST_SIZE]); /* also frees; out may be NULL */
 

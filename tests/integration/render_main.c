@@ -76,7 +76,7 @@ static bool sign(struct pen *pen, const struct template *t, struct render_args *
         return false;
     const struct dkim_domain *keys =
         rendition_from_domain(r, domain) == TEMPLATE_FROM_FIXED ? dkim_find(pen->dkim, str_of(domain)) : NULL;
-    if (keys != NULL && !(dkim_body_hash(r, hash, err) &&
+    if (keys != NULL && !(dkim_body_hash(r, NULL, hash, err) &&
                           dkim_sign(pen->signer, keys, r, hash, INT64_C(1700000000000), &pen->fields, err)))
         return false;
     args->first = buf_str(&pen->fields);

@@ -11,11 +11,12 @@ import os
 import random
 import re
 import subprocess
+import urllib.parse
 
 import gi
 
 from test_message import engine  # noqa: F401: a fixture
-from test_message import as_read, check_wire, decode_header, in_header, leaves_of
+from test_message import NAMES, as_read, check_wire, decode_header, html_escape, in_header, leaves_of
 
 gi.require_version("GMime", "3.0")
 from gi.repository import GMime  # noqa: E402
@@ -143,20 +144,14 @@ def gmime_message(path):
     return parser.construct_message(None)
 
 
-def test_three_readers(engine, tmp_path):  # noqa: F811
-    rnd = random.Random(6)
+def check_readers(made, tmp_path):
+    """Each of made: the message as it was meant, the kinds of its texts, and its bytes."""
     GMime.init()
-    made, paths = [], []
-    for number in range(250):
-        message, kinds = any_message(rnd)
-        wire, plain = engine.messages(message=message)
-        check_wire(wire, plain)
-        assert plain.isascii()
-        path = str(tmp_path / ("%03d.eml" % number))
-        with open(path, "wb") as file:
+    paths = []
+    for number, (_, _, plain) in enumerate(made):
+        paths.append(str(tmp_path / ("%03d.eml" % number)))
+        with open(paths[-1], "wb") as file:
             file.write(plain)
-        made.append((message, kinds, plain))
-        paths.append(path)
     script = os.path.join(os.path.dirname(__file__), "mime_tools.pl")
     lines = subprocess.run(["perl", script, *paths], capture_output=True, check=True, timeout=300)
     assert lines.stderr == b""
@@ -175,3 +170,56 @@ def test_three_readers(engine, tmp_path):  # noqa: F811
         same([(one["type"], one["file"], one["cid"], base64.b64decode(one["body"]))
               for one in perl["parts"]], want, len(kinds))
 
+
+def test_three_readers(engine, tmp_path):  # noqa: F811
+    rnd = random.Random(6)
+    made = []
+    for _ in range(250):
+        message, kinds = any_message(rnd)
+        wire, plain = engine.messages(message=message)
+        check_wire(wire, plain)
+        assert plain.isascii()
+        made.append((message, kinds, plain))
+    check_readers(made, tmp_path)
+
+
+def any_template(rnd, values, html):
+    """Text with variables anywhere, beside one another too; and what it becomes. Perl's tools warn of a part
+    that is empty: there is a letter at least."""
+    template = expanded = rnd.choice(["x", "\u58a8"]) if rnd.random() < 0.5 else ""
+    for _ in range(rnd.randrange(1, 9)):
+        text = any_text(rnd, rnd.choice([1, 4]))
+        if rnd.random() < 0.7:
+            template += text + (" " if text.endswith("{") else "")
+            expanded += as_read(text) + (" " if text.endswith("{") else "")
+        name = rnd.choice(NAMES)
+        form = rnd.choice(["{{%s}}", "{{{%s}}}", "{{ %s|url }}", "{{%s|d\u00e9&\u58a8}}", "%%recipient.%s%%"])
+        template += form % name
+        value = as_read(values[name] or ("d\u00e9&\u58a8" if "&" in form else ""))
+        if "url" in form:
+            value = urllib.parse.quote(values[name], safe="-._~")
+        elif html and "{{{" not in form:
+            value = html_escape(value)
+        expanded += value
+    return (template, expanded) if expanded.strip() else ("x" + template, "x" + expanded)
+
+
+def test_three_readers_of_merged(engine, tmp_path):  # noqa: F811
+    rnd = random.Random(8)
+    made, base64_texts = [], 0
+    for _ in range(250):
+        message, kinds = any_message(rnd)
+        values = {name: any_text(rnd, rnd.choice([0, 1, 4])) for name in NAMES}
+        expanded = dict(message)
+        for kind in kinds:
+            message[kind], expanded[kind] = any_template(rnd, values, kind != "text")
+        wire, plain = engine.messages(values, message=message)
+        check_wire(wire, plain)
+        assert plain.isascii()
+        for part in list(leaves_of(email.message_from_bytes(plain)))[:len(kinds)]:
+            lines = part.get_payload().splitlines()
+            assert all(len(line) <= 76 for line in lines)
+            base64_texts += part["Content-Transfer-Encoding"] == "base64"
+        made.append((expanded, kinds, plain))
+    assert base64_texts > 100
+    check_readers(made, tmp_path)

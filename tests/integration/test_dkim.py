@@ -15,7 +15,7 @@ from daemon import BUILD, Daemon, free_port, wait_for
 from nameserver import Knot
 from test_compose import any_message
 from test_message import engine  # noqa: F401: a fixture
-from test_message import random_entity, random_values
+from test_message import leaves_of, random_entity, random_values
 
 DOMAIN = "x.example"
 
@@ -87,6 +87,12 @@ def signed_messages(engine, keys, count):  # noqa: F811
         yield plain
 
 
+def has_merged_base64(plain):
+    return any(part["Content-Transfer-Encoding"] == "base64" and
+               re.match(b"Dear [^{]", part.get_payload(decode=True))
+               for part in leaves_of(email.message_from_bytes(plain)))
+
+
 def check_dkimpy(plain, keys):
     for index in range(3):
         assert dkim.DKIM(plain, minkey=1024).verify(index, dnsfunc=keys.txt)
@@ -106,14 +112,16 @@ def check_others(paths, keys):
 
 
 def test_three_verifiers(engine, keys, tmp_path):  # noqa: F811
-    paths = []
+    paths, merged_base64 = [], 0
     for number, plain in enumerate(signed_messages(engine, keys, 120)):
+        merged_base64 += has_merged_base64(plain)
         assert plain.count(b"DKIM-Signature:") == 3
         check_dkimpy(plain, keys)
         path = str(tmp_path / ("%03d.eml" % number))
         with open(path, "wb") as file:
             file.write(plain)
         paths.append(path)
+    assert merged_base64 > 5
     check_others(paths, keys)
 
 

@@ -105,15 +105,19 @@ def template_of(pieces):
     return "".join(forms[kind] % text for kind, text in pieces)
 
 
+def html_escape(text):
+    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
+        text = text.replace(char, entity)
+    return text
+
+
 def expand(pieces, values, html=False):
     out = []
     for kind, text in pieces:
         if kind != "text":
             text = values[text] or ("dé f" if kind == "default" else "")
             if html and kind != "plain":
-                for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"),
-                                     ("'", "&#39;")):
-                    text = text.replace(char, entity)
+                text = html_escape(text)
         out.append(as_read(text))
     return "".join(out)
 

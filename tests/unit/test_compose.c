@@ -188,16 +188,18 @@ static void test_attachments(void **state)
          .cid = STR("c@x")},
         {.type = STR("message/rfc822"), .content = STR("Subject: {{in}}\n\nn\xc3\xb6 {{x}}\n")},
         {.type = STR("message/delivery-status"), .content = STR("A: b\n")},
+        {.filename = STR("=?utf-8?q?x?=")},
     };
     struct message_spec spec = basic();
     spec.attachments = list;
-    spec.attachment_count = 4;
+    spec.attachment_count = 5;
     make(spec);
     expect("Content-Disposition: attachment;\r\n filename=\"a \\\"b\\\".txt\"\r\n\r\ne3t4fX0=\r\n--");
     expect("Content-ID: <c@x>\r\nContent-Disposition: attachment;\r\n filename*=utf-8''J%C3%B6rg.png\r\n");
     expect("\r\n\r\nSubject: {{in}}\r\n");
     expect("n=C3=B6 {{x}}\r\n");
     expect("Content-Transfer-Encoding: 7bit\r\nContent-Disposition: attachment\r\n\r\nA: b\r\n");
+    expect(" filename*=utf-8''%3D%3Futf-8%3Fq%3Fx%3F%3D\r\n"); /* no encoded word */
     assert_false(m->t.info.has_8bit);
     spec.html = STR("<img src=cid:c@x>");
     make(spec);

@@ -37,6 +37,14 @@ static void test_whole_and_split(void **state)
             struct digest *digest = digest_begin();
             assert_non_null(digest);
             digest_add(digest, vectors[v].text, cut);
+            struct digest *copy = digest_copy(digest);
+            assert_non_null(copy);
+            digest_add(copy, "something else", 14);
+            digest_end(copy, out);
+            copy = digest_copy(digest);
+            digest_add(copy, vectors[v].text + cut, n - cut);
+            digest_end(copy, out);
+            expect_hex(out, vectors[v].hex);
             digest_add(digest, vectors[v].text + cut, n - cut);
             memset(out, 0, sizeof out);
             digest_end(digest, out);

@@ -137,6 +137,22 @@ static void test_long_lines(void **state)
     for (const char *p = strstr(m->plain.data, "References"); *p != 'X'; p = strstr(p, "\r\n") + 2)
         assert_true(strstr(p, "\r\n") - p <= 78);
 
+    /* One line of base64, of UTF-16: byte by byte. */
+    struct buf wide;
+    buf_init(&wide, 100000);
+    buf_add_z(&wide, "From: a@x.example\nContent-Type: text/plain; charset=utf-16le\n"
+                     "Content-Transfer-Encoding: base64\n\n");
+    size_t from = wide.len;
+    for (int i = 0; i < 200; i++)
+        buf_add_z(&wide, "YQAKAA0A"); /* a, a line feed, a carriage return */
+    make_raw(buf_str(&wide));
+    struct str body = made_body(m);
+    for (size_t i = 0; i < body.n; i++)
+        if (i % 78 < 76 && i < body.n - 2)
+            assert_int_equal(body.p[i], wide.data[from + i - i / 78 * 2]);
+    made_expect_field(m, "Content-Transfer-Encoding", "base64");
+    buf_free(&wide);
+
     raw.len--; /* 998 are as they should be */
     make_raw(buf_str(&raw));
     made_expect_field(m, "Content-Transfer-Encoding", NULL);
