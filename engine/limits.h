@@ -142,6 +142,10 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
+/* `postrider probe`: addresses that it asks, of one host and of all. */
+#define PROBE_HOST_TALKS_MAX 8
+#define PROBE_TALKS_MAX      64
+
 #define COMMAND_MAX          1024           /* one command with all its parameters */
 #define COMMANDS_MAX         4096           /* bytes of commands written ahead of their replies */
 #define SESSION_IOV_MAX      1024           /* pieces of a message in one send; with more it takes several */
