@@ -173,7 +173,7 @@ def test_what_dane_asks():
     expected = {"valid": ("required", True), "wrong": ("required", False), "expired": ("required", True),
                 "late": ("required", False), "missing": ("absent", None), "bogus": ("bogus", None),
                 "unusable": ("unusable", None), "plain": ("required", None), "unnamed": ("required", False),
-                    "strict": ("required", True)}
+                "strict": ("required", True), "lapsed": ("bogus", None)}
     with Authority() as authority, Internet(authority) as internet:
         for name, (verdict, matched) in expected.items():
             ran = run(f"{name}.signed.test", "--servers", internet.unbound.server, "--port", internet.port,
