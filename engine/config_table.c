@@ -229,7 +229,9 @@ static const struct option site_options[] = {
      .preset = "100", BETWEEN(1, TXN_RCPTS_MAX),
      .help = "Recipients that may share one message on the wire."},
     {"chunking", KIND_SWITCH, AT(config_site, chunking), .preset = "yes",
-     .help = "Messages go by BDAT where the host offers CHUNKING; \"no\": by DATA always."},
+     .help = "Messages go by BDAT where the host offers CHUNKING, and by DATA for a day where its replies to "
+             "that "
+             "did not fit; \"no\": by DATA always."},
     {"max_rate", KIND_RATE, AT(config_site, max_rate), .preset = "none", .help = "Messages from one source."},
     {"max_connection_rate", KIND_RATE, AT(config_site, max_connection_rate), .preset = "none",
      .help = "New connections from one source."},

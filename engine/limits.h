@@ -142,6 +142,10 @@
 #define MX_HOSTS_MAX       32
 #define HOST_ADDRESSES_MAX 32
 
+/* `postrider probe`: addresses that it asks, of one host and of all. */
+#define PROBE_HOST_TALKS_MAX 8
+#define PROBE_TALKS_MAX      64
+
 #define COMMAND_MAX          1024           /* one command with all its parameters */
 #define COMMANDS_MAX         4096           /* bytes of commands written ahead of their replies */
 #define SESSION_IOV_MAX      1024           /* pieces of a message in one send; with more it takes several */
@@ -244,35 +248,36 @@ _Static_assert(DNS_STARTS_MAX <= DNS_UNDER_WAY_MAX, "a burst is a part of what i
 _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DNS_TTL_MAX_S, "TTLs in order");
 
 /* Scheduling, a worker. */
-#define LANE_TAKE_MAX          256     /* recipients granted to a lane at once */
-#define WORKER_TAKEN_MAX       50000   /* recipients in a worker's memory */
-#define WORKER_TAKEN_RESERVE   10000   /* and besides, of transactional mail alone */
-#define PATH_TAKEN_MAX         4096    /* of them, on one path */
-#define PATH_TAKEN_PART        8       /* and at most this part of what room is left */
-#define HOSTS_REMEMBERED_MAX   20000   /* addresses of mail hosts with a past */
-#define HOST_PLAIN_MS          3600000 /* how long a host whose TLS failed is spoken to in the clear */
-#define HOST_LOST_AGAIN_MS     1000    /* sessions lost within it are one loss, */
-#define HOST_LOSSES_MAX        3       /* but so many one after the other are enough */
-#define SESSIONS_MAX           65536   /* of all workers together */
-#define DNS_CACHE_MAX          50000   /* answers kept by one worker: some 30 MB */
-#define BULK_SHARE             10      /* one bulk message at least for so many transactional ones */
-#define LEND_LOOK_MS           100     /* how often a worker looks whether lending pays */
-#define LEND_BUSY_MIN          700     /* thousandths of its time awake from which it is saturated, */
-#define LEND_BUSY_LOOKS        2       /* so often in a row */
-#define LEND_BUSY_MAX          500     /* up to which another has time to spare */
-#define LEND_SPARE_LOOKS       10      /* so often in a row the lender itself has: the loan ends */
-#define LEND_BACKLOG           64      /* recipients that a pool must have waiting */
-#define LOANS_MAX              256     /* lent by one worker */
-#define LOAN_LEAST             8       /* recipients handed over at once, at least */
-#define LOAN_TAKE_MAX          1024    /* and at most */
-#define LOAN_AHEAD_MS          200     /* of a path with a rate, what goes in so long */
-#define LOAN_IDLE_MS           500     /* after which a loan without recipients ends */
-#define LOAN_WAIT_MS           20      /* how often who waits for a connection lent elsewhere looks again */
-#define RECALL_MS              1000    /* after which what was suppressed is looked for in memory */
-#define TURN_MESSAGES          20      /* that a connection carries before it makes room for another pool */
-#define LINE_LOOK_MS           200     /* how often who waits for any session looks whether one is free */
-#define REQUEUE_MAX            3       /* times that a lost connection gives a recipient back at once */
-#define WINDOW_START           8       /* connections that a new path may open before it knows more */
+#define LANE_TAKE_MAX          256      /* recipients granted to a lane at once */
+#define WORKER_TAKEN_MAX       50000    /* recipients in a worker's memory */
+#define WORKER_TAKEN_RESERVE   10000    /* and besides, of transactional mail alone */
+#define PATH_TAKEN_MAX         4096     /* of them, on one path */
+#define PATH_TAKEN_PART        8        /* and at most this part of what room is left */
+#define HOSTS_REMEMBERED_MAX   20000    /* addresses of mail hosts with a past */
+#define HOST_PLAIN_MS          3600000  /* how long a host whose TLS failed is spoken to in the clear */
+#define HOST_BY_DATA_MS        86400000 /* and one whose replies are not in step by BDAT, by DATA */
+#define HOST_LOST_AGAIN_MS     1000     /* sessions lost within it are one loss, */
+#define HOST_LOSSES_MAX        3        /* but so many one after the other are enough */
+#define SESSIONS_MAX           65536    /* of all workers together */
+#define DNS_CACHE_MAX          50000    /* answers kept by one worker: some 30 MB */
+#define BULK_SHARE             10       /* one bulk message at least for so many transactional ones */
+#define LEND_LOOK_MS           100      /* how often a worker looks whether lending pays */
+#define LEND_BUSY_MIN          700      /* thousandths of its time awake from which it is saturated, */
+#define LEND_BUSY_LOOKS        2        /* so often in a row */
+#define LEND_BUSY_MAX          500      /* up to which another has time to spare */
+#define LEND_SPARE_LOOKS       10       /* so often in a row the lender itself has: the loan ends */
+#define LEND_BACKLOG           64       /* recipients that a pool must have waiting */
+#define LOANS_MAX              256      /* lent by one worker */
+#define LOAN_LEAST             8        /* recipients handed over at once, at least */
+#define LOAN_TAKE_MAX          1024     /* and at most */
+#define LOAN_AHEAD_MS          200      /* of a path with a rate, what goes in so long */
+#define LOAN_IDLE_MS           500      /* after which a loan without recipients ends */
+#define LOAN_WAIT_MS           20       /* how often who waits for a connection lent elsewhere looks again */
+#define RECALL_MS              1000     /* after which what was suppressed is looked for in memory */
+#define TURN_MESSAGES          20       /* that a connection carries before it makes room for another pool */
+#define LINE_LOOK_MS           200      /* how often who waits for any session looks whether one is free */
+#define REQUEUE_MAX            3        /* times that a lost connection gives a recipient back at once */
+#define WINDOW_START           8        /* connections that a new path may open before it knows more */
 #define WINDOW_CEILING_MS      5000L /* how long a receiver's own limit of connections is believed at first */
 #define WINDOW_CEILING_DOUBLED 6     /* and how often that doubles */
 #define SLOW_LEAST_MS          60000 /* between messages of a path, however often it is slowed */

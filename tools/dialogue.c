@@ -2,6 +2,7 @@
 #include "tools/dialogue.h"
 
 #include "engine/base/clock.h"
+#include "engine/smtp/command.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -139,7 +140,10 @@ static void keep_line(struct dialogue *dialogue, bool last)
     struct buf line;
     buf_init(&line, REPLY_LINE_MAX + 8);
     buf_printf(&line, "%u%c", reply->code, last ? ' ' : '-');
-    buf_add_str(&line, reply->line);
+    if (reply->code == 334)
+        buf_printf(&line, "(%zu bytes hidden)", reply->line.n);
+    else
+        buf_add_str(&line, reply->line);
     tell(dialogue, false, buf_str(&line));
     buf_free(&line);
     buf_add_str(&dialogue->lines, reply->line);
@@ -188,7 +192,8 @@ bool dialogue_hear(struct dialogue *dialogue, struct err *err)
 bool dialogue_say(struct dialogue *dialogue, struct str command, struct err *err)
 {
     struct step step = step_begin(dialogue);
-    tell(dialogue, true, str_make(command.p, command.n - 2));
+    char room[COMMAND_SHOWN_MAX];
+    tell(dialogue, true, command_shown(str_make(command.p, command.n - 2), room));
     if (dialogue->conn == NULL) {
         if (!send_all(dialogue, &step, command, err))
             return false;

@@ -22,7 +22,7 @@ struct dialogue {
     unsigned code;
     struct buf text;  /* as in struct reply */
     struct buf lines; /* without codes, each with LF */
-    /* Hears every line that is sent (sent: true) or came, without CRLF. May be NULL. */
+    /* Hears every line that is sent (sent: true) or came, without CRLF and without secrets. May be NULL. */
     void (*line)(void *user, bool sent, struct str line);
     void *user;
 };

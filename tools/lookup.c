@@ -2,7 +2,9 @@
 #include "tools/lookup.h"
 
 #include "engine/base/clock.h"
+#include "engine/route/lane_route.h"
 #include "engine/route/secure.h"
+#include "engine/route/targets.h"
 #include "engine/tls/sts.h"
 
 #include <arpa/inet.h>
@@ -25,6 +27,7 @@ struct lookup {
     struct dns_mx *mx;
     struct host hosts[MX_HOSTS_MAX];
     unsigned waiting; /* questions under way */
+    bool vouched;     /* the list of hosts may be relied on */
 };
 
 static void on_mx(struct dns_query *query, struct dns_mx *mx)
@@ -58,6 +61,23 @@ static bool wait_answers(struct lookup *lookup)
     return true;
 }
 
+static bool ask_hosts(struct lookup *lookup)
+{
+    for (unsigned i = 0; i < lookup_count(lookup); i++) {
+        struct host *host = &lookup->hosts[i];
+        const char *name = lookup->mx->hosts[i].name;
+        if (targets_read_literal(name, &host->answer.list[0])) {
+            host->answer.count = 1;
+            continue;
+        }
+        host->lookup = lookup;
+        host->query.addresses = on_addresses;
+        lookup->waiting++;
+        dns_ask_addresses(lookup->dns, &host->query, str_of(name), clock_now());
+    }
+    return wait_answers(lookup);
+}
+
 bool lookup_ask(struct lookup *lookup, struct str domain)
 {
     lookup->query.mx = on_mx;
@@ -65,14 +85,15 @@ bool lookup_ask(struct lookup *lookup, struct str domain)
     dns_ask_mx(lookup->dns, &lookup->query, domain, clock_now());
     if (!wait_answers(lookup))
         return false;
-    for (unsigned i = 0; i < lookup_count(lookup); i++) {
-        struct host *host = &lookup->hosts[i];
-        host->lookup = lookup;
-        host->query.addresses = on_addresses;
-        lookup->waiting++;
-        dns_ask_addresses(lookup->dns, &host->query, str_of(lookup->mx->hosts[i].name), clock_now());
-    }
-    return wait_answers(lookup);
+    lookup->vouched = lookup->mx->secure;
+    return ask_hosts(lookup);
+}
+
+bool lookup_ask_route(struct lookup *lookup, const struct config_route *route)
+{
+    lookup->mx = lane_route_hosts(route);
+    lookup->vouched = true; /* by the operator */
+    return lookup->mx != NULL && ask_hosts(lookup);
 }
 
 const struct dns_mx *lookup_mx(const struct lookup *lookup)
@@ -90,14 +111,16 @@ const struct dns_addresses *lookup_addresses(const struct lookup *lookup, unsign
     return &lookup->hosts[host].answer;
 }
 
-const char *lookup_address_text(const struct dns_address *address, char text[INET6_ADDRSTRLEN])
+const char *lookup_address_text(const struct dns_address *address, char text[LOOKUP_ADDRESS_MAX])
 {
-    const void *bytes =
-        address->address.ss_family == AF_INET6
-            ? (const void *)&((const struct sockaddr_in6 *)(const void *)&address->address)->sin6_addr
-            : (const void *)&((const struct sockaddr_in *)(const void *)&address->address)->sin_addr;
-    const char *shown = inet_ntop(address->address.ss_family, bytes, text, INET6_ADDRSTRLEN);
-    return shown ? shown : "?";
+    const struct sockaddr_storage *any = &address->address;
+    if (any->ss_family == AF_UNIX)
+        snprintf(text, LOOKUP_ADDRESS_MAX, "unix:%s", ((const struct sockaddr_un *)any)->sun_path);
+    else if (any->ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)any)->sin6_addr, text, LOOKUP_ADDRESS_MAX);
+    else
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)any)->sin_addr, text, LOOKUP_ADDRESS_MAX);
+    return text;
 }
 
 static const char *status_name(enum dns_status status)
@@ -109,7 +132,7 @@ static const char *status_name(enum dns_status status)
 json_t *lookup_json(const struct lookup *lookup, const char *domain)
 {
     json_t *hosts = json_array();
-    char text[INET6_ADDRSTRLEN];
+    char text[LOOKUP_ADDRESS_MAX];
     const struct dns_mx *mx = lookup->mx;
     for (unsigned i = 0; i < lookup_count(lookup); i++) {
         const struct dns_addresses *answer = lookup_addresses(lookup, i);
@@ -152,7 +175,7 @@ enum dane_verdict lookup_dane(struct lookup *lookup, unsigned host, unsigned por
     char name[DOMAIN_MAX + 16];
     *set = NULL;
     reason[0] = '\0';
-    if (!lookup->mx->secure || !lookup->hosts[host].answer.secure)
+    if (!lookup->vouched || !lookup->hosts[host].answer.secure)
         return DANE_ABSENT;
     int n = snprintf(name, sizeof name, "_%u._tcp.%s", port, lookup->mx->hosts[host].name);
     question.query.records = on_tlsa;
@@ -188,7 +211,7 @@ static void on_sts_addresses(struct dns_query *query, const struct dns_addresses
 
 static void list_addresses(const struct dns_addresses *answer, char text[STS_ADDRESSES_MAX])
 {
-    char one[INET6_ADDRSTRLEN];
+    char one[LOOKUP_ADDRESS_MAX];
     size_t used = 0;
     for (unsigned i = 0; i < answer->count; i++) {
         bool v6 = answer->list[i].address.ss_family == AF_INET6;

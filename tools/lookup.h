@@ -1,5 +1,6 @@
-/* lookup.h - the mail hosts of a domain and their addresses, and what DNS says of their TLS, by the engine's
- * own resolver, asked from here and not through the daemon. One thread; at most LOOKUP_WAIT_MS a call. */
+/* lookup.h - the mail hosts of a domain or a route and their addresses, and what DNS says of their TLS, by
+ * the engine's own resolver, asked from here and not through the daemon. One thread; at most LOOKUP_WAIT_MS a
+ * call. */
 #ifndef POSTRIDER_TOOLS_LOOKUP_H
 #define POSTRIDER_TOOLS_LOOKUP_H
 
@@ -8,7 +9,7 @@
 #include "engine/tls/dane.h"
 
 #include <jansson.h>
-#include <netinet/in.h>
+#include <sys/un.h>
 
 #define LOOKUP_TIMEOUT_MS 5000 /* a question; the whole takes two rounds */
 #define LOOKUP_WAIT_MS    (3 * LOOKUP_TIMEOUT_MS)
@@ -19,6 +20,8 @@ struct lookup;
 struct lookup *lookup_open(const struct config_dns *settings, const char *servers, struct err *err);
 /* Asks for the domain's hosts, and the addresses of each; once. False: no answer in time. */
 bool lookup_ask(struct lookup *lookup, struct str domain);
+/* Instead: takes the route's hosts, and asks for the addresses of those that are names. */
+bool lookup_ask_route(struct lookup *lookup, const struct config_route *route);
 /* What came; the lookup's. An index is below mx->host_count, which is 0 where the status is not DNS_OK. */
 const struct dns_mx *lookup_mx(const struct lookup *lookup);
 unsigned lookup_count(const struct lookup *lookup);
@@ -37,6 +40,8 @@ bool lookup_sts(struct lookup *lookup, const char *domain, char id[STS_ID_MAX + 
 /* {"domain","status","reason","implicit","hosts":[{"preference","host","status","reason","addresses"}]};
  * NULL: no memory. */
 json_t *lookup_json(const struct lookup *lookup, const char *domain);
-const char *lookup_address_text(const struct dns_address *address, char text[INET6_ADDRSTRLEN]);
+/* "192.0.2.1", "unix:/run/lmtp". */
+#define LOOKUP_ADDRESS_MAX (sizeof(((struct sockaddr_un *)NULL)->sun_path) + 8)
+const char *lookup_address_text(const struct dns_address *address, char text[LOOKUP_ADDRESS_MAX]);
 
 #endif

@@ -12,17 +12,21 @@
 #define TIMEOUT_MS     10000
 #define TIMEOUT_MAX_MS (5 * 60 * 1000)
 
-/* Where the conversation goes as it comes: into the host's member `trace`, or to the terminal. */
+/* Where the conversation goes as it comes: into the talk's member `trace`, or to the terminal. */
 static void trace_json(void *user, bool sent, struct str line)
 {
-    json_t *const *host = user, *trace = json_object_get(*host, "trace");
-    json_array_append_new(trace, json_pack("{s:b, s:o}", "sent", sent, "line", probe_text(line)));
+    json_array_append_new(json_object_get(user, "trace"),
+                          json_pack("{s:b, s:o}", "sent", sent, "line", probe_text(line)));
 }
 
 static void trace_print(void *user, bool sent, struct str line)
 {
     char *text = str_dup(line);
-    (void)user;
+    json_t *trace = json_object_get(user, "trace");
+    if (json_array_size(trace) == 0) { /* the first */
+        printf("  %s\n", member_text(user, "address"));
+        json_array_append_new(trace, json_null());
+    }
     fputs(sent ? "  > " : "  < ", stdout);
     print_safe(stdout, text ? text : "?");
     putchar('\n');
@@ -32,10 +36,10 @@ static void trace_print(void *user, bool sent, struct str line)
 
 /* ---- for people ---- */
 
-static void print_steps(const json_t *host)
+static void print_steps(const json_t *talk)
 {
     static const char *const heads[] = {"-ADDRESS", "-STEP", "MS", "CODE", "-REPLY"};
-    const json_t *steps = json_object_get(host, "steps"), *step;
+    const json_t *steps = json_object_get(talk, "steps"), *step;
     struct table table;
     size_t i;
     table_init(&table, 5, heads);
@@ -43,7 +47,7 @@ static void print_steps(const json_t *host)
     {
         const json_t *error = json_object_get(step, "error");
         long long code = member_number(step, "code");
-        table_text(&table, member_text(step, "address"));
+        table_text(&table, member_text(talk, "address"));
         table_text(&table, member_text(step, "step"));
         table_printf(&table, error ? "-" : "%.1f", json_real_value(json_object_get(step, "ms")));
         table_printf(&table, code ? "%lld" : "", code);
@@ -73,9 +77,9 @@ static void add_certificate(struct table *table, const json_t *certificate)
 }
 
 /* What DANE and MTA-STS say, where they say something. */
-static void add_policies(struct table *table, const json_t *host)
+static void add_policies(struct table *table, const json_t *host, const json_t *talk)
 {
-    const json_t *dane = json_object_get(host, "dane"), *matched = json_object_get(dane, "matched");
+    const json_t *dane = json_object_get(host, "dane"), *matched = json_object_get(talk, "dane_matched");
     const char *verdict = member_text(dane, "verdict"), *sts = member_text(host, "mta_sts");
     table_text(table, "DANE");
     table_printf(table, "%s%s%s%s", verdict, json_is_true(matched) ? ", and a record matches" : "",
@@ -83,15 +87,15 @@ static void add_policies(struct table *table, const json_t *host)
     table_text(table, "MTA-STS");
     table_printf(table, "%s%s", sts,
                  strcmp(sts, "required") != 0       ? ""
-                 : member_true(host, "mta_sts_met") ? ", and met"
+                 : member_true(talk, "mta_sts_met") ? ", and met"
                                                     : ", and not met");
 }
 
-static void print_facts(const json_t *host)
+static void print_facts(const json_t *host, const json_t *talk)
 {
     static const char *const heads[] = {"-", "-"};
-    const json_t *tls = json_object_get(host, "tls"), *extensions = json_object_get(host, "extensions"), *one;
-    const json_t *accepted = json_object_get(host, "accepted");
+    const json_t *tls = json_object_get(talk, "tls"), *extensions = json_object_get(talk, "extensions"), *one;
+    const json_t *accepted = json_object_get(talk, "accepted");
     struct table table;
     struct buf list;
     size_t i;
@@ -103,7 +107,7 @@ static void print_facts(const json_t *host)
     print_pair(&table, "TLS", json_is_object(tls) ? member_text(tls, "version") : "none");
     if (json_is_object(json_object_get(tls, "certificate")))
         add_certificate(&table, json_object_get(tls, "certificate"));
-    add_policies(&table, host);
+    add_policies(&table, host, talk);
     if (accepted != NULL)
         print_pair(&table, "mailbox", json_is_true(accepted) ? "accepted" : "refused");
     table_print(&table, stdout, false);
@@ -111,14 +115,32 @@ static void print_facts(const json_t *host)
     buf_free(&list);
 }
 
+static void print_head(const struct probe *probe, const struct lookup *lookup, unsigned i)
+{
+    const struct dns_mx_host *host = &lookup_mx(lookup)->hosts[i];
+    const struct dns_addresses *addresses = lookup_addresses(lookup, i);
+    unsigned port = probe_port(probe, host);
+    if (probe->route == NULL)
+        printf("%u ", host->preference);
+    printf("%s", host->name);
+    if (port != 25 && addresses->count > 0 && addresses->list[0].address.ss_family != AF_UNIX)
+        printf(", port %u", port);
+    printf("%s%s\n", addresses->count == 0 ? ": " : "", addresses->count == 0 ? addresses->reason : "");
+}
+
 static void print_host(const json_t *host)
 {
-    if (json_object_get(host, "steps") == NULL)
-        return;
-    print_steps(host);
-    if (json_object_get(host, "address") != NULL)
-        print_facts(host);
-    putchar('\n');
+    const json_t *talks = json_object_get(host, "talks"), *talk;
+    size_t i, addresses = json_array_size(json_object_get(host, "addresses"));
+    json_array_foreach(talks, i, talk)
+    {
+        print_steps(talk);
+        if (member_true(talk, "answered"))
+            print_facts(host, talk);
+        putchar('\n');
+    }
+    if (i < addresses)
+        printf("(%zu more of its addresses were not asked)\n\n", addresses - i);
 }
 
 /* ---- asking ---- */
@@ -128,6 +150,19 @@ struct findings {
     bool answered, asked, accepted;
 };
 
+static void note_findings(const json_t *host, struct findings *findings)
+{
+    const json_t *talks = json_object_get(host, "talks"), *talk;
+    size_t i;
+    json_array_foreach(talks, i, talk)
+    {
+        const json_t *accepted = json_object_get(talk, "accepted");
+        findings->answered |= member_true(talk, "answered");
+        findings->asked |= accepted != NULL;
+        findings->accepted |= json_is_true(accepted);
+    }
+}
+
 static int probe_hosts(const struct cli *cli, struct probe *probe, struct lookup *lookup, json_t *all,
                        struct findings *findings)
 {
@@ -135,23 +170,36 @@ static int probe_hosts(const struct cli *cli, struct probe *probe, struct lookup
     struct err err;
     for (unsigned i = 0; i < lookup_count(lookup); i++) {
         json_t *host = json_array_get(hosts, i);
-        const struct dns_addresses *addresses = lookup_addresses(lookup, i);
         if (!cli->json)
-            printf("%u %s%s%s\n", lookup_mx(lookup)->hosts[i].preference, lookup_mx(lookup)->hosts[i].name,
-                   addresses->count == 0 ? ": " : "", addresses->count == 0 ? addresses->reason : "");
-        if (probe->line == trace_json)
-            json_object_set_new(host, "trace", json_array());
-        probe->user = &host;
+            print_head(probe, lookup, i);
         if (!probe_host(probe, lookup, i, host, &err))
             return cli_fail("%s", err.text);
         if (!cli->json)
             print_host(host);
-        const json_t *accepted = json_object_get(host, "accepted");
-        findings->answered |= json_object_get(host, "address") != NULL;
-        findings->asked |= accepted != NULL;
-        findings->accepted |= json_is_true(accepted);
+        note_findings(host, findings);
     }
     return 0;
+}
+
+/* Which route its mail takes, and whether it takes one at all. */
+static void tell_route(const struct cli *cli, const struct config_route *route, json_t *all)
+{
+    json_t *told = json_null();
+    if (route != NULL)
+        told = json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "domain", route->domain, "sender", route->sender,
+                         "tenant", route->tenant, "protocol",
+                         route->protocol == CONFIG_PROTOCOL_LMTP ? "lmtp" : "smtp", "tls_implicit",
+                         route->tls_implicit, "user", route->login.user);
+    json_object_set_new(all, "route", told);
+    if (cli->json || route == NULL)
+        return;
+    printf("by the route for %s", route->domain);
+    if (route->sender[0] != '\0')
+        printf(", sender %s", route->sender);
+    if (route->tenant[0] != '\0')
+        printf(", tenant %s", route->tenant);
+    printf("%s%s\n\n", route->protocol == CONFIG_PROTOCOL_LMTP ? ", LMTP" : "",
+           route->tls_implicit ? ", TLS from the first byte" : "");
 }
 
 /* The domain's policy of MTA-STS. */
@@ -176,10 +224,15 @@ static int probe_domain(const struct cli *cli, struct probe *probe, struct looku
 {
     static struct sts_policy policy; /* too large for a stack */
     struct findings findings = {0};
-    if (!lookup_ask(lookup, str_of(domain)))
+    bool known = probe->route ? lookup_ask_route(lookup, probe->route) : lookup_ask(lookup, str_of(domain));
+    if (!known)
         return cli_fail("%s: no answer from DNS within %d s", domain, LOOKUP_WAIT_MS / 1000);
     json_t *all = lookup_json(lookup, domain);
-    probe_policy(cli, probe, lookup, domain, all, &policy);
+    tell_route(cli, probe->route, all);
+    if (probe->route == NULL) /* of hosts that the operator names it says nothing */
+        probe_policy(cli, probe, lookup, domain, all, &policy);
+    else
+        json_object_set_new(all, "mta_sts", json_null());
     int code = all == NULL ? cli_fail("memory is out") : probe_hosts(cli, probe, lookup, all, &findings);
     if (code == 0 && cli->json) {
         json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
@@ -203,13 +256,15 @@ static int probe_domain(const struct cli *cli, struct probe *probe, struct looku
 static const struct cli_option probe_options[] = {
     {"rcpt", NULL, "ask whether the mailbox is accepted (MAIL, RCPT, RSET; never DATA)"},
     {"trace", NULL, "print the conversation; with --json it is each host's 'trace'"},
-    {"from", "ADDRESS", "the sender of MAIL (default: the null sender)"},
+    {"from", "ADDRESS", "the sender of MAIL (default: the null sender); a route may ask for it"},
+    {"tenant", "NAME", "whose mail it would be, where a route asks for that (default: default)"},
     {"source", "NAME", "the source to speak from (default: the first that is configured)"},
     {"port", "PORT", "the port of the hosts (default: as configured for their site)"},
     {"timeout", "DURATION", "for each step (default: 10s)"},
     {"servers", "ADDRESS,...", "ask these resolvers (default: as configured, else /etc/resolv.conf)"},
     {"config", "FILE",
-     "take hostname, sources, sites and resolvers from it (default: " CONFIG_FILE ", where it can be read)"},
+     "take hostname, sources, sites, routes and resolvers from it (default: " CONFIG_FILE
+     ", where it can be read)"},
 };
 
 static bool choose_source(const struct config *config, const char *name, const struct config_source **source)
@@ -238,7 +293,7 @@ static bool take_target(const char *text, struct address *address, char whole[AD
     return true;
 }
 
-static int take_options(const struct cli *cli, struct probe *probe)
+static int take_options(const struct cli *cli, struct str domain, struct probe *probe)
 {
     const char *source = cli_value(cli, "source"), *port = cli_value(cli, "port");
     const char *timeout = cli_value(cli, "timeout"), *from = cli_value(cli, "from");
@@ -256,6 +311,8 @@ static int take_options(const struct cli *cli, struct probe *probe)
     if (from != NULL && from[0] != '\0' && !address_parse(str_of(from), &sender, &err))
         return cli_usage("probe: --from '%s' is no address: %s", from, err.text);
     probe->from = str_of(from);
+    probe->route = config_route_of(probe->config, domain, str_domain(probe->from),
+                                   str_of(cli_value(cli, "tenant") ? cli_value(cli, "tenant") : "default"));
     if (cli_value(cli, "trace") != NULL)
         probe->line = cli->json ? trace_json : trace_print;
     return 0;
@@ -267,20 +324,19 @@ static int run_configured(const struct cli *cli, const struct config *config, co
     struct probe probe = {.config = config,
                           .address = address,
                           .timeout_ms = TIMEOUT_MS,
+                          .talks = PROBE_TALKS_MAX,
                           .rcpt = cli_value(cli, "rcpt") != NULL};
     const char *servers = cli_value(cli, "servers");
     struct err err;
-    int code = take_options(cli, &probe);
+    int code = take_options(cli, str_of(domain), &probe);
     if (code != 0)
         return code;
-    struct trusts *trusts = trusts_create(&err);
-    struct lookup *lookup = lookup_open(&config->dns, servers, &err);
-    if (lookup != NULL && trusts != NULL)
-        probe.trust = trusts_add(trusts, "", "", "", &err);
-    code = probe.trust != NULL ? probe_domain(cli, &probe, lookup, domain) : cli_fail("%s", err.text);
+    probe.trusts = trusts_create(&err);
+    struct lookup *lookup = probe.trusts ? lookup_open(&config->dns, servers, &err) : NULL;
+    code = lookup != NULL ? probe_domain(cli, &probe, lookup, domain) : cli_fail("%s", err.text);
     if (lookup != NULL)
         lookup_close(lookup);
-    trusts_destroy(trusts);
+    trusts_destroy(probe.trusts);
     return code;
 }
 
@@ -306,8 +362,9 @@ const struct command command_probe = {
     .name = "probe",
     .args = "DOMAIN|ADDRESS",
     .help =
-        "What can be known of a domain's mail hosts before anything is sent: of each its greeting, "
+        "What can be known of a domain's mail hosts before anything is sent: of each address its greeting, "
         "extensions, TLS, certificate, what it says to HELP, VRFY and EXPN, and how long each step takes. "
+        "Where a configured route takes the domain's mail it is that route's hosts, its TLS and its login. "
         "Does not need the daemon; sends nothing.",
     .run = run_probe,
     .min_args = 1,

@@ -17,7 +17,7 @@ static void print_hosts(const struct lookup *lookup)
     static const char *const heads[] = {"PREF", "-HOST", "-ADDRESSES"};
     const struct dns_mx *mx = lookup_mx(lookup);
     struct table table;
-    char text[INET6_ADDRSTRLEN];
+    char text[LOOKUP_ADDRESS_MAX];
     table_init(&table, 3, heads);
     for (unsigned i = 0; i < lookup_count(lookup); i++) {
         const struct dns_addresses *answer = lookup_addresses(lookup, i);

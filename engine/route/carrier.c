@@ -306,6 +306,16 @@ static void carrier_trace_end(struct carrier *carrier, const struct verdict *why
 
 /* ---- its end ---- */
 
+static void carrier_forgo_chunks(const struct carrier *carrier, const struct verdict *why)
+{
+    struct path *path = carrier->pool->path;
+    if (!host_is_by_data(path->router, &carrier->address))
+        log_warn("%s: messages go there by DATA from now on: %.*s", path_site(path), (int)why->text_size,
+                 why->text);
+    host_set_by_data(path->router, &carrier->address);
+    loan_tell_host(path, &carrier->address);
+}
+
 static void carrier_closed(struct session *session, const struct verdict *why, struct now now)
 {
     struct carrier *carrier = session_owner(session);
@@ -318,6 +328,8 @@ static void carrier_closed(struct session *session, const struct verdict *why, s
     tally_failure(pool, &carrier->demand, carrier->host, fault);
     carrier_set_idle(carrier, false);
     carrier->over = true;
+    if (session_miscounts(session))
+        carrier_forgo_chunks(carrier, why);
     if (carrier->seat.trace != NULL)
         carrier_trace_end(carrier, why);
     if (why->outcome != VERDICT_NONE && !of_use)
@@ -379,6 +391,8 @@ bool carrier_open(struct pool *pool, const struct target *target)
         carrier_free(carrier);
         return false;
     }
+    if (host_is_by_data(router, &carrier->address))
+        session_use_data(carrier->session);
     TAILQ_INSERT_TAIL(&pool->carriers, carrier, all);
     pool->open++;
     pool->connecting++;

@@ -134,6 +134,19 @@ bool host_is_plain(struct router *router, const struct sockaddr_storage *address
     return host != NULL && host->state.plain_until_ns > router->now.mono_ns;
 }
 
+void host_set_by_data(struct router *router, const struct sockaddr_storage *address)
+{
+    struct host_memory *host = host_touch(router, address);
+    if (host != NULL)
+        host->state.by_data_until_ns = router->now.mono_ns + HOST_BY_DATA_MS * NS_PER_MS;
+}
+
+bool host_is_by_data(struct router *router, const struct sockaddr_storage *address)
+{
+    struct host_memory *host = host_find(router, address);
+    return host != NULL && host->state.by_data_until_ns > router->now.mono_ns;
+}
+
 void host_forget_all(struct router *router)
 {
     struct host_memory *host, *next;

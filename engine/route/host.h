@@ -1,4 +1,4 @@
-/* host.h - what is remembered of a mail host's address: dead until when, and whether TLS failed there.
+/* host.h - what is remembered of a mail host's address: dead until when, whether TLS or BDAT failed there.
  *
  * One table a worker, by address and port, at most HOSTS_REMEMBERED_MAX entries (the stalest goes first). A
  * dead host is not tried again before its time; each failure in a row doubles that, each success forgets
@@ -26,10 +26,14 @@ int64_t host_dead_until_ns(struct router *router, const struct sockaddr_storage 
 /* An opportunistic handshake failed here: connect in the clear for HOST_PLAIN_MS. */
 void host_set_plain(struct router *router, const struct sockaddr_storage *address);
 bool host_is_plain(struct router *router, const struct sockaddr_storage *address);
+/* Its replies did not fit the commands by BDAT: messages go by DATA for HOST_BY_DATA_MS. */
+void host_set_by_data(struct router *router, const struct sockaddr_storage *address);
+bool host_is_by_data(struct router *router, const struct sockaddr_storage *address);
 /* What is remembered, to be told to another worker; false: nothing. */
 struct host_state {
-    int64_t dead_until_ns, plain_until_ns, lost_at_ns, lost_last_ns; /* lost: the first time, the last */
-    unsigned failures, losses;                                       /* in a row */
+    int64_t dead_until_ns, plain_until_ns, by_data_until_ns;
+    int64_t lost_at_ns, lost_last_ns; /* lost: the first time, the last */
+    unsigned failures, losses;        /* in a row */
     bool asked; /* the last one was a reply that asks for patience: the host is not down */
 };
 bool host_get(struct router *router, const struct sockaddr_storage *address, struct host_state *state);

@@ -266,8 +266,7 @@ static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
     lane_check(lane);
 }
 
-/* The hosts that a route names, in place of an answer; they never run out. NULL: no memory. */
-static struct dns_mx *lane_route_hosts(const struct config_route *route)
+struct dns_mx *lane_route_hosts(const struct config_route *route)
 {
     unsigned n = (unsigned)route->hosts.count;
     struct dns_mx *mx = dns_mx_create(n);

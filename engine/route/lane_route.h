@@ -18,6 +18,8 @@ void lane_reroute(struct lane *lane);
 const struct config_route *lane_configured_route(const struct lane *lane);
 /* Gives it to the worker that owns its site, with its hosts (whose reference goes along). */
 void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx);
+/* The hosts that a route names, in place of an answer of DNS; they never run out. NULL: no memory. */
+struct dns_mx *lane_route_hosts(const struct config_route *route);
 /* Leaves its pools; nothing may wait in its strands. */
 void lane_unroute(struct lane *lane);
 /* What waits in its strands goes back to the store. */

@@ -33,6 +33,21 @@ struct targets {
     struct question questions[]; /* one a host */
 };
 
+void targets_set_port(struct sockaddr_storage *address, unsigned port)
+{
+    if (address->ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)address)->sin6_port = htons((uint16_t)port);
+    else if (address->ss_family == AF_INET)
+        ((struct sockaddr_in *)address)->sin_port = htons((uint16_t)port);
+}
+
+/* A route's host may have one of its own. */
+static unsigned target_port(const struct pool *pool, unsigned host)
+{
+    uint16_t own = pool->hosts->hosts[host].port;
+    return own ? own : pool->port;
+}
+
 static void target_add(struct targets *targets, unsigned host, const struct dns_address *address)
 {
     if (targets->count == targets->room) {
@@ -50,12 +65,7 @@ static void target_add(struct targets *targets, unsigned host, const struct dns_
     target->host = host;
     target->len = address->len;
     memcpy(&target->address, &address->address, address->len);
-    uint16_t own = targets->pool->hosts->hosts[host].port;
-    uint16_t port = htons(own ? own : targets->pool->port);
-    if (target->address.ss_family == AF_INET6)
-        ((struct sockaddr_in6 *)&target->address)->sin6_port = port;
-    else if (target->address.ss_family == AF_INET)
-        ((struct sockaddr_in *)&target->address)->sin_port = port;
+    targets_set_port(&target->address, target_port(targets->pool, host));
 }
 
 static void targets_failed(struct targets *targets, unsigned host, enum dns_status status, const char *reason)
@@ -121,7 +131,7 @@ static void targets_ask_tlsa(struct question *question)
     struct targets *targets = question->targets;
     struct router *router = targets->pool->path->router;
     char name[DOMAIN_MAX + 16];
-    int n = snprintf(name, sizeof name, "_%u._tcp.%s", targets->pool->port,
+    int n = snprintf(name, sizeof name, "_%u._tcp.%s", target_port(targets->pool, question->host),
                      targets->pool->hosts->hosts[question->host].name);
     question->query.records = targets_heard_tlsa;
     dns_ask_records(router->dns, &question->query, DNS_RECORDS_TLSA, str_make(name, (size_t)n), router->now);
@@ -147,27 +157,31 @@ static void targets_answered(struct dns_query *query, const struct dns_addresses
     question_over(question, answer->expires_ns);
 }
 
-/* An address in place of a name: a route's. */
-static bool targets_literal(struct targets *targets, unsigned host)
+bool targets_read_literal(const char *name, struct dns_address *address)
 {
-    const char *name = targets->pool->hosts->hosts[host].name;
-    struct dns_address address = {.len = 0};
-    struct sockaddr_un *path = (struct sockaddr_un *)&address.address;
-    struct sockaddr_in *v4 = (struct sockaddr_in *)&address.address;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address.address;
+    *address = (struct dns_address){.len = 0};
+    struct sockaddr_un *path = (struct sockaddr_un *)&address->address;
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&address->address;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address->address;
     if (inet_pton(AF_INET, name, &v4->sin_addr) == 1) {
         v4->sin_family = AF_INET;
-        address.len = sizeof *v4;
+        address->len = sizeof *v4;
     } else if (inet_pton(AF_INET6, name, &v6->sin6_addr) == 1) {
         v6->sin6_family = AF_INET6;
-        address.len = sizeof *v6;
+        address->len = sizeof *v6;
     } else if (strncmp(name, "unix:", 5) == 0) {
         path->sun_family = AF_UNIX;
         snprintf(path->sun_path, sizeof path->sun_path, "%s", name + 5);
-        address.len = sizeof *path;
-    } else {
-        return false;
+        address->len = sizeof *path;
     }
+    return address->len > 0;
+}
+
+static bool targets_literal(struct targets *targets, unsigned host)
+{
+    struct dns_address address;
+    if (!targets_read_literal(targets->pool->hosts->hosts[host].name, &address))
+        return false;
     target_add(targets, host, &address);
     targets_judge(targets, host, DANE_ABSENT, NULL, "");
     return true;

@@ -24,6 +24,10 @@ bool targets_have_asked(const struct targets *targets);
 /* A host at this address did not bring the TLS that the pool asks, or let it log in: the pool leaves it alone
  * for a while, longer after failures before; others may use it. False: it did so already. */
 bool targets_refuse(struct pool *pool, const struct sockaddr_storage *address, unsigned failures);
+/* An address in place of a host's name, as a route may have it: of IP, or unix:PATH. False: it is a name. */
+bool targets_read_literal(const char *name, struct dns_address *address);
+/* Of an address of IP; others have none. */
+void targets_set_port(struct sockaddr_storage *address, unsigned port);
 bool targets_busy(const struct targets *targets);
 void targets_free(struct targets *targets); /* NULL is fine; questions under way are cancelled */
 

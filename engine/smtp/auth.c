@@ -45,6 +45,14 @@ unsigned auth_mechanisms(struct str text)
     return bits;
 }
 
+enum auth_mechanism auth_choose(unsigned offered, unsigned allowed)
+{
+    unsigned mechanism = 0;
+    while (mechanism < AUTH_MECHANISMS && !(offered & allowed & 1u << mechanism))
+        mechanism++;
+    return (enum auth_mechanism)mechanism;
+}
+
 /* ---- lines ---- */
 
 static void add_base64(struct buf *line, struct str bytes)

@@ -18,6 +18,9 @@ enum auth_mechanism { AUTH_SCRAM_SHA_256, AUTH_XOAUTH2, AUTH_PLAIN, AUTH_LOGIN, 
 /* The known ones in a list with blanks between, a bit each; in any case. */
 unsigned auth_mechanisms(struct str names);
 
+/* The best of those that are offered and allowed, a bit each; AUTH_MECHANISMS: none. */
+enum auth_mechanism auth_choose(unsigned offered, unsigned allowed);
+
 struct auth_keys {
     uint8_t of[DIGEST_SIZE]; /* of what the key was made */
     uint8_t salted[DIGEST_SIZE];

@@ -4,6 +4,8 @@
 #include "engine/base/utf8_addr.h"
 #include "queue/store.h"
 
+#include <stdio.h>
+
 #define ENVID_MAX 100 /* RFC 3461 4.4, encoded */
 #define ORCPT_MAX 500 /* RFC 3461 4.2, encoded */
 _Static_assert(ADDRESS_MAX + ORCPT_MAX + 128 <= COMMAND_MAX, "a RCPT with everything");
@@ -188,4 +190,28 @@ bool command_rcpt(struct buf *out, const struct session_rcpt *rcpt, const struct
     if (rcpt->orcpt.n > 0)
         add_orcpt(out, rcpt->orcpt);
     return buf_add_str(out, STR("\r\n"));
+}
+
+/* ---- for whoever watches ---- */
+
+static bool is_open_command(struct str line)
+{
+    static const struct str open[] = {{"EHLO ", 5}, {"HELO ", 5}, {"LHLO ", 5}, {"STARTTLS", 8}, {"MAIL ", 5},
+                                      {"RCPT ", 5}, {"DATA", 4},  {"BDAT ", 5}, {"RSET", 4},     {"QUIT", 4},
+                                      {"HELP", 4},  {"VRFY ", 5}, {"EXPN ", 5}};
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        if (str_starts(line, open[i]))
+            return true;
+    return str_eq(line, STR("."));
+}
+
+struct str command_shown(struct str line, char room[COMMAND_SHOWN_MAX])
+{
+    if (is_open_command(line))
+        return line;
+    size_t end = str_starts(line, STR("AUTH ")) ? str_find(line, ' ', 5) : SIZE_MAX;
+    struct str shown = end != SIZE_MAX && end < 32 ? str_make(line.p, end) : STR("");
+    int n = snprintf(room, COMMAND_SHOWN_MAX, "%.*s%s(%zu bytes hidden)", STR_ARG(shown), shown.n ? " " : "",
+                     line.n - shown.n);
+    return str_make(room, n < 0 ? 0 : (size_t)n);
 }

@@ -21,4 +21,10 @@ bool command_mail(struct buf *out, const struct session_transaction *transaction
                   const struct session_offers *offers);
 bool command_rcpt(struct buf *out, const struct session_rcpt *rcpt, const struct session_offers *offers);
 
+/* A line that is sent, as whoever watches may see it: whole where it begins with a command that is known to
+ * hold no secret; AUTH without what is behind the mechanism; of anything else only how long it is. A view of
+ * line or of room. */
+#define COMMAND_SHOWN_MAX 96
+struct str command_shown(struct str line, char room[COMMAND_SHOWN_MAX]);
+
 #endif

@@ -342,6 +342,8 @@ void session_fail_protocol(struct session *session, const char *what)
     char doing[DOING_MAX];
     struct verdict why;
     describe(session, doing, sizeof doing);
+    session->miscounts = session->chunks;
+    transfer_doubt(session);
     verdict_local(&why, session_scope(session), STATUS(4, 5, 0), "protocol error: got %s while %s", what,
                   doing);
     session_fail(session, &why);
@@ -567,9 +569,20 @@ const char *session_tls_text(const struct session *session)
     return session->tls ? tls_text(session->tls) : "";
 }
 
+void session_use_data(struct session *session)
+{
+    session->by_data = true;
+}
+
+bool session_miscounts(const struct session *session)
+{
+    return session->miscounts;
+}
+
 bool session_chunking(const struct session *session)
 {
-    return session->settings->chunking && session->offers.chunking && !session->way->lmtp;
+    return !session->by_data && session->settings->chunking && session->offers.chunking &&
+           !session->way->lmtp;
 }
 
 enum tls_fault session_tls_fault(const struct session *session)

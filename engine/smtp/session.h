@@ -133,6 +133,12 @@ bool session_is_idle(const struct session *session);
 const char *session_tls_text(const struct session *session);
 /* Transactions may be chunked: the settings allow it, and the server offers it. */
 bool session_chunking(const struct session *session);
+/* None may, whatever it offers. */
+void session_use_data(struct session *session);
+/* Some were, and the server said something that fits no command: by BDAT, where every reply hoped for is a
+ * 2xx, one too many can make the reply to a recipient look like that to the message. By DATA the 354 in
+ * between shows it. */
+bool session_miscounts(const struct session *session);
 /* What the demand asked and did not get; of `report` also while all is well otherwise. */
 enum tls_fault session_tls_fault(const struct session *session);
 /* What EHLO offered. */

@@ -4,13 +4,19 @@
  * waiting for the reply to that before. Once one is refused no further one begins: what was announced of it
  * is still sent, its reply ignored, and RSET goes before the next MAIL, as the server's state is unknown. A
  * BDAT that was written ahead of the RCPTs' replies and found nobody is refused as well, or not: that decides
- * about no one. */
+ * about no one.
+ *
+ * MAIL, RCPT and BDAT are all answered with 250, and no 354 stands between: where a server says one thing too
+ * many, each reply is taken for that to the next command, and a recipient's for the message's. So a message
+ * counts as delivered only if nothing came behind its reply, and if that is not about an address. What shows
+ * later is too late for the message, but not for the next ones: session_miscounts. */
 #include "engine/smtp/session_parts.h"
 
 _Static_assert(CHUNK_AHEAD_MAX <= CHUNK_MAX, "a message that goes ahead of the replies to RCPT is one chunk");
 
 void chunk_start(struct session *session, const struct session_transaction *t)
 {
+    session->chunks = true;
     session->chunk_left = session->body_left = 0;
     for (size_t i = 0; i < t->body_count; i++)
         session->body_left += t->body[i].iov_len;
@@ -50,6 +56,16 @@ void chunk_write(struct session *session)
         session->send.transaction = NULL;
 }
 
+/* 2.1.5, 251 and 252 are said of recipients, 2.1.0 of senders (RFC 3463 3.2). */
+static bool is_about_address(const struct reply *reply)
+{
+    struct status status;
+    size_t used;
+    if (reply->code == 251 || reply->code == 252)
+        return true;
+    return status_parse(reply->text, &status, &used) && status.class_ == 2 && status.subject == 1;
+}
+
 void chunk_reply(struct session *session)
 {
     if (session->reply.code >= 400) {
@@ -59,6 +75,14 @@ void chunk_reply(struct session *session)
     }
     if (session->outstanding > 0 || session->send.transaction != NULL)
         return; /* it goes on */
+    if (session->more) {
+        session_fail_protocol(session, "more replies than it was asked for");
+        return;
+    }
+    if (session->reply.code < 400 && is_about_address(&session->reply)) {
+        session_fail_protocol(session, "a reply about an address");
+        return;
+    }
     if (session->cut)
         session->need_reset = true;
     else

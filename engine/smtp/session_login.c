@@ -33,19 +33,10 @@ static void login_fail_locally(struct session *session, struct status status, co
     login_fail(session, &why);
 }
 
-/* The best that is offered and allowed; AUTH_MECHANISMS: none. */
-static enum auth_mechanism login_choose(const struct session *session)
-{
-    unsigned mechanism = 0, both = session->offers.auth & session->way->login.allowed;
-    while (mechanism < AUTH_MECHANISMS && !(both & 1u << mechanism))
-        mechanism++;
-    return (enum auth_mechanism)mechanism;
-}
-
 void login_enter(struct session *session)
 {
     const struct session_login *login = &session->way->login;
-    enum auth_mechanism mechanism = login_choose(session);
+    enum auth_mechanism mechanism = auth_choose(session->offers.auth, login->allowed);
     if (session->tls == NULL && !login->in_clear) {
         login_fail_locally(session, STATUS(4, 7, 4),
                            "the connection is not encrypted, and auth_in_clear is no");

@@ -77,8 +77,12 @@ struct session {
     bool stop_soft, stop_hard;
     bool ready; /* `ready` was called */
     bool early; /* the reply being read began when none was awaited */
+    bool more;  /* and behind it there is something, other than a 421, that nothing asks for */
     bool closed_by_peer;
     bool told;      /* it ends by a reply that says so */
+    bool chunks;    /* a message went by BDAT, */
+    bool miscounts; /* and then replies did not fit the commands */
+    bool by_data;   /* none goes by BDAT */
     int send_error; /* a send failed: what the peer still says counts, then comes the end */
 
     /* Transactions: at most two, the one whose replies come and the one being written ahead. */
@@ -173,6 +177,8 @@ void login_reply(struct session *session);
 void transfer_enter(struct session *session);
 void transfer_reply(struct session *session);
 void transfer_early_reply(struct session *session); /* to nothing that was asked */
+/* Replies do not fit the commands: what they said of the recipients counts only behind a 354 in its place. */
+void transfer_doubt(struct session *session);
 /* Writes what may be written now, asks `next` where another transaction could go. */
 void transfer_pump(struct session *session);
 /* A send is done: what it held is free. */

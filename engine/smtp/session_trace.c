@@ -1,10 +1,10 @@
 /* session_trace.c - the dialogue, line by line, for somebody who watches (session_trace).
  *
  * Commands are told as they go into a send, before TLS; replies as they are read. Of a message only its size
- * is told. Only lines that begin with a command known to hold no secret are told whole: AUTH loses what is
- * behind the mechanism, and whatever else is said, such as the steps of a login, all of it; so do the
- * challenges that it is said to (334). */
+ * is told, and nothing of a login (command_shown), nor of the challenges that it is said to (334). */
 #include "engine/smtp/session_parts.h"
+
+#include "engine/smtp/command.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,37 +16,15 @@ void session_trace(struct session *session, session_tracer *tracer)
     session->tracer = tracer;
 }
 
-static bool is_open_command(struct str line)
-{
-    static const struct str open[] = {{"EHLO ", 5}, {"HELO ", 5}, {"LHLO ", 5}, {"STARTTLS", 8}, {"MAIL ", 5},
-                                      {"RCPT ", 5}, {"DATA", 4},  {"BDAT ", 5}, {"RSET", 4},     {"QUIT", 4}};
-    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
-        if (str_starts(line, open[i]))
-            return true;
-    return str_eq(line, STR("."));
-}
-
-static void trace_command(struct session *session, struct str line)
-{
-    char text[TRACED_MAX];
-    if (is_open_command(line)) {
-        session->tracer(session, SESSION_SENT, line);
-        return;
-    }
-    size_t end = str_starts(line, STR("AUTH ")) ? str_find(line, ' ', 5) : SIZE_MAX;
-    struct str shown = end != SIZE_MAX && end < 32 ? str_make(line.p, end) : STR("");
-    int n = snprintf(text, sizeof text, "%.*s%s(%zu bytes hidden)", STR_ARG(shown), shown.n ? " " : "",
-                     line.n - shown.n);
-    session->tracer(session, SESSION_SENT, str_make(text, n < 0 ? 0 : (size_t)n));
-}
-
 static void trace_commands(struct session *session, struct str lines)
 {
+    char room[COMMAND_SHOWN_MAX];
     for (size_t at = 0; at < lines.n && session->tracer != NULL;) {
         size_t end = str_find(lines, '\n', at);
         if (end == SIZE_MAX)
             end = lines.n;
-        trace_command(session, str_trim(str_make(lines.p + at, end - at)));
+        struct str line = str_trim(str_make(lines.p + at, end - at));
+        session->tracer(session, SESSION_SENT, command_shown(line, room));
         at = end + 1;
     }
 }

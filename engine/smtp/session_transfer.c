@@ -134,6 +134,14 @@ void transfer_condemn(struct session *session, const struct verdict *why)
             transfer_decide_pending(t, transfer_keep_verdict(t, why));
 }
 
+void transfer_doubt(struct session *session)
+{
+    struct session_transaction *t = session->receive.transaction;
+    for (size_t i = 0; t != NULL && !session->go_ahead && i < t->rcpt_count; i++)
+        if (!t->rcpts[i].refused)
+            t->rcpts[i].verdict = NULL;
+}
+
 void transfer_answer(struct session *session, const struct verdict *verdict)
 {
     struct session_transaction *t = session->receive.transaction;
@@ -436,12 +444,12 @@ static void reply_rcpt(struct session *session)
 
 static void reply_data(struct session *session)
 {
-    if (session->reply.code < 400 && session->way->lmtp && session->failed) {
+    session->go_ahead = session->reply.code < 400;
+    if (session->go_ahead && session->way->lmtp && session->failed) {
         session_fail_protocol(session, "354 without a recipient"); /* and how many replies would come? */
         return;
     }
-    if (session->reply.code < 400) {
-        session->go_ahead = true;
+    if (session->go_ahead) {
         session->receive.step = STEP_END;
         return;
     }

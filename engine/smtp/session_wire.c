@@ -114,6 +114,14 @@ static bool wire_injected(struct session *session, struct str rest)
     return true;
 }
 
+/* The last reply that is awaited, and more behind it. A server may say at any time that it hangs up (421, RFC
+ * 5321 3.8), which may have come so far only in part. */
+static bool wire_says_more(const struct session *session, struct str rest)
+{
+    size_t n = rest.n < 3 ? rest.n : 3;
+    return rest.n > 0 && session->outstanding - session->unsent <= 1 && memcmp(rest.p, "421", n) != 0;
+}
+
 static void wire_replies(struct session *session, struct str data)
 {
     while (data.n > 0 && session->state < SESSION_PARTING) {
@@ -133,6 +141,7 @@ static void wire_replies(struct session *session, struct str data)
         if (result == REPLY_LINE)
             continue;
         session->progress = true;
+        session->more = wire_says_more(session, data);
         session_reply(session);
         if (wire_injected(session, data))
             return;

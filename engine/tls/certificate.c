@@ -2,6 +2,7 @@
 #include "engine/tls/certificate.h"
 
 #include "engine/tls/tls_conn.h"
+#include "engine/tls/trust_context.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -56,26 +57,25 @@ static int64_t time_ms(const ASN1_TIME *when)
     return when != NULL && ASN1_TIME_to_tm(when, &tm) == 1 ? (int64_t)timegm(&tm) * 1000 : 0;
 }
 
-/* By the system's authorities, for this host. */
-static void verify(const SSL *ssl, X509 *certificate, const char *host, struct tls_certificate *out)
+static void verify(const SSL *ssl, X509_STORE *store, X509 *certificate, const char *host,
+                   struct tls_certificate *out)
 {
-    X509_STORE *store = X509_STORE_new();
     X509_STORE_CTX *context = X509_STORE_CTX_new();
-    bool ready = store != NULL && context != NULL && X509_STORE_set_default_paths(store) == 1 &&
+    bool ready = context != NULL &&
                  X509_STORE_CTX_init(context, store, certificate, SSL_get_peer_cert_chain(ssl)) == 1 &&
                  X509_STORE_CTX_set_default(context, "ssl_server") == 1 &&
-                 X509_VERIFY_PARAM_set1_host(X509_STORE_CTX_get0_param(context), host, 0) == 1;
+                 tls_expect_name(X509_STORE_CTX_get0_param(context), host);
     out->verified = ready && X509_verify_cert(context) == 1;
     if (!out->verified)
         snprintf(out->why, sizeof out->why, "%s",
                  ready ? X509_verify_cert_error_string(X509_STORE_CTX_get_error(context))
                        : "OpenSSL could not be set up to check it");
     X509_STORE_CTX_free(context);
-    X509_STORE_free(store);
     ERR_clear_error();
 }
 
-bool tls_certificate(const struct tls_conn *conn, const char *host, struct tls_certificate *out)
+bool tls_certificate(const struct tls_conn *conn, const struct trust *trust, const char *host,
+                     struct tls_certificate *out)
 {
     const SSL *ssl = tls_ssl(conn);
     X509 *certificate = SSL_get0_peer_certificate(ssl);
@@ -87,6 +87,6 @@ bool tls_certificate(const struct tls_conn *conn, const char *host, struct tls_c
     alternative_names(certificate, out->names, sizeof out->names);
     out->begins_ms = time_ms(X509_get0_notBefore(certificate));
     out->expires_ms = time_ms(X509_get0_notAfter(certificate));
-    verify(ssl, certificate, host, out);
+    verify(ssl, SSL_CTX_get_cert_store(trust_context(trust, true)), certificate, host, out);
     return true;
 }

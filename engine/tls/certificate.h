@@ -1,7 +1,7 @@
 /* certificate.h - what a peer's certificate says, for people: whose it is, who vouches for it and until when.
  *
  * Of an open connection. Whether it would do where TLS must be verified is worked out apart from what the
- * connection asked for: by the authorities that the system trusts (openssl version -d), for the host's name.
+ * connection asked for: by these authorities, for the host's name.
  * Texts that do not fit are cut; they hold what the peer wrote, only printable. Any thread. */
 #ifndef POSTRIDER_TLS_CERTIFICATE_H
 #define POSTRIDER_TLS_CERTIFICATE_H
@@ -17,6 +17,7 @@ struct tls_certificate {
 };
 
 /* False: the peer sent none. */
-bool tls_certificate(const struct tls_conn *conn, const char *host, struct tls_certificate *out);
+bool tls_certificate(const struct tls_conn *conn, const struct trust *trust, const char *host,
+                     struct tls_certificate *out);
 
 #endif

@@ -159,14 +159,21 @@ static bool conn_set_name(struct tls_conn *conn, const char *host)
     return SSL_set_tlsext_host_name(conn->ssl, name);
 }
 
+bool tls_expect_name(X509_VERIFY_PARAM *param, const char *host)
+{
+    char name[DOMAIN_MAX + 1];
+    if (host_is_literal(host))
+        return X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1;
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+                                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    return host_copy(host, name) && X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
+}
+
 /* Which names the certificate may bear. */
 static bool conn_expect(struct tls_conn *conn, const char *host, const char *also)
 {
     char name[DOMAIN_MAX + 1];
-    if (host_is_literal(host))
-        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(conn->ssl), host) == 1;
-    SSL_set_hostflags(conn->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-    return host_copy(host, name) && SSL_set1_host(conn->ssl, name) == 1 &&
+    return tls_expect_name(SSL_get0_param(conn->ssl), host) &&
            (also == NULL || (host_copy(also, name) && SSL_add1_host(conn->ssl, name) == 1));
 }
 

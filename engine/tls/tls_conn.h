@@ -7,5 +7,8 @@
 #include <openssl/ssl.h>
 
 const SSL *tls_ssl(const struct tls_conn *conn);
+/* Whose certificate it is to be: a name among its alternative ones, or an address. False: no memory, or no
+ * name that DNS knows. */
+bool tls_expect_name(X509_VERIFY_PARAM *param, const char *host);
 
 #endif

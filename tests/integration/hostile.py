@@ -6,6 +6,7 @@
     with Hosts({"rude": rude}) as hosts:     # mail for rude.test comes to it, at hosts.port
         hosts.records                        # for Dnsmasq
         hosts.told["rude"]                   # its connections: a list of Peer
+    Hosts({"rude": rude}, {"rude": LMTP}).routes()    # for a configuration: mail for it goes there by LMTP
 
 A connection ends with its coroutine. peer.may_deliver: an answer of 2xx to the end of data was sent whole;
 only then may the client call the message delivered. peer.seconds: how long it took."""
@@ -20,20 +21,28 @@ POLITE = {"": b"220 hi\r\n", "EHLO": b"250-hi\r\n250 8BITMIME\r\n", "RSET": b"25
           "MAIL": b"250 2.1.0 ok\r\n", "RCPT": b"250 2.1.5 ok\r\n", "DATA": b"354 go on\r\n",
           ".": b"250 2.0.0 kept\r\n", "QUIT": b"221 bye\r\n"}
 PIPELINING = {**POLITE, "EHLO": b"250-hi\r\n250-PIPELINING\r\n250 8BITMIME\r\n"}
+LMTP = {**PIPELINING, "EHLO": b"500 5.5.1 no\r\n", "LHLO": PIPELINING["EHLO"]}
+# And by TLS what PIPELINING says.
+STARTTLS = {**PIPELINING, "EHLO": b"250-hi\r\n250-STARTTLS\r\n250 8BITMIME\r\n", "STARTTLS": b"220 go\r\n"}
 CHUNKING = {**POLITE, "EHLO": b"250-hi\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 8BITMIME\r\n",
             "BDAT": b"250 2.0.0 more\r\n"}
 
 
 class Peer:
     """One connection. answers: what it says to which command when it is polite; "" is the connection itself,
-    "." the end of data. room: after so many bytes that are said the connection ends; None: never."""
+    "." the end of data. room: after so many bytes that are said the connection ends; None: never. verbs: what
+    it has heard. tls: the context of a server, for STARTTLS."""
 
-    def __init__(self, reader, writer, answers):
-        self.reader, self.writer, self.answers = reader, writer, answers
+    def __init__(self, reader, writer, answers, tls=None):
+        self.reader, self.writer, self.answers, self.tls, self.verbs = reader, writer, answers, tls, []
         self.in_data, self.may_deliver, self.seconds, self.room = False, False, 0.0, None
 
     async def command(self):
         """The verb of the next one; "." at the end of data, by DATA or by BDAT."""
+        self.verbs.append(await self.read_command())
+        return self.verbs[-1]
+
+    async def read_command(self):
         while True:
             line = await self.reader.readline()
             if not line.endswith(b"\n"):
@@ -49,6 +58,9 @@ class Peer:
                 return "."
 
     async def say(self, data):
+        await asyncio.sleep(0)  # by TLS drain does not let the loop see that the client has closed
+        if self.writer.transport.is_closing():
+            raise ConnectionError("the client has closed")
         cut = data if self.room is None else data[:self.room]
         self.writer.write(cut)
         await self.writer.drain()
@@ -60,11 +72,14 @@ class Peer:
     async def answer(self, verb):
         await self.say(self.answers.get(verb, b"502 5.5.2 what?\r\n"))
         self.in_data = verb == "DATA"
-        self.may_deliver |= verb == "."
+        self.may_deliver |= verb == "." and self.answers[verb].startswith(b"2")
+        if verb == "STARTTLS" and self.tls:
+            await self.writer.start_tls(self.tls)
+            self.answers = {**self.answers, "EHLO": PIPELINING["EHLO"]}
 
-    async def serve(self, until=None):
-        """Politely, until this command has come, whose answer is the caller's; None: to the end."""
-        verb = ""
+    async def serve(self, until=None, verb=""):
+        """Politely, from this command until that one has come, whose answer is the caller's; None: to the
+        end."""
         while verb != until:
             await self.answer(verb)
             if verb == "QUIT":
@@ -85,10 +100,10 @@ class Peer:
 
 class Hosts:
     """behaviours: by name, a coroutine function; answers: what polite ones say, by name, where it is not
-    POLITE."""
+    POLITE; tls: the context of a server, for STARTTLS."""
 
-    def __init__(self, behaviours, answers=None):
-        self.behaviours, self.answers = behaviours, answers or {}
+    def __init__(self, behaviours, answers=None, tls=None):
+        self.behaviours, self.answers, self.tls = behaviours, answers or {}, tls
         self.failed = None
         self.told = {name: [] for name in behaviours}
         self.addresses = {name: f"127.0.{20 + i // 250}.{1 + i % 250}" for i, name in enumerate(behaviours)}
@@ -98,7 +113,7 @@ class Hosts:
                              f"--host-record=mx.{name}.test,{address}"]
 
     async def meet(self, name, reader, writer):
-        peer = Peer(reader, writer, self.answers.get(name, POLITE))
+        peer = Peer(reader, writer, self.answers.get(name, POLITE), self.tls)
         self.told[name].append(peer)
         began = time.monotonic()
         try:
@@ -110,6 +125,12 @@ class Hosts:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         peer.seconds = time.monotonic() - began
+
+    def routes(self):
+        """For those that speak LMTP."""
+        lines = "".join(f"  - {{ domain: {name}.test, host: '{self.addresses[name]}:{self.port}', "
+                        "protocol: lmtp }\n" for name, answers in self.answers.items() if "LHLO" in answers)
+        return "routes:\n" + lines if lines else ""
 
     async def listen(self):
         for name, address in self.addresses.items():

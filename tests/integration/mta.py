@@ -313,15 +313,16 @@ class Opensmtpd(Server):
 
 
 class Aiosmtpd:
-    """aiosmtpd, on a thread of its own. tls: True, or the paths of a certificate and its key; implicit: TLS
-    from the first byte; server: more arguments of its SMTP; methods: further coroutine methods of its
-    handler, by name."""
+    """aiosmtpd, on a thread of its own, at a free port or this. tls: True, or the paths of a certificate and
+    its key; implicit: TLS from the first byte; server: more arguments of its SMTP; methods: further coroutine
+    methods of its handler, by name."""
 
     name, TLS_WORKS = "aiosmtpd", True
 
-    def __init__(self, tls=False, address="127.0.7.1", utf8=True, server=None, implicit=False, **methods):
+    def __init__(self, tls=False, address="127.0.7.1", utf8=True, server=None, implicit=False, port=0,
+                 **methods):
         self.tls, self.address, self.utf8, self.methods = tls, address, utf8, methods
-        self.arguments, self.implicit = server or {}, implicit
+        self.arguments, self.implicit, self.port = server or {}, implicit, port
         self.envelopes = []
         self.ending = contextlib.ExitStack()
 
@@ -362,7 +363,7 @@ class Aiosmtpd:
                             tls_context=None if self.implicit else context, data_size_limit=50_000_000,
                             **self.arguments)
 
-            return await self.loop.create_server(session, self.address, 0,
+            return await self.loop.create_server(session, self.address, self.port,
                                                  ssl=context if self.implicit else None)
         self.server = asyncio.run_coroutine_threadsafe(serve(), self.loop).result(10)
         self.port = self.server.sockets[0].getsockname()[1]

@@ -8,8 +8,12 @@ import subprocess
 import tempfile
 import time
 
+import dns.dnssec
 import dns.message
 import dns.query
+import dns.rrset
+import dns.zone
+from cryptography.hazmat.primitives.asymmetric import ec
 from daemon import free_port
 
 KNOT = """
@@ -42,6 +46,23 @@ server:
 remote-control:
   control-enable: no
 """
+
+
+def lapsed(text, origin):
+    """The zone signed by a key of its own, long ago but for that key: all its signatures have expired. Its
+    text, and the data of the DS record that leads to it."""
+    algorithm = dns.dnssec.Algorithm.ECDSAP256SHA256
+    private, now = ec.generate_private_key(ec.SECP256R1()), int(time.time())
+    key = dns.dnssec.make_dnskey(private.public_key(), algorithm, 257)
+    zone = dns.zone.from_text(text, origin, relativize=False)
+    sets = [dns.rrset.from_rdata(zone.origin, 300, key)]
+    sets += [dns.rrset.from_rdata_list(name, 300, data) for name, data in zone.iterate_rdatasets()]
+    signed = []
+    for each in sets:
+        ends = now + (86400 if each is sets[0] else -86400)
+        signature = dns.dnssec.sign(each, private, zone.origin, key, inception=now - 5 * 86400, expiration=ends)
+        signed += [each.to_text(), dns.rrset.from_rdata(each.name, 300, signature).to_text()]
+    return "\n".join([*signed, ""]), dns.dnssec.make_ds(zone.origin, key, "SHA256").to_text()
 
 
 class Server:

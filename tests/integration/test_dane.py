@@ -4,7 +4,7 @@ import pytest
 from certificates import Authority
 from daemon import Daemon, job, wait_for
 from mailhost import MailHost
-from nameserver import Knot, Unbound
+from nameserver import Knot, Unbound, lapsed
 from test_tls import config, last, send
 from test_tlsrpt import report_of
 
@@ -16,7 +16,7 @@ ns A 127.0.0.1
 """
 # A host of its own for each, by its last octet.
 HOSTS = {"valid": 31, "wrong": 32, "expired": 33, "late": 34, "missing": 35, "bogus": 36, "unusable": 37,
-         "plain": 38, "unnamed": 39, "strict": 40}
+         "plain": 38, "unnamed": 39, "strict": 40, "lapsed": 41}
 
 
 class Internet:
@@ -44,11 +44,15 @@ class Internet:
             signed += f'_smtp._tls.{name} TXT "v=TLSRPTv1; rua=mailto:reports@missing.signed.test"\n'
             if name in records:
                 signed += f"_{port}._tcp.mx-{name} TLSA {records[name]}\n"
-        below = "_tcp.mx-bogus.signed.test"
-        signed += f"{below}. NS ns\n{below}. DS 1 13 2 {'00' * 32}\n"
-        bogus = ZONE.format(origin=below).replace(" ns\n", " ns.signed.test.\n").replace("ns A", "x A")
-        self.knot = Knot({"signed.test": signed, "open.test": plain,
-                          below: bogus + f"_{port} TLSA 3 1 1 {key}\n"}, signed=["signed.test"])
+        zones = {"open.test": plain}
+        for name in ("bogus", "lapsed"):  # the records of this host are a zone of their own
+            below, ds = f"_tcp.mx-{name}.signed.test", f"1 13 2 {'00' * 32}"
+            zones[below] = ZONE.format(origin=below).replace(" ns\n", " ns.signed.test.\n")
+            zones[below] = zones[below].replace("ns A", "x A") + f"_{port} TLSA 3 1 1 {key}\n"
+            if name == "lapsed":
+                zones[below], ds = lapsed(zones[below], below)
+            signed += f"{below}. NS ns\n{below}. DS {ds}\n"
+        self.knot = Knot({"signed.test": signed, **zones}, signed=["signed.test"])
 
     def __enter__(self):
         self.knot.__enter__()
@@ -75,9 +79,11 @@ def internet():
 # What an event says under tls at its end, or the status of the deferral, by policy.
 EXPECTED = {
     "may": {"valid": " dane", "wrong": "4.7.5", "expired": " dane", "late": "4.7.5", "missing": "384",
-            "bogus": "4.7.5", "unusable": "384", "plain": "4.7.4", "unnamed": "4.7.5", "strict": " dane"},
+            "bogus": "4.7.5", "unusable": "384", "plain": "4.7.4", "unnamed": "4.7.5", "strict": " dane",
+            "lapsed": "4.7.5"},
     "dane": {"valid": " dane", "wrong": "4.7.5", "expired": " dane", "late": "4.7.5", "missing": "4.7.5",
-             "bogus": "4.7.5", "unusable": "4.7.5", "plain": "4.7.4", "unnamed": "4.7.5", "strict": " dane"},
+             "bogus": "4.7.5", "unusable": "4.7.5", "plain": "4.7.4", "unnamed": "4.7.5", "strict": " dane",
+             "lapsed": "4.7.5"},
 }
 
 

@@ -7,14 +7,16 @@ import socket
 
 import pytest
 from daemon import Daemon, job, wait_for
-from hostile import CHUNKING, PIPELINING, POLITE, Hosts
+from certificates import Authority
+from hostile import CHUNKING, LMTP, PIPELINING, POLITE, STARTTLS, Hosts
 from nameserver import Dnsmasq
 from sanitizer import KIND, PATIENCE
 
 STEPS = ["", "EHLO", "MAIL", "RCPT", "DATA", "."]
+KINDS = {"lock-step": POLITE, "pipelining": PIPELINING, "chunking": CHUNKING, "lmtp": LMTP,
+         "starttls": STARTTLS}
 STEP_S = 2  # what a step may take
-each = pytest.mark.parametrize("answers", [POLITE, PIPELINING, CHUNKING],
-                               ids=["lock-step", "pipelining", "chunking"])
+each = pytest.mark.parametrize("answers", KINDS.values(), ids=KINDS)
 MEMORY_KIB = 32 * 1024
 # A lost connection gives its recipient back at once, three times; and as often one is lost that carries none.
 CONNECTIONS = 8
@@ -26,7 +28,7 @@ def run(hosts, check, mail=None):
     times = ", ".join(f"{wait}_timeout: {STEP_S}s" for wait in waits)
     with hosts, Dnsmasq(*hosts.records) as dns, Daemon(
             f'dns: {{ servers: ["{dns.server}"], timeout: 20s }}\n'
-            f"sites:\n  - {{ name: default, port: {hosts.port}, {times} }}\n") as daemon:
+            f"sites:\n  - {{ name: default, port: {hosts.port}, {times} }}\n{hosts.routes()}") as daemon:
         people = [f"u@{name}.test" for name in hosts.behaviours]
         ident = daemon.submit(mail or job(), people).json["jobs"][0]["job"]
         with open(f"/proc/{daemon.process.pid}/clear_refs", "w", encoding="ascii") as file:
@@ -152,26 +154,49 @@ WRONG["all-at-once"] = all_at_once
 
 
 def steps_of(answers):
-    """By BDAT there is no DATA."""
-    return [step for step in STEPS if answers is not CHUNKING or step != "DATA"]
+    """By BDAT there is no DATA; what is said before STARTTLS others say as well."""
+    steps = ["LHLO" if step == "EHLO" and answers is LMTP else step for step in STEPS]
+    if answers is STARTTLS:
+        return steps[1:]
+    return [step for step in steps if answers is not CHUNKING or step != "DATA"]
 
 
 def is_right(answers, name, step):
-    """By BDAT, which travels with MAIL and RCPT, every answer hoped for is a 2xx: with one too many each is
-    taken for that to the next command, and nobody can tell."""
-    shifts = name in ("one-too-many", "endless-replies", "all-at-once") and step in ("MAIL", "RCPT")
-    return (name, step) in RIGHT or (answers is CHUNKING and shifts)
+    """By BDAT nobody can tell an answer that is one too many from that to the message where nothing comes
+    behind it; what comes behind that, it is not believed."""
+    if answers is CHUNKING:
+        return (name, step) in (("ok", "."), ("one-too-many", "RCPT"))
+    return (name, step) in RIGHT
+
+
+async def serve(peer, step):
+    """Politely, until that step; of a host with TLS by TLS."""
+    if not peer.tls:
+        return await peer.serve(step)
+    await peer.serve("STARTTLS")
+    await peer.answer("STARTTLS")
+    await peer.serve(step, await peer.command())
 
 
 def at(step, wrong):
     async def behave(peer):
-        await peer.serve(step)
+        await serve(peer, step)
         await wrong(peer, peer.answers[step][:3])
     return behave
 
 
+@pytest.fixture(scope="module")
+def context():
+    with Authority() as authority:
+        yield authority.server("mx.test")
+
+
+def hosts_of(answers, behaviours, context):
+    return Hosts(behaviours, dict.fromkeys(behaviours, answers), context if answers is STARTTLS else None)
+
+
 @each
-def test_wrong_answers(answers):
+def test_wrong_answers(answers, context):
     behaviours = {f"{name}-{step.lower() or 'greeting'}".replace("-.", "-end"): at(step, wrong)
                   for name, wrong in WRONG.items() for step in steps_of(answers)
                   if not is_right(answers, name, step)}
@@ -182,7 +207,48 @@ def test_wrong_answers(answers):
 
     def check(name, state, _):
         assert (state == "delivered") == (name == "honest"), f"{name}: {state}"
-    run(Hosts(behaviours, dict.fromkeys(behaviours, answers)), check)
+    run(hosts_of(answers, behaviours, context), check)
+
+
+@each
+@pytest.mark.parametrize("pause", [0, 0.2], ids=["at-once", "later"])
+def test_answers_said_twice(answers, pause, context):
+    """Each of them, at once or in two pieces, by hosts that refuse the message in the end."""
+    def twice(step):
+        async def behave(peer):
+            await serve(peer, step)
+            if pause:
+                await peer.say(peer.answers[step])
+                await asyncio.sleep(pause)
+                await peer.say(peer.answers[step])
+            else:
+                await peer.say(peer.answers[step] * 2)
+            peer.in_data = step == "DATA"
+            await peer.serve(verb=await peer.command())
+        return behave
+
+    def check(name, state, _):
+        assert state != "delivered", name
+        assert state == "deferred" or name == "twice-end", f"{name}: {state}"
+    behaviours = {f"twice-{step.lower() or 'greeting'}".replace("-.", "-end"): twice(step)
+                  for step in steps_of(answers)}
+    hosts = hosts_of(answers, behaviours, context)
+    hosts.answers = dict.fromkeys(behaviours, {**answers, ".": b"554 5.7.1 no\r\n"})
+    run(hosts, check)
+
+
+def test_who_miscounts_by_bdat_gets_data():
+    async def polite(peer):
+        await peer.serve()
+    hosts = Hosts({"eager": polite}, {"eager": {**CHUNKING, ".": b"250 2.0.0 kept\r\n" * 2}})
+    with hosts, Dnsmasq(*hosts.records) as dns, Daemon(
+            f'dns: {{ servers: ["{dns.server}"] }}\nsites: [{{ name: default, port: {hosts.port} }}]\n') as d:
+        first = d.submit(job(), ["u@eager.test"]).json["jobs"][0]["job"]
+        d.wait_counts(first, deferred=1)
+        assert "messages go there by DATA from now on" in d.read_log()
+        second = d.submit(job(), ["v@eager.test"]).json["jobs"][0]["job"]
+        d.wait_counts(second, delivered=1)
+    assert [("DATA" in peer.verbs) for peer in hosts.told["eager"]] == [False, True]
 
 
 def test_reading_slowly():
@@ -200,9 +266,6 @@ def test_reading_slowly():
         assert state != "delivered", name
     large = "Subject: Hi\r\n\r\n" + ("x" * 70 + "\r\n") * 140_000
     run(Hosts({f"crawl{i}": crawl for i in range(4)}), check, job(message={"raw": large}))
-
-
-STARTTLS = {**POLITE, "EHLO": b"250-hi\r\n250-STARTTLS\r\n250 8BITMIME\r\n", "STARTTLS": b"220 go\r\n"}
 
 
 def test_wrong_answers_to_starttls():
@@ -227,15 +290,18 @@ def test_wrong_answers_to_starttls():
 
 @each
 @pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
-def test_closing_at_any_byte(answers, reset):
+def test_closing_at_any_byte(answers, reset, context):
     """Of what it says on the way to the first delivery, each host says so many."""
-    whole = sum(len(answers[step]) for step in steps_of(answers))
+    said = PIPELINING if answers is STARTTLS else answers
+    whole = sum(len(said[step]) for step in steps_of(answers))
 
     def after(count):
         async def behave(peer):
+            if peer.tls:
+                await serve(peer, "EHLO")
             peer.room = count
             try:
-                await peer.serve()
+                await peer.serve(verb="EHLO" if peer.tls else "")
             except ConnectionError:
                 if reset:
                     peer.reset()
@@ -244,8 +310,7 @@ def test_closing_at_any_byte(answers, reset):
     def check(name, state, peers):
         enough = int(name[5:]) >= whole
         assert (state == "delivered") == enough, f"{name} of {whole}: {state}"
-    run(Hosts({f"after{count}": after(count) for count in range(whole + 2)},
-              dict.fromkeys((f"after{count}" for count in range(whole + 2)), answers)), check)
+    run(hosts_of(answers, {f"after{count}": after(count) for count in range(whole + 2)}, context), check)
 
 
 def reply(rnd, good_code):
@@ -262,9 +327,12 @@ def whim(seed):
     async def behave(peer):
         rnd = random.Random(seed)
         verb, accepted = "", {}
+        if peer.tls:
+            await serve(peer, "EHLO")
+            verb = "EHLO"
         while True:
             data, code = reply(rnd, peer.answers.get(verb, b"250")[:3])
-            if verb == "EHLO" and code == b"250":
+            if verb in ("EHLO", "LHLO") and code == b"250":
                 data = peer.answers[verb]
             if rnd.random() < 0.03:
                 await peer.say(data[:rnd.randrange(len(data))])
@@ -287,13 +355,12 @@ def whim(seed):
 
 
 @each
-def test_answers_at_random(answers):
+def test_answers_at_random(answers, context):
     said = []
 
     def check(name, state, peers):
         said.append(state)
         if any(peer.may_deliver for peer in peers):
             assert state == "delivered", name
-    run(Hosts({f"whim{seed}": whim(seed) for seed in range(300)},
-              {f"whim{seed}": answers for seed in range(300)}), check)
+    run(hosts_of(answers, {f"whim{seed}": whim(seed) for seed in range(300)}, context), check)
     assert said.count("delivered") > 30 and said.count("deferred") > 30 and said.count("bounced") > 10

@@ -1,13 +1,16 @@
 """`postrider probe`: what it finds out about hosts that this project did not write, that nothing is sent, and
 that hostile hosts don't hold it up."""
+import base64
 import json
 import os
+import shutil
 import subprocess
 import time
 
 import pytest
 from certificates import Authority
 from daemon import BUILD, free_port
+from dovecot import Dovecot
 from hostile import POLITE, Hosts
 from mta import Aiosmtpd, Exim, Postfix, certificate
 from nameserver import Dnsmasq
@@ -15,6 +18,8 @@ from sanitizer import PATIENCE
 from test_dane import Internet
 from test_hostile import WRONG, at
 from test_interop import skip_without_mounts
+from test_routes import SECRET, aiosmtpd, authenticator
+from test_routes import routes as table
 from test_sts import Scene as Policies
 from test_sts import policy
 
@@ -51,15 +56,23 @@ class Scene:
         return json.loads(ran.stdout)
 
 
-def steps(host):
-    return {step["step"]: step for step in host["steps"]}
+def steps(talk):
+    return {step["step"]: step for step in talk["steps"]}
+
+
+def talk(answer, host=0):
+    """The one talk with one of its hosts."""
+    one, = answer["hosts"][host]["talks"]
+    return one
 
 
 def test_a_host_with_tls():
     with Scene(Aiosmtpd(tls=True)) as scene:
         answer = scene.json("a.test")
         assert answer["domain"] == "a.test" and answer["status"] == "ok"
-        host, gone = answer["hosts"]
+        host, (_, gone) = talk(answer), answer["hosts"]
+        assert host["answered"] and host["address"] == "127.0.7.1" and answer["route"] is None
+        assert answer["hosts"][0]["port"] == scene.peer.port
         assert [step["step"] for step in host["steps"]] == [
             "connect", "greeting", "EHLO", "STARTTLS", "TLS", "EHLO", "HELP", "VRFY", "EXPN", "QUIT"]
         assert all(step["ms"] >= 0 for step in host["steps"])
@@ -74,7 +87,7 @@ def test_a_host_with_tls():
         assert told["subject"] == told["issuer"] == "CN=mx.a.test" and told["names"] == "mx.a.test"
         assert not told["verified"] and told["reason"] == "self-signed certificate"
         assert told["begins"] < time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) < told["expires"]
-        assert gone["status"] == "no_domain" and gone["steps"] == [] and "accepted" not in host
+        assert gone["status"] == "no_domain" and gone["talks"] == [] and "accepted" not in host
         assert scene.peer.envelopes == []
 
 
@@ -85,20 +98,20 @@ def test_a_certificate_that_is_trusted(tmp_path):
         directory.mkdir()
         trusted, key = certificate(str(directory), name)
         with Scene(Aiosmtpd(tls=(trusted, key))) as scene:
-            told = scene.json("a.test", env={"SSL_CERT_FILE": trusted})["hosts"][0]["tls"]["certificate"]
+            told = talk(scene.json("a.test", env={"SSL_CERT_FILE": trusted}))["tls"]["certificate"]
             assert told["reason"].lower() == reason and told["verified"] == (reason == "")
 
 
 def test_rcpt_asks_and_sends_nothing():
     with Scene(Aiosmtpd()) as scene:
-        good = scene.json("u@a.test", "--rcpt")["hosts"][0]
+        good = talk(scene.json("u@a.test", "--rcpt"))
         assert good["accepted"] is True and good["tls"] is None
         assert [step["step"] for step in good["steps"]][-4:] == ["MAIL", "RCPT", "RSET", "QUIT"]
         bad = scene.probe("no@a.test", "--rcpt", "--json")
-        host = json.loads(bad.stdout)["hosts"][0]
+        host = talk(json.loads(bad.stdout))
         assert bad.returncode == 1 and bad.stderr == "postrider: no@a.test is not accepted\n"
         assert host["accepted"] is False and steps(host)["RCPT"]["status"] == "5.1.1"
-        assert scene.json("jörg@a.test", "--rcpt", "--from", "me@sender.test")["hosts"][0]["accepted"] is True
+        assert talk(scene.json("jörg@a.test", "--rcpt", "--from", "me@sender.test"))["accepted"] is True
         assert scene.peer.envelopes == []
 
 
@@ -119,7 +132,8 @@ def test_the_conversation():
                      "  > RCPT TO:<u@a.test>\n", "  > RSET\n", "  > QUIT\n"):
             assert line in ran.stdout, ran.stdout
         assert "> DATA" not in ran.stdout
-        trace = scene.json("a.test", "--trace")["hosts"][0]["trace"]
+        assert ran.stdout.count("  127.0.7.1\n") == 1
+        trace = talk(scene.json("a.test", "--trace"))["trace"]
         assert trace[0]["line"].startswith("220 mx.a.test") and not trace[0]["sent"]
         assert trace[1]["line"].startswith("EHLO ") and trace[1]["sent"]
 
@@ -147,10 +161,10 @@ def test_it_speaks_as_configured(tmp_path):
 def test_real_hosts(kind):
     skip_without_mounts()
     with Scene(kind(tls=True)) as scene:
-        host = scene.json("u@a.test", "--rcpt")["hosts"][0]
+        host = talk(scene.json("u@a.test", "--rcpt"))
         assert host["accepted"] is True and "PIPELINING" in host["extensions"]
         assert host["tls"]["version"].startswith("TLSv1.3 ")
-        assert scene.json("no@a.test", "--rcpt", code=1)["hosts"][0]["accepted"] is False
+        assert talk(scene.json("no@a.test", "--rcpt", code=1))["accepted"] is False
         assert scene.peer.messages() == []
 
 
@@ -159,14 +173,15 @@ def test_what_dane_asks():
     expected = {"valid": ("required", True), "wrong": ("required", False), "expired": ("required", True),
                 "late": ("required", False), "missing": ("absent", None), "bogus": ("bogus", None),
                 "unusable": ("unusable", None), "plain": ("required", None), "unnamed": ("required", False),
-                    "strict": ("required", True)}
+                "strict": ("required", True), "lapsed": ("bogus", None)}
     with Authority() as authority, Internet(authority) as internet:
         for name, (verdict, matched) in expected.items():
             ran = run(f"{name}.signed.test", "--servers", internet.unbound.server, "--port", internet.port,
                       "--json")
-            host, = json.loads(ran.stdout)["hosts"]
-            assert ran.returncode == 0 and "address" in host
-            assert (host["dane"]["verdict"], host["dane"]["matched"]) == (verdict, matched), name
+            answer = json.loads(ran.stdout)
+            host, = answer["hosts"]
+            assert ran.returncode == 0 and talk(answer)["answered"]
+            assert (host["dane"]["verdict"], talk(answer)["dane_matched"]) == (verdict, matched), name
             assert (host["dane"]["reason"] != "") == (verdict == "bogus")
             assert (len(host["dane"]["records"]) == 1) == (verdict == "required")
         ran = run("wrong.signed.test", "--servers", internet.unbound.server, "--port", internet.port)
@@ -195,7 +210,123 @@ def test_what_mta_sts_asks(arguments, mode, verdict, met, tmp_path):
         else:
             assert answer["mta_sts"]["id"] == "1" and answer["mta_sts"].get("mode") == mode
             assert ("error" in answer["mta_sts"]) == (mode is None)
-        assert (host["mta_sts"], host["mta_sts_met"]) == (verdict, met)
+        assert (host["mta_sts"], talk(answer)["mta_sts_met"]) == (verdict, met)
+
+
+def several(*addresses):
+    """RECORDS, whose host has these addresses."""
+    return ["--local=/test/", "--mx-host=a.test,mx.a.test,10",
+            *(f"--host-record=mx.a.test,{address}" for address in addresses)]
+
+
+def test_every_address():
+    """Of both families, also where the first ones answer, or nobody does."""
+    with Aiosmtpd(address="127.0.7.1") as peer, Aiosmtpd(address="::1", port=peer.port), \
+            Dnsmasq(*several("127.0.7.1", "127.0.7.2", "::1")) as dns:
+        ran = run("u@a.test", "--rcpt", "--servers", dns.server, "--port", peer.port, "--json")
+        talks = json.loads(ran.stdout)["hosts"][0]["talks"]
+        assert ran.returncode == 0 and len(talks) == 3
+        told = {one["address"]: one for one in talks}
+        assert told["127.0.7.1"]["accepted"] is True and told["::1"]["accepted"] is True
+        refused = told["127.0.7.2"]
+        assert not refused["answered"] and "Connection refused" in steps(refused)["connect"]["error"]
+        ran = run("a.test", "--servers", dns.server, "--port", peer.port)
+        for line in ("127.0.7.1  greeting ", "127.0.7.2  connect ", "::1      greeting "):
+            assert line in ran.stdout, ran.stdout
+
+
+def test_so_many_addresses_and_no_more():
+    with Dnsmasq(*several(*(f"127.0.7.{100 + i}" for i in range(12)))) as dns:
+        port = free_port()
+        ran = run("a.test", "--servers", dns.server, "--port", port, "--json")
+        host, = json.loads(ran.stdout)["hosts"]
+        assert len(host["addresses"]) == 12 and len(host["talks"]) == 8
+        assert "(4 more of its addresses were not asked)" in run("a.test", "--servers", dns.server, "--port",
+                                                                 port).stdout
+
+
+class Routed:
+    """A configuration with a route to this peer; .secret is the file of its password."""
+
+    def __init__(self, directory, peer, *routes):
+        self.secret, self.config = directory / "secret", directory / "postrider.yaml"
+        self.secret.write_text(SECRET)
+        values = {"host": peer.address, "port": peer.port,
+                  "login": f"user: tim, password_file: {self.secret}"}
+        self.config.write_text(table(*(route.format(**values) for route in routes)))
+
+    def json(self, *args, code=0):
+        ran = run(*args, "--config", self.config, "--json")
+        assert ran.returncode == code, ran
+        return json.loads(ran.stdout)
+
+
+def test_a_route_and_its_login(tmp_path):
+    logins = []
+    with aiosmtpd(logins) as peer:
+        routed = Routed(tmp_path, peer, "domain: '*.test', host: '{host}:{port}', {login}")
+        answer = routed.json("u@a.test", "--rcpt", "--trace")
+        assert answer["route"] == {"domain": "*.test", "sender": "", "tenant": "", "protocol": "smtp",
+                                   "tls_implicit": False, "user": "tim"}
+        assert answer["hosts"][0]["host"] == peer.address and answer["hosts"][0]["port"] == peer.port
+        assert talk(answer)["accepted"] is True and steps(talk(answer))["AUTH"]["code"] == 235
+        assert logins == ["LOGIN"] or logins == ["PLAIN"]
+        said = run("u@a.test", "--config", routed.config, "--trace").stdout
+        assert "by the route for *.test\n" in said and f"{peer.address}, port {peer.port}\n" in said
+        for text in (SECRET, base64.b64encode(SECRET.encode()).decode()[:-4]):
+            assert text not in said and text not in json.dumps(answer)
+        assert "bytes hidden)" in said
+        routed.secret.write_text("wrong")
+        answer = routed.json("u@a.test", "--rcpt", code=1)
+        assert steps(talk(answer))["AUTH"]["code"] == 535 and talk(answer)["accepted"] is False
+        assert peer.envelopes == []
+
+
+def test_no_login_in_the_clear(tmp_path):
+    logins = []
+    server = {"authenticator": authenticator(logins), "auth_require_tls": False}
+    with Aiosmtpd(server=server) as peer:
+        routed = Routed(tmp_path, peer, "host: '{host}:{port}', {login}")
+        answer = routed.json("u@a.test")
+        assert "not encrypted" in steps(talk(answer))["AUTH"]["error"] and logins == []
+
+
+def test_a_route_with_implicit_tls(tmp_path):
+    with Authority() as authority, \
+            Aiosmtpd(tls=authority.issue("127.0.7.1"), implicit=True) as peer:
+        routed = Routed(tmp_path, peer, "host: {host}, port: {port}, tls: verify, tls_implicit: yes, "
+                        f"tls_ca_file: {authority.file}")
+        one = talk(routed.json("u@a.test"))
+        assert [step["step"] for step in one["steps"]][:4] == ["connect", "TLS", "greeting", "EHLO"]
+        assert one["tls"]["certificate"]["verified"]
+
+
+def test_which_route(tmp_path):
+    """By recipient domain, sender and tenant; else by MX."""
+    with Aiosmtpd() as peer:
+        routed = Routed(tmp_path, peer, "domain: a.test, tenant: acme, host: '{host}:{port}'",
+                        "domain: b.test, sender: brand.test, host: '{host}:{port}'")
+        with Dnsmasq(*RECORDS) as dns:
+            for args, route in ((["a.test", "--tenant", "acme"], "a.test"), (["a.test"], None),
+                                (["b.test", "--from", "news@brand.test"], "b.test"),
+                                (["a.test", "--tenant", "acme", "--from", "x@y.test"], "a.test")):
+                answer = json.loads(run(*args, "--config", routed.config, "--servers", dns.server, "--port",
+                                        peer.port, "--json").stdout)
+                assert (answer["route"] or {}).get("domain") == route, args
+                assert talk(answer)["answered"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("dovecot"), reason="wants root and dovecot")
+def test_a_route_by_lmtp(tmp_path):
+    with Dovecot({"ada": SECRET}) as dovecot:
+        config = tmp_path / "postrider.yaml"
+        config.write_text(f"routes: [{{ host: unix:{dovecot.lmtp_socket}, protocol: lmtp }}]\n")
+        for who, code in (("ada", 0), ("nobody", 1)):
+            ran = run(f"{who}@a.test", "--config", config, "--rcpt", "--json")
+            answer = json.loads(ran.stdout)
+            assert ran.returncode == code and answer["route"]["protocol"] == "lmtp"
+            assert talk(answer)["address"] == f"unix:{dovecot.lmtp_socket}" and steps(talk(answer))["LHLO"]
+        assert dovecot.messages() == []
 
 
 def test_nobody_there():
@@ -233,6 +364,6 @@ def test_hostile_hosts():
         for name, process in zip(behaviours, running):
             out, err = process.communicate(timeout=60 * PATIENCE)
             assert process.returncode in (0, 1) and err.count("\n") <= 1, (name, err)
-            host, = json.loads(out)["hosts"]
+            host = talk(json.loads(out))
             trusted = name.startswith(("ok-", "one-too-many-", "endless-replies-", "all-at-once-"))
             assert host.get("accepted") is not True or trusted or name.endswith("-vrfy"), name

@@ -238,11 +238,13 @@ void book_message(const struct host *host, unsigned source, unsigned messages)
                  host_name(host), limits->rate.count, limits->rate.per_ms);
 }
 
-void book_murk(const struct book_job *job)
+void book_murk(const struct book_job *job, bool astray)
 {
     for (unsigned i = 0; i < plan.jobs; i++) {
-        if (job != NULL ? &book_jobs[i] == job : plan.job[i].null_sender)
+        if (job != NULL ? &book_jobs[i] == job : plan.job[i].null_sender) {
             book_jobs[i].murky = true;
+            book_jobs[i].astray |= astray;
+        }
         book_jobs[i].reports_murky |= job == NULL; /* they have a null sender too */
     }
 }

@@ -31,7 +31,8 @@ struct book_rcpt {
     int64_t grey_until_ns;
     bool was_refused; /* a 5xx, or what a rule makes one, was said, heard or not */
     bool suppressed;  /* by hand */
-    bool murky;       /* a host said more than was asked: what the daemon takes for what is anybody's guess */
+    bool murky;  /* a host said more than was asked: what the daemon takes for what is anybody's guess, */
+    bool astray; /* even whether that is a delivery */
     /* What events say. */
     bool ended;
     enum event_type last; /* EVENT_ACCEPTED: nothing yet */
@@ -47,8 +48,8 @@ struct book_job {
     char *body; /* as it must arrive */
     size_t body_size;
     int64_t not_before_ms, expires_ms; /* wall, as it was offered */
-    bool murky;                        /* mail of it was offered where a host had said more than was asked */
-    bool mail_refused;                 /* by a 5xx to MAIL: its recipients may fail with that */
+    bool murky, astray; /* mail of it was offered where a host had said more than was asked: as above */
+    bool mail_refused;  /* by a 5xx to MAIL: its recipients may fail with that */
     bool cancelled, bounced, retried, paused; /* was asked for */
     bool reports_murky;                       /* the same of reports about it */
     bool reports_are_whole;                   /* every report about it was delivered */
@@ -95,8 +96,8 @@ void book_disconnect(const struct host *host, unsigned source);
 void book_message(const struct host *host, unsigned source, unsigned messages);
 void book_tenant_message(unsigned tenant);
 /* MAIL of this job, NULL: of a null sender, where a host said more than was asked: which of its recipients
- * that is about, if any, is not known. */
-void book_murk(const struct book_job *job);
+ * that is about, if any, is not known. astray: it may pass for a delivery. */
+void book_murk(const struct book_job *job, bool astray);
 /* RCPT, as the `rcpts`th of its transaction. */
 void book_attempt(struct book_rcpt *rcpt, const struct host *host, unsigned rcpts);
 /* Taken with the 250 on its way; and what it means that this was heard. */

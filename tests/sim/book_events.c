@@ -15,7 +15,7 @@ void book_events_begin(void)
 
 static void check_delivered(const struct book_rcpt *rcpt)
 {
-    if (rcpt->landed == 0 && !rcpt->murky && !book_jobs[rcpt->job].murky)
+    if (rcpt->landed == 0 && !rcpt->astray && !book_jobs[rcpt->job].astray)
         sim_fail("truth", "r%u.j%u is said to be delivered, and no host has taken it", rcpt->number,
                  rcpt->job);
 }

@@ -11,6 +11,7 @@ static const char *const names[FAULTS] = {
     [FAULT_LATE] = "reply late",
     [FAULT_LOST] = "reply lost",
     [FAULT_EXTRA] = "extra reply",
+    [FAULT_TWICE] = "reply said twice",
     [FAULT_SHORT_SEND] = "short send",
     [FAULT_SLOW_SEND] = "slow send",
     [FAULT_STUCK_SEND] = "stuck send",

@@ -17,6 +17,7 @@ enum fault {
     FAULT_LATE,
     FAULT_LOST,
     FAULT_EXTRA,
+    FAULT_TWICE,
     /* the kernel */
     FAULT_SHORT_SEND,
     FAULT_SLOW_SEND,

@@ -37,8 +37,10 @@ struct smtp {
     size_t chunk_left;        /* bytes of the BDAT under way */
     bool last_chunk;
     bool pipelining, greeted, in_data, in_chunk, heard_354;
-    bool silent; /* nothing is said any more */
-    bool murky;  /* more was said than was asked */
+    bool silent;     /* nothing is said any more */
+    bool murky;      /* more was said than was asked, */
+    bool astray;     /* and nobody can tell that from a delivery */
+    char said[1024]; /* the last reply; "": none that may be said twice */
 };
 
 void smtp_begin_txn(struct smtp *smtp);

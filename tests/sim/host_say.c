@@ -46,14 +46,21 @@ void host_heard(struct link *link, void *marked, bool sure)
 
 /* ---- writing ---- */
 
-static void murk(struct smtp *smtp)
+static void murk_rcpt(const struct smtp *smtp, struct book_rcpt *rcpt)
+{
+    rcpt->murky |= smtp->murky;
+    rcpt->astray |= smtp->astray;
+}
+
+static void murk(struct smtp *smtp, bool astray)
 {
     smtp->murky = true;
+    smtp->astray |= astray;
     if (smtp->txn != NULL)
-        book_murk(smtp->txn->job);
+        book_murk(smtp->txn->job, smtp->astray);
     for (size_t i = 0; smtp->txn != NULL && i < smtp->txn->rcpt_n; i++)
         if (smtp->txn->rcpts[i].rcpt != NULL)
-            smtp->txn->rcpts[i].rcpt->murky = true;
+            murk_rcpt(smtp, smtp->txn->rcpts[i].rcpt);
 }
 
 static int64_t reply_time(struct smtp *smtp)
@@ -73,8 +80,8 @@ static int64_t reply_time(struct smtp *smtp)
  * all of it. */
 static bool say(struct smtp *smtp, unsigned code, const char *text)
 {
-    char reply[1024];
-    size_t n = 0;
+    char *reply = smtp->said;
+    size_t n = 0, room = sizeof smtp->said;
     if (fault_now(FAULT_LOST, 300))
         smtp->silent = true;
     if (smtp->silent || net_is_broken(smtp->link))
@@ -83,9 +90,8 @@ static bool say(struct smtp *smtp, unsigned code, const char *text)
         size_t line = strcspn(text, "\n");
         bool last = text[line] == '\0', many = last && fault_now(FAULT_MANY_LINES, 8);
         if (many)
-            n += (size_t)snprintf(reply + n, sizeof reply - n, "%u-%.*s\r\n", code, (int)line, text);
-        n += (size_t)snprintf(reply + n, sizeof reply - n, "%u%c%.*s\r\n", code, last ? ' ' : '-', (int)line,
-                              text);
+            n += (size_t)snprintf(reply + n, room - n, "%u-%.*s\r\n", code, (int)line, text);
+        n += (size_t)snprintf(reply + n, room - n, "%u%c%.*s\r\n", code, last ? ' ' : '-', (int)line, text);
         if (last)
             break;
         text += line + 1;
@@ -94,15 +100,23 @@ static bool say(struct smtp *smtp, unsigned code, const char *text)
     return net_reply(smtp->link, reply, n, reply_time(smtp));
 }
 
-/* What was not asked for, behind a reply. */
+/* What was not asked for, behind a reply. A reply that is said twice can be told from one to a message: by
+ * DATA by the 354 between them, by BDAT by its status. Another can't by BDAT, nor when a message is due. */
 static void say_more(struct smtp *smtp)
 {
-    static const char more[] = "250 2.0.0 and another thing\r\n";
-    if (smtp->silent || !fault_now(FAULT_EXTRA, 300))
+    const char *more = "250 2.0.0 and another thing\r\n";
+    if (smtp->silent)
         return;
-    murk(smtp);
+    if (smtp->said[0] != '\0' && fault_now(FAULT_TWICE, 300)) {
+        more = smtp->said;
+        murk(smtp, false);
+    } else if (fault_now(FAULT_EXTRA, 300)) {
+        murk(smtp, smtp->host->chunking || smtp->in_data);
+    } else {
+        return;
+    }
     trace("link %u < %s", smtp->link->id, more);
-    net_reply(smtp->link, more, sizeof more - 1, smtp->last_ns);
+    net_reply(smtp->link, more, strlen(more), smtp->last_ns);
 }
 
 static void close_with_421(struct smtp *smtp)
@@ -180,7 +194,7 @@ static void say_mail(struct smtp *smtp, struct str line)
         sim_fail("content", "mail comes from %.*s, which is no job's sender", STR_ARG(from));
     smtp->txn->job = job;
     if (smtp->murky)
-        book_murk(job);
+        book_murk(job, smtp->astray);
     if (fault_now(FAULT_POLICY, 80)) {
         say(smtp, 451, "4.7.0 sim has seen too much of you");
     } else if (job != NULL && fault_now(FAULT_MAIL_REFUSED, 60)) {
@@ -272,7 +286,7 @@ static void say_rcpt(struct smtp *smtp, struct str line)
         sim_fail("limits", "%s told that it takes %u recipients a message, and gets one more",
                  host_name(smtp->host), smtp->host->rcpt_told);
     if (one->rcpt != NULL) {
-        one->rcpt->murky |= smtp->murky;
+        murk_rcpt(smtp, one->rcpt);
         book_attempt(one->rcpt, smtp->host, (unsigned)smtp->txn->rcpt_n);
         if (smtp->txn->rcpt_n == 1)
             book_tenant_message(plan.job[one->rcpt->job].tenant);
@@ -342,6 +356,7 @@ void say_chunk(struct smtp *smtp)
         say(smtp, 503, "5.5.1 RCPT first");
     else
         say(smtp, 250, "2.0.0 chunk ok");
+    smtp->said[0] = '\0'; /* that is just what the last one of a message may say */
 }
 
 /* The reply to a message that was taken, or what is left of it. */

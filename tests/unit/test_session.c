@@ -1017,6 +1017,13 @@ static const struct row breaches[] = {
      {PIPED, EXPECT(GROUP), SEND("250 ok\r\n250 ok\r\n250 ok\r\n"), EXPECT_END},
      "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " PROTOCOL("a reply that does not fit the command",
                                                          "waiting for the reply to DATA of")},
+    {"a refusal twice: whose it is nobody knows",
+     mixed,
+     1,
+     {PIPED, EXPECT(MIXED_MAIL MIXED_RCPTS),
+      SEND("250 ok\r\n550 5.1.1 a\r\n550 5.1.1 a\r\n250 ok\r\n250 ok\r\n354 go\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0, Ts 4.5.0, Ts 4.5.0] closed[Ts 4.5.0] " PROTOCOL(
+         "a reply that does not fit the command", "waiting for the reply to DATA of")},
     {"RCPT 354",
      one,
      1,
@@ -1517,11 +1524,12 @@ static void test_many_pieces(void **state)
 
 /* ---- BDAT ---- */
 
-#define CHUNKED  GREET, SEND("250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 SIZE\r\n")
-#define ENVELOPE "MAIL FROM:<s@a.example> SIZE=4\r\nRCPT TO:<ada@b.example>\r\n"
-#define WHOLE    ENVELOPE "BDAT 4 LAST\r\nHi\r\n"
-#define TAKEN    "250 ok\r\n250 ok\r\n250 2.0.0 taken\r\n"
-#define MIXED    MIXED_MAIL "RCPT TO:<1@b>\r\nRCPT TO:<2@b>\r\nRCPT TO:<3@b>\r\nBDAT 3 LAST\r\nX\r\n"
+#define CHUNKED        GREET, SEND("250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 SIZE\r\n")
+#define ENVELOPE       "MAIL FROM:<s@a.example> SIZE=4\r\nRCPT TO:<ada@b.example>\r\n"
+#define WHOLE          ENVELOPE "BDAT 4 LAST\r\nHi\r\n"
+#define TAKEN          "250 ok\r\n250 ok\r\n250 2.0.0 taken\r\n"
+#define BDAT_GOT(what) PROTOCOL(what, "waiting for the reply to BDAT of")
+#define MIXED          MIXED_MAIL "RCPT TO:<1@b>\r\nRCPT TO:<2@b>\r\nRCPT TO:<3@b>\r\nBDAT 3 LAST\r\nX\r\n"
 
 static const struct row chunks[] = {
     {"a message in one write, the next when it was taken",
@@ -1579,6 +1587,38 @@ static const struct row chunks[] = {
      {CHUNKED, EXPECT(WHOLE), SEND("250 ok\r\n250 ok\r\n354 go\r\n"), EXPECT_END},
      "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] protocol error: got a reply that does not fit the command "
      "while waiting for the reply to BDAT of mx.example"},
+    {"one reply too many before it, though the last one is no",
+     one,
+     1,
+     {CHUNKED, EXPECT(WHOLE), SEND("250 ok\r\n250 ok\r\n250 ok\r\n554 5.7.1 no\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " BDAT_GOT("more replies than it was asked for")},
+    {"one too many, of which only a part is here",
+     one,
+     1,
+     {CHUNKED, EXPECT(WHOLE), SEND(TAKEN "5"), EXPECT_END},
+     "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " BDAT_GOT("more replies than it was asked for")},
+    {"the reply to RCPT twice, and that to BDAT later",
+     one,
+     1,
+     {CHUNKED, EXPECT(WHOLE), SEND("250 2.1.0 ok\r\n250 2.1.5 ok\r\n250 2.1.5 ok\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " BDAT_GOT("a reply about an address")},
+    {"251 to BDAT",
+     one,
+     1,
+     {CHUNKED, EXPECT(WHOLE), SEND("250 ok\r\n250 ok\r\n251 will forward\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0] closed[Ts 4.5.0] " BDAT_GOT("a reply about an address")},
+    {"a refusal twice: whose it is nobody knows",
+     mixed,
+     1,
+     {CHUNKED, EXPECT(MIXED),
+      SEND("250 ok\r\n550 5.1.1 a\r\n550 5.1.1 a\r\n250 ok\r\n250 ok\r\n250 2.0.0 taken\r\n"), EXPECT_END},
+     "ready done 1[Ts 4.5.0, Ts 4.5.0, Ts 4.5.0] closed[Ts 4.5.0] " BDAT_GOT(
+         "more replies than it was asked for")},
+    {"taken, and 421 behind it",
+     one,
+     1,
+     {CHUNKED, EXPECT(WHOLE), SEND(TAKEN "421 4.3.2 enough\r\n"), EXPECT_END},
+     "ready done 1[Dr 2.0.0] closed[Ts 4.3.2] 4.3.2 enough"},
     {"421 to BDAT",
      one,
      1,
