@@ -104,7 +104,7 @@ static const struct option submission_options[] = {
     {"max_commands", KIND_NUMBER, AT(config_submission, max_commands), .preset = "1000", BETWEEN(10, 1000000),
      .help = "The same for commands of any kind, without a message or recipient accepted between."},
     {"timeout", KIND_DURATION, AT(config_submission, timeout_ms), .preset = "5m", BETWEEN(100, HOUR),
-     .help = "How long a client may say nothing before it is sent away (421)."},
+     .help = "How long a client may say nothing, or take for one command, before it is sent away (421)."},
     {"message_timeout", KIND_DURATION, AT(config_submission, message_timeout_ms), .preset = "30m",
      BETWEEN(100, DAY), .help = "How long a message may take from MAIL to its end."},
 };

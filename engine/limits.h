@@ -78,12 +78,14 @@
 #define SUBMISSION_REPLIES_MAX  16384 /* bytes waiting to be sent before a client's next command is read */
 #define SUBMISSION_INPUT_MAX    (1024 * 1024) /* bytes kept of a client that sends ahead; more ends it */
 #define SUBMISSION_RCPTS_MAX    50000         /* of one message */
+#define SUBMISSION_RETURNS_MAX  100           /* the same to return domains: each of them reads it anew */
 #define SUBMISSION_RECEIVED_MAX 100 /* Received fields of one; with more it goes in circles (RFC 5321 6.3) */
 #define SUBMISSION_BYTES_MAX    (UINT64_C(256) << 20) /* of all messages under way, before others wait */
 #define SUBMISSION_RESERVE_MIN  6144                  /* room for a message before it comes: so much, */
 #define SUBMISSION_RESERVE_MAX  65536                 /* and up to so much with the SIZE announced */
 #define SUBMISSION_QUICK_BYTES  (256 * 1024)          /* a larger message is read on the desk */
 #define SUBMISSION_DESK_THREADS 2
+#define SUBMISSION_LOGINS_MAX   200               /* waiting to be checked; one more is put off (454) */
 #define SUBMISSION_DOORS_MAX    256               /* workers that let clients in */
 #define SUBMISSION_USERS_BYTES  (4 * 1024 * 1024) /* a file of users */
 #define SUBMISSION_KNOWN_MAX    1024              /* logins that were right lately, */

@@ -44,7 +44,8 @@ static const struct option_row rows[] = {
      "jobs a second, sent when due if a connection is free; without: each sends its next when answered"},
     {"kind", VERB_CHECK | VERB_RAW, VERB_CHECK, TYPE_TEXT, AT(kind_name), 0, 0, "KIND",
      "what the messages are: merged, unmerged or distinct"},
-    {"unmerged", VERB_BULK, 0, TYPE_FLAG, AT(unmerged), 0, 0, NULL, "the same bytes for all instead of variables"},
+    {"unmerged", VERB_BULK | VERB_SMTP, 0, TYPE_FLAG, AT(unmerged), 0, 0, NULL,
+     "the same bytes for all, instead of variables or of messages of their own"},
     {"domains", ANY, 0, TYPE_TEXT, AT(domains_name), 0, 0, "PATTERN",
      "of addresses: number n is in the (n mod count)th (d{0..999}.test)"},
     {"size", ANY, 0, TYPE_SIZE, AT(size), CONTENT_SIZE_MIN, CONTENT_SIZE_MAX, "BYTES", "of a whole message (4096)"},
@@ -138,9 +139,9 @@ static int option_read(struct options *options, const char *program, char **argv
 
 static bool kind_set(struct options *options, struct err *err)
 {
-    options->kind = CONTENT_DISTINCT;
-    if (options->verb == VERB_BULK)
-        options->kind = options->unmerged ? CONTENT_UNMERGED : CONTENT_MERGED;
+    options->kind = options->unmerged            ? CONTENT_UNMERGED
+                    : options->verb == VERB_BULK ? CONTENT_MERGED
+                                                 : CONTENT_DISTINCT;
     return options->kind_name == NULL || content_kind_parse(options->kind_name, &options->kind, err);
 }
 

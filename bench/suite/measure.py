@@ -73,13 +73,13 @@ class Stage:
         case, load = self.case, self.case.load
         options = ["--domains", case.domains, "--size", case.message["size"],
                    "--accepts", self.record("accepts")]
+        options += ["--unmerged"] * (case.message["kind"] == "unmerged")
         if load["verb"] == "smtp":
             return self.tool("load", "load", "smtp", *options, "--connect", f"127.0.0.1:{self.port}",
                              "--messages", case.recipients, "--connections", self.clients())
         options += ["--socket", daemon.socket]
         if load["verb"] == "bulk":
             options += ["--recipients", case.recipients]
-            options += ["--unmerged"] * (case.message["kind"] == "unmerged")
         else:
             options += ["--jobs", case.recipients, "--connections", self.clients(), "--class",
                         "transactional"]

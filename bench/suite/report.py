@@ -111,8 +111,9 @@ def stated_line(case):
     stated = case.stated()
     load = stated["load"]
     how = "one job"
-    if load["verb"] == "jobs":
-        how = f"jobs of one recipient over {load.get('connections', 1)} connections"
+    if load["verb"] != "bulk":
+        each = "jobs of one recipient" if load["verb"] == "jobs" else "a message each by SMTP"
+        how = f"{each} over {load.get('connections', 1):,} connections"
     if "per_upload" in load:
         how += f", {load['per_upload']:,} an upload"
     if "rate" in load:

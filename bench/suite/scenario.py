@@ -172,8 +172,9 @@ class Scenario:
         self.check(keys["message"].get("kind") in KINDS, where + f"message.kind is one of {', '.join(KINDS)}")
         self.check(keys["load"].get("verb") in ("bulk", "jobs", "smtp"),
                    where + "load.verb is bulk, jobs or smtp")
-        self.check((keys["load"]["verb"] != "bulk") == (keys["message"]["kind"] == "distinct"),
-                   where + "jobs and smtp carry distinct messages, and bulk does not")
+        carried = {"bulk": ("merged", "unmerged"), "jobs": ("distinct",), "smtp": ("distinct", "unmerged")}
+        self.check(keys["message"]["kind"] in carried[keys["load"]["verb"]],
+                   where + "jobs carry distinct messages, smtp those or unmerged ones, bulk all but distinct")
         self.check(keys["store"] in STORES, where + f"store is one of {', '.join(STORES)}")
         self.check(keys["store"] == "fresh" or keys["history"] > 0,
                    where + "a store with a history wants its size")

@@ -143,10 +143,11 @@ static bool read_by(struct argument_context *context, const struct argument *arg
 
 static bool read_priority(struct argument_context *context, const struct argument *argument)
 {
-    int64_t priority;
-    if (!read_seconds(argument->value, &priority) || priority < -9 || priority > 9)
+    bool minus = str_starts(argument->value, STR("-"));
+    struct str digit = str_make(argument->value.p + minus, argument->value.n - minus);
+    if (digit.n != 1 || digit.p[0] < '0' + minus || digit.p[0] > '9')
         return malformed(context, argument, "a number from -9 to 9");
-    context->parcel->priority = (int)priority;
+    context->parcel->priority = minus ? '0' - digit.p[0] : digit.p[0] - '0';
     return true;
 }
 
@@ -230,6 +231,8 @@ static bool read_arguments(struct argument_context *context, struct str rest)
     unsigned seen = 0;
     while (next_argument(&rest, &argument)) {
         size_t i = 0;
+        if (argument.name.n == 0)
+            return answer(context->out, "501 5.5.4 a parameter has a name before its =");
         while (i < KNOWN &&
                (known[i].of_rcpt != (context->rcpt != NULL) || !str_eq_nocase(argument.name, known[i].name)))
             i++;

@@ -178,8 +178,9 @@ static bool act(struct client *client, enum dialogue_event event)
         start_tls(client);
         return false;
     case DIALOGUE_LOGIN:
-        client_log_in(client);
-        return false;
+        if (client_log_in(client))
+            return false;
+        return act(client, dialogue_login(&client->dialogue, client->login, &client->out));
     case DIALOGUE_RETRY:
         if (client->door->stopping || client->door->full)
             return act(client, dialogue_retried(&client->dialogue, false, &client->out));
@@ -216,15 +217,14 @@ static void count_message(struct client *client)
 {
     struct submission *submission = client->door->settings.submission;
     struct parcel *parcel = &client->dialogue.parcel;
-    uint64_t held = parcel->message.cap, before = client->held;
+    uint64_t held = parcel->message.cap + parcel->rcpts.cap, before = client->held;
     uint64_t all = atomic_fetch_add_explicit(&submission->bytes, held - before, memory_order_relaxed);
     client->held = held;
-    client->dialogue.crowded = all > SUBMISSION_BYTES_MAX;
     if (all > 2 * SUBMISSION_BYTES_MAX && held > SUBMISSION_QUICK_BYTES && client->wait == CLIENT_READY) {
         buf_free(&parcel->message);
         parcel->message.failed = true; /* said when it is whole */
     }
-    if (!parcel->begun)
+    if (!parcel->begun && client->dialogue.state != DIALOGUE_CHUNK)
         client->message_until_ns = 0;
     else if (client->message_until_ns == 0)
         client->message_until_ns = now_ns(client) + client->entrance->config->message_timeout_ms * NS_PER_MS;
@@ -248,6 +248,8 @@ static void take(struct client *client, struct str data)
     }
     struct str rest = kept ? buf_str(&client->input) : data;
     client->dialogue.full = client->door->full;
+    client->dialogue.crowded = atomic_load_explicit(&client->door->settings.submission->bytes,
+                                                    memory_order_relaxed) > SUBMISSION_BYTES_MAX;
     while (rest.n > 0 && may_take(client)) {
         enum dialogue_event event = dialogue_feed(&client->dialogue, &rest, &client->out, now);
         if (!act(client, event))
@@ -267,7 +269,8 @@ static void take(struct client *client, struct str data)
     }
 }
 
-/* After whatever happened. */
+/* After whatever happened. Bytes alone gain no time: a line or a handshake has to be whole within it, so that
+ * nobody stays by a byte now and then. */
 static void settle(struct client *client)
 {
     if (client->conn.closing || client->gone)
@@ -276,10 +279,12 @@ static void settle(struct client *client)
     client->leaving |= client->ended && client->wait == CLIENT_READY && client->input.len == 0;
     if (client->wait != CLIENT_READY)
         wheel_cancel(client->door->settings.wheel, &client->timer);
-    else if (!client->parted)
+    else if (!client->parted &&
+             (client->leaving || client->steps != client->dialogue.steps || !wheel_is_set(&client->timer)))
         set_timer(client, client->leaving     ? PART_MS
                           : client->handshake ? HANDSHAKE_MS
                                               : client->entrance->config->timeout_ms);
+    client->steps = client->dialogue.steps;
     flush(client);
 }
 
@@ -292,6 +297,7 @@ static void take_cipher(struct client *client, struct str data)
     enum tls_state state = tls_feed(client->tls, data.p, data.n, &plain, &err);
     if (client->handshake && state == TLS_OPEN) {
         client->handshake = false;
+        wheel_cancel(client->door->settings.wheel, &client->timer);
         if (client->entrance->config->implicit_tls)
             dialogue_begin(&client->dialogue, &client->entrance->rules, client->dialogue.trusted, true,
                            &client->out);
@@ -359,7 +365,7 @@ static void on_timer(struct wheel_timer *timer, struct now now)
         cut(client);
     else
         send_away(client, late ? "421 4.4.2 the message takes too long: closing"
-                               : "421 4.4.2 nothing came for too long: closing");
+                               : "421 4.4.2 nothing whole came for too long: closing");
 }
 
 void client_back(struct client *client)

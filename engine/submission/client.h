@@ -42,7 +42,8 @@ struct client {
     struct buf flying; /* in the send under way */
     struct iovec iov;
     int64_t message_until_ns; /* 0: no message is under way */
-    size_t held;              /* of its message, counted in submission.bytes */
+    uint64_t steps;           /* of the dialogue, when the timer was set */
+    size_t held;              /* of its message and recipients, counted in submission.bytes */
     struct posting posting;
     bool refused, committed; /* the posting: `reply` says why; or all of it is with the store */
     enum admit_result admitted;
@@ -81,7 +82,7 @@ void client_inbound(struct client *client);
 /* It is back: true when it waits again, for the next recipient; else `refused` and `reply` say how it
  * went. */
 bool client_inbound_back(struct client *client);
-void client_log_in(struct client *client);
+bool client_log_in(struct client *client);
 void client_retry(struct client *client);
 
 #endif

@@ -192,14 +192,22 @@ static void log_in_on_desk(struct desk_item *item, struct now now)
 {
     struct client *client = client_of(item);
     client->login = users_verify(client->entrance->users, client->dialogue.login, now, client->login_tenant);
+    atomic_fetch_sub(&client->door->settings.submission->logins_under_way, 1);
     give_back(client);
 }
 
-void client_log_in(struct client *client)
+bool client_log_in(struct client *client)
 {
+    struct submission *submission = client->door->settings.submission;
+    if (atomic_fetch_add(&submission->logins_under_way, 1) >= SUBMISSION_LOGINS_MAX) {
+        atomic_fetch_sub(&submission->logins_under_way, 1);
+        client->login = LOGIN_FAILED;
+        return false;
+    }
     client->wait = CLIENT_LOGIN;
     client->errand.run = log_in_on_desk;
-    desk_post(client->door->settings.submission->desk, &client->errand);
+    desk_post(submission->logins, &client->errand);
+    return true;
 }
 
 /* ---- ETRN ---- */

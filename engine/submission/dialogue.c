@@ -10,15 +10,20 @@
 
 #include <stdlib.h>
 
+bool turn_close(struct turn *turn, const char *line)
+{
+    answer(turn->out, line);
+    turn->dialogue->state = DIALOGUE_OVER;
+    turn->event = DIALOGUE_CLOSE;
+    return false;
+}
+
 bool turn_count_error(struct turn *turn)
 {
     struct dialogue *dialogue = turn->dialogue;
     if (++dialogue->errors < dialogue->rules->config->max_errors || turn->event == DIALOGUE_CLOSE)
         return false;
-    answer(turn->out, "421 4.7.0 too many errors: closing");
-    dialogue->state = DIALOGUE_OVER;
-    turn->event = DIALOGUE_CLOSE;
-    return false;
+    return turn_close(turn, "421 4.7.0 too many errors: closing");
 }
 
 bool turn_refuse(struct turn *turn, const char *line)
@@ -127,12 +132,7 @@ static bool noop_command(struct turn *turn, struct str text)
 
 static bool quit_command(struct turn *turn, struct str text)
 {
-    if (!no_argument(turn, text))
-        return false;
-    answer(turn->out, "221 2.0.0 goodbye");
-    turn->dialogue->state = DIALOGUE_OVER;
-    turn->event = DIALOGUE_CLOSE;
-    return true;
+    return no_argument(turn, text) && turn_close(turn, "221 2.0.0 goodbye");
 }
 
 /* Neither yes nor no, since either would serve those who collect addresses (RFC 5321 7.3). */
@@ -241,19 +241,32 @@ static bool help_command(struct turn *turn, struct str text)
 
 /* ---- lines ---- */
 
+/* A web page can make a browser say anything to a port of its own host, behind the header of a request; and
+ * TLS where none is expected can hold anything too. Neither gets as far as its second line. */
+static bool is_foreign(struct str line, struct str name)
+{
+    static const struct str methods[] = {{"GET", 3},    {"POST", 4},    {"PUT", 3},
+                                         {"HEAD", 4},   {"OPTIONS", 7}, {"CONNECT", 7},
+                                         {"DELETE", 6}, {"PATCH", 5},   {"TRACE", 5}};
+    if (line.n > 0 && (line.p[0] < ' ' || line.p[0] == 0x7f)) /* 8-bit ones are negative */
+        return true;
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (str_eq_nocase(name, methods[i]))
+            return true;
+    return false;
+}
+
 static void run_line(struct turn *turn, struct str line)
 {
     struct dialogue *dialogue = turn->dialogue;
     size_t blank = str_find(line, ' ', 0);
     struct str name = str_make(line.p, blank == SIZE_MAX ? line.n : blank);
     const struct command *command = find_command(name);
-    if (++dialogue->commands > dialogue->rules->config->max_commands) {
-        answer(turn->out, "421 4.7.0 too many commands without a message: closing");
-        dialogue->state = DIALOGUE_OVER;
-        turn->event = DIALOGUE_CLOSE;
-        return;
-    }
-    if (command == NULL)
+    if (++dialogue->commands > dialogue->rules->config->max_commands)
+        turn_close(turn, "421 4.7.0 too many commands without a message: closing");
+    else if (command == NULL && is_foreign(line, name))
+        turn_close(turn, "421 4.7.0 SMTP is spoken here, and nothing else: closing");
+    else if (command == NULL)
         turn_refuse(turn, "500 5.5.2 there is no such command");
     else if (command->run == NULL)
         turn_refuse(turn, command->words);
@@ -265,6 +278,7 @@ static void take_line(struct turn *turn, struct str line)
 {
     struct dialogue *dialogue = turn->dialogue;
     bool is_auth = dialogue->state == DIALOGUE_AUTH;
+    dialogue->steps++;
     if (dialogue->overlong) {
         dialogue->overlong = false;
         if (is_auth)

@@ -54,10 +54,11 @@ struct dialogue {
     bool full, crowded;         /* set by the owner: intake is stopped; too many messages are under way */
     bool chunked, last, broken; /* BDAT has begun; this chunk is the last; this one is only skipped */
     unsigned errors, commands, messages; /* commands since the last message or recipient that was accepted */
-    char *helo;                          /* what it calls itself; NULL: it has not said */
-    char *user;                          /* logged in as; NULL: not */
-    struct dialogue_login *login;        /* while AUTH is under way */
-    struct buf line;                     /* one that is not whole yet */
+    uint64_t steps; /* lines that came whole, and pieces of messages: who makes none is idle, bytes or not */
+    char *helo;     /* what it calls itself; NULL: it has not said */
+    char *user;     /* logged in as; NULL: not */
+    struct dialogue_login *login; /* while AUTH is under way */
+    struct buf line;              /* one that is not whole yet */
     struct parcel parcel;
     struct data_reader data;
     uint64_t chunk_left;

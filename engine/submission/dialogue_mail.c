@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#define TOO_CROWDED "452 4.3.1 too many messages are coming in: try again later"
+
 static struct argument_rules argument_rules(const struct turn *turn)
 {
     const struct dialogue *dialogue = turn->dialogue;
@@ -59,11 +61,16 @@ static bool is_return_domain(const struct config_submission *config, struct str 
 static const char *rcpt_refusal(const struct dialogue *dialogue, enum parcel_way way)
 {
     const struct parcel *parcel = &dialogue->parcel;
+    unsigned max = dialogue->rules->config->max_recipients;
+    if (way == PARCEL_INBOUND && max > SUBMISSION_RETURNS_MAX)
+        max = SUBMISSION_RETURNS_MAX;
     if (way == PARCEL_RELAY && !dialogue_authorised(dialogue))
         return dialogue->rules->has_users
                    ? "550 5.7.1 no mail is sent on for strangers: log in first (AUTH)"
                    : "550 5.7.1 no mail is sent on for strangers, and you are outside the networks allowed";
-    if (parcel->rcpt_count >= dialogue->rules->config->max_recipients)
+    if (dialogue->crowded)
+        return TOO_CROWDED;
+    if (parcel->rcpt_count >= max)
         return "452 4.5.3 no more recipients for this message: send it again for the others";
     if (parcel->way != PARCEL_NOBODY && parcel->way != way)
         return "452 4.5.3 mail to a return domain goes by itself: send it again for this one";
@@ -105,7 +112,7 @@ static const char *message_refusal(const struct dialogue *dialogue)
     if (parcel->rcpt_count == 0)
         return parcel->refused > 0 ? "554 5.5.1 no recipient was accepted" : "503 5.5.1 RCPT first";
     if (dialogue->crowded && !dialogue->chunked)
-        return "452 4.3.1 too many messages are coming in: try again later";
+        return TOO_CROWDED;
     return NULL;
 }
 
@@ -192,6 +199,7 @@ void data_take(struct turn *turn)
     struct dialogue *dialogue = turn->dialogue;
     uint64_t max;
     struct buf *message = message_room(dialogue, &max);
+    dialogue->steps++;
     if (data_read(&dialogue->data, turn->in, message, max))
         message_is_whole(turn);
 }
@@ -230,6 +238,7 @@ void chunk_take(struct turn *turn)
     struct buf *message = message_room(dialogue, &max);
     struct str *in = turn->in;
     size_t n = in->n < dialogue->chunk_left ? in->n : (size_t)dialogue->chunk_left;
+    dialogue->steps++;
     if (!dialogue->broken) {
         dialogue->data.size += n;
         if (message->len < max)
@@ -248,13 +257,8 @@ bool bdat_command(struct turn *turn, struct str text)
     const struct config_submission *config = dialogue->rules->config;
     uint64_t octets;
     bool last;
-    if (!read_chunk(text, &octets, &last)) {
-        /* How much follows is not known, and it must not be taken for commands. */
-        answer(turn->out, "501 5.5.4 expected BDAT octets or BDAT octets LAST: closing");
-        dialogue->state = DIALOGUE_OVER;
-        turn->event = DIALOGUE_CLOSE;
-        return false;
-    }
+    if (!read_chunk(text, &octets, &last)) /* how much follows is not known: it would be taken for commands */
+        return turn_close(turn, "501 5.5.4 expected BDAT octets or BDAT octets LAST: closing");
     const char *refusal = message_refusal(dialogue);
     if (refusal == NULL && (octets > config->max_size || dialogue->data.size + octets > config->max_size))
         refusal = "552 5.3.4 the message is too large";

@@ -22,6 +22,8 @@ struct turn {
 bool turn_refuse(struct turn *turn, const char *line);
 /* The same, where the reply is there already. */
 bool turn_count_error(struct turn *turn);
+/* The last reply. False, always. */
+bool turn_close(struct turn *turn, const char *line);
 /* The owner does something, then tells. */
 void turn_wait(struct turn *turn, enum dialogue_event event);
 

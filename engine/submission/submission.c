@@ -93,9 +93,11 @@ static bool entrances_open(struct submission *submission, struct err *err)
         if (!entrance_open(entrance, submission, err))
             return false;
     }
-    if (submission->count > 0)
-        submission->desk = desk_create(SUBMISSION_DESK_THREADS, err);
-    return submission->count == 0 || submission->desk != NULL;
+    if (submission->count == 0)
+        return true;
+    submission->desk = desk_create(SUBMISSION_DESK_THREADS, err);
+    submission->logins = desk_create(SUBMISSION_DESK_THREADS, err);
+    return submission->desk != NULL && submission->logins != NULL;
 }
 
 struct submission *submission_create(struct store *store, struct setups *setups, struct inbound *inbound,
@@ -131,7 +133,9 @@ void submission_stop(struct submission *submission)
 {
     if (submission->desk != NULL)
         desk_destroy(submission->desk);
-    submission->desk = NULL;
+    if (submission->logins != NULL)
+        desk_destroy(submission->logins);
+    submission->desk = submission->logins = NULL;
 }
 
 void submission_destroy(struct submission *submission)

@@ -1,5 +1,5 @@
 /* submission.h - mail taken in over SMTP, as all workers share it: listening sockets, certificates, users,
- * and a desk for what would hold a worker up.
+ * and desks for what would hold a worker up.
  *
  * Each worker accepts from every listener in its own ring and keeps what it has accepted (door.h). A message
  * becomes a job by the path that the job API uses: it is acknowledged once it is on disk, and shares its

@@ -39,7 +39,9 @@ struct submission {
     const struct config *config; /* and its options */
     struct inbound *inbound;
     struct repeats repeats;
-    struct desk *desk; /* NULL: there are no entrances */
+    struct desk *desk;            /* NULL: there are no entrances */
+    struct desk *logins;          /* a desk of their own: whoever guesses passwords holds up no message */
+    atomic_uint logins_under_way; /* on that desk */
     struct entrance *entrances;
     size_t count;
     atomic_uint_fast64_t bytes; /* of messages being taken in */

@@ -1,6 +1,7 @@
 """Listeners for tests of mail that comes in over SMTP, and an aiosmtpd that keeps what goes out."""
 import os
 import socket
+import ssl
 import subprocess
 
 from conftest import SENDER
@@ -72,6 +73,10 @@ class Post:
             self.world.stop()
             self.receiver.__exit__()
 
+    def context(self):
+        """For clients that use TLS."""
+        return ssl.create_default_context(cafile=self.certificate)
+
     def wait(self, count, seconds=30):
         wait_for(lambda: len(self.kept) >= count, seconds,
                  f"{count} messages; there are {len(self.kept)}; the log:\n{self.daemon.read_log()[-2000:]}")
@@ -89,10 +94,12 @@ class Post:
 class Dialogue:
     """What somebody types: say(line) gives the reply, as one text without its codes' dashes."""
 
-    def __init__(self, port=None, path=None):
+    def __init__(self, port=None, path=None, context=None):
         self.socket = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
         self.socket.settimeout(20 * PATIENCE)
         self.socket.connect(path or ("127.0.0.1", port))
+        if context:  # TLS from the first byte
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         self.file = self.socket.makefile("rb")
 
     def reply(self):

@@ -4,6 +4,7 @@ import email.policy
 import getpass
 import os
 import subprocess
+from email.header import decode_header, make_header
 
 import pytest
 from daemon import BUILD, PATIENCE, wait_for
@@ -71,6 +72,60 @@ def test_who_sends(post):
     assert kept.mail_from == "<>"  # as aiosmtpd has it
     [kept] = sent(post, "-r", "bounce-{{rid}}@sender.test", "-oem", "-odb", "-v", "-bm", "x@a.test")
     assert kept.mail_from.startswith("bounce-") and "{" not in kept.mail_from
+    [kept] = sent(post, "-f", "Ada <ada@sender.test>", "x@a.test")
+    assert kept.mail_from == "ada@sender.test"
+
+
+def test_a_name_that_is_not_ascii(post):
+    name = "张三" * 20 + " von Müller"
+    [kept] = sent(post, "-F", name, "x@a.test", message="Subject: x\n\nHi\n")
+    field = email.message_from_bytes(kept.content)["From"]  # the newer policy puts spaces between words
+    assert kept.content.isascii() and str(make_header(decode_header(field))).startswith(name + " <")
+    assert max(map(len, kept.content.split(b"\r\n"))) <= 78
+
+
+def test_once_for_each(post):
+    """Whoever stands in several fields, or is named beside them, gets one message."""
+    message = "From: a@sender.test\nTo: x@a.test, y@a.test\nCc: x@a.test\n\nHi\n"
+    [kept] = sent(post, "-t", "y@a.test", message=message)
+    assert sorted(kept.rcpt_tos) == ["x@a.test", "y@a.test"]
+
+
+def test_sent_on_as_it_is(post):
+    """With Resent fields these name the recipients, not what the first sender wrote (RFC 5322 3.6.6)."""
+    message = ("Resent-From: b@sender.test\nResent-To: x@a.test\nResent-Bcc: y@a.test\n"
+               "From: a@sender.test\nTo: z@a.test\n\nHi\n")
+    [kept] = sent(post, "-t", message=message)
+    assert sorted(kept.rcpt_tos) == ["x@a.test", "y@a.test"]
+    assert kept.message["Resent-Bcc"] is None and kept.message["To"] == "z@a.test"
+
+
+def test_a_message_of_a_mailbox_file(post):
+    [kept] = sent(post, "x@a.test", message="From ada Mon May  6 07:08:09 2024\nSubject: x\n\nHi\nFrom me\n")
+    assert kept.message["Subject"] == "x" and kept.content.endswith(b"\r\n\r\nHi\r\nFrom me\r\n")
+
+
+@pytest.mark.parametrize("args, message", [
+    (["x@a.test"], "no header\n"), (["x@a.test"], "Subject: x\nno line between\n"), (["x@a.test"], ""),
+    (["x@a.test"], "Subject: x\r\n\r\nlines of another system\r\n"),
+])
+def test_messages_as_scripts_write_them(post, args, message):
+    [kept] = sent(post, *args, message=message)
+    lines = message.replace("\r\n", "\n").replace("\n", "\r\n").encode().split(b"\r\n")
+    assert kept.message["From"] and kept.content.endswith(b"\r\n".join(lines[-2:]))
+
+
+@pytest.mark.parametrize("options", [
+    ["-FCronDaemon", "-i", "-B8BITMIME", "-oem"],  # cron
+    ["-oi", "-fa@sender.test", "-t"],              # PHP's libraries
+    ["-oem", "-oi", "-f", "a@sender.test", "-N", "failure", "-R", "hdrs", "--"],  # mutt
+    ["-odb", "-oem", "-om", "-oee", "-odq", "-t", "-oi"], ["-odi", "-oi", "-t"], ["-i", "-t"],
+    ["-em", "-v", "-m", "-n", "-x", "-U", "-G", "-L", "tag", "-h", "3", "-pESMTP"],
+    ["-C", "/etc/mail/sendmail.cf", "-O", "DeliveryMode=b", "-Am", "-X/dev/null", "-bm", "-d0.1"],
+])
+def test_options_that_programs_pass(post, options):
+    [kept] = sent(post, *options, *([] if "-t" in options else ["x@a.test"]))
+    assert kept.rcpt_tos == ["x@a.test"]
 
 
 def test_reports(post):
@@ -107,7 +162,7 @@ def test_the_queue(post):
     assert run(post, "-bp").returncode == OK
     assert run(post, "-q").returncode == OK and run(post, "-q30m").returncode == OK
     assert run(post, "-qRa.test").returncode == OK
-    assert run(post, "-bi").returncode == OK
+    assert run(post, "-bi").returncode == OK and run(post, "-I").returncode == OK
     mailq = os.path.join(post.daemon.directory, "mailq")
     os.symlink(os.path.abspath(SENDMAIL), mailq)
     assert run(post, name=mailq).returncode == OK
@@ -117,7 +172,11 @@ def test_what_fails(post):
     for args, code, words in [(["-Y"], USAGE, "unknown option"), (["-bd"], USAGE, "-bd is not known"),
                               ([], USAGE, "no recipients"), (["-N", "often", "x@a.test"], DATAERR, "NOTIFY"),
                               (["x@a@b"], DATAERR, "because of the recipient <x@a@b>"),
-                              (["-f", "a@b@c", "x@a.test"], DATAERR, "5.1.7")]:
+                              (["-f", "a@b@c", "x@a.test"], DATAERR, "5.1.7"),
+                              (["-f", "a@b.c>\r\nRCPT TO:<y@a.test", "x@a.test"], USAGE, "control character"),
+                              (["x@a.test>\r\nRSET\r\nX"], USAGE, "control character"),
+                              (["-V", "a b", "x@a.test"], USAGE, "-V holds a space"),
+                              (["-qSa.test"], USAGE, "-qSa.test is not known")]:
         done = run(post, *args)
         assert done.returncode == code and words in done.stderr.decode(), (args, done)
     done = run(post, "-t", message="Subject: x\n\nTo: x@a.test\n")

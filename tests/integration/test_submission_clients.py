@@ -1,5 +1,5 @@
 """Clients that this project did not write, against the listeners: nodemailer, swaks, msmtp, curl,
-smtp-source, Postfix relaying to us. What each sends arrives as it was meant."""
+smtp-source, Postfix, Exim and OpenSMTPD relaying to us. What each sends arrives as it was meant."""
 import base64
 import email
 import email.policy
@@ -227,8 +227,10 @@ def test_like_listmonk(post):
 
 
 @needs_root
-def test_postfix_relays_to_us():
-    """Postfix has us as its relayhost: mail that it takes goes on through us."""
+@pytest.mark.parametrize("engine, name", [("postfix", "(Postfix)"), ("exim", "(Exim"),
+                                          ("opensmtpd", "(OpenSMTPD)")])
+def test_an_engine_relays_to_us(engine, name):
+    """Another engine has us as its smarthost: mail that it takes goes on through us; Exim's by BDAT."""
     with Post() as post:
         post.daemon.stop()
         with open(post.daemon.config) as f:
@@ -236,7 +238,7 @@ def test_postfix_relays_to_us():
         with open(post.daemon.config, "w") as f:
             f.write(text)
         post.daemon.start()
-        with Bouncer("postfix", post.plain) as relay:
+        with Bouncer(engine, post.plain) as relay:
             with smtplib.SMTP("127.0.7.2", relay.port, timeout=60 * PATIENCE) as smtp:
                 for i in range(20):
                     smtp.sendmail("a@sender.test", [f"u{i}@a.test", f"v{i}@b.test"],
@@ -248,8 +250,12 @@ def test_postfix_relays_to_us():
                 raise AssertionError(f"{why}\n{relay.told()}\n{post.daemon.read_log()}") from None
             for envelope in post.kept:
                 received = parsed(envelope).get_all("Received")
-                assert "mx.peer.test" in received[0] and "(Postfix)" in received[1]
+                assert "mx.peer.test" in received[0] and name in received[1]
                 assert envelope.content.endswith(b"\r\n.\r\nHi\r\n")
+            if engine == "exim":
+                with open(f"{relay.directory}/log/mainlog") as f:
+                    sent = [line for line in f if " => " in line]
+                assert sent and all(" K " in line for line in sent), sent
 
 
 @needs_root

@@ -264,10 +264,12 @@ ACCEPTED = ["220 mta.t", "250-mta.t", "250 2.1.0", "250 2.1.5"]
     (b"NOOP\rNOOP\r\n", ["220 mta.t", "500 5.5.2"]),
     (b"N" * 20000 + b"\r\nNOOP\r\n", ["220 mta.t", "500 5.5.2", "250 2.0.0"]),
     (b"N" * 3000000 + b"\r\nNOOP\r\n", ["220 mta.t", "500 5.5.2", "250 2.0.0"]),
-    (b"\xff\xfe\xfd\r\n", ["220 mta.t", "500 5.5.2"]),
+    (b"\xff\xfe\xfd\r\nNOOP\r\n", ["220 mta.t", "421 4.7.0"]),
     (b"EHLO \xff\xfe\r\n", ["220 mta.t", "250-mta.t"]),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n", ["220 mta.t", "500 5.5.2"]),
-    (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", ["220 mta.t", "500 5.5.2", "500 5.5.2", "500 5.5.2"]),
+    (b"\x16\x03\x01\x02\xf0\x01\r\nNOOP\r\n", ["220 mta.t", "421 4.7.0"]),
+    (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n" + ENVELOPE + b"DATA\r\nhello\r\n.\r\n",
+     ["220 mta.t", "421 4.7.0"]),
     (b"DATA\r\nMAIL FROM:<a@sender.test>\r\n", ["220 mta.t", "503 5.5.1", "503 5.5.1"]),
     (ENVELOPE + b"DATA\r\nhello\n.\nQUIT\r\n.\r\nNOOP\r\n",
      ACCEPTED + ["354 go on", "554 5.6.0", "250 2.0.0"]),
@@ -298,6 +300,27 @@ def test_bad_base64(post):
                      ("AUTH PLAIN =", "501 5.5.2"), ("AUTH PLAIN " + b64("\0ada"), "501 5.5.2"),
                      ("AUTH LOGIN", "334"), ("A" * 13000, "500 5.5.6"), ("NOOP", "250"),
                      ("AUTH LOGIN", "334"), ("=", "334"), (b64("x" * 3000), "501 5.5.2")])
+
+
+def test_a_login_has_time_and_guessers_have_little():
+    """Whoever guesses passwords on many connections holds up neither messages nor, for long, a login."""
+    with Post(users="max_connections: 1000") as post:
+        guess = "AUTH PLAIN " + b64("\0nobody\0guess")
+        guessers = [Dialogue(post.secure, context=post.context()) for _ in range(250)]
+        for d in guessers:
+            converse(d, [(None, "220"), ("EHLO me", "250")])
+        for d in guessers:
+            d.send(guess + "\r\n")
+        with Dialogue(post.plain) as d:  # while they wait
+            converse(d, [(None, "220"), ("EHLO me", "250"), ("MAIL FROM:<a@sender.test>", "250"),
+                         ("RCPT TO:<x@a.test>", "250"), ("BDAT 300000 LAST\r\nSubject: x\r\n\r\n" +
+                          "x" * (300000 - 16) + "\r", "554 5.6.0")])
+        replies = [d.reply()[:9] for d in guessers]
+        for d in guessers:
+            d.__exit__()
+        assert set(replies) <= {"535 5.7.8", "454 4.7.0"} and replies.count("535 5.7.8") >= 200
+        with Dialogue(post.secure, context=post.context()) as d:
+            converse(d, [(None, "220"), ("EHLO me", "250"), ("AUTH PLAIN " + LOGIN, "235 2.7.0")])
 
 
 def memory(post):

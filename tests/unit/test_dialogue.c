@@ -272,8 +272,14 @@ static void test_parameters(void **state)
         {"FROM:<a@b.test> BY=3600", "501 5.5.4"},
         {"FROM:<a@b.test> BY=3600;X", "501 5.5.4"},
         {"FROM:<a@b.test> BY=;R", "501 5.5.4"},
+        {"FROM:<a@b.test> BY=+3600;N", "250"},
         {"FROM:<a@b.test> MT-PRIORITY=-9", "250"},
+        {"FROM:<a@b.test> MT-PRIORITY=0", "250"},
         {"FROM:<a@b.test> MT-PRIORITY=10", "501 5.5.4"},
+        {"FROM:<a@b.test> MT-PRIORITY=+3", "501 5.5.4"},
+        {"FROM:<a@b.test> MT-PRIORITY=-0", "501 5.5.4"},
+        {"FROM:<a@b.test> MT-PRIORITY=", "501 5.5.4"},
+        {"FROM:<a@b.test> =1", "501 5.5.4"},
         {"FROM: <a@b.test>", "250"},
         {"FROM:<bounce-{{rid}}@b.test>", "250"},
         {"FROM:<b@{{rid}}.b.test>", "250"},
@@ -295,11 +301,10 @@ static void test_parameters(void **state)
         char line[300];
         snprintf(line, sizeof line, "MAIL %s\r\n", cases[i].mail);
         expect(talk, line, cases[i].reply);
-        talk->dialogue.errors = 0;
+        talk->dialogue.errors = talk->dialogue.commands = 0;
         expect(talk, "RSET\r\n", "250");
     }
-    expect(talk, "MAIL FROM:<a@b.test> RET=HDRS ENVID=a+2Bb+3D HOLDFOR=60 BY=120;R MT-PRIORITY=+3\r\n",
-           "250");
+    expect(talk, "MAIL FROM:<a@b.test> RET=HDRS ENVID=a+2Bb+3D HOLDFOR=60 BY=120;R MT-PRIORITY=3\r\n", "250");
     const struct parcel *parcel = &talk->dialogue.parcel;
     assert_string_equal(parcel->envid, "a+b=");
     assert_int_equal(parcel->ret, RET_HDRS);
@@ -533,7 +538,58 @@ static void test_limits(void **state)
     expect(talk, "MAIL FROM:<a@b.test>\r\n", "452 4.3.1");
     talk->dialogue.full = false;
     talk->dialogue.crowded = true;
-    expect(talk, "MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n", "250|250|452 4.3.1");
+    expect(talk, "MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n", "250|452 4.3.1");
+    talk->dialogue.crowded = false;
+    expect(talk, "RCPT TO:<c@d.test>\r\n", "250");
+    talk->dialogue.crowded = true;
+    expect(talk, "DATA\r\n", "452 4.3.1");
+}
+
+/* A message to return domains is read anew for each of them, whoever sends it. */
+static void test_returns_are_few(void **state)
+{
+    struct talk *talk = *state;
+    config.max_recipients = 1000;
+    talk_again(talk, false, false);
+    say(talk, STR("HELO me\r\nMAIL FROM:<>\r\n"));
+    for (unsigned i = 0; i < SUBMISSION_RETURNS_MAX; i++)
+        expect(talk, "RCPT TO:<bounce-1-0-1@bounce.test>\r\n", "250");
+    expect(talk, "RCPT TO:<bounce-1-0-1@bounce.test>\r\n", "452 4.5.3");
+}
+
+/* What a web page can make a browser say, and TLS where it is not expected: only the first line counts. */
+static void test_other_protocols(void **state)
+{
+    struct talk *talk = *state;
+    static const char *const first[] = {"GET / HTTP/1.1",     "post / HTTP/1.1",
+                                        "OPTIONS * HTTP/1.0", "CONNECT a.test:25 HTTP/1.1",
+                                        "\x16\x03\x01",       "\xff\xfe"};
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
+        char text[200];
+        talk_again(talk, true, false);
+        snprintf(text, sizeof text, "%s\r\nHELO me\r\nMAIL FROM:<a@b.test>\r\n", first[i]);
+        expect(talk, text, "421 4.7.0");
+        assert_int_equal(talk->event, DIALOGUE_CLOSE);
+    }
+}
+
+/* Only what is whole counts as a step, for a client that sends a byte now and then. */
+static void test_steps(void **state)
+{
+    struct talk *talk = *state;
+    say(talk, STR("NOOP"));
+    say(talk, STR("\r"));
+    assert_int_equal(talk->dialogue.steps, 0);
+    say(talk, STR("\n"));
+    assert_int_equal(talk->dialogue.steps, 1);
+    for (unsigned i = 0; i < SUBMISSION_LINE_MAX / 4; i++)
+        say(talk, STR("xxxxxxxx"));
+    assert_int_equal(talk->dialogue.steps, 1);
+    say(talk, STR("\r\nHELO me\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n"));
+    assert_int_equal(talk->dialogue.steps, 6);
+    say(talk, STR("x"));
+    say(talk, STR("y"));
+    assert_int_equal(talk->dialogue.steps, 8);
 }
 
 static void test_retry(void **state)
@@ -571,14 +627,16 @@ int main(void)
 {
 #define TALK(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TALK(test_commands),   TALK(test_help_lists_all),
-        TALK(test_lines),      TALK(test_transaction),
-        TALK(test_smuggling),  TALK(test_out_of_order),
-        TALK(test_parameters), TALK(test_recipients),
-        TALK(test_strangers),  TALK(test_auth),
-        TALK(test_starttls),   TALK(test_chunks),
-        TALK(test_sizes),      TALK(test_limits),
-        TALK(test_retry),      TALK(test_replies_are_bounded),
+        TALK(test_commands),        TALK(test_help_lists_all),
+        TALK(test_lines),           TALK(test_transaction),
+        TALK(test_smuggling),       TALK(test_out_of_order),
+        TALK(test_parameters),      TALK(test_recipients),
+        TALK(test_strangers),       TALK(test_auth),
+        TALK(test_starttls),        TALK(test_chunks),
+        TALK(test_sizes),           TALK(test_limits),
+        TALK(test_retry),           TALK(test_replies_are_bounded),
+        TALK(test_steps),           TALK(test_returns_are_few),
+        TALK(test_other_protocols),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

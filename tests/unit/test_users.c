@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -110,8 +111,47 @@ static void test_logins(void **state)
     users_destroy(users);
 }
 
+/* How much of this thread's time a wrong login takes. */
+static double cost_of(struct users *users, const char *user)
+{
+    char tenant[NAME_MAX_BYTES + 1];
+    struct timespec before, after;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+    assert_int_equal(log_in(users, user, "guess", tenant), LOGIN_WRONG);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+    return (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+}
+
+/* A cheap hash and a dear one: names that nobody has cost like the one or the other, and always alike. */
+static void test_unknown_users_cost_like_known_ones(void **state)
+{
+    static struct crypt_data data;
+    char text[1000], name[20];
+    struct err err;
+    unsigned dear = 0;
+    (void)state;
+    int n = snprintf(text, sizeof text, "ada:%s\n", hash_of("x"));
+    snprintf(text + n, sizeof text - (size_t)n, "bob:%s\n",
+             crypt_rn("x", "$6$rounds=100000$saltsalt$", &data, sizeof data));
+    write_file(text);
+    struct users *users = users_create(path, &err);
+    assert_non_null(users);
+    double cheap_s = cost_of(users, "ada"), dear_s = cost_of(users, "bob"),
+           between_s = (cheap_s + dear_s) / 2;
+    assert_true(dear_s > 10 * cheap_s);
+    for (unsigned i = 0; i < 30; i++) {
+        snprintf(name, sizeof name, "nobody%u", i);
+        bool is_dear = cost_of(users, name) > between_s;
+        assert_int_equal(cost_of(users, name) > between_s, is_dear);
+        dear += is_dear;
+    }
+    assert_in_range(dear, 1, 29);
+    users_destroy(users);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_files), cmocka_unit_test(test_logins)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_files), cmocka_unit_test(test_logins),
+                                       cmocka_unit_test(test_unknown_users_cost_like_known_ones)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -3,23 +3,17 @@
  * The message comes on standard input, as Unix has it. It is handed over by SMTP on the daemon's Unix socket
  * and is on disk when this ends with 0; when the daemon is down the code is EX_TEMPFAIL, and the caller has
  * the message still. */
-#include "engine/base/buf.h"
-#include "engine/limits.h"
-#include "engine/message/lines.h"
-#include "engine/message/mime.h"
-#include "tools/sendmail/addresses.h"
 #include "tools/sendmail/exchange.h"
+#include "tools/sendmail/letter.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#define SOCKET      "/run/postrider/smtp.sock"
-#define MESSAGE_MAX (48 * 1024 * 1024)
+#define SOCKET "/run/postrider/smtp.sock"
 
 enum mode { MODE_SEND, MODE_SMTP, MODE_QUEUE, MODE_RUN, MODE_NOTHING };
 
@@ -33,15 +27,6 @@ struct options {
     const char *site; /* -qR: the domain whose queue is tried */
     char **rcpts;
     int rcpt_count;
-};
-
-struct letter {
-    struct exchange exchange;
-    const struct options *options;
-    struct buf text;  /* the message, with CRLF */
-    struct buf rcpts; /* RCPT commands, a line each */
-    unsigned rcpt_count;
-    bool has_from;
 };
 
 static void usage(FILE *out)
@@ -64,15 +49,18 @@ static void usage(FILE *out)
 
 /* ---- options ---- */
 
-/* Those that mean nothing here; with a colon, that take a value. */
-#define IGNORED "A:B:C:GL:O:UX:h:mno:p:sv"
+/* Those of Sendmail and Postfix that mean nothing here; with a colon, that take a value; with two, maybe. */
+#define IGNORED "A:B:C:DEGL:M:O:TUX:cd::e:h:mno:p:svx"
 
 /* "-q", "-q30m", "-qRdomain": what stands behind it. */
-static void take_run(struct options *options, const char *value)
+static int take_run(struct options *options, const char *value)
 {
     options->mode = MODE_RUN;
     if (value != NULL && value[0] == 'R')
         options->site = value + 1;
+    else if (value != NULL && (value[0] < '0' || value[0] > '9'))
+        return complain(EX_USAGE, "-q%s is not known here: see --help", value);
+    return 0;
 }
 
 static int take_mode(struct options *options, char mode)
@@ -94,12 +82,33 @@ static int take_mode(struct options *options, char mode)
     }
 }
 
+/* Nothing that a caller passes on, perhaps from a stranger, may end a line of SMTP or begin a parameter. */
+static int check_text(const char *what, const char *text, bool spaces)
+{
+    for (const char *p = text; p != NULL && *p != '\0'; p++)
+        if ((*p >= 0 && *p < ' ') || *p == 0x7f || (*p == ' ' && !spaces))
+            return complain(EX_USAGE, "%s holds a %s: nothing was sent", what,
+                            *p == ' ' ? "space" : "control character");
+    return 0;
+}
+
+static int options_check(const struct options *options)
+{
+    int code = check_text("the sender", options->sender, true);
+    code = code == 0 ? check_text("-N", options->notify, false) : code;
+    code = code == 0 ? check_text("-V", options->envid, false) : code;
+    code = code == 0 ? check_text("-R", options->ret, false) : code;
+    for (int i = 0; code == 0 && i < options->rcpt_count; i++)
+        code = check_text("a recipient", options->rcpts[i], true);
+    return code;
+}
+
 static int options_read(struct options *options, int argc, char **argv)
 {
     int code = 0;
     *options = (struct options){0};
     opterr = 0;
-    for (int c; code == 0 && (c = getopt(argc, argv, "b:f:r:F:iN:R:q::tV:" IGNORED)) != -1;) {
+    for (int c; code == 0 && (c = getopt(argc, argv, "b:f:r:F:iIN:R:q::tV:" IGNORED)) != -1;) {
         switch (c) {
         case 'b':
             code = take_mode(options, optarg[0]);
@@ -117,6 +126,9 @@ static int options_read(struct options *options, int argc, char **argv)
         case 'o':
             options->dot_is_text |= strcmp(optarg, "i") == 0;
             break;
+        case 'I': /* newaliases: there are none */
+            options->mode = MODE_NOTHING;
+            break;
         case 'N':
             options->notify = optarg;
             break;
@@ -127,7 +139,7 @@ static int options_read(struct options *options, int argc, char **argv)
             options->envid = optarg;
             break;
         case 'q':
-            take_run(options, optarg);
+            code = take_run(options, optarg);
             break;
         case 't':
             options->from_header = true;
@@ -141,149 +153,36 @@ static int options_read(struct options *options, int argc, char **argv)
     }
     options->rcpts = argv + optind;
     options->rcpt_count = argc - optind;
-    return code;
-}
-
-/* ---- the message ---- */
-
-/* What is read stays as it is, but for its line ends. */
-static int read_message(struct letter *letter)
-{
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t n;
-    while ((n = getline(&line, &room, stdin)) > 0) {
-        struct str text = str_make(line, (size_t)n);
-        while (text.n > 0 && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r'))
-            text.n--;
-        if (!letter->options->dot_is_text && str_eq(text, STR(".")))
-            break;
-        for (size_t i = 0; i < text.n; i++)
-            if (text.p[i] == '\r' || text.p[i] == '\0')
-                line[i] = ' ';
-        buf_add_str(&letter->text, text);
-        buf_add(&letter->text, "\r\n", 2);
-    }
-    free(line);
-    if (ferror(stdin))
-        return complain(EX_IOERR, "cannot read the message: %s", strerror(errno));
-    return letter->text.failed ? complain(EX_DATAERR, "the message is larger than %d MiB", MESSAGE_MAX >> 20)
-                               : 0;
-}
-
-/* Who calls: an entry of /etc/passwd, or somebody without one. */
-static const struct passwd *caller(void)
-{
-    static struct passwd user;
-    static char memory[4096], nobody[] = "nobody", unnamed[] = "";
-    struct passwd *found = NULL;
-    if (getpwuid_r(getuid(), &user, memory, sizeof memory, &found) != 0 || found == NULL)
-        user = (struct passwd){.pw_name = nobody, .pw_gecos = unnamed};
-    return &user;
-}
-
-/* The address in commands: without a domain it is of the daemon's host. */
-static void put_address(const struct letter *letter, struct buf *out, struct str address)
-{
-    buf_add_char(out, '<');
-    buf_add_str(out, address);
-    if (address.n > 0 && str_find(address, '@', 0) == SIZE_MAX)
-        buf_printf(out, "@%s", letter->exchange.host);
-    buf_add_char(out, '>');
-}
-
-static void add_rcpt(struct str address, void *user)
-{
-    struct letter *letter = user;
-    buf_add_z(&letter->rcpts, "RCPT TO:");
-    put_address(letter, &letter->rcpts, address);
-    if (letter->options->notify != NULL)
-        buf_printf(&letter->rcpts, " NOTIFY=%s", letter->options->notify);
-    buf_add(&letter->rcpts, "\r\n", 2);
-    letter->rcpt_count++;
-}
-
-/* A From where there is none, and recipients where -t asks for them. */
-static int read_header(struct letter *letter)
-{
-    static const struct str names[] = {{"To", 2}, {"Cc", 2}, {"Bcc", 3}};
-    struct mime_fields fields = {0};
-    struct str body;
-    struct err err;
-    struct buf value;
-    buf_init(&value, MESSAGE_MAX);
-    bool good = mime_read_header(buf_str(&letter->text), &fields, &body, &err);
-    for (size_t i = 0; good && i < fields.count; i++) {
-        letter->has_from |= str_eq_nocase(fields.at[i].name, STR("From"));
-        for (size_t k = 0; letter->options->from_header && k < sizeof names / sizeof *names; k++) {
-            if (!str_eq_nocase(fields.at[i].name, names[k]))
-                continue;
-            buf_clear(&value);
-            if (mime_unfold(fields.at[i].value, &value))
-                addresses_in(buf_str(&value), add_rcpt, letter);
-        }
-    }
-    free(fields.at);
-    buf_free(&value);
-    return good ? 0 : complain(EX_DATAERR, "%s", err.text);
-}
-
-/* "From: Ada Lovelace <ada@host>" before all else. */
-static bool add_from(struct letter *letter)
-{
-    const char *name = letter->options->name != NULL ? letter->options->name : caller()->pw_gecos;
-    struct buf text;
-    buf_init(&text, MESSAGE_MAX + 4096);
-    buf_add_z(&text, "From: ");
-    if (name[0] != '\0' && name[0] != ',') {
-        buf_add_char(&text, '"');
-        for (const char *p = name; *p != '\0' && *p != ',';
-             p++) /* gecos: the name, then offices and phones */
-            if (*p != '"' && *p != '\\' && ((unsigned char)*p >= ' ' && *p != 0x7f))
-                buf_add_char(&text, *p);
-        buf_add_z(&text, "\" ");
-    }
-    const char *sender = letter->options->sender;
-    put_address(letter, &text,
-                str_of(sender != NULL && sender[0] != '\0' && sender[0] != '<' ? sender : caller()->pw_name));
-    buf_add_z(&text, "\r\n");
-    buf_add_str(&text, buf_str(&letter->text));
-    buf_free(&letter->text);
-    letter->text = text;
-    return !text.failed;
+    return code == 0 ? options_check(options) : code;
 }
 
 /* ---- handing it over ---- */
 
-static int say_mail(struct letter *letter)
+static int say_mail(struct exchange *exchange, const struct letter *letter, const struct options *options)
 {
-    const struct options *options = letter->options;
-    struct str sender = str_of(options->sender != NULL ? options->sender : caller()->pw_name);
     struct buf line;
-    if (sender.n >= 2 && sender.p[0] == '<' && sender.p[sender.n - 1] == '>')
-        sender = str_make(sender.p + 1, sender.n - 2);
     buf_init(&line, 8192);
     buf_add_z(&line, "MAIL FROM:");
-    put_address(letter, &line, sender);
-    buf_printf(&line, " SIZE=%zu BODY=8BITMIME", letter->text.len);
-    if (!str_is_ascii(sender) || !str_is_ascii(buf_str(&letter->rcpts)))
-        buf_add_z(&line, " SMTPUTF8");
+    letter_put_sender(letter, options->sender, &line);
+    bool ascii = str_is_ascii(buf_str(&line)) && str_is_ascii(buf_str(&letter->rcpts));
+    buf_printf(&line, " SIZE=%zu BODY=8BITMIME%s", letter->text.len, ascii ? "" : " SMTPUTF8");
     if (options->ret != NULL)
         buf_printf(&line, " RET=%s", options->ret);
     if (options->envid != NULL)
         buf_printf(&line, " ENVID=%s", options->envid);
     buf_add_z(&line, "\r\n");
-    int code = exchange_say(&letter->exchange, buf_str(&line), "2");
+    int code = line.failed ? complain(EX_USAGE, "the sender, -R or -V is too long")
+                           : exchange_say(exchange, buf_str(&line), "2");
     buf_free(&line);
     return code;
 }
 
-static int say_rcpts(struct letter *letter)
+static int say_rcpts(struct exchange *exchange, const struct letter *letter)
 {
     struct str rest = buf_str(&letter->rcpts);
     while (rest.n > 0) {
         size_t n = str_find(rest, '\n', 0) + 1;
-        int code = exchange_say(&letter->exchange, str_make(rest.p, n), "2");
+        int code = exchange_say(exchange, str_make(rest.p, n), "2");
         if (code != 0)
             return complain(code, "nothing was sent, because of the recipient %.*s", (int)(n - 2 - 8),
                             rest.p + 8);
@@ -293,56 +192,56 @@ static int say_rcpts(struct letter *letter)
 }
 
 /* In one piece: BDAT needs no dots, and its end cannot be mistaken. */
-static int say_message(struct letter *letter)
+static int say_message(struct exchange *exchange, const struct letter *letter)
 {
     struct buf text;
     buf_init(&text, letter->text.len + 64);
     buf_printf(&text, "BDAT %zu LAST\r\n", letter->text.len);
     buf_add_str(&text, buf_str(&letter->text));
     int code = text.failed ? complain(EX_OSERR, "no memory for the message")
-                           : exchange_say(&letter->exchange, buf_str(&text), "2");
+                           : exchange_say(exchange, buf_str(&text), "2");
     buf_free(&text);
     return code;
 }
 
-static int hand_over(struct letter *letter)
+static int hand_over(struct exchange *exchange, struct letter *letter, const struct options *options)
 {
-    const struct options *options = letter->options;
     char ehlo[300];
+    letter->host = exchange->host;
+    letter->notify = options->notify;
     for (int i = 0; i < options->rcpt_count; i++)
-        addresses_in(str_of(options->rcpts[i]), add_rcpt, letter);
-    int code = read_header(letter);
+        letter_add_rcpts(letter, str_of(options->rcpts[i]));
+    int code = letter_read_header(letter, options->from_header);
     if (code != 0)
         return code;
     if (letter->rcpt_count == 0)
         return complain(options->from_header ? EX_DATAERR : EX_USAGE,
                         options->from_header ? "the message names no recipients in To, Cc or Bcc"
                                              : "no recipients: name them, or use -t");
-    if (!letter->has_from && !add_from(letter))
-        return complain(EX_OSERR, "no memory for the message");
-    snprintf(ehlo, sizeof ehlo, "EHLO %.255s\r\n", letter->exchange.host);
-    code = exchange_say(&letter->exchange, str_of(ehlo), "2");
-    code = code == 0 ? say_mail(letter) : code;
-    code = code == 0 ? say_rcpts(letter) : code;
-    code = code == 0 ? say_message(letter) : code;
+    if (!letter->has_from)
+        code = letter_add_from(letter, options->sender, options->name);
+    snprintf(ehlo, sizeof ehlo, "EHLO %.255s\r\n", exchange->host);
+    code = code == 0 ? exchange_say(exchange, str_of(ehlo), "2") : code;
+    code = code == 0 ? say_mail(exchange, letter, options) : code;
+    code = code == 0 ? say_rcpts(exchange, letter) : code;
+    code = code == 0 ? say_message(exchange, letter) : code;
     if (code == 0)
-        (void)exchange_say(&letter->exchange, STR("QUIT\r\n"), "2");
+        (void)exchange_say(exchange, STR("QUIT\r\n"), "2");
     return code;
 }
 
 static int send_letter(const struct options *options, const char *socket)
 {
-    struct letter letter = {.options = options};
-    buf_init(&letter.text, MESSAGE_MAX);
-    buf_init(&letter.rcpts, MESSAGE_MAX);
-    int code = read_message(&letter);
+    struct exchange exchange;
+    struct letter letter;
+    letter_init(&letter);
+    int code = letter_read(&letter, options->dot_is_text);
     if (code == 0) {
-        code = exchange_open(&letter.exchange, socket);
-        code = code == 0 ? hand_over(&letter) : code;
-        exchange_close(&letter.exchange);
+        code = exchange_open(&exchange, socket);
+        code = code == 0 ? hand_over(&exchange, &letter, options) : code;
+        exchange_close(&exchange);
     }
-    buf_free(&letter.text);
-    buf_free(&letter.rcpts);
+    letter_free(&letter);
     return code;
 }
 
