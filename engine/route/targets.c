@@ -33,6 +33,12 @@ struct targets {
     struct question questions[]; /* one a host */
 };
 
+static uint16_t target_port(const struct pool *pool, unsigned host)
+{
+    uint16_t own = pool->hosts->hosts[host].port;
+    return own ? own : pool->port;
+}
+
 static void target_add(struct targets *targets, unsigned host, const struct dns_address *address)
 {
     if (targets->count == targets->room) {
@@ -50,8 +56,7 @@ static void target_add(struct targets *targets, unsigned host, const struct dns_
     target->host = host;
     target->len = address->len;
     memcpy(&target->address, &address->address, address->len);
-    uint16_t own = targets->pool->hosts->hosts[host].port;
-    uint16_t port = htons(own ? own : targets->pool->port);
+    uint16_t port = htons(target_port(targets->pool, host));
     if (target->address.ss_family == AF_INET6)
         ((struct sockaddr_in6 *)&target->address)->sin6_port = port;
     else if (target->address.ss_family == AF_INET)
@@ -121,7 +126,7 @@ static void targets_ask_tlsa(struct question *question)
     struct targets *targets = question->targets;
     struct router *router = targets->pool->path->router;
     char name[DOMAIN_MAX + 16];
-    int n = snprintf(name, sizeof name, "_%u._tcp.%s", targets->pool->port,
+    int n = snprintf(name, sizeof name, "_%u._tcp.%s", target_port(targets->pool, question->host),
                      targets->pool->hosts->hosts[question->host].name);
     question->query.records = targets_heard_tlsa;
     dns_ask_records(router->dns, &question->query, DNS_RECORDS_TLSA, str_make(name, (size_t)n), router->now);
