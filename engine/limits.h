@@ -203,6 +203,7 @@
 /* Reports about TLS, RFC 8460. */
 #define RPT_TARGETS_MAX 8       /* of one domain */
 #define RPT_ROWS_MAX    50000   /* counts kept: beyond them only what is known already is counted */
+#define RPT_WAITING_MAX 10000   /* events that are not counted yet: some 20 MB */
 #define RPT_LINES_MAX   1000    /* of one report */
 #define RPT_TEXT_MAX    1500    /* of the policy it is about, as it was seen */
 #define RPT_JSON_MAX    2097152 /* and packed, at most as much again */

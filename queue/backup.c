@@ -18,7 +18,7 @@
 #define DATA_FILE   "data.mdb"
 
 struct place {
-    char part[BACKUP_PATH_MAX + 8], data[BACKUP_PATH_MAX + 32], above[BACKUP_PATH_MAX + 1];
+    char part[BACKUP_PATH_MAX + 8], data[BACKUP_PATH_MAX + 32];
 };
 
 /* ---- where ---- */
@@ -45,21 +45,27 @@ static bool place_make(const char *directory, struct place *place, struct err *e
     if (lstat(directory, &st) == 0)
         return err_set(err, EEXIST, "%s is there already: name a directory that is not", directory);
     place_remove(place);
-    if (mkdir(place->part, 0700) != 0)
-        return err_set(
-            err, errno,
-            "cannot create %s: %s; the directory above must be there, and writable for the daemon's "
-            "user",
-            place->part, strerror(errno));
-    return true;
+    if (mkdir(place->part, 0700) == 0)
+        return true;
+    if (errno == EEXIST)
+        return err_set(err, EEXIST, "%s is in the way, and no backup's: move it away, or name another place",
+                       place->part);
+    return err_set(err, errno,
+                   "cannot create %s: %s; the directory above must be there, and writable for the daemon's "
+                   "user",
+                   place->part, strerror(errno));
 }
 
 static bool place_name(const char *directory, const struct place *place, struct err *err)
 {
-    if (!env_sync_names(place->part) || rename(place->part, directory) != 0 || !env_sync_above(directory))
-        return err_set(err, errno, "cannot name the backup %s: %s; check the disk", directory,
-                       strerror(errno));
-    return true;
+    bool named = env_sync_names(place->part) && rename(place->part, directory) == 0;
+    if (named && env_sync_above(directory))
+        return true;
+    err_set(err, errno, "cannot name the backup %s: %s; the directory above must be readable, its disk well",
+            directory, strerror(errno));
+    if (named) /* a crash might undo it: it goes as all else does */
+        (void)rename(directory, place->part);
+    return false;
 }
 
 /* ---- the copy ---- */
@@ -102,6 +108,12 @@ static bool piece_write(int fd, const char *piece, size_t n, const struct place 
     return true;
 }
 
+static bool file_sync(int fd, const struct place *place, struct err *err)
+{
+    return fsync(fd) == 0 ||
+           err_set(err, errno, "cannot sync %s: %s; check the disk", place->data, strerror(errno));
+}
+
 /* From the pipe to the file, until its other end is closed. */
 static bool pour(struct store *store, int from, int fd, const struct place *place,
                  struct backup_progress *progress, struct err *err)
@@ -119,7 +131,7 @@ static bool pour(struct store *store, int from, int fd, const struct place *plac
         bytes += (uint64_t)n;
         atomic_store(&progress->bytes, bytes);
         if (ok && bytes - synced >= BACKUP_SYNC_BYTES) {
-            (void)fdatasync(fd); /* what fails here, fails at the end again */
+            ok = file_sync(fd, place, err); /* what fails is told once: the last sync need not fail again */
             synced = bytes;
         }
     }
@@ -146,9 +158,7 @@ static bool copy_to(struct store *store, int fd, const struct place *place, stru
     if (ok && copy.rc != 0)
         ok = err_set(err, copy.rc, "the queue in %s cannot be copied: %s; check its disk",
                      store->env.directory, mdb_strerror(copy.rc));
-    if (ok && fsync(fd) != 0)
-        ok = err_set(err, errno, "cannot sync %s: %s; check the disk", place->data, strerror(errno));
-    return ok;
+    return ok && file_sync(fd, place, err);
 }
 
 /* What has landed is brought into the tables. */

@@ -6,7 +6,7 @@
 /* What workers match: the filter, in memory that outlives the operation. */
 struct store_bounce {
     _Atomic unsigned refs;
-    const struct op *op; /* compared only: it may be gone */
+    uint64_t op;
     struct store_filter filter;
     struct arena strings;
 };
@@ -25,10 +25,21 @@ void store_bounce_free(struct store_bounce *bounce)
     bounce_unref(bounce);
 }
 
+/* As its lane is called: an address keeps the case in which it was written. */
+static struct str lane_domain(struct str address, char room[DOMAIN_MAX + 1])
+{
+    struct str domain = str_domain(address);
+    size_t n = domain.n < DOMAIN_MAX ? domain.n : DOMAIN_MAX;
+    for (size_t i = 0; i < n; i++)
+        room[i] = ascii_lower(domain.p[i]);
+    return str_make(room, n);
+}
+
 bool store_bounce_matches(const struct store_bounce *bounce, const struct taken *taken)
 {
     const struct store_filter *filter = &bounce->filter;
-    const struct lane_row lane = {.tenant = taken->job->tenant, .domain = str_domain(taken->to)};
+    char domain[DOMAIN_MAX + 1];
+    const struct lane_row lane = {.tenant = taken->job->tenant, .domain = lane_domain(taken->to, domain)};
     const struct job_row job = {.tenant = taken->job->tenant,
                                 .campaign = taken->job->campaign,
                                 .created_ms = filter->accepted_after_ms};
@@ -51,7 +62,7 @@ void bounce_drain(struct store *store, struct op *op, struct now now)
 {
     unsigned workers = store->settings.workers;
     struct store_bounce *bounce = mem_must(sizeof *bounce);
-    *bounce = (struct store_bounce){.op = op};
+    *bounce = (struct store_bounce){.op = op->id}; /* it has a row by now */
     atomic_init(&bounce->refs, workers);
     filter_copy(&bounce->filter, &op->filter, &bounce->strings);
     op->awaited = workers;
@@ -68,7 +79,7 @@ void bounce_drain(struct store *store, struct op *op, struct now now)
 void bounce_answered(struct store *store, struct bounced_msg *msg)
 {
     for (struct op *op = store->writer.draining; op != NULL; op = op->next)
-        if (op == msg->bounce->op && op->awaited > 0)
+        if (op->id == msg->bounce->op && op->awaited > 0)
             op->awaited--;
     bounce_unref(msg->bounce);
     free(msg);

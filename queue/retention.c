@@ -125,7 +125,7 @@ static uint64_t value_end(struct change *c, uint64_t first)
 static bool sweep(struct change *c, const struct floors *floors)
 {
     const struct store_settings *settings = &c->store->settings;
-    int64_t until_ms = c->now.wall_ms - settings->retain_ms;
+    int64_t until_ms = c->now.wall_ms - atomic_load(&c->store->retain_ms);
     uint64_t max = settings->events_max, first;
     bool shrinking = max > 0 && log_bytes(c) > max;
     struct str row;

@@ -583,7 +583,13 @@ void lane_handed_over(struct router *router, struct lane_handover *handover)
     if (handover->announced)
         lane_renew(lane);
     lane_give(lane, handover->given);
-    lane_route(lane, handover->mx, lane_configured_route(lane));
+    if (lane_configured_route(lane) == NULL && !lane_hosts_are_route(handover->mx)) {
+        lane_route(lane, handover->mx, NULL);
+    } else { /* this worker's own routes say: while they are reloaded the other one may have others */
+        dns_mx_unref(handover->mx);
+        if (!lane->asking)
+            lane_resolve(lane);
+    }
     lane_check(lane);
 }
 

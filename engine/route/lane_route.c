@@ -282,6 +282,11 @@ struct dns_mx *lane_route_hosts(const struct config_route *route)
     return mx;
 }
 
+bool lane_hosts_are_route(const struct dns_mx *mx)
+{
+    return mx->expires_ns == INT64_MAX;
+}
+
 void lane_resolve(struct lane *lane)
 {
     struct router *router = lane->router;
@@ -302,16 +307,30 @@ void lane_resolve(struct lane *lane)
     dns_ask_mx(router->dns, &lane->query, str_of(lane->domain), router->now);
 }
 
+/* No answer that is still to come moves it. */
+static void lane_stop_asking(struct lane *lane)
+{
+    dns_cancel(&lane->query);
+    lane_sts_cancel(lane);
+    lane->asking = false;
+}
+
 void lane_reroute(struct lane *lane)
 {
     const struct config_route *route = lane_configured_route(lane);
+    dns_mx_unref(lane->handed); /* found by the routes of before */
+    lane->handed = NULL;
     if (lane->state != LANE_ROUTED) { /* resolved, or held, or handed over: when that is done */
-        if (route != NULL && lane->state != LANE_RESOLVING)
+        if (route != NULL && (lane->state != LANE_RESOLVING || lane->asking)) {
+            lane_stop_asking(lane);
             lane_resolve(lane);
+        }
         return;
     }
     struct dns_mx *mx = dns_mx_ref(lane->mx);
-    bool was_route = mx->expires_ns == INT64_MAX;
+    bool was_route = lane_hosts_are_route(mx);
+    lane->fresh_until_ns = INT64_MAX; /* giving back makes it ask for more, which is not to resolve it */
+    lane_give_back(lane);
     lane_unroute(lane);
     lane->state = LANE_RESOLVING;
     if (route == NULL && !was_route) {
@@ -319,7 +338,6 @@ void lane_reroute(struct lane *lane)
         return;
     }
     dns_mx_unref(mx);
-    dns_cancel(&lane->query);
-    lane->asking = false;
+    lane_stop_asking(lane);
     lane_resolve(lane);
 }

@@ -12,10 +12,13 @@ void lane_resolve(struct lane *lane);
 /* The hosts are known: stays with its pools if they are the same, else moves. Takes the reference. route: the
  * configured one of the domain, or NULL. */
 void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route *route);
-/* A reload: to where its mail goes now, by what is known of its hosts; nothing waits in its strands. */
+/* A reload: what waits in its strands goes back, and it goes to where its mail goes now, by what is known of
+ * its hosts. Its tenant and sources are the new ones, and so are all other lanes'. */
 void lane_reroute(struct lane *lane);
 /* The route that its mail takes, by domain, sender and tenant; NULL: none. */
 const struct config_route *lane_configured_route(const struct lane *lane);
+/* They are those of a route, no answer of DNS. */
+bool lane_hosts_are_route(const struct dns_mx *mx);
 /* Gives it to the worker that owns its site, with its hosts (whose reference goes along). */
 void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx);
 /* The hosts that a route names, in place of an answer of DNS; they never run out. NULL: no memory. */

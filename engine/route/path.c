@@ -54,7 +54,7 @@ static void path_set_session(struct path *path, const struct config_site *site)
     };
 }
 
-/* Whether the site has a path of this worker's from any source. */
+/* Whether the site has a path of this worker's from any source that is configured. */
 static bool path_site_is_known(struct router *router, const char *site)
 {
     for (unsigned i = 0; i < router->config->source_count; i++) {
@@ -63,6 +63,13 @@ static bool path_site_is_known(struct router *router, const char *site)
             return true;
     }
     return false;
+}
+
+/* With it, which is not in the table, there is one more site than without. */
+static bool path_makes_site(const struct path *path)
+{
+    return !path->borrowed && path->source_index != PATH_SOURCE_GONE &&
+           !path_site_is_known(path->router, path_site(path));
 }
 
 /* Copied, its names kept: the configuration may go before the last of its sessions does. */
@@ -91,11 +98,12 @@ void path_enter(struct router *router, struct path *path, unsigned source)
         index = UINT32_MAX - router->gone_paths++ % (UINT32_MAX / 2);
     memcpy(path->key, &index, sizeof index);
     path->source_index = source;
+    router->site_count += path_makes_site(path);
     HASH_ADD(hh, router->paths, key, path->key_size, path);
 }
 
 static struct path *path_make(struct router *router, const char *site, const struct config_site *settings,
-                              unsigned source)
+                              unsigned source, bool borrowed)
 {
     char key[sizeof(uint32_t) + DOMAIN_MAX + 1];
     size_t n = path_key(key, site, source);
@@ -106,6 +114,7 @@ static struct path *path_make(struct router *router, const char *site, const str
     }
     path->router = router;
     path->settings = settings;
+    path->borrowed = borrowed;
     path->wait_tail = &path->wait_head;
     path->hungry.tail = &path->hungry.head;
     path->key_size = n;
@@ -121,15 +130,13 @@ struct path *path_get(struct router *router, const char *site, const struct conf
     struct path *path = path_find(router, site, source);
     if (path != NULL)
         return path;
-    bool known = path_site_is_known(router, site);
-    path = path_make(router, site, settings, source);
+    path = path_make(router, site, settings, source, false);
     if (path == NULL)
         return NULL;
     ledger_init(&path->own);
     path->ledger = &path->own;
     limit_set(&path->own.messages, settings->max_rate.count, settings->max_rate.per_ms);
     limit_set(&path->own.connects, settings->max_connection_rate.count, settings->max_connection_rate.per_ms);
-    router->site_count += known ? 0 : 1;
     source_mark(path);
     return path;
 }
@@ -145,10 +152,9 @@ struct path *path_borrow(struct router *router, const struct loan *loan)
     struct path *path = path_find(router, loan->site, source);
     if (path != NULL)
         return path;
-    path = path_make(router, loan->site, path_settings(router->config, loan->site), source);
+    path = path_make(router, loan->site, path_settings(router->config, loan->site), source, true);
     if (path == NULL)
         return NULL;
-    path->borrowed = true;
     path->ledger = loan->ledger;
     return path;
 }
@@ -184,8 +190,7 @@ void path_free(struct path *path)
     path_leave_line(path);
     path_learn_end(path);
     HASH_DEL(path->router->paths, path);
-    if (!path->borrowed)
-        path->router->site_count -= path_site_is_known(path->router, path_site(path)) ? 0 : 1;
+    path->router->site_count -= path_makes_site(path);
     free(path);
 }
 

@@ -287,13 +287,21 @@ void pool_give_back(struct pool *pool, const struct verdict *why)
 
 /* ---- holding ---- */
 
-void pool_end_sessions(struct pool *pool)
+/* They finish what is under way. */
+static void pool_end_sessions(struct pool *pool)
 {
     struct carrier *carrier, *next;
     for (carrier = TAILQ_FIRST(&pool->carriers); carrier != NULL; carrier = next) {
         next = carrier_next(carrier);
         carrier_stop(carrier, false);
     }
+}
+
+void pool_retire(struct pool *pool)
+{
+    if (pool->loan != NULL)
+        loan_end(pool->loan);
+    pool_end_sessions(pool);
 }
 
 void pool_hold(struct pool *pool)
@@ -436,14 +444,21 @@ static void pool_reopen(struct pool *pool)
         lane_want(strand->lane);
 }
 
+/* Its sessions are another worker's, who wants them back, or it was retired. */
+static bool pool_is_called_in(const struct pool *pool)
+{
+    return pool->strand_count == 0 || loan_sessions(pool->loan) == 0 ||
+           pool->path->source_index == PATH_SOURCE_GONE || pool->tls.trust == NULL;
+}
+
 static void pool_run(struct pool *pool)
 {
     if (pool->strand_count == 0 && pool->open == 0 && pool->loans == 0 && !targets_busy(pool->targets)) {
         pool_free(pool);
         return;
     }
-    if (pool->loan != NULL && (pool->strand_count == 0 || loan_sessions(pool->loan) == 0)) {
-        pool_end_sessions(pool); /* they are wanted back */
+    if (pool->loan != NULL && pool_is_called_in(pool)) {
+        pool_end_sessions(pool);
         pool_give_back(pool, NULL);
     }
     lane_feed_path(pool->path);

@@ -37,8 +37,9 @@ struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **s
 struct taken *pool_lend(struct pool *pool, unsigned most, unsigned *count);
 /* n recipients of the lane, pulled before, are no longer in flight. */
 void pool_arrived(struct pool *pool, struct lane *lane, unsigned n);
-/* Its sessions finish what is under way, and end. */
-void pool_end_sessions(struct pool *pool);
+/* Its source, or the authorities that it trusts, are configured no more: its sessions finish what is under
+ * way and end; what was lent to it goes back. */
+void pool_retire(struct pool *pool);
 /* A connection got through to EHLO: what failed before is not why, should others fail now. */
 void pool_reached(struct pool *pool);
 /* A connection to the target failed before it was of use. */

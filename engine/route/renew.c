@@ -92,6 +92,7 @@ static void renew_paths(struct router *router)
         path->renew_next = list;
         list = path;
     }
+    router->site_count = 0;
     for (path = list; path != NULL; path = path->renew_next)
         path_enter(router, path, source_index(config, path->source.name));
     for (path = list; path != NULL; path = path->renew_next) {
@@ -101,8 +102,8 @@ static void renew_paths(struct router *router)
         for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next) {
             pool_reached(pool); /* what failed before may have failed by a rule of before */
             pool->tls.trust = trusts_same(router->trusts, pool->tls.trust);
-            if (other)
-                pool_end_sessions(pool);
+            if (other || pool->tls.trust == NULL)
+                pool_retire(pool);
             pool_touch(pool);
         }
     }
@@ -114,11 +115,9 @@ static void renew_lanes(struct router *router)
 {
     struct lane *lane, *next;
     HASH_ITER(hh, router->lanes, lane, next)
-    {
-        lane_give_back(lane);
-        lane_settle_in(lane);
-        lane_reroute(lane);
-    }
+    lane_settle_in(lane); /* each before one is routed: what that gives back may make another ask for more */
+    HASH_ITER(hh, router->lanes, lane, next)
+    lane_reroute(lane);
     for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
         if (loan->lane == NULL)
             continue;

@@ -19,8 +19,8 @@
 static char *key_add(char *at, struct str s)
 {
     size_t n = s.n < DOMAIN_MAX ? s.n : DOMAIN_MAX;
-    for (size_t i = 0; i < n; i++)
-        at[i] = ascii_lower(s.p[i]);
+    if (n > 0)
+        memcpy(at, s.p, n);
     at[n] = '\0';
     return at + n + 1;
 }
@@ -29,7 +29,10 @@ static struct sender_rate *rate_find(const struct router *router, struct str sit
                                      char key[KEY_ROOM], size_t *size)
 {
     struct sender_rate *rate;
-    *size = (size_t)(key_add(key_add(key, site), sender) - key);
+    char *from = key_add(key, site), *end = key_add(from, sender);
+    for (char *at = from; at < end; at++)
+        *at = ascii_lower(*at);
+    *size = (size_t)(end - key);
     HASH_FIND(hh, router->sender_rates, key, *size, rate);
     return rate;
 }
@@ -104,7 +107,9 @@ static void rate_save(struct router *router, struct sender_rate *rate)
     buf_init(&row, POLICY_VALUE_MAX);
     if (!rate->over)
         learnt_encode(&rate->learnt, site, sender, &row);
-    if (n > 0 && (size_t)n < sizeof name && !row.failed)
+    if ((size_t)n >= sizeof name) /* a row that long is none: it is known until the next start */
+        rate->dirty = false;
+    else if (!row.failed)
         rate->dirty = !edits_policy(edits, POLICY_SENDER_RATE, str_make(name, (size_t)n), buf_str(&row));
     buf_free(&row);
 }

@@ -42,7 +42,7 @@ void targets_set_port(struct sockaddr_storage *address, unsigned port)
 }
 
 /* A route's host may have one of its own. */
-static unsigned target_port(const struct pool *pool, unsigned host)
+static uint16_t target_port(const struct pool *pool, unsigned host)
 {
     uint16_t own = pool->hosts->hosts[host].port;
     return own ? own : pool->port;

@@ -20,7 +20,8 @@
 #include <stdlib.h>
 
 #define WAIT_NS (NS_PER_S / 4)
-#define SPREAD  6 /* a report goes out within this part of the period after its end */
+#define LOOK_NS (NS_PER_S / 4) /* not with each event: a walk over all counts */
+#define SPREAD  6              /* a report goes out within this part of the period after its end */
 
 enum rpt_state { RPT_IDLE, RPT_ASKING, RPT_SENDING, RPT_ADMITTING };
 
@@ -28,10 +29,11 @@ struct rpt {
     struct store *store;
     const struct rpt_settings *settings;
     struct inbox *inbox;
+    _Atomic unsigned waiting; /* events in it */
     pthread_t thread;
     _Atomic bool stop;
     struct counts counts;
-    int64_t flush_ms;
+    int64_t flush_ns, look_ns; /* when counts are written next, and looked through for what is due */
     /* Its resolver. */
     struct io *io;
     struct wheel wheel;
@@ -123,8 +125,10 @@ static void report_next(struct rpt *rpt, struct now now)
     const struct count_row *row = rpt->counts.table;
     while (row != NULL && due_ms(rpt, row) > now.wall_ms)
         row = row->hh.next;
-    if (row == NULL)
+    if (row == NULL) {
+        rpt->look_ns = now.mono_ns + LOOK_NS;
         return;
+    }
     if (report_begin(rpt, row) == 0) {
         report_over(rpt, now.wall_ms);
         return;
@@ -234,7 +238,7 @@ static void report_sent(struct rpt *rpt, bool good)
 static void report_step(struct rpt *rpt, struct now now)
 {
     struct err err;
-    if (rpt->state == RPT_IDLE)
+    if (rpt->state == RPT_IDLE && now.mono_ns >= rpt->look_ns)
         report_next(rpt, now);
     if (rpt->state == RPT_ADMITTING && atomic_load(&rpt->result) >= 0) {
         admit_free(rpt->admit);
@@ -266,6 +270,7 @@ static void rpt_hear(struct rpt *rpt, struct now now)
         next = node->next;
         counts_add(&rpt->counts, (struct rpt_event *)(void *)node, start_ms, start_ms + period_ms);
         free(node);
+        atomic_fetch_sub(&rpt->waiting, 1);
     }
 }
 
@@ -280,8 +285,8 @@ static void *rpt_run(void *user)
         wheel_run(&rpt->wheel, now);
         dns_step(rpt->dns, now);
         report_step(rpt, now);
-        if (now.wall_ms >= rpt->flush_ms && !counts_flush(&rpt->counts, rpt->store))
-            rpt->flush_ms = now.wall_ms + RPT_FLUSH_MS;
+        if (now.mono_ns >= rpt->flush_ns && !counts_flush(&rpt->counts, rpt->store))
+            rpt->flush_ns = now.mono_ns + RPT_FLUSH_MS * NS_PER_MS;
         int64_t wait_ns = wheel_next_ns(&rpt->wheel) - now.mono_ns;
         wait_ns = wait_ns < WAIT_NS ? wait_ns : WAIT_NS;
         io_wait(rpt->io, rpt->inbox, wait_ns < 0 || dns_busy(rpt->dns) ? 0 : wait_ns);
@@ -334,10 +339,13 @@ struct rpt *rpt_start(struct store *store, const struct rpt_settings *settings, 
 
 void rpt_count(struct rpt *rpt, const struct rpt_event *event)
 {
-    struct rpt_event *copy = rpt != NULL ? malloc(sizeof *copy) : NULL;
+    if (rpt == NULL || atomic_load(&rpt->waiting) >= RPT_WAITING_MAX)
+        return;
+    struct rpt_event *copy = malloc(sizeof *copy);
     if (copy == NULL)
         return;
     *copy = *event;
+    atomic_fetch_add(&rpt->waiting, 1);
     inbox_post(rpt->inbox, &copy->node);
 }
 

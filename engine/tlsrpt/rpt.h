@@ -40,7 +40,8 @@ struct rpt_event {
 
 /* settings and store outlive it. NULL with err. */
 struct rpt *rpt_start(struct store *store, const struct rpt_settings *settings, struct err *err);
-/* Any thread; the event is copied. rpt NULL: nothing is counted. */
+/* Any thread; the event is copied. rpt NULL: nothing is counted; nor is what comes while RPT_WAITING_MAX
+ * wait, as they may behind a report that is slow to be taken. */
 void rpt_count(struct rpt *rpt, const struct rpt_event *event);
 /* Writes down what was counted. NULL: nothing. */
 void rpt_stop(struct rpt *rpt);

@@ -65,8 +65,8 @@ class Internet:
         for host in self.hosts.values():
             host.__exit__()
 
-    def daemon(self, site="", dns=""):
-        text = config(self.unbound, self.port, site)
+    def daemon(self, site="", dns="", more=""):
+        text = config(self.unbound, self.port, site, more)
         return Daemon(text.replace("timeout: 2s", "timeout: 10s" + dns))
 
 
@@ -114,6 +114,13 @@ def test_what_nobody_vouches_for_counts_for_nothing(internet):
     with internet.daemon(", tls: dane") as d:
         event = last(d, send(d, "u@valid.open.test"))
         assert event["status"] == "4.7.5" and "DNSSEC" in event["reply"]
+
+
+def test_the_records_of_a_route_are_those_of_the_port_that_its_host_names(internet):
+    host = f"mx-valid.signed.test:{internet.port}"
+    with internet.daemon(more=f"routes: [{{ domain: routed.test, host: '{host}', tls: dane }}]\n") as d:
+        event = last(d, send(d, "u@routed.test"))
+        assert event["type"] == "delivered" and event["tls"].endswith(" dane"), event
 
 
 def test_signed_and_unsigned_mail_to_a_host_do_not_share(internet):

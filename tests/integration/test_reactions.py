@@ -204,6 +204,26 @@ def test_a_slowed_sender_is_cut_more_with_each_complaint_and_all_of_it_goes_out(
     wait_for(lambda: slowed(s, "a.test") == {}, 60, "the limit to fade")
 
 
+@pytest.mark.parametrize("name", ["Large", "FREE-MAIL"])
+def test_a_sender_is_slowed_at_a_site_with_capitals(scene, name):
+    """What waits in memory goes apart at once, and the limit holds after a restart."""
+    s = scene(host(reply_delay_ms=5), ONE_DOMAIN,
+              config=rule("DKIM domain", "slow 60/min, sender") + "workers: 7\n",
+              sites=f"  - {{ name: {name}, mx: ['*.a.test'] }}\n",
+              site=QUICK + ", max_rate: 50/s, recovery: 1h, max_recipients_per_transaction: 1")
+    ident = submit(s, [f"u{i}@a.test" for i in range(2000)])["job"]
+    wait_for(lambda: s.world.counts("mx.a.test")["messages"] > 20, 30, "some mail")
+    s.world.host("mx.a.test", "replies", [made("mail", 421, DKIM_RATE, times=1)])
+    wait_for(lambda: slowed(s, name), 10, "the cut")
+    for _ in range(2):
+        before = len(s.delivered())
+        time.sleep(3)
+        assert len(s.delivered()) - before < 20
+        restart(s)
+        wait_for(lambda: slowed(s, name), 10, "what was learnt")
+    s.daemon.post(f"/v1/jobs/{ident}/cancel")
+
+
 # ---- pause, stop ----
 
 def test_pause_holds_the_path_over_a_restart(scene):

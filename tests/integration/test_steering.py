@@ -47,7 +47,7 @@ def test_cancel_ends_everyone_once(scene):
 def test_bounce_ends_what_workers_hold_but_for_what_is_in_a_transaction(scene):
     s = scene(host(reply_delay_ms=300), ONE_DOMAIN + [{"name": "b.test", "mx": [[10, "mx.a.test"]]}],
               site="max_connections: 2, max_recipients_per_transaction: 1")
-    ident = submit(s, [f"u{i}@{d}.test" for i in range(200) for d in "ab"])["job"]
+    ident = submit(s, [f"u{i}@{d}.{'Test' if i % 2 else 'test'}" for i in range(200) for d in "ab"])["job"]
     wait_for(lambda: s.daemon.job(ident)["counts"]["delivered"] > 2)
     answer = s.daemon.post("/v1/queue/bounce?domain=a.test")
     assert answer.status == 200, answer

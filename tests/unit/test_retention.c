@@ -119,6 +119,24 @@ static void without_consumers_age_decides(void **state)
     world_end(&w);
 }
 
+/* A reload: for the jobs, and for their events. */
+static void retain_may_change(void **state)
+{
+    struct world w;
+    (void)state;
+    make(&w, 0);
+    uint64_t job = deliver(&w, 10);
+    store_set_times(w.store, w.settings.lifetime_ms, w.settings.delay_warning_ms, 3 * RETAIN_MS);
+    world_pass(&w, RETAIN_MS);
+    pass_minutes(&w, 2);
+    assert_true(is_there(&w, job));
+    assert_int_equal(look(&w).n, 20);
+    store_set_times(w.store, w.settings.lifetime_ms, w.settings.delay_warning_ms, RETAIN_MS / 2);
+    pass_minutes(&w, 2);
+    assert_int_equal(look(&w).n, 0);
+    world_end(&w);
+}
+
 static void consumer_that_is_removed_holds_nothing(void **state)
 {
     struct world w;
@@ -341,6 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unread_events_stay),
         cmocka_unit_test(without_consumers_age_decides),
+        cmocka_unit_test(retain_may_change),
         cmocka_unit_test(consumer_that_is_removed_holds_nothing),
         cmocka_unit_test(operators_purge_waits_too),
         cmocka_unit_test(late_events_keep_their_job),
