@@ -1,17 +1,19 @@
 # Postrider. `make demo` runs the main job from nothing, `make test` passes the tests from nothing;
-# `make help` lists the rest. SANITIZER=address,undefined or =thread builds apart, in build-<name>.
+# `make help` lists the rest. SANITIZER=address,undefined or =thread builds apart, in build-<name>; so does
+# TINY=1, with the small limits of engine/limits.h.
 SHELL := /bin/bash
 CC ?= gcc
 comma := ,
 SANITIZER ?=
-B := build$(if $(SANITIZER),-$(subst $(comma),-,$(SANITIZER)))$(if $(filter clang%,$(CC)),-clang)
+TINY ?=
+B := build$(if $(TINY),-tiny)$(if $(SANITIZER),-$(subst $(comma),-,$(SANITIZER)))$(if $(filter clang%,$(CC)),-clang)
 VERSION := 0.1.0
 PKGS := liburing lmdb libcares openssl libmicrohttpd jansson libfyaml libidn2 libpsl liburcu libxxhash libpcre2-8 libseccomp libxml-2.0 libcurl zlib libcrypt
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN := $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-sanitize-recover=undefined -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE)
 OPT ?= -O2 -g
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(HARDEN) \
+CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -I. -DPOSTRIDER_VERSION='"$(VERSION)"' $(if $(TINY),-DPOSTRIDER_TINY) $(WARN) $(OPT) $(HARDEN) \
 	$(PKG_CFLAGS) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(if $(SANITIZER),-fsanitize=$(SANITIZER),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) -pthread $(LDFLAGS)
 LIBS := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lresolv
@@ -36,6 +38,7 @@ help:
 #: make demo         from nothing: a newsletter to 20,000 people
 #: make test         every test that fits in ten minutes, from nothing
 #: make test-all     the same, and under ASan+UBSan, and under TSan
+#: make tiny         the same with every buffer, window and table as small as can be, in build-tiny
 #: make fuzz         looks for input that breaks a parser, SECONDS=60 each; fuzz-short: 10
 #: make lint         includes, banned calls, lengths, clang-tidy, cppcheck, format
 #: make crash        ROUNDS=1000: kill -9 at random moments, and what must hold after it
@@ -44,7 +47,7 @@ help:
 #: make sim          SEEDS=1000: the daemon in one thread on virtual time, faults and receivers made of seeds
 #: make sim-selftest a bug planted for each of its checkers, which it must find
 #: make coverage     how many lines the tests run, by part
-#: make nightly      test-all, sim with 100,000 seeds, 100,000 power cuts, 1,000 kills, each allocation, fuzz, coverage: hours
+#: make nightly      test-all, tiny, sim with 100,000 seeds, 100,000 power cuts, 1,000 kills, each allocation, fuzz, coverage: hours
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)

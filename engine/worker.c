@@ -11,6 +11,7 @@
 #include "engine/route/host.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_line.h"
 #include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
 #include "engine/route/look.h"
@@ -137,7 +138,7 @@ struct worker *worker_create(const struct worker_settings *settings, struct now 
     router->looked_ns = now.mono_ns;
     router->prng.state = settings->seed;
     router->now = now;
-    router->starved.tail = &router->starved.head;
+    lane_line_init(&router->starved);
     router->line_tail = &router->line;
     TAILQ_INIT(&router->idlers);
     TAILQ_INIT(&router->resting);
@@ -320,7 +321,7 @@ bool worker_step(struct worker *worker, struct now now, int64_t wait_ns)
         wait_ns = next_ns - now.mono_ns;
     if (wait_ns > STEP_WAIT_MAX_NS)
         wait_ns = STEP_WAIT_MAX_NS;
-    if (router->starved.head != NULL && wait_ns > STARVED_WAIT_NS)
+    if (lane_line_first(&router->starved) != NULL && wait_ns > STARVED_WAIT_NS)
         wait_ns = STARVED_WAIT_NS;
     if (wait_ns < 0 || dns_busy(router->dns) || router->touched != NULL || turns_left)
         wait_ns = 0;

@@ -17,7 +17,7 @@ struct claim_key {
 struct claim {
     struct claim_key key;
     unsigned count;
-    uint64_t bits[BATCH_SLOTS_MAX / 64];
+    uint64_t bits[(BATCH_SLOTS_MAX + 63) / 64];
     UT_hash_handle hh;
 };
 struct claims {

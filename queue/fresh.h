@@ -72,7 +72,7 @@ struct fresh_job { /* the part of an admit that landed */
     unsigned settled_n;
     bool is_ready, is_whole; /* counted as such */
     int64_t ready_ns;        /* when the first came back */
-    uint64_t settled_bits[BATCH_SLOTS_MAX / 64];
+    uint64_t settled_bits[(BATCH_SLOTS_MAX + 63) / 64];
     /* Under store->lock: */
     bool applied;
     struct fresh_group *groups;

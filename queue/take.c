@@ -16,7 +16,7 @@
 
 #include <stdlib.h>
 
-#define TURN      64 /* recipients of one job before the next job's turn */
+#define TURN      (LANE_TAKE_MAX / 4) /* recipients of one job before the next job's turn */
 #define LOOKS_MAX 16 /* times READ_ROWS_MAX rows for one request, before others get their turn */
 
 struct serve {

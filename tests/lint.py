@@ -144,6 +144,16 @@ def check_python(path):
             yield f"{path}:{number}: {len(line)} columns; at most {COLUMNS}"
 
 
+def check_limits():
+    """A bound says what it is in the tiny build, too, or that it is the same there; times are bare."""
+    path = "engine/limits.h"
+    for number, line in enumerate(read(path).replace("\\\n", "").split("\n"), 1):
+        bound = re.match(r"#define ([A-Z][A-Z0-9_]+) +(.*)", line)
+        if bound and not re.search(r"_M?S(_MAX|_MIN)?$", bound[1]) and bound[1] != "POSTRIDER_LIMITS_H" and \
+                not re.match(r"(BOUND|FIXED)\(|[A-Z][A-Z0-9_]+($| )", bound[2]):
+            yield f"{path}:{number}: {bound[1]}: BOUND(as shipped, tiny) or FIXED(value)"
+
+
 def check_callers():
     """What a header declares is used by somebody besides the file that defines it."""
     files = sh(["git", "ls-files", "*.c", "*.h"]).stdout.split()
@@ -206,6 +216,7 @@ def main():
     for path in files:
         if path.endswith(".py"):
             problems += check_python(path)
+    problems += check_limits()
     problems += check_callers()
     problems += check_format(sources + headers)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

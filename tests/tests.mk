@@ -1,5 +1,5 @@
 # What tests the programs, and how; `make help` says which target is what. Included by Makefile.
-.PHONY: units test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc sim sim-selftest coverage nightly
+.PHONY: units test-unit test-integration test-all tiny fuzz fuzz-short libfuzzers crash powercut alloc sim sim-selftest coverage nightly
 UNIT := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_PARTS := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -57,6 +57,9 @@ test-all: test
 	@$(MAKE) --no-print-directory SANITIZER=address,undefined test-unit test-integration
 	@$(MAKE) --no-print-directory -j2 SANITIZER=thread programs units
 	@$(MAKE) --no-print-directory SANITIZER=thread test-unit test-integration
+tiny: deps-test
+	@$(MAKE) --no-print-directory -j2 TINY=1 programs units
+	@$(MAKE) --no-print-directory TINY=1 test-unit test-integration
 fuzz: deps-fuzz
 	@$(MAKE) --no-print-directory -j2 CC=clang SANITIZER=fuzzer-no-link,address,undefined libfuzzers
 	@tests/fuzz/run build-fuzzer-no-link-address-undefined-clang $(or $(SECONDS),60)
@@ -82,6 +85,6 @@ coverage: deps-test
 	@find build-coverage -name '*.gcda' -delete
 	-@$(MAKE) --no-print-directory B=build-coverage OPT="-O0 -g" CFLAGS="--coverage -fprofile-update=atomic" LDFLAGS=--coverage test-unit test-integration
 	@$(PY) tests/coverage.py build-coverage
-nightly: test-all
+nightly: test-all tiny
 	@$(MAKE) --no-print-directory sim SEEDS=100000
 	@$(MAKE) --no-print-directory sim-selftest powercut alloc crash fuzz coverage

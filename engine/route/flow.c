@@ -1,13 +1,10 @@
 /* flow.c - see flow.h. A flow is charged a recipient's worth for each recipient; when its deficit is used up
- * the turn goes to the next tenant, which gains its weight times QUANTUM. */
+ * the turn goes to the next tenant, which gains its weight times TURN_RCPTS. */
 #include "engine/route/flow.h"
 
 #include "engine/route/sender_rate.h"
 
 #include <stdlib.h>
-
-#define QUANTUM                                                                                              \
-    16 /* recipients a turn for weight 1: small against any limit, large against the cost of a turn */
 
 bool flow_join(struct strand *strand, struct sender_rate *rate)
 {
@@ -68,7 +65,7 @@ void flow_enter_turns(struct strand *strand)
         flow->prev->next = flow;
         flow->next->prev = flow;
     }
-    flow->deficit = (int64_t)flow->tenant->weight * QUANTUM;
+    flow->deficit = (int64_t)flow->tenant->weight * TURN_RCPTS;
 }
 
 void flow_leave_turns(struct strand *strand)
@@ -116,7 +113,7 @@ static struct strand *flow_pick_class(struct pool *pool, enum job_class class_, 
     struct flow *flow = pool->turn[class_];
     if (flow == NULL)
         return NULL;
-    /* Bounded: each round adds at least QUANTUM to all that may go, and no charge exceeds TXN_RCPTS_MAX; when
+    /* Bounded: each round adds at least TURN_RCPTS to all that may go, and no charge exceeds TXN_RCPTS_MAX; when
      * a whole round finds nobody who may, it is over. */
     const struct flow *stop = flow;
     for (bool any = false;; flow = flow->next) {
@@ -124,7 +121,7 @@ static struct strand *flow_pick_class(struct pool *pool, enum job_class class_, 
             if (flow->deficit > 0)
                 break;
             any = true;
-            flow->deficit += (int64_t)flow->tenant->weight * QUANTUM;
+            flow->deficit += (int64_t)flow->tenant->weight * TURN_RCPTS;
         }
         if (flow->next == stop) {
             if (!any)

@@ -6,6 +6,7 @@
 #include "engine/route/flow.h"
 #include "engine/route/handover.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_line.h"
 #include "engine/route/lane_route.h"
 #include "engine/route/lane_sts.h"
 #include "engine/route/loan.h"
@@ -16,8 +17,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#define WANT_FIRST 32 /* asked of a lane at first; doubled with each full answer up to LANE_TAKE_MAX */
 
 /* ---- life ---- */
 
@@ -77,7 +76,7 @@ static struct lane *lane_get(struct router *router, const struct lane_name *name
     lane->id = name->id;
     lane->class_ = name->class_;
     lane->idle = true;
-    lane->want = WANT_FIRST;
+    lane->want = LANE_TAKE_FIRST;
     memcpy(lane->tenant_name, name->tenant.p, name->tenant.n); /* both at most NAME_MAX_BYTES */
     memcpy(lane->pool_name, name->pool.p, name->pool.n);
     memcpy(lane->domain, name->domain.p, name->domain.n);
@@ -97,7 +96,7 @@ struct lane *lane_borrow(struct loan *loan)
         lane->router = router;
         lane->state = LANE_ROUTED;
         lane->loan = loan;
-        lane->want = WANT_FIRST;
+        lane->want = LANE_TAKE_FIRST;
         lane->tenant = config_tenant_of(router->config, STR("default"));
         lane->fresh_until_ns = INT64_MAX;
         *strand = (struct strand){.lane = lane, .source = pool->path->source_index, .tail = &strand->head};
@@ -110,31 +109,6 @@ struct lane *lane_borrow(struct loan *loan)
     free(lane);
     free(strand);
     return NULL;
-}
-
-/* Transactional mail waits before bulk. */
-static void lane_line_up(struct lane *lane, struct lane_line *line)
-{
-    struct lane **at = lane->class_ == CLASS_TRANSACTIONAL ? &line->head : line->tail;
-    lane->line = line;
-    lane->line_next = *at;
-    *at = lane;
-    if (lane->line_next == NULL)
-        line->tail = &lane->line_next;
-}
-
-void lane_leave_line(struct lane *lane)
-{
-    struct lane_line *line = lane->line;
-    if (line == NULL)
-        return;
-    struct lane **link = &line->head;
-    while (*link != lane)
-        link = &(*link)->line_next;
-    *link = lane->line_next;
-    if (line->tail == &lane->line_next)
-        line->tail = link;
-    lane->line = NULL;
 }
 
 static void lane_free(struct lane *lane)
@@ -278,7 +252,8 @@ static bool path_has_its_share(const struct path *path, const struct lane *lane)
     return path->buffered + path->asked >= lane_share(lane);
 }
 
-void lane_want(struct lane *lane)
+/* turn: it comes out of a line, and passes nobody. */
+static void lane_ask(struct lane *lane, bool turn)
 {
     struct router *router = lane->router;
     if (lane->idle || lane->taking || lane->line != NULL || router->stopping || lane_park(lane) ||
@@ -287,17 +262,20 @@ void lane_want(struct lane *lane)
     lane_refresh(lane);
     struct path *path = lane->state == LANE_ROUTED ? lane_open_path(lane) : NULL;
     unsigned room = lane_room(lane), piece = (lane_share(lane) + 3) / 4;
-    if (room == 0) {
-        lane_line_up(lane, &router->starved);
+    if (room == 0 || (!turn && lane_line_waits(&router->starved, lane->class_))) {
+        lane_line_join(&router->starved, lane);
         return;
     }
-    if (path != NULL && path_has_its_share(path, lane)) {
-        lane_line_up(lane, &path->hungry);
+    bool crowded = path != NULL && lane_line_waits(&path->hungry, lane->class_);
+    if (path != NULL && (path_has_its_share(path, lane) || (!turn && crowded))) {
+        lane_line_join(&path->hungry, lane);
         return;
     }
     lane->taking = true;
     lane->renewed = false;
     lane->asked = lane->want < room ? lane->want : room;
+    if (crowded && lane->asked > LANE_TAKE_FIRST * lane->tenant->weight) /* what waits, goes by weight */
+        lane->asked = LANE_TAKE_FIRST * lane->tenant->weight;
     if (path != NULL && lane->asked > piece)
         lane->asked = piece;
     if (!aside_is_satisfied(lane) && lane->asked > ASIDE_TAKEN) /* what it cannot use would go back */
@@ -312,21 +290,26 @@ void lane_want(struct lane *lane)
         store_take_but(router->store, lane->id, lane->asked, router->index, lane->except);
 }
 
+void lane_want(struct lane *lane)
+{
+    lane_ask(lane, false);
+}
+
 void lane_feed_starved(struct router *router)
 {
-    while (router->starved.head != NULL && lane_room(router->starved.head) > 0) {
-        struct lane *lane = router->starved.head;
-        lane_leave_line(lane);
-        lane_want(lane);
+    struct lane *lane;
+    while ((lane = lane_line_first(&router->starved)) != NULL && lane_room(lane) > 0) {
+        lane_line_leave(lane);
+        lane_ask(lane, true);
     }
 }
 
 void lane_feed_path(struct path *path)
 {
-    while (path->hungry.head != NULL && !path_has_its_share(path, path->hungry.head)) {
-        struct lane *lane = path->hungry.head;
-        lane_leave_line(lane);
-        lane_want(lane);
+    struct lane *lane;
+    while ((lane = lane_line_first(&path->hungry)) != NULL && !path_has_its_share(path, lane)) {
+        lane_line_leave(lane);
+        lane_ask(lane, true);
     }
 }
 

@@ -52,8 +52,6 @@ struct taken *lane_empty_strand(struct strand *strand);
 void lane_feed_starved(struct router *router);
 /* Less waits on the path than before: lanes that waited for that ask. */
 void lane_feed_path(struct path *path);
-/* Out of the line in which it waits for room in memory, if it is in one. */
-void lane_leave_line(struct lane *lane);
 /* Notes a lane that may be of no use any more; it may still be in its caller's hands: lane_reap frees it. */
 void lane_check(struct lane *lane);
 /* Frees what is of no use any more; once a step. */

@@ -11,6 +11,7 @@
 #include "engine/route/handover.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_held.h"
+#include "engine/route/lane_line.h"
 #include "engine/route/lane_sts.h"
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
@@ -55,7 +56,7 @@ const struct config_route *lane_configured_route(const struct lane *lane)
 
 void lane_unroute(struct lane *lane)
 {
-    lane_leave_line(lane);
+    lane_line_leave(lane);
     aside_free_all(lane);
     for (unsigned i = 0; i < lane->strand_count; i++)
         pool_leave(&lane->strands[i]);

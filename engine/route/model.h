@@ -64,10 +64,11 @@ struct strand {
     unsigned source;                       /* index in config.sources */
 };
 
-/* Lanes that wait for room: the router's when the worker's memory is used up, a path's when that has its
- * share. */
+TAILQ_HEAD(lane_list, lane);
+
+/* Lanes that wait for room in memory: lane_line.h. */
 struct lane_line {
-    struct lane *head, **tail;
+    struct lane_list turns[CLASS_TRANSACTIONAL + 1]; /* by class, one lane of each tenant */
 };
 
 enum lane_state {
@@ -105,8 +106,12 @@ struct lane {
     struct store_except *except; /* what is held of it; NULL: nothing */
     int64_t hold_until_ns;
     int64_t fresh_until_ns; /* the MX answer serves until then */
-    struct lane_line *line; /* the list in which it waits for room in memory; NULL: in none */
-    struct lane *line_next, *reap_next;
+    struct lane_line *line; /* in which it waits for room in memory; NULL: in none */
+    TAILQ_ENTRY(lane) wait; /* there: in turns when it leads those of its tenant, else among its followers */
+    struct lane_list followers;
+    bool leads;
+    const struct config_tenant *waits_for;
+    struct lane *reap_next;
     TAILQ_ENTRY(lane) rest;
     bool resting; /* over, and kept for when it is announced again */
     int64_t rest_until_ns;
@@ -162,7 +167,6 @@ struct targets;
 
 struct carrier; /* a session and what the pool knows of it: carrier.c */
 TAILQ_HEAD(carrier_list, carrier);
-TAILQ_HEAD(lane_list, lane);
 LIST_HEAD(shipment_list, shipment);
 LIST_HEAD(path_list_head, path);
 LIST_HEAD(sign_list, sign_request);

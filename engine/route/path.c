@@ -3,6 +3,7 @@
 
 #include "engine/base/names.h"
 #include "engine/route/carrier.h"
+#include "engine/route/lane_line.h"
 #include "engine/route/loan.h"
 #include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
@@ -116,7 +117,7 @@ static struct path *path_make(struct router *router, const char *site, const str
     path->settings = settings;
     path->borrowed = borrowed;
     path->wait_tail = &path->wait_head;
-    path->hungry.tail = &path->hungry.head;
+    lane_line_init(&path->hungry);
     path->key_size = n;
     memcpy(path->key, key, n);
     path_set_session(path, settings);

@@ -6,8 +6,6 @@
 
 #include <stdio.h>
 
-#define ENVID_MAX 100 /* RFC 3461 4.4, encoded */
-#define ORCPT_MAX 500 /* RFC 3461 4.2, encoded */
 _Static_assert(ADDRESS_MAX + ORCPT_MAX + 128 <= COMMAND_MAX, "a RCPT with everything");
 _Static_assert(ADDRESS_MAX + ENVID_MAX + 128 <= COMMAND_MAX, "a MAIL with everything");
 

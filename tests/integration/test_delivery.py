@@ -6,6 +6,7 @@ import time
 import pytest
 from conftest import ONE_DOMAIN, ONE_HOST, host
 from daemon import PLAIN, job, wait_for
+from sanitizer import limit
 from world import digest
 
 
@@ -59,7 +60,8 @@ def test_recipients_share_a_transaction_when_the_message_is_the_same(scene):
     s.daemon.wait_counts(ident, delivered=1000)
     stats = s.world.counts("mx.a.test")
     assert stats["recipients"] == 1000
-    assert stats["messages"] <= 40, "100 recipients a transaction is the default"
+    share = min(100, limit("LANE_TAKE_MAX"))  # a transaction takes no more than its lane has in memory
+    assert stats["messages"] <= 4000 / share, "100 recipients a transaction is the default"
     assert len({d.digest for d in s.delivered()}) == 1
     no_violations(s)
 

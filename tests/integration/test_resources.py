@@ -10,7 +10,8 @@ import time
 import pytest
 
 from conftest import ONE_DOMAIN, Scene, host
-from daemon import BUILD, PATIENCE, Daemon, job, wait_for
+from daemon import BUILD, Daemon, job, wait_for
+from sanitizer import KIND
 from world import World
 
 RETRY = 'retry:\n  - { status: "4", schedule: [1s], give_up: 3d }\n'
@@ -42,7 +43,7 @@ class Faults:
 @pytest.fixture
 def faulty(tmp_path):
     """A world, a daemon whose writes and clock can be made to fail, and the means to do so."""
-    if PATIENCE > 1:
+    if KIND:
         pytest.skip("a sanitizer wants to be loaded first")
     faults = Faults(tmp_path / "faults")
     scene = Scene(host(latency_ms=5, greylist=1), ONE_DOMAIN, config=RETRY)
@@ -161,7 +162,7 @@ def test_many_recipients_and_sessions_in_little_memory(scene):
     s = scene(hosts, domains, site="max_connections: 20")
     with open(f"/proc/{s.daemon.process.pid}/status") as f:
         data_kb = next(int(line.split()[1]) for line in f if line.startswith("VmData"))
-    limit = (data_kb << 10) + (32 << 20) if PATIENCE == 1 else resource.RLIM_INFINITY
+    limit = (data_kb << 10) + (32 << 20) if not KIND else resource.RLIM_INFINITY
     before = limits_of(s.daemon.process, resource.RLIMIT_DATA, limit)
     total = 20000
     to = [{"to": f"u{i}@d{i % 20}.test", "metadata": {"note": "x" * 2000}} for i in range(total)]

@@ -122,7 +122,7 @@ void act_upload(struct world *world, struct upload *up, size_t count)
     bool windows = act_below(rig, 3) == 0;
     for (size_t i = 0; i < count; i++) {
         add_rcpt(world, up);
-        if (windows && i + 1 < count && act_below(rig, 150) == 0)
+        if (i + 1 < count && (admit_window_full(up->admit) || (windows && act_below(rig, 150) == 0)))
             post_window(world, up);
     }
 }

@@ -619,8 +619,9 @@ static void test_replies_are_bounded(void **state)
         buf_clear(&talk->out);
         assert_int_equal(dialogue_feed(&talk->dialogue, &rest, &talk->out, test_now), DIALOGUE_MORE);
         assert_true(talk->out.len < SUBMISSION_REPLIES_MAX + 4096);
+        assert_true(talk->out.len >= SUBMISSION_REPLIES_MAX || rest.n == 0);
     }
-    assert_in_range(rounds, 3, 10);
+    assert_true(rounds >= 3);
 }
 
 int main(void)

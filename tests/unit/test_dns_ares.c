@@ -378,7 +378,7 @@ static void test_tcp_after_truncation(void **state)
     for (int i = 0; i < 5; i++) {
         wait_for(askers[i]);
         assert_int_equal(askers[i]->mx->status, DNS_OK);
-        assert_int_equal(askers[i]->mx->host_count, 30);
+        assert_int_equal(askers[i]->mx->host_count, MX_HOSTS_MAX < 30 ? MX_HOSTS_MAX : 30);
         asker_free(askers[i]);
     }
     assert_int_equal(server->asked_tcp, 5);

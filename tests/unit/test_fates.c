@@ -43,7 +43,7 @@ static void fate_check(const struct fate *a, const struct fate *b)
 static void fill(struct fates *fates, unsigned n, bool wild)
 {
     unsigned slot = (unsigned)prng_below(&prng, 4);
-    for (fates->n = 0; fates->n < n; fates->n++) {
+    for (fates->n = 0; fates->n < n && slot < BATCH_SLOTS_MAX; fates->n++) {
         fates->slot[fates->n] = (uint16_t)slot;
         fates->fate[fates->n] = fate_any(wild);
         slot += 1 + (unsigned)prng_below(&prng, 3);

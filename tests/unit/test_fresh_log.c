@@ -118,8 +118,11 @@ static void goes_round(void **state)
     bool lost;
     (void)state;
     for (unsigned n = 0; n < 400; n++) {
+        uint64_t before = writing.at;
         unsigned rows = 1 + (unsigned)prng_below(&prng, 6);
         size_t size = prng_below(&prng, 10) == 0 ? 300000 : 16 + prng_below(&prng, 9000);
+        while (rows * size > FRESH_ROW_MAX) /* a frame holds that much, whatever a commit's share is */
+            rows--;
         if (!try_commit(last + 1, rows, size, applied)) { /* it stands before older ones: nothing happened */
             full++;
             assert_int_equal(read_again(applied, NULL, &lost), last);
@@ -129,7 +132,7 @@ static void goes_round(void **state)
         last += rows;
         if (prng_below(&prng, 3) == 0)
             applied += prng_below(&prng, last - applied + 1);
-        front += writing.at <= BLOCK + FRESH_ROW_MAX;
+        front += writing.at < before;
         if (n % 8 == 0) {
             uint64_t at;
             assert_int_equal(read_again(applied, &at, &lost), last);
@@ -138,8 +141,9 @@ static void goes_round(void **state)
                 assert_int_equal(at, writing.at);
         }
     }
-    assert_true(front > 20 && front < 400 && full > 0);
-    assert_true(writing.size < FRESH_FILE_MAX / 4);
+    assert_true(front > 5 && front < 400);
+    assert_true(full > 0 || FRESH_ROW_MAX < 6 * 300000); /* it takes frames of several large rows */
+    assert_true(writing.size < FRESH_FILE_MAX / 4 || FRESH_FILE_MAX < 8 * FRESH_ROW_MAX);
 }
 
 /* Nobody was told of the last frame when it is not whole; those before it are there. */

@@ -167,6 +167,10 @@ static void fill(struct rig *rig)
             (void)snprintf(id, sizeof id, "%u", i);
             struct rcpt_spec rcpt = {.to = str_of(to), .domain = str_of(domains[i % 3]), .id = str_of(id)};
             assert_true(admit_add(admit, &rcpt, &err));
+            if (admit_window_full(admit)) {
+                admit_post(admit, on_post, &result);
+                rig_settle_down(rig);
+            }
         }
         admit_commit(admit, NULL, NULL, on_post, &result);
         rig_settle_down(rig);

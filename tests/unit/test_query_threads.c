@@ -50,12 +50,24 @@ static void on_done(struct admit *admit, enum admit_result result, void *user)
     atomic_store((atomic_int *)user, result == ADMIT_OK ? 1 : -1);
 }
 
+/* A window of it, or the last. */
+static bool post(struct place *place, struct admit *admit, bool last)
+{
+    atomic_int done = 0;
+    if (last)
+        admit_commit(admit, NULL, NULL, on_done, &done);
+    else
+        admit_post(admit, on_done, &done);
+    while (atomic_load(&done) == 0 && !late(place))
+        usleep(500);
+    return atomic_load(&done) == 1;
+}
+
 static bool upload_one(struct place *place, unsigned number)
 {
     struct job_spec spec = {
         .tenant = STR("acme"), .from = STR("a@acme.example"), .content = "x", .content_size = 1};
     struct err err;
-    atomic_int done = 0;
     struct admit *admit = admit_begin(place->store, &spec, clock_now(), &err);
     if (!admit)
         return false;
@@ -65,14 +77,12 @@ static bool upload_one(struct place *place, unsigned number)
         (void)snprintf(to, sizeof to, "u%u@%s", i, domain);
         (void)snprintf(id, sizeof id, "%u", i);
         struct rcpt_spec rcpt = {.to = str_of(to), .domain = str_of(domain), .id = str_of(id)};
-        if (!admit_add(admit, &rcpt, &err))
+        if (!admit_add(admit, &rcpt, &err) || (admit_window_full(admit) && !post(place, admit, false)))
             return false;
     }
-    admit_commit(admit, NULL, NULL, on_done, &done);
-    while (atomic_load(&done) == 0 && !late(place))
-        usleep(500);
+    bool good = post(place, admit, true);
     admit_free(admit);
-    return atomic_load(&done) == 1;
+    return good;
 }
 
 static void *uploader(void *user)

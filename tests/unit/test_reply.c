@@ -216,7 +216,7 @@ static void test_long_text_is_cut(void **state)
     (void)state;
     struct reply reply;
     reply_init(&reply);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < REPLY_LINES_MAX - 1; i++) {
         struct str line = STR("554-0123456789012345678901234567890123456789\r\n");
         assert_int_equal(reply_feed(&reply, &line), REPLY_LINE);
     }

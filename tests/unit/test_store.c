@@ -102,6 +102,7 @@ static void carries_large(void **state)
                                  .domain = STR("b.example"),
                                  .vars = str_make(vars, n % 3 == 1 ? vars_n : n)};
         assert_true(admit_add(admit, &rcpt, &err));
+        world_post_full(&w, admit);
     }
     assert_int_equal(world_post(&w, admit, true, NULL), ADMIT_OK);
     admit_free(admit);
@@ -231,8 +232,10 @@ static void defers(void **state)
     world_settle(&w, OUTCOME_DEFERRED);
     assert_true(world_job_row(&w, job, &row));
     assert_int_equal(row.by_state[RCPT_DEFERRED], 300);
-    assert_in_range(world_rows(&w, T_DUE), 4, 6); /* a lane in a batch, put off at one time */
-    assert_in_range(world_rows(&w, T_BY_STATUS), 4, 6);
+    /* A lane in a batch, put off at one time; batches end with their window. */
+    const unsigned most = 6 * ((300 + ADMIT_WINDOW_RCPTS - 1) / ADMIT_WINDOW_RCPTS);
+    assert_in_range(world_rows(&w, T_DUE), 4, most);
+    assert_in_range(world_rows(&w, T_BY_STATUS), 4, most);
     store_check(w.store, true);
     assert_int_equal(world_rows(&w, T_WAKE), 3);
     assert_int_equal(world_rows(&w, T_READY), 0);
@@ -369,17 +372,15 @@ static void takes_turns(void **state)
     world_small_job(&w, 10, 1);
     world_run(&w);
     assert_int_equal(w.lane_n, 1);
-    store_take(w.store, w.lanes[0], LANE_TAKE_MAX, 0);
-    world_run(&w);
+    world_take(&w, w.lanes[0], 256);
     for (const struct taken *taken = w.taken; taken != NULL; taken = taken->next)
         of[taken->rid.job - first]++;
-    assert_int_equal(w.taken_n, LANE_TAKE_MAX);
+    assert_int_equal(w.taken_n, 256);
     assert_int_equal(of[2], 10);
     assert_true(of[0] >= 100 && of[1] >= 100);
     world_settle(&w, OUTCOME_DEFERRED);
     world_pass(&w, 61000);
-    store_take(w.store, w.lanes[0], 200, 0);
-    world_run(&w);
+    world_take(&w, w.lanes[0], 200);
     for (const struct taken *taken = w.taken; taken != NULL; taken = taken->next)
         due += taken->attempts > 0;
     assert_int_equal(w.taken_n, 200);
@@ -404,14 +405,13 @@ static void passes_over_what_is_held(void **state)
     w.asking = false;
     uint64_t held = world_small_job(&w, 300, 1), other = world_small_job(&w, 20, 1);
     world_run(&w);
-    store_take(w.store, w.lanes[0], 40, 0);
-    world_run(&w);
+    world_take(&w, w.lanes[0], 40);
     world_settle(&w, OUTCOME_DEFERRED); /* of both */
     world_pass(&w, 61000);
     uint32_t lane = w.lanes[0];
     struct store_except *except = except_job(held);
     unsigned taken = 0;
-    for (unsigned n = 0; n < 5; n++) {
+    for (unsigned n = 0; n < 25; n++) { /* an answer may be short for all that was passed over */
         w.lane_n = 0;
         store_take_but(w.store, lane, 8, 0, except);
         world_run(&w);
@@ -477,8 +477,7 @@ static void pauses_and_resumes(void **state)
     w.asking = false;
     uint64_t job = world_small_job(&w, 500, 1), other = world_small_job(&w, 5, 1);
     world_run(&w);
-    store_take(w.store, w.lanes[0], 100, 0);
-    world_run(&w);
+    world_take(&w, w.lanes[0], 100);
     unsigned held = w.taken_n, of_paused = 0, of_other = 0;
     struct op_progress progress = world_operate(&w, OP_PAUSE, job);
     assert_true(progress.found);
@@ -520,11 +519,9 @@ static void cancels(void **state)
     uint64_t job = world_small_job(&w, 2000, 1);
     world_run(&w);
     uint32_t lane = w.lanes[0];
-    store_take(w.store, lane, 200, 0);
-    world_run(&w);
+    world_take(&w, lane, 200);
     world_settle(&w, OUTCOME_DEFERRED); /* 200 deferred */
-    store_take(w.store, lane, 90, 0);
-    world_run(&w);
+    world_take(&w, lane, 90);
     assert_int_equal(w.taken_n, 90);
     struct op_progress progress = world_operate(&w, OP_CANCEL, job);
     assert_int_equal(progress.matched, 2000);
@@ -587,8 +584,7 @@ static void expires_with_what_is_given_back(void **state)
     spec.lifetime_ms = HOUR_MS;
     uint64_t job = world_job(&w, &spec, 10, 1);
     world_run(&w);
-    store_take(w.store, w.lanes[0], 10, 0);
-    world_run(&w);
+    world_take(&w, w.lanes[0], 10);
     assert_int_equal(w.taken_n, 10);
     for (struct taken *taken = w.taken; taken != NULL; taken = taken->next)
         taken->outcome = OUTCOME_RELEASED;
@@ -630,8 +626,7 @@ static void expires(void **state)
     w.taken_n = 0;
     world_run(&w);
     world_pass(&w, COMMIT_LINGER_MS);
-    store_take(w.store, w.lanes[0], 7, 0);
-    world_run(&w);
+    world_take(&w, w.lanes[0], 7);
     assert_int_equal(w.taken_n, 7);
     world_pass(&w, HOUR_MS);
     assert_true(world_job_row(&w, small, &row) && world_job_row(&w, big, &large));
@@ -885,8 +880,7 @@ static void collects_failures(void **state)
     uint64_t job = world_job(&w, &spec, 300, 1);
     world_run(&w);
     uint32_t lane = w.lanes[0];
-    store_take(w.store, lane, 10, 0);
-    world_run(&w);
+    world_take(&w, lane, 10);
     world_settle(&w, OUTCOME_BOUNCED);
     assert_true(first_window(&w, &dsn, &due_ms));
     assert_int_equal(dsn.count, 10);
@@ -900,8 +894,7 @@ static void collects_failures(void **state)
     }
     assert_true(first_window(&w, &dsn, &due_ms));
     assert_int_equal(due_ms, first_ms + 60000);
-    store_take(w.store, lane, 80, 0);
-    world_run(&w);
+    world_take(&w, lane, 80);
     world_settle(&w, OUTCOME_BOUNCED);
     assert_true(first_window(&w, &dsn, &due_ms));
     assert_int_equal(dsn.count, 110);
@@ -1057,10 +1050,14 @@ static void refuses_when_full(void **state)
     enum admit_result result = ADMIT_OK;
     while (result == ADMIT_OK && jobs < 100) {
         struct admit *admit = world_begin(&w, &spec);
-        for (unsigned n = 0; n < 10000; n++)
+        for (unsigned n = 0; n < 10000 && result == ADMIT_OK; n++) {
             world_add(admit, "somebody@domain.example",
                       "some variables of a few dozen bytes, enough to fill");
-        result = world_post(&w, admit, true, NULL);
+            if (admit_window_full(admit))
+                result = world_post(&w, admit, false, NULL);
+        }
+        if (result == ADMIT_OK)
+            result = world_post(&w, admit, true, NULL);
         admit_free(admit);
         jobs += result == ADMIT_OK;
         world_pass(&w, 1000);

@@ -72,7 +72,7 @@ static void upload_one(struct crew *crew, struct prng *prng)
         char to[64];
         snprintf(to, sizeof to, "user%u@d%u.example", i, (unsigned)prng_below(prng, 20));
         world_add(admit, to, "x");
-        if (prng_below(prng, 300) == 0) {
+        if (prng_below(prng, 300) == 0 || admit_window_full(admit)) {
             atomic_init(&done, false);
             admit_post(admit, posted, &done);
             while (!atomic_load(&done))

@@ -307,11 +307,17 @@ static uint64_t admit_plain(struct rig *rig, size_t count)
         if (!admit_add(admit, &rcpt, &err))
             rig_fail(rig, "admit_add: %s", err.text);
         model_add_rcpt(job, &rcpt, 0);
+        if (admit_window_full(admit) || i + 1 == count) {
+            post = (struct post){0};
+            if (i + 1 < count)
+                admit_post(admit, act_on_post, &post);
+            else
+                admit_commit(admit, NULL, NULL, act_on_post, &post);
+            rig_settle_down(rig);
+            assert_int_equal(post.done, 1);
+            assert_int_equal(post.result, ADMIT_OK);
+        }
     }
-    admit_commit(admit, NULL, NULL, act_on_post, &post);
-    rig_settle_down(rig);
-    assert_int_equal(post.done, 1);
-    assert_int_equal(post.result, ADMIT_OK);
     uint64_t id = admit_job(admit);
     admit_free(admit);
     model_admit(&rig->model, job);

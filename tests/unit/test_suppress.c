@@ -172,6 +172,7 @@ static void swept(void **state)
     for (unsigned i = 0; i < 500; i++) {
         char to[64];
         snprintf(to, sizeof to, "user%u@d%u.example", i, i % 5);
+        world_post_full(&w, admit);
         world_add(admit, to, "x");
     }
     assert_int_equal(admit_suppressed(admit), 50);
@@ -220,7 +221,7 @@ static void told_once(void **state)
     struct job_spec spec = world_spec("hello");
     struct admit *admit = world_begin(&w, &spec);
     uint64_t job = admit_job(admit);
-    const unsigned n = 600000;
+    const unsigned n = 120 * TXN_ROWS_MAX;
     for (unsigned i = 0; i < n; i++) {
         world_add(admit, i % 2 ? "same@d0.example" : "other@d0.example", "");
         if (admit_window_full(admit) && i + 1 < n)
