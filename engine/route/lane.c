@@ -531,12 +531,6 @@ void lane_look_again(struct lane *lane)
     lane_want(lane);
 }
 
-/* New, or handed over before: it has to be resolved. */
-static bool lane_is_nowhere(const struct lane *lane)
-{
-    return lane->state == LANE_RESOLVING && !lane->asking;
-}
-
 /* To where it went before, or by asking. */
 static void lane_find_way(struct lane *lane)
 {
@@ -583,7 +577,7 @@ void lane_handed_over(struct router *router, struct lane_handover *handover)
     if (handover->announced)
         lane_renew(lane);
     lane_give(lane, handover->given);
-    lane_route(lane, handover->mx, lane_configured_route(lane));
+    lane_route_handed(lane, handover->mx);
     lane_check(lane);
 }
 

@@ -47,7 +47,8 @@ const struct config_site *lane_site(const struct config *config, const struct dn
     return &config->site_default;
 }
 
-const struct config_route *lane_configured_route(const struct lane *lane)
+/* The route that its mail takes, by domain, sender and tenant; NULL: none. */
+static const struct config_route *lane_configured_route(const struct lane *lane)
 {
     struct str sender = config_pool_sender(str_of(lane->pool_name));
     return config_route_of(lane->router->config, str_of(lane->domain), sender, str_of(lane->tenant_name));
@@ -303,16 +304,50 @@ void lane_resolve(struct lane *lane)
     dns_ask_mx(router->dns, &lane->query, str_of(lane->domain), router->now);
 }
 
+/* Hosts of a route never run out. */
+static bool is_of_route(const struct dns_mx *mx)
+{
+    return mx->expires_ns == INT64_MAX;
+}
+
+/* A reload may have come between, and the hosts of one way must never be met by the login of another: of a
+ * route, each worker believes its own configuration. */
+void lane_route_handed(struct lane *lane, struct dns_mx *mx)
+{
+    if (!is_of_route(mx) && lane_configured_route(lane) == NULL) {
+        lane_route(lane, mx, NULL);
+        return;
+    }
+    dns_mx_unref(mx);
+    lane_resolve(lane);
+}
+
+bool lane_is_nowhere(const struct lane *lane)
+{
+    return lane->state == LANE_RESOLVING && !lane->asking;
+}
+
+static void lane_stop_asking(struct lane *lane)
+{
+    dns_cancel(&lane->query);
+    lane_sts_cancel(lane);
+    lane->asking = false;
+}
+
 void lane_reroute(struct lane *lane)
 {
     const struct config_route *route = lane_configured_route(lane);
-    if (lane->state != LANE_ROUTED) { /* resolved, or held, or handed over: when that is done */
-        if (route != NULL && lane->state != LANE_RESOLVING)
-            lane_resolve(lane);
+    dns_mx_unref(lane->handed); /* announced again, it may go another way now */
+    lane->handed = NULL;
+    if (lane->state != LANE_ROUTED) { /* without a route, what it waits for is as good as before */
+        if (route == NULL || lane_is_nowhere(lane))
+            return;
+        lane_stop_asking(lane);
+        lane_resolve(lane);
         return;
     }
     struct dns_mx *mx = dns_mx_ref(lane->mx);
-    bool was_route = mx->expires_ns == INT64_MAX;
+    bool was_route = is_of_route(mx);
     lane_unroute(lane);
     lane->state = LANE_RESOLVING;
     if (route == NULL && !was_route) {
@@ -320,7 +355,6 @@ void lane_reroute(struct lane *lane)
         return;
     }
     dns_mx_unref(mx);
-    dns_cancel(&lane->query);
-    lane->asking = false;
+    lane_stop_asking(lane);
     lane_resolve(lane);
 }

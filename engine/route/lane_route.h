@@ -12,10 +12,12 @@ void lane_resolve(struct lane *lane);
 /* The hosts are known: stays with its pools if they are the same, else moves. Takes the reference. route: the
  * configured one of the domain, or NULL. */
 void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route *route);
+/* The same with hosts that another worker knew. */
+void lane_route_handed(struct lane *lane, struct dns_mx *mx);
+/* New, or handed over before: it has to be resolved. */
+bool lane_is_nowhere(const struct lane *lane);
 /* A reload: to where its mail goes now, by what is known of its hosts; nothing waits in its strands. */
 void lane_reroute(struct lane *lane);
-/* The route that its mail takes, by domain, sender and tenant; NULL: none. */
-const struct config_route *lane_configured_route(const struct lane *lane);
 /* Gives it to the worker that owns its site, with its hosts (whose reference goes along). */
 void lane_hand_over(struct lane *lane, unsigned worker, struct dns_mx *mx);
 /* Leaves its pools; nothing may wait in its strands. */
