@@ -163,6 +163,10 @@
 #define MX_HOSTS_MAX       BOUND(32, 4)
 #define HOST_ADDRESSES_MAX BOUND(32, 4)
 
+/* `postrider probe`: addresses that it asks, of one host and of all. */
+#define PROBE_HOST_TALKS_MAX FIXED(8)
+#define PROBE_TALKS_MAX      FIXED(64)
+
 #define COMMAND_MAX          FIXED(1024)                  /* one command with all its parameters */
 #define COMMANDS_MAX         BOUND(4096, 2 * COMMAND_MAX) /* bytes of commands ahead of their replies */
 #define SESSION_IOV_MAX      BOUND(1024, 4) /* pieces of a message in one send; with more it takes several */

@@ -3,8 +3,9 @@
 
 usage: tests/coverage.py BUILD [--under PERCENT]    (make coverage)
 
-Adds up what gcov says of each object file. With --under, lists the files below it of the parts that are held
-to the goal, and the functions that were never run.
+Adds up what gcov says of each object file, whichever program it was part of: unit programs, simulator, power
+cuts, daemons. What a daemon did that was killed is not counted. With --under, lists the files below it of the
+parts that are held to the goal, and the functions that were never run.
 """
 import argparse
 import collections

@@ -249,6 +249,22 @@ def test_routes_come_and_go_with_several_workers(scene):
         assert {d.host for d in s.delivered()[before:]} == {"mx.b.test" if n % 2 else "mx.a.test"}, n
 
 
+@pytest.mark.parametrize("slow", ["a.test", "_mta-sts.a.test"])
+def test_a_route_counts_for_a_domain_that_is_being_asked_for(scene, slow):
+    """The answer for its hosts, or for its policy of MTA-STS, comes after the reload, and is of no use."""
+    late = {"a.test": ONE_DOMAIN[0], "_mta-sts.a.test": {"name": "_mta-sts.a.test", "nxdomain": True}}
+    late[slow] = dict(late[slow], delay_ms=1500)
+    s = scene(host() + [SECOND_HOST], list(late.values()))
+    ident = submit(s, ["u@a.test"])["job"]
+    time.sleep(0.3)
+    Settings(s).reload(more=f"routes:\n  - {{ host: mx.b.test, port: {s.world.smtp_port} }}\n")
+    s.daemon.wait_counts(ident, 20, delivered=1)
+    time.sleep(1.5)
+    ident = submit(s, ["v@a.test"])["job"]
+    s.daemon.wait_counts(ident, 20, delivered=1)
+    assert [d.host for d in s.delivered()] == ["mx.b.test"] * 2
+
+
 def test_sources_pools_and_sites_change_under_what_waits(scene):
     """Sources in another order, one gone, one new; a site by another name: mail that waits goes their way."""
     old = "  - { name: one, address: 127.0.0.1 }\n  - { name: two, address: 127.0.0.2 }\n"

@@ -1,6 +1,13 @@
 /* test_path.c - limits and back-off of a path (path.h), and which site hosts belong to (lane_route.h). */
+/* First: it sets uthash up its own way, which nothing here depends on. */
+#include "queue/store_internal.h"
+
+#include "engine/route/handover.h"
+#include "engine/route/lane.h"
 #include "engine/route/lane_route.h"
 #include "engine/route/path.h"
+#include "engine/route/pool.h"
+#include "engine/route/secure.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -361,6 +368,50 @@ static void test_sites(void **state)
     fixture_free(&f);
 }
 
+static const struct lane *handed_over(struct fixture *f, uint32_t id, const char *domain, int64_t expires_ns)
+{
+    struct lane_handover handover = {.mx = hosts_of((const char *[]){"mx.a.com"}, 1),
+                                     .lane = {.lane = id, .tenant = "default", .pool = "default"}};
+    snprintf(handover.lane.domain, sizeof handover.lane.domain, "%s", domain);
+    handover.mx->expires_ns = expires_ns;
+    lane_handed_over(&f->router, &handover);
+    const struct lane *lane;
+    HASH_FIND(hh, f->router.lanes, &id, sizeof id, lane);
+    assert_non_null(lane);
+    assert_int_equal(lane->state, LANE_ROUTED);
+    return lane;
+}
+
+/* Another worker had hosts for a domain by a configuration that is not this one's any more, or not yet. */
+static void test_hosts_that_are_handed_over_never_meet_a_route(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct err err;
+    fixture_make(&f, "routes: [{domain: r.test, host: 127.0.0.9, port: 587}]\n");
+    struct trusts *trusts = secure_load(f.config, &err);
+    f.router.trusts = trusts;
+    f.router.store = calloc(1, sizeof *f.router.store);
+    f.router.worker_count = 1;
+    TAILQ_INIT(&f.router.resting);
+    assert_true(trusts != NULL && f.router.store != NULL);
+    const struct lane *lane = handed_over(&f, 1, "r.test", f.router.now.mono_ns + NS_PER_S);
+    assert_string_equal(lane->mx->hosts[0].name, "127.0.0.9");
+    assert_int_equal(lane->strands[0].pool->port, 587);
+    assert_ptr_equal(lane->strands[0].pool->route, &f.config->routes[0]);
+    lane = handed_over(&f, 2, "a.test", f.router.now.mono_ns + NS_PER_S);
+    assert_string_equal(lane->mx->hosts[0].name, "mx.a.com");
+    assert_int_equal(lane->strands[0].pool->port, 25);
+    assert_null(lane->strands[0].pool->route);
+    f.router.stopping = true;
+    lane_reap(&f.router);
+    assert_null(f.router.lanes);
+    pool_run_touched(&f.router);
+    trusts_destroy(trusts);
+    free(f.router.store);
+    fixture_free(&f);
+}
+
 /* Above a quarter of the last transactions, and not for one or two in a row. */
 static void test_refuses_often(void **state)
 {
@@ -398,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_workers_share_a_ledger),
         cmocka_unit_test(test_one_pause_for_all),
         cmocka_unit_test(test_what_is_lent_is_not_its_own),
+        cmocka_unit_test(test_hosts_that_are_handed_over_never_meet_a_route),
         cmocka_unit_test(test_refuses_often),
         cmocka_unit_test(test_sites),
     };

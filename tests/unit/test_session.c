@@ -433,6 +433,7 @@ struct client {
     struct iovec bodies[TRANSACTIONS_MAX][64];
     struct iovec large; /* the body of the next order, once */
     struct session_way way;
+    struct proxy proxy; /* at the server's address; of no kind: none */
     char tls_text[64];
 };
 
@@ -596,6 +597,9 @@ static void client_connect(struct client *client, const struct server *server)
     struct err err;
     client->closed = false;
     client->now = clock_now();
+    memcpy(&client->proxy.address, &server->address, sizeof server->address);
+    client->proxy.len = sizeof server->address;
+    client->way.proxy = &client->proxy;
     client->session = session_create(&client->context, &client->settings, &handlers, client, "mx.example",
                                      NULL, 0, (const struct sockaddr *)&server->address,
                                      sizeof server->address, &client->demand, &client->way, &err);
@@ -1809,15 +1813,137 @@ static void without_clear(struct client *client)
     client->way.login.in_clear = false;
 }
 
+static void write_password(const char *text, size_t repeats)
+{
+    memcpy(password_path + sizeof password_path - 7, "XXXXXX", 7);
+    int fd = mkstemp(password_path);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < repeats; i++)
+        assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
 static void test_logins(void **state)
 {
     (void)state;
-    int fd = mkstemp(password_path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, "tanstaaftanstaaf\n", 17), 17);
-    close(fd);
+    write_password("tanstaaftanstaaf\n", 1);
     run_rows(ROWS(logins), with_login);
     run_rows(ROWS(logins_in_clear), without_clear);
+    unlink(password_path);
+}
+
+/* ---- by way of a proxy ---- */
+
+#define SOCKS     EXPECT("\005\001\000")
+#define SOCKS_IN  EXPECT("\005\002\000\002"), SEND("\005\002")
+#define CONNECTS  EXPECT_MUCH(10) /* with the server's own port */
+#define CONNECTED "\005\000\000\001\177\000\000\001\000\031"
+#define NO_WAY    "closed[Tp 4.4.1] cannot reach mx.example by way of the proxy socks5://p: "
+
+static const struct row proxies[] = {
+    {"every byte alone, the greeting behind the last",
+     one,
+     1,
+     {SOCKS, SLOWLY("\005\000"), CONNECTS, SLOWLY(CONNECTED "220 mx ready\r\n"),
+      EXPECT("EHLO me.example\r\n"), SEND("250-mx\r\n250-PIPELINING\r\n250 SIZE 1000\r\n"), EXPECT(GROUP),
+      SEND(GO), EXPECT("Hi\r\n.\r\n"), SEND("250 2.0.0 ok\r\n"), BYE},
+     "ready done 1[Dr 2.0.0] closed[none]"},
+    {"it names its end, and all comes at once",
+     one,
+     1,
+     {SOCKS, SEND("\005\000"), CONNECTS,
+      SEND("\005\000\000\003\004here\000\031"
+           "421 4.3.2 not now\r\n"),
+      EXPECT_END},
+     "closed[Th 4.3.2] 4.3.2 not now"},
+    {"no kind of login will do",
+     one,
+     1,
+     {SOCKS, SEND("\005\377"), EXPECT_END},
+     NO_WAY "it wants another kind of login"},
+    {"it wants one that there is none of",
+     one,
+     1,
+     {SOCKS, SEND("\005\002"), EXPECT_END},
+     NO_WAY "it wants a user and a password"},
+    {"it is no such proxy",
+     one,
+     1,
+     {SOCKS, SEND("220 mx ready\r\n"), EXPECT_END},
+     NO_WAY "it does not speak SOCKS5"},
+    {"it may not connect there",
+     one,
+     1,
+     {SOCKS, SEND("\005\000"), CONNECTS, SEND("\005\002"), EXPECT_END},
+     NO_WAY "it does not allow the connection"},
+    {"it says nothing and goes", one, 1, {SOCKS, CLOSE}, NO_WAY "closed by the peer"},
+    {"the mail host is dead: that is not the proxy's fault",
+     one,
+     1,
+     {SOCKS, SEND("\005\000"), CONNECTS, SEND("\005\005"), EXPECT_END},
+     "closed[Th 4.4.1] cannot connect to mx.example by way of socks5://p: connection refused"},
+};
+
+static const struct row proxies_with_login[] = {
+    {"user and password are taken",
+     one,
+     1,
+     {SOCKS_IN, EXPECT("\001\003tim\020tanstaaftanstaaf"), SEND("\001\000"), CONNECTS, SEND("\005\004"),
+      EXPECT_END},
+     "closed[Th 4.4.1] cannot connect to mx.example by way of socks5://p: host unreachable"},
+    {"they are not",
+     one,
+     1,
+     {SOCKS_IN, EXPECT("\001\003tim\020tanstaaftanstaaf"), SEND("\001\001"), EXPECT_END},
+     NO_WAY "it refuses user and password"},
+};
+
+static const struct row proxies_long[] = {
+    {"longer than SOCKS5 has room for",
+     one,
+     1,
+     {SOCKS_IN, EXPECT_END},
+     NO_WAY "user and password have at most 255 bytes each"},
+};
+
+static const struct row other_family[] = {
+    {"HAProxy is told both ends",
+     one,
+     1,
+     {EXPECT_END},
+     "closed[Tp 4.4.1] cannot reach mx.example by way of the proxy haproxy://p: the source's address is of "
+     "another family than the host's"},
+};
+
+static void with_socks(struct client *client)
+{
+    client->proxy =
+        (struct proxy){.kind = PROXY_SOCKS5, .text = "socks5://p", .user = "", .password_file = ""};
+}
+
+static void with_socks_login(struct client *client)
+{
+    with_socks(client);
+    client->proxy.user = "tim";
+    client->proxy.password_file = password_path;
+}
+
+static void with_haproxy(struct client *client)
+{
+    client->proxy =
+        (struct proxy){.kind = PROXY_HAPROXY, .text = "haproxy://p", .user = "", .password_file = ""};
+}
+
+static void test_proxies(void **state)
+{
+    (void)state;
+    run_rows(ROWS(proxies), with_socks);
+    run_rows(ROWS(other_family), with_haproxy);
+    write_password("tanstaaftanstaaf\n", 1);
+    run_rows(ROWS(proxies_with_login), with_socks_login);
+    unlink(password_path);
+    write_password("tanstaaf", 32);
+    run_rows(ROWS(proxies_long), with_socks_login);
     unlink(password_path);
 }
 
@@ -2333,6 +2459,7 @@ int main(void)
         cmocka_unit_test(test_chunks_lost),
         cmocka_unit_test(test_large_chunks),
         cmocka_unit_test(test_logins),
+        cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_lmtp),
         cmocka_unit_test(test_told_limits),
         cmocka_unit_test(test_no_deadlock),
