@@ -232,9 +232,9 @@ def test_delivered_signed(keys, eight_bit, tmp_path):
 @pytest.mark.parametrize("text_of_all", ["the same for all", "for {{to}}"])
 def test_other_keys_while_a_job_is_sent(keys, text_of_all):
     """After SIGHUP the new key signs, also what is the same for all and was signed before."""
-    receiver, count = Receiver(True), 60
+    receiver, count = Receiver(True), 160
     text = ("routes: [{domain: '*', host: 127.0.0.1, port: %d}]\n"
-            "sites: [{name: default, max_rate: 10/s, max_recipients_per_transaction: 1}]\n" % receiver.port +
+            "sites: [{name: default, max_rate: 20/s, max_recipients_per_transaction: 1}]\n" % receiver.port +
             "dkim: [%s]\n")
     old, new = (json.dumps(one) for one in keys.config if one["selector"] != "r2048")
     with Daemon(text % old) as daemon:
@@ -245,10 +245,11 @@ def test_other_keys_while_a_job_is_sent(keys, text_of_all):
         daemon.configure(text % new)
         daemon.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "is in force; changed: dkim" in daemon.read_log(), 20, "the reload")
+        begun = len(receiver.mails) + 5  # some were on their way
         wait_for(lambda: sum(len(to) for to, _ in receiver.mails) == count, 120, "all messages")
     receiver.close()
     selectors = [re.search(rb" s=(\w+);", plain).group(1) for _, plain in receiver.mails]
-    assert selectors[0] == b"r1024" and selectors[-1] == b"ed" and {*selectors[-20:]} == {b"ed"}, selectors
+    assert selectors[0] == b"r1024" and {*selectors[begun:]} == {b"ed"}, (begun, selectors)
     for _, plain in receiver.mails:
         assert dkim.DKIM(plain, minkey=1024).verify(0, dnsfunc=keys.txt)
 
