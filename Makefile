@@ -34,7 +34,7 @@ WRAPPED := open close mkdir rename unlink ftruncate fallocate fsync fdatasync pw
 SIM := $(wildcard tests/sim/*.c)
 SIM_SEAMS := prng_seed getrlimit fallocate socket setsockopt bind close inbox_post look_wait secure_load trusts_destroy
 PROGRAMS := $B/postriderd $B/postrider $B/sendmail $B/world
-BENCH_PROGRAMS := $B/load $B/raw
+BENCH_PROGRAMS := $B/load $B/raw $B/message_bench
 obj = $(patsubst %.c,$B/obj/%.o,$(1))
 
 .PHONY: all help programs units man demo test test-unit test-integration test-all fuzz fuzz-short libfuzzers crash powercut alloc sim sim-selftest coverage nightly lint bench compare install deb clean deps-%
@@ -179,6 +179,7 @@ lint: deps-lint
 	@tests/lint.py
 bench: deps-bench
 	@$(MAKE) --no-print-directory -j2 programs $(BENCH_PROGRAMS)
+	@[ -n "$(BENCH)" ] || $B/message_bench
 	@$(PY) bench/run.py --build $B --json $B/bench.json --svg $B/bench.svg $(BENCH)
 compare: deps-compare
 	@$(MAKE) --no-print-directory -j2 programs $B/load

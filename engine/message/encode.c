@@ -105,8 +105,8 @@ static __m128i find_encoded(const char *p)
 /* Past printable text that stays as it is, outside of HTML; may stop short of it. */
 static size_t skip_printable(struct str text, size_t i)
 {
-    size_t start = i;
 #ifdef __SSE2__ /* a byte at a time took a third of all that is compiled */
+    size_t start = i;
     unsigned stop = 0;
     while (stop == 0 && text.n - i > 16) {
         __m128i del = _mm_cmpeq_epi8(_mm_loadu_si128((const void *)(text.p + i)), _mm_set1_epi8(0x7f));
