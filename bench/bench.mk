@@ -4,7 +4,7 @@ WORLD := $(wildcard bench/world/*.c)
 LOAD := $(wildcard bench/load/*.c)
 LOAD_PARTS := $(filter-out bench/load/main.c bench/load/verb_%,$(LOAD))
 RAW := $(wildcard bench/raw/*.c)
-BENCH_PROGRAMS := $B/load $B/raw
+BENCH_PROGRAMS := $B/load $B/raw $B/message_bench
 
 $B/world: $(call obj,$(WORLD)) $B/libpostrider.a
 	$(call link)
@@ -21,6 +21,7 @@ $B/message_bench: $(call obj,bench/message_bench.c) $B/libpostrider.a
 
 bench: deps-bench
 	@$(MAKE) --no-print-directory -j2 programs $(BENCH_PROGRAMS)
+	@[ -n "$(BENCH)" ] || $B/message_bench
 	@$(PY) bench/run.py --build $B --json $B/bench.json --svg $B/bench.svg $(BENCH)
 compare: deps-compare
 	@$(MAKE) --no-print-directory -j2 programs $B/load

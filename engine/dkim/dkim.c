@@ -10,6 +10,7 @@
 #include "engine/message/lines.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define HEADER_MAX (4 * 1024 * 1024) /* bytes of a header, and of what is signed of it */
@@ -43,6 +44,7 @@ static const struct str signed_names[] = {
 #define SIGNED_NAMES (sizeof signed_names / sizeof signed_names[0])
 
 struct dkim {
+    uint64_t number;
     struct dkim_identity *identities; /* sorted by domain */
     size_t count;
     struct dkim_domain *domains;
@@ -110,6 +112,7 @@ static void group_domains(struct dkim *dkim)
 
 struct dkim *dkim_create(const struct config *config, struct err *err)
 {
+    static atomic_uint_fast64_t made;
     struct dkim *dkim = calloc(1, sizeof *dkim);
     if (dkim == NULL ||
         (dkim->identities = calloc(config->dkim_count + 1, sizeof *dkim->identities)) == NULL ||
@@ -118,6 +121,7 @@ struct dkim *dkim_create(const struct config *config, struct err *err)
         dkim_destroy(dkim);
         return NULL;
     }
+    dkim->number = atomic_fetch_add_explicit(&made, 1, memory_order_relaxed) + 1;
     for (dkim->count = 0; dkim->count < config->dkim_count; dkim->count++)
         if (!read_identity(&dkim->identities[dkim->count], &config->dkim[dkim->count], err)) {
             dkim->count++;
@@ -142,6 +146,11 @@ void dkim_destroy(struct dkim *dkim)
     free(dkim->identities);
     free(dkim->domains);
     free(dkim);
+}
+
+uint64_t dkim_number(const struct dkim *dkim)
+{
+    return dkim ? dkim->number : 0;
 }
 
 const struct dkim_identity *dkim_identity(const struct dkim *dkim, size_t index)

@@ -25,6 +25,8 @@ struct dkim_domain {
  * file; borrows nothing. A weak key is logged. */
 struct dkim *dkim_create(const struct config *config, struct err *err);
 void dkim_destroy(struct dkim *dkim);
+/* Of two the later has the larger number; 0: dkim is NULL. */
+uint64_t dkim_number(const struct dkim *dkim);
 /* NULL: it has no keys. dkim may be NULL: nobody has. */
 const struct dkim_domain *dkim_find(const struct dkim *dkim, struct str domain);
 /* The index-th key of all, in the order of domains; NULL: there are no more. */

@@ -9,7 +9,10 @@ void opened_close(void *user)
     struct opened *opened = user;
     if (opened == NULL)
         return;
-    free(opened->signature);
+    for (struct signature *signature = opened->signature, *before; signature != NULL; signature = before) {
+        before = signature->before;
+        free(signature);
+    }
     free(opened->body_hash);
     dkim_body_free(opened->body_begun);
     free(opened);
@@ -73,6 +76,12 @@ struct str opened_signature(const struct opened *opened, const struct taken *tak
     return signature ? str_make(signature->text, signature->n) : (struct str){NULL, 0};
 }
 
+bool opened_is_signed(const struct opened *opened, const struct taken *taken, const struct dkim *dkim)
+{
+    const struct signature *of_all = atomic_load_explicit(&opened->signature, memory_order_acquire);
+    return of_all ? of_all->keys >= dkim_number(dkim) : taken->signature != NULL;
+}
+
 const struct dkim_domain *opened_domain(const struct opened *opened, const struct dkim *dkim)
 {
     return opened->domain[0] != '\0' ? dkim_find(dkim, str_of(opened->domain)) : NULL;
@@ -115,11 +124,14 @@ static bool hash_body(struct opened *opened, const struct rendition *message, ui
     return true;
 }
 
-static bool keep(struct opened *opened, struct taken *taken, struct str text, struct err *err)
+static bool keep(struct opened *opened, struct taken *taken, const struct dkim *dkim, struct str text,
+                 struct err *err)
 {
     struct signature *signature = malloc(sizeof *signature + text.n);
     if (signature == NULL)
         return err_set(err, ENOMEM, "no memory for a signature");
+    signature->before = NULL;
+    signature->keys = dkim_number(dkim);
     signature->n = text.n;
     if (text.n > 0)
         memcpy(signature->text, text.p, text.n);
@@ -127,9 +139,10 @@ static bool keep(struct opened *opened, struct taken *taken, struct str text, st
         taken->signature = signature;
         return true;
     }
-    struct signature *none = NULL;
-    if (!atomic_compare_exchange_strong(&opened->signature, &none, signature))
-        free(signature);
+    signature->before = atomic_load(&opened->signature);
+    if (opened_is_signed(opened, taken, dkim) ||
+        !atomic_compare_exchange_strong(&opened->signature, &signature->before, signature))
+        free(signature); /* another signer was first */
     return true;
 }
 
@@ -140,7 +153,7 @@ bool opened_sign(struct opened *opened, struct taken *taken, const struct dkim *
     char rid[RID_TEXT_MAX], from[DOMAIN_MAX + 1];
     uint8_t hash[DIGEST_SIZE];
     const struct dkim_domain *domain = opened_domain(opened, dkim);
-    if (opened_signature(opened, taken).p != NULL)
+    if (opened_is_signed(opened, taken, dkim))
         return true; /* of all: another signer was faster */
     struct render_args args = opened_args(taken, rid);
     args.unstuffed = true;
@@ -153,5 +166,5 @@ bool opened_sign(struct opened *opened, struct taken *taken, const struct dkim *
     buf_clear(text);
     return (domain == NULL || (hash_body(opened, message, hash, err) &&
                                dkim_sign(signer, domain, message, hash, now_ms, text, err))) &&
-           keep(opened, taken, buf_str(text), err);
+           keep(opened, taken, dkim, buf_str(text), err);
 }

@@ -2,7 +2,8 @@
  *
  * Hangs in store_job.opened from whoever needs it first until the job's last recipient is settled. What is
  * the same for all recipients is worked out once a job, by the signer that comes first: the digest of the
- * body, or of a body's beginning, and where nothing differs the whole signature. Any thread. */
+ * body, or of a body's beginning, and where nothing differs the whole signature: anew once keys have changed.
+ * Any thread. */
 #ifndef POSTRIDER_ROUTE_OPENED_H
 #define POSTRIDER_ROUTE_OPENED_H
 
@@ -16,6 +17,8 @@
 /* DKIM-Signature fields, as they stand before the message; none (n is 0) where its author's domain has no
  * key. */
 struct signature {
+    struct signature *before; /* of the same job, with keys that are gone: messages may still point into it */
+    uint64_t keys;            /* dkim_number */
     size_t n;
     char text[];
 };
@@ -39,8 +42,10 @@ void opened_close(void *opened);
 const struct dkim_domain *opened_domain(const struct opened *opened, const struct dkim *dkim);
 /* What this recipient's message is rendered with. rid: room for the text. */
 struct render_args opened_args(const struct taken *taken, char rid[RID_TEXT_MAX]);
-/* The fields for this recipient; p is NULL while it is not signed. */
+/* The fields for this recipient; p is NULL while it is not signed. They stay as long as both. */
 struct str opened_signature(const struct opened *opened, const struct taken *taken);
+/* Whether there are some, and where they are the job's, of no older keys. */
+bool opened_is_signed(const struct opened *opened, const struct taken *taken, const struct dkim *dkim);
 /* Renders, signs and keeps the signature, in the job or in taken->signature. message and text are the
  * thread's. */
 bool opened_sign(struct opened *opened, struct taken *taken, const struct dkim *dkim,

@@ -150,7 +150,7 @@ bool signers_want(struct router *router, uint32_t lane, struct taken *taken)
     if (router->signers == NULL || taken->signature != NULL)
         return false;
     const struct opened *opened = opened_get(taken->job, router->dkim, &err);
-    if (opened == NULL || !opened->wants_signature || opened_signature(opened, taken).p != NULL)
+    if (opened == NULL || !opened->wants_signature || opened_is_signed(opened, taken, router->dkim))
         return false; /* what is wrong with it is said when it is rendered */
     struct sign_request *request = malloc(sizeof *request);
     if (request == NULL)

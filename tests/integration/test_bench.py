@@ -1,6 +1,7 @@
 """The bench's runner, small: that its scenarios run, its figures are there, and what must fail fails."""
 import json
 import os
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -47,6 +48,16 @@ def test_scenarios_run(tmp_path):
     assert all(goal["reached"] is None for goal in whole["goals"]), "a trial is not judged"
     assert "backlog/deferred" in "".join(ElementTree.parse(out["svg"]).getroot().itertext())
     assert "nothing is judged" in run.stdout and "fdatasync" in run.stdout
+
+
+def test_messages():
+    run = subprocess.run([os.path.join(BUILD, "message_bench"), "0.02", "1"], capture_output=True, text=True,
+                         timeout=60 * PATIENCE)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert [line.split(",")[0] for line in lines] == (
+        ["rendering base64", "rendering quoted-printable"] + 3 * ["rsa-sha256"] + 3 * ["ed25519-sha256"])
+    assert all(re.search(r": [1-9]\d*%$", line) for line in lines[2:]), lines
 
 
 def test_wrong_delivery_fails(tmp_path):

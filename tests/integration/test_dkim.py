@@ -5,6 +5,8 @@ import json
 import os
 import random
 import re
+import signal
+import smtplib
 import subprocess
 
 import dkim
@@ -170,11 +172,15 @@ class Receiver:
         self.controller.stop()
 
 
+OWN_SIGNATURE = "DKIM-Signature: v=1; d=y.example\r\n"
+
+
 @pytest.mark.parametrize("eight_bit", [True, False])
-def test_delivered_signed(keys, eight_bit):
-    receiver = Receiver(eight_bit)
+def test_delivered_signed(keys, eight_bit, tmp_path):
+    receiver, submission = Receiver(eight_bit), free_port()
     config = "routes: [{domain: '*', host: 127.0.0.1, port: %d}]\ndkim: %s\n" % (receiver.port,
                                                                                json.dumps(keys.config))
+    config += "submission: [{listen: 127.0.0.1:%d, networks: [127.0.0.0/8]}]\n" % submission
     with Daemon(config) as daemon:
         raw = "From: n@%s\nSubject: {{s}}\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n" \
               "Content-Transfer-Encoding: 8bit\n\nGrüße\n.\n"
@@ -184,7 +190,8 @@ def test_delivered_signed(keys, eight_bit):
              "message": {"from": "n@x.example", "to": "all@x.example", "text": "same"}},
             {"from": "b@y.example", "merge": False, "message": {"raw": raw % "y.example"}},
             {"from": "b@x.example", "message": {"from": "{{s}} <{{from}}>", "text": "hi {{s}}"}},
-            {"from": "b@x.example", "message": {"raw": "DKIM-Signature: v=1; d=y.example\n" + raw % DOMAIN}},
+            {"from": "b@x.example", "message": {"raw": OWN_SIGNATURE + raw % DOMAIN}},
+            {"from": "b@x.example", "message": {"raw": (raw % DOMAIN).replace("n@x.example", "{{from}}")}},
         ]
         lines = []
         for job in jobs:
@@ -195,21 +202,56 @@ def test_delivered_signed(keys, eight_bit):
         answer = daemon.post("/v1/jobs", "\n".join(lines))
         assert answer.status == 202, answer
         warned = [job.get("warnings", []) for job in answer.json["jobs"]]
-        assert warned == [[], [], ["it goes out unsigned: there is no DKIM key for y.example"], [], []]
-        wait_for(lambda: sum(len(to) for to, _ in receiver.mails) == 100, 60, "100 recipients")
+        assert warned == [[], [], ["it goes out unsigned: there is no DKIM key for y.example"], [], [], []]
+        with smtplib.SMTP("127.0.0.1", submission, timeout=30) as client:
+            client.sendmail("b@x.example", ["u@d0.example"],
+                            (raw % DOMAIN).replace("\n", "\r\n").encode(), ["BODY=8BITMIME"])
+        wait_for(lambda: sum(len(to) for to, _ in receiver.mails) == 121, 60, "121 recipients")
         refused = daemon.post("/v1/jobs", lines[0].replace("n@x.example", "n@z.example") + "\n" + lines[1])
         assert refused.status == 400, refused
         assert 'no key for "z.example"' in refused.json["error"]["reason"]
     receiver.close()
-    for _, plain in receiver.mails:
+    paths = []
+    for number, (_, plain) in enumerate(receiver.mails):
         message = email.message_from_bytes(plain)
         if "y.example" in message["From"]:
             assert b"DKIM-Signature" not in plain and plain.isascii() != eight_bit
         else:  # its own signature may be of the 8-bit form, which must not change where it need not
             own = b"d=y.example" in plain
-            assert plain.isascii() == (not own or not eight_bit)
+            late = message["Content-Transfer-Encoding"] == "8bit"  # From varies: no one knew the key
+            assert plain.isascii() == (not (own or late) or not eight_bit)
             assert plain.count(b"DKIM-Signature:") == 3 + own
             check_dkimpy(plain, keys)
+            paths.append(str(tmp_path / ("%03d.eml" % number)))
+            with open(paths[-1], "wb") as file:
+                file.write(plain.replace(OWN_SIGNATURE.encode(), b""))
+    assert len(paths) > 60
+    check_others(paths, keys)
+
+
+@pytest.mark.parametrize("text_of_all", ["the same for all", "for {{to}}"])
+def test_other_keys_while_a_job_is_sent(keys, text_of_all):
+    """After SIGHUP the new key signs, also what is the same for all and was signed before."""
+    receiver, count = Receiver(True), 160
+    text = ("routes: [{domain: '*', host: 127.0.0.1, port: %d}]\n"
+            "sites: [{name: default, max_rate: 20/s, max_recipients_per_transaction: 1}]\n" % receiver.port +
+            "dkim: [%s]\n")
+    old, new = (json.dumps(one) for one in keys.config if one["selector"] != "r2048")
+    with Daemon(text % old) as daemon:
+        message = {"from": "n@x.example", "to": "all@x.example", "text": text_of_all}
+        daemon.submit({"from": "b@x.example", "message": message},
+                      ["u%d@a.example" % i for i in range(count)])
+        wait_for(lambda: len(receiver.mails) > 4, 60, "some messages")
+        daemon.configure(text % new)
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "is in force; changed: dkim" in daemon.read_log(), 20, "the reload")
+        begun = len(receiver.mails) + 5  # some were on their way
+        wait_for(lambda: sum(len(to) for to, _ in receiver.mails) == count, 120, "all messages")
+    receiver.close()
+    selectors = [re.search(rb" s=(\w+);", plain).group(1) for _, plain in receiver.mails]
+    assert selectors[0] == b"r1024" and {*selectors[begun:]} == {b"ed"}, (begun, selectors)
+    for _, plain in receiver.mails:
+        assert dkim.DKIM(plain, minkey=1024).verify(0, dnsfunc=keys.txt)
 
 
 @pytest.fixture(scope="module")

@@ -241,6 +241,31 @@ static void test_merge(void **state)
     job_line_free(&job);
 }
 
+/* What is not a job's to say is left out of a message, whichever way it is given, and the answer says so. */
+static void test_removed(void **state)
+{
+    (void)state;
+    static const char *const messages[] = {
+        "{\"raw\":\"From: a@b.example\\nBCC: secret@x.example\\nReturn-Path: <x@y>\\nReceived: z\\n\\nx\"}",
+        "{\"from\":\"a@b.example\",\"text\":\"x\",\"headers\":{\"bcc\":\"secret@x.example\","
+        "\"return-path\":\"<x@y>\",\"RECEIVED\":[\"z\",\"y\"]}}",
+    };
+    for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {
+        struct job_line job;
+        struct err err;
+        char line[1000], text[1000];
+        snprintf(line, sizeof line, "{" FROM "\"message\":%s}", messages[i]);
+        assert_true(read_job(line, &job, STR(""), &err));
+        snprintf(text, sizeof text, "%.*s", STR_ARG(buf_str(&job.warnings)));
+        assert_non_null(strstr(text, "Bcc was taken out"));
+        assert_non_null(strstr(text, "Return-Path was taken out"));
+        assert_non_null(strstr(text, "Received was taken out"));
+        assert_non_null(job.spec.content);
+        assert_null(memmem(job.spec.content, job.spec.content_size, "secret", 6));
+        job_line_free(&job);
+    }
+}
+
 static void test_feedback_id(void **state)
 {
     (void)state;
@@ -336,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_resembles),
         cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_removed),
         cmocka_unit_test(test_feedback_id),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -125,11 +125,40 @@ static void test_same_body(void **state)
     sign_and_compare((struct message_spec){.text = buf_str(&text), .to = STR("all@x.example")}, false);
 }
 
+/* What is the same for all is signed anew with other keys; the old signature may still be on its way. */
+static void test_other_keys(void **state)
+{
+    (void)state;
+    struct err err;
+    assert_true(made_compile(m, (struct message_spec){.from = STR("n@x.example"),
+                                                      .to = STR("all@x.example"),
+                                                      .text = STR("The same for all.")}));
+    struct store_job job = {.id = 1, .content = m->record.data, .content_size = m->record.len};
+    struct taken taken = {.job = &job, .rid = {1, 0, 0}, .to = STR("ada@example.com")};
+    struct opened *opened = opened_get(&job, dkim, &err);
+    assert_false(opened_is_signed(opened, &taken, dkim));
+    assert_true(opened_sign(opened, &taken, dkim, signer, &message, &signature, 0, &err));
+    assert_true(opened_is_signed(opened, &taken, dkim) && taken.signature == NULL);
+    struct str first = opened_signature(opened, &taken);
+    char *copy = str_dup(first);
+    const struct config none = {.dkim_count = 0};
+    struct dkim *later = dkim_create(&none, &err);
+    assert_false(opened_is_signed(opened, &taken, later));
+    assert_true(opened_sign(opened, &taken, later, signer, &message, &signature, 0, &err));
+    assert_true(opened_is_signed(opened, &taken, later) && opened_is_signed(opened, &taken, dkim));
+    assert_true(opened_signature(opened, &taken).p != NULL && opened_signature(opened, &taken).n == 0);
+    assert_true(str_eq(first, str_of(copy)));
+    free(copy);
+    opened_close(opened);
+    dkim_destroy(later);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_beginnings, setup, teardown),
         cmocka_unit_test_setup_teardown(test_same_body, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_other_keys, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
