@@ -199,14 +199,16 @@
 #define STS_POLICIES_MAX  50000    /* known: some 20 MB */
 
 /* Reports about TLS, RFC 8460. */
-#define RPT_TARGETS_MAX 8       /* of one domain */
-#define RPT_ROWS_MAX    50000   /* counts kept: beyond them only what is known already is counted */
-#define RPT_LINES_MAX   1000    /* of one report */
-#define RPT_TEXT_MAX    1500    /* of the policy it is about, as it was seen */
-#define RPT_JSON_MAX    2097152 /* and packed, at most as much again */
-#define RPT_FLUSH_MS    5000    /* how often counts are written down */
-#define RPT_POST_MS     30000   /* a report by HTTPS */
-#define RPT_TRIES       24      /* and how often it, and its record, is tried within a period */
+#define RPT_TARGETS_MAX  8       /* of one domain */
+#define RPT_ROWS_MAX     50000   /* counts kept: beyond them only what is known already is counted */
+#define RPT_LINES_MAX    1000    /* of one report */
+#define RPT_TEXT_MAX     1500    /* of the policy it is about, as it was seen */
+#define RPT_JSON_MAX     2097152 /* and packed, at most as much again */
+#define RPT_FLUSH_MS     5000    /* how often counts are written down */
+#define RPT_POST_MS      30000   /* a report by HTTPS */
+#define RPT_ASKS_MAX     256     /* domains without a policy whose record is looked for at once */
+#define RPT_WANTED_SLOTS 65536   /* of such domains, what is known of their records: half a megabyte */
+#define RPT_TRIES        24      /* and how often it, and its record, is tried within a period */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       64
