@@ -171,7 +171,8 @@
 #define REACTION_COUNT_MAX 10000
 
 /* TLS. */
-#define TLS_HANDSHAKES_STEP 8           /* pieces of handshakes worked on in one step of a worker */
+#define TLS_HANDSHAKES_STEP 8           /* pieces of handshakes worked on in one step of a worker, */
+#define TLS_TURN_NS         700000      /* each of so long; a longer one counts for several */
 #define TLS_WAITING_MAX     (64 * 1024) /* of a handshake, waiting for its turn */
 #define TLS_RESUME_MAX      1024        /* sessions kept a worker, some KiB each */
 #define TLS_RECORD_MAX      16384
