@@ -138,8 +138,8 @@ static const struct section mta_sts_section = SECTION("mta_sts", config_mta_sts,
 
 static const struct option tls_reports_options[] = {
     {"enabled", KIND_SWITCH, AT(config_tls_reports, enabled), .preset = "no",
-     .help = "Send domains with policies of MTA-STS or TLSA records, where they ask for it, a report of how "
-             "sessions went (RFC 8460)."},
+     .help = "Send domains that ask for it a report of how sessions went, by policies of MTA-STS, by TLSA "
+             "records, or without either (RFC 8460)."},
     {"organization", KIND_NAME, AT(config_tls_reports, organization),
      .help = "Who sends them; unset, the hostname."},
     {"contact", KIND_MAILBOX, AT(config_tls_reports, contact),

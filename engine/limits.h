@@ -192,7 +192,8 @@
 #define REACTION_COUNT_MAX FIXED(10000)
 
 /* TLS. */
-#define TLS_HANDSHAKES_STEP BOUND(8, 1) /* pieces of handshakes worked on in one step of a worker */
+#define TLS_HANDSHAKES_STEP BOUND(8, 1) /* pieces of handshakes worked on in one step of a worker, */
+#define TLS_TURN_NS         700000      /* each of so long; a longer one counts for several */
 #define TLS_WAITING_MAX     BOUND(64 * 1024, 16384) /* of a handshake, waiting for its turn */
 #define TLS_RESUME_MAX      BOUND(1024, 2)          /* sessions kept a worker, some KiB each */
 #define TLS_RECORD_MAX      FIXED(16384)
@@ -228,7 +229,10 @@
 #define RPT_JSON_MAX    BOUND(2097152, 65536) /* and packed, at most as much again */
 #define RPT_FLUSH_MS    5000                  /* how often counts are written down */
 #define RPT_POST_MS     30000                 /* a report by HTTPS */
-#define RPT_TRIES       FIXED(24)             /* and how often it, and its record, is tried within a period */
+#define RPT_ASKS_MAX    BOUND(256, 2) /* domains without a policy whose record is looked for at once */
+#define RPT_WANTED_SLOTS                                                                                     \
+    BOUND(65536, 16)        /* of such domains, what is known of their records: half a megabyte */
+#define RPT_TRIES FIXED(24) /* and how often it, and its record, is tried within a period */
 
 /* Consumers of the event log. */
 #define CONSUMERS_MAX       FIXED(64)

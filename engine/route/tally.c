@@ -9,9 +9,17 @@
 
 #define DOMAINS_MAX 32 /* that one failure is counted for */
 
+static enum rpt_policy policy_of(const struct pool *pool, const struct tls_demand *demand)
+{
+    return demand->tlsa != NULL ? RPT_TLSA : pool->tls.sts != STS_NONE ? RPT_STS : RPT_NO_POLICY;
+}
+
 bool tally_wanted(const struct pool *pool, const struct tls_demand *demand)
 {
-    return pool->path->router->rpt != NULL && (demand->tlsa != NULL || pool->tls.sts != STS_NONE);
+    if (pool->path->router->rpt == NULL)
+        return false;
+    return policy_of(pool, demand) != RPT_NO_POLICY ||
+           (pool->route == NULL && demand->policy != TLS_POLICY_NONE && pool->tls.wish != TLS_WISH_OPTIONAL);
 }
 
 static void put(char *to, size_t room, struct str text)
@@ -60,17 +68,20 @@ static enum rpt_result result_of(enum tls_fault fault)
 static void begin_session(struct rpt_event *event, const struct pool *pool, const struct tls_demand *demand,
                           const char *host, enum tls_fault fault)
 {
-    begin(event, pool, host, demand->tlsa ? RPT_TLSA : RPT_STS, result_of(fault));
+    begin(event, pool, host, policy_of(pool, demand), result_of(fault));
     put_tlsa(event, demand->tlsa);
 }
 
 void tally_session(const struct pool *pool, const struct tls_demand *demand, const char *host,
                    struct str domain, enum tls_fault fault)
 {
+    struct rpt *rpt = pool->path->router->rpt;
     struct rpt_event event;
+    if (policy_of(pool, demand) == RPT_NO_POLICY && !rpt_wants(rpt, str_hash(domain)))
+        return;
     begin_session(&event, pool, demand, host, fault);
     put(event.domain, sizeof event.domain, domain);
-    rpt_count(pool->path->router->rpt, &event);
+    rpt_count(rpt, &event);
 }
 
 /* Of what waits: a lane's domain, or, of what another worker lent, that of the first. */
@@ -92,6 +103,8 @@ static void count_waiting(const struct pool *pool, struct rpt_event *event)
         if (i < count)
             continue;
         count++;
+        if (event->policy == RPT_NO_POLICY && !rpt_wants(pool->path->router->rpt, seen[i]))
+            continue;
         put(event->domain, sizeof event->domain, domain);
         rpt_count(pool->path->router->rpt, event);
     }

@@ -1,14 +1,16 @@
 /* tally.h - what becomes of sessions whose security somebody has a policy about, told to tlsrpt/rpt.h (RFC
  * 8460).
  *
- * Counted are sessions under a policy of MTA-STS or TLSA records: of each domain whose mail one carries, or
- * would have carried. One worker's thread. */
+ * Counted are sessions under a policy of MTA-STS or TLSA records, and, of domains that ask for reports, those
+ * that no policy is about: of each domain whose mail one carries, or would have carried. Not those by a route
+ * or without a wish for TLS, nor those of mail that is to go whatever policies say (RFC 8689), which reports
+ * themselves are: else each would be answered by another. One worker's thread. */
 #ifndef POSTRIDER_ROUTE_TALLY_H
 #define POSTRIDER_ROUTE_TALLY_H
 
 #include "engine/route/model.h"
 
-/* Is there a policy of this host, and does anybody count? */
+/* May sessions with this demand be counted? */
 bool tally_wanted(const struct pool *pool, const struct tls_demand *demand);
 /* A session with this demand carries mail to this domain; fault: what was not met and did not matter. */
 void tally_session(const struct pool *pool, const struct tls_demand *demand, const char *host,

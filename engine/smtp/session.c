@@ -500,6 +500,12 @@ void session_turns_init(struct session_turns *turns)
     TAILQ_INIT(&turns->line);
 }
 
+void session_turns_charge(struct session_turns *turns, int64_t took_ns)
+{
+    int64_t more = took_ns / TLS_TURN_NS;
+    turns->left = more < turns->left ? turns->left - (unsigned)more : 0;
+}
+
 bool session_turns_run(struct session_turns *turns)
 {
     turns->left = TLS_HANDSHAKES_STEP;

@@ -68,16 +68,19 @@ struct session_settings { /* shared by many sessions, must outlive them */
     bool chunking;         /* messages may go by BDAT */
 };
 
-/* Handshakes take turns, so that a burst of them does not keep a worker from its other sessions: a full one
- * takes 0.7 ms of CPU, its longest step 1.2 ms, a resumed one 0.2 ms (TLS 1.3, OpenSSL 3.0 on the two-core
- * machine while others used it), and io may have a thousand at once. TLS_HANDSHAKES_STEP of them go on in a
- * step, the others in the next ones. */
+/* Handshakes take turns, so that a burst of them does not keep a worker from its other sessions: the longest
+ * piece of one takes 0.5 ms of CPU, 2.4 with P-384 and its certificate checked, 0.1 resumed (bench/notes.md),
+ * and io may have a thousand at once. TLS_HANDSHAKES_STEP of them go on in a step, fewer where one takes
+ * longer than TLS_TURN_NS, the others in the next ones: some 6 ms of a step at most, and what the last one
+ * takes. */
 TAILQ_HEAD(session_line, session_wait);
 struct session_turns {
     unsigned left; /* in this step */
     struct session_line line;
 };
 void session_turns_init(struct session_turns *turns);
+/* What a turn took, so that a long one counts for several. */
+void session_turns_charge(struct session_turns *turns, int64_t took_ns);
 /* Once a step: lets those go on that wait. True: there are more. */
 bool session_turns_run(struct session_turns *turns);
 /* How a session logs in (auth.h). The secret is read from its file at each login. */

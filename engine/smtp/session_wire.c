@@ -8,6 +8,8 @@
  * In: the bytes, through TLS where it is on, are cut into whole replies. */
 #include "engine/smtp/session_parts.h"
 
+#include "engine/base/clock.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -152,7 +154,11 @@ static void wire_received_tls(struct session *session, struct str data)
 {
     struct str plain;
     struct err err;
+    bool turn = session->state == SESSION_HANDSHAKE && session->context->turns != NULL;
+    int64_t began_ns = turn ? clock_now().mono_ns : 0;
     enum tls_state state = tls_feed(session->tls, data.p, data.n, &plain, &err);
+    if (turn)
+        session_turns_charge(session->context->turns, clock_now().mono_ns - began_ns);
     if (session->state == SESSION_HANDSHAKE && state == TLS_OPEN) {
         session->progress = true;
         if (!session->demand.implicit && plain.n > 0) {

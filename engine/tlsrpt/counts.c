@@ -127,7 +127,7 @@ static bool load_one(struct str name, struct str value, void *user)
     struct str strings[4];
     for (int i = 0; i < 4; i++)
         strings[i] = read_field(&r);
-    if (r.bad || policy > RPT_TLSA || result >= RPT_RESULTS || strings[0].n > DOMAIN_MAX)
+    if (r.bad || policy > RPT_NO_POLICY || result >= RPT_RESULTS || strings[0].n > DOMAIN_MAX)
         return true;
     struct count_row *row = row_make(counts, strtoull(digits, NULL, 16), strings);
     if (row == NULL)

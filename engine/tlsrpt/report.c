@@ -11,7 +11,7 @@
 
 #define GZIP_WINDOW (15 + 16) /* deflateInit2: the largest, in gzip's frame */
 
-static const char *const policy_names[] = {"sts", "tlsa"};
+static const char *const policy_names[] = {"sts", "tlsa", "no-policy-found"};
 static const char *const result_names[RPT_RESULTS] = {
     "",
     "starttls-not-supported",
@@ -63,7 +63,7 @@ static json_t *line_json(const struct rpt_line *line)
 /* Of DANE the host is what the policy is of (RFC 8460 1.1), so that each has an entry of its own. */
 static bool same_policy(const struct rpt_line *a, const struct rpt_line *b)
 {
-    return a->policy == b->policy && (a->policy == RPT_STS || strcmp(a->host, b->host) == 0);
+    return a->policy == b->policy && (a->policy != RPT_TLSA || strcmp(a->host, b->host) == 0);
 }
 
 static json_t *policy_json(const struct rpt_report *report, const struct rpt_line *first)
@@ -85,7 +85,8 @@ static json_t *policy_json(const struct rpt_report *report, const struct rpt_lin
         json_array_append_new(details, line_json(line));
     }
     js_set(policy, "policy-type", json_string(policy_names[first->policy]));
-    add_policy_text(policy, text);
+    if (first->policy != RPT_NO_POLICY)
+        add_policy_text(policy, text);
     js_set(policy, "policy-domain",
            js_text(str_of(first->policy == RPT_TLSA ? first->host : report->domain)));
     js_set_int(summary, "total-successful-session-count", fine);

@@ -2,15 +2,15 @@
  * where it goes. Pure; any thread.
  *
  * A domain says in the TXT record of _smtp._tls.DOMAIN where it wants them: by mail, by HTTPS, or both. One
- * report is of one domain and one period (a day), and says of each policy of it how many sessions went well,
- * how many did not, and why. */
+ * report is of one domain and one period (a day), and says of each policy of it, or of there being none, how
+ * many sessions went well, how many did not, and why. */
 #ifndef POSTRIDER_TLSRPT_REPORT_H
 #define POSTRIDER_TLSRPT_REPORT_H
 
 #include "engine/base/buf.h"
 #include "engine/limits.h"
 
-enum rpt_policy { RPT_STS, RPT_TLSA };
+enum rpt_policy { RPT_STS, RPT_TLSA, RPT_NO_POLICY };
 
 /* How a session went, or a policy was had. In the order of report.c's names. */
 enum rpt_result {

@@ -11,6 +11,7 @@
 #include "engine/tls/wish.h"
 #include "engine/tlsrpt/counts.h"
 #include "engine/tlsrpt/post.h"
+#include "engine/tlsrpt/wanted.h"
 #include "queue/store.h"
 
 #include <errno.h>
@@ -18,12 +19,24 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 #define WAIT_NS (NS_PER_S / 4)
 #define LOOK_NS (NS_PER_S / 4) /* not with each event: a walk over all counts */
 #define SPREAD  6              /* a report goes out within this part of the period after its end */
 
 enum rpt_state { RPT_IDLE, RPT_ASKING, RPT_SENDING, RPT_ADMITTING };
+
+/* A session without a policy, whose domain is asked for its record. */
+struct rpt_ask {
+    struct dns_query query; /* first: the answer finds it by it */
+    LIST_ENTRY(rpt_ask) all;
+    struct rpt *rpt;
+    struct rpt_event *event;
+    int64_t start_ms; /* of the period in which it was */
+};
+
+LIST_HEAD(rpt_asks, rpt_ask);
 
 struct rpt {
     struct store *store;
@@ -34,6 +47,10 @@ struct rpt {
     _Atomic bool stop;
     struct counts counts;
     int64_t flush_ns, look_ns; /* when counts are written next, and looked through for what is due */
+    struct wanted wanted;
+    int64_t wanted_ms; /* the period that it is of */
+    struct rpt_asks asks;
+    unsigned ask_count;
     /* Its resolver. */
     struct io *io;
     struct wheel wheel;
@@ -84,19 +101,32 @@ static void report_over(struct rpt *rpt, int64_t now_ms)
         counts_drop(&rpt->counts, rpt->store, rpt->start_ms, rpt->domain);
 }
 
-static void on_record(struct dns_query *query, const struct dns_records *answer)
+/* Where it wants its reports; false: nowhere. */
+static bool read_record(const struct dns_records *answer, struct rpt_targets *targets)
 {
-    struct rpt *rpt = (struct rpt *)(void *)((char *)query - offsetof(struct rpt, query));
     unsigned found = 0;
     for (unsigned i = 0; answer->status == DNS_OK && i < answer->data->count; i++) {
         const char *text = (const char *)answer->data->bytes + answer->data->list[i].at;
-        struct rpt_targets targets;
-        if (!rpt_record_parse(str_make(text, answer->data->list[i].size), &targets))
+        struct rpt_targets these;
+        if (!rpt_record_parse(str_make(text, answer->data->list[i].size), &these))
             continue;
-        rpt->targets = targets;
+        *targets = these;
         found++;
     }
-    if (found != 1) /* none, or not exactly one: RFC 8460 3 */
+    return found == 1; /* none, or not exactly one: RFC 8460 3 */
+}
+
+static void ask_record(struct rpt *rpt, struct dns_query *query, const char *domain, struct now now)
+{
+    char name[DOMAIN_MAX + 16];
+    int n = snprintf(name, sizeof name, "_smtp._tls.%s", domain);
+    dns_ask_records(rpt->dns, query, DNS_RECORDS_TXT, str_make(name, (size_t)n), now);
+}
+
+static void on_record(struct dns_query *query, const struct dns_records *answer)
+{
+    struct rpt *rpt = (struct rpt *)(void *)((char *)query - offsetof(struct rpt, query));
+    if (!read_record(answer, &rpt->targets))
         rpt->targets.count = 0;
     rpt->failed = answer->status == DNS_FAILED;
     rpt->state = RPT_SENDING;
@@ -133,11 +163,9 @@ static void report_next(struct rpt *rpt, struct now now)
         report_over(rpt, now.wall_ms);
         return;
     }
-    char name[DOMAIN_MAX + 16];
-    int n = snprintf(name, sizeof name, "_smtp._tls.%s", rpt->domain);
     rpt->state = RPT_ASKING;
     rpt->query.records = on_record;
-    dns_ask_records(rpt->dns, &rpt->query, DNS_RECORDS_TXT, str_make(name, (size_t)n), now);
+    ask_record(rpt, &rpt->query, rpt->domain, now);
 }
 
 /* ---- sending ---- */
@@ -263,14 +291,71 @@ static void report_step(struct rpt *rpt, struct now now)
 
 /* ---- its thread ---- */
 
+static void count(struct rpt *rpt, struct rpt_event *event, int64_t start_ms)
+{
+    counts_add(&rpt->counts, event, start_ms, start_ms + rpt->settings->period_ms);
+    free(event);
+}
+
+static void ask_free(struct rpt_ask *ask)
+{
+    LIST_REMOVE(ask, all);
+    ask->rpt->ask_count--;
+    free(ask);
+}
+
+static void on_domain(struct dns_query *query, const struct dns_records *answer)
+{
+    struct rpt_ask *ask = (struct rpt_ask *)(void *)query;
+    struct rpt *rpt = ask->rpt;
+    struct rpt_targets targets;
+    bool has_record = read_record(answer, &targets);
+    uint64_t digest = str_hash(str_of(ask->event->domain));
+    if (answer->status == DNS_FAILED)
+        wanted_forget(&rpt->wanted, digest);
+    else
+        wanted_set(&rpt->wanted, digest, has_record);
+    if (has_record)
+        count(rpt, ask->event, ask->start_ms);
+    else
+        free(ask->event);
+    ask_free(ask);
+}
+
+/* Takes the event. */
+static void rpt_hear_unasked(struct rpt *rpt, struct rpt_event *event, int64_t start_ms, struct now now)
+{
+    uint64_t digest = str_hash(str_of(event->domain));
+    if (wanted_is_known(&rpt->wanted, digest)) {
+        count(rpt, event, start_ms);
+        return;
+    }
+    struct rpt_ask *ask = rpt->ask_count < RPT_ASKS_MAX ? calloc(1, sizeof *ask) : NULL;
+    if (ask == NULL) {
+        wanted_forget(&rpt->wanted, digest);
+        free(event);
+        return;
+    }
+    *ask = (struct rpt_ask){.query.records = on_domain, .rpt = rpt, .event = event, .start_ms = start_ms};
+    LIST_INSERT_HEAD(&rpt->asks, ask, all);
+    rpt->ask_count++;
+    ask_record(rpt, &ask->query, event->domain, now);
+}
+
 static void rpt_hear(struct rpt *rpt, struct now now)
 {
     int64_t period_ms = rpt->settings->period_ms, start_ms = now.wall_ms / period_ms * period_ms;
+    if (rpt->wanted_ms != 0 && rpt->wanted_ms != start_ms)
+        wanted_forget_all(&rpt->wanted);
+    rpt->wanted_ms = start_ms;
     for (struct inbox_node *node = inbox_take(rpt->inbox), *next; node != NULL; node = next) {
         next = node->next;
-        counts_add(&rpt->counts, (struct rpt_event *)(void *)node, start_ms, start_ms + period_ms);
-        free(node);
         atomic_fetch_sub(&rpt->waiting, 1);
+        struct rpt_event *event = (struct rpt_event *)(void *)node;
+        if (event->policy == RPT_NO_POLICY)
+            rpt_hear_unasked(rpt, event, start_ms, now);
+        else
+            count(rpt, event, start_ms);
     }
 }
 
@@ -295,6 +380,11 @@ static void *rpt_run(void *user)
         io_wait(rpt->io, rpt->inbox, NS_PER_MS);
     admit_free(rpt->admit);
     rpt_hear(rpt, clock_now());
+    for (struct rpt_ask *ask; (ask = LIST_FIRST(&rpt->asks)) != NULL;) { /* nobody knows of them any more */
+        dns_cancel(&ask->query);
+        free(ask->event);
+        ask_free(ask);
+    }
     while (counts_flush(&rpt->counts, rpt->store))
         continue;
     return NULL;
@@ -335,6 +425,11 @@ struct rpt *rpt_start(struct store *store, const struct rpt_settings *settings, 
         err_set(err, failed, "cannot start the thread for reports about TLS: %s", strerror(failed));
     rpt_free(rpt);
     return NULL;
+}
+
+bool rpt_wants(struct rpt *rpt, uint64_t digest)
+{
+    return wanted_ask(&rpt->wanted, digest);
 }
 
 void rpt_count(struct rpt *rpt, const struct rpt_event *event)

@@ -60,7 +60,7 @@ def lapsed(text, origin):
     signed = []
     for each in sets:
         ends = now + (86400 if each is sets[0] else -86400)
-        signature = dns.dnssec.sign(each, private, zone.origin, key, inception=now - 5 * 86400, expiration=ends)
+        signature = dns.dnssec.sign(each, private, zone.origin, key, now - 5 * 86400, ends)
         signed += [each.to_text(), dns.rrset.from_rdata(each.name, 300, signature).to_text()]
     return "\n".join([*signed, ""]), dns.dnssec.make_ds(zone.origin, key, "SHA256").to_text()
 

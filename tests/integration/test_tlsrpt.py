@@ -35,7 +35,8 @@ class Reported:
         url = self.taker.url.replace("/events", "/tls")
         file = authority.path("dnsmasq.conf")  # only in a file can a record hold a comma
         with open(file, "w", encoding="ascii") as f:
-            f.write(f'txt-record=_smtp._tls.a.test,"v=TLSRPTv1; rua=mailto:tls%2Breports@r.test,{url}"\n')
+            f.write(f'txt-record=_smtp._tls.a.test,"v=TLSRPTv1; rua=mailto:tls%2Breports@r.test,{url}"\n'
+                    f'txt-record=_smtp._tls.r.test,"v=TLSRPTv1; rua={url}"\n')
         self.scene = Scene(authority, records=["--mx-host=r.test,mx.r.test,10", f"--conf-file={file}",
                                                "--host-record=mx.r.test,127.0.7.43"], **arguments)
         self.mail = MailHost("127.0.7.43", port=self.scene.host.port)
@@ -111,6 +112,24 @@ def test_failures(authority, kind):
         assert report["policies"][0]["summary"]["total-failure-session-count"] >= 1
         if not kind.startswith("sts-"):
             assert details[0]["receiving-mx-hostname"] == "mx.a.test"
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "clear"])
+def test_no_policy(authority, tls):
+    """Sessions that no policy is about are counted where the domain asks for reports; those of reports are
+    not, or each would be answered by another."""
+    with Reported(authority, record="", tls=tls) as reported, reported.daemon() as d:
+        for periods in (1, 2):
+            assert outcome(d) == ("unverified" if tls else "clear")
+            wait_for(lambda n=periods: len(reported.posted()) >= n and len(reported.mailed()) >= n, 60,
+                     "the reports")
+        for report in reported.posted():
+            entry, = report["policies"]
+            assert entry["policy"] == {"policy-type": "no-policy-found", "policy-domain": "a.test"}
+            assert entry["summary"] == {"total-successful-session-count": int(tls),
+                                        "total-failure-session-count": int(not tls)}
+            if not tls:
+                assert entry["failure-details"][0]["result-type"] == "starttls-not-supported"
 
 
 def test_counts_outlive_a_restart(authority):

@@ -2,6 +2,7 @@
 #include "engine/tlsrpt/report.h"
 
 #include "engine/message/template.h"
+#include "engine/tlsrpt/wanted.h"
 
 #include <jansson.h>
 #include <setjmp.h>
@@ -19,6 +20,8 @@ static const struct rpt_line lines[] = {
     {RPT_TLSA, RPT_TLSA_INVALID, 1, "mx2.a.example", "", ""},
     {RPT_TLSA, RPT_DNSSEC_INVALID, 5, "mx3.a.example", "", ""},
     {RPT_STS, RPT_FETCH_ERROR, 1, "", "", ""},
+    {RPT_NO_POLICY, RPT_FINE, 3, "mx4.a.example", "", ""},
+    {RPT_NO_POLICY, RPT_NOT_OFFERED, 2, "mx5.a.example", "", ""},
 };
 
 static const struct rpt_report report = {.domain = "a.example",
@@ -55,11 +58,13 @@ static void test_json(void **state)
     assert_string_equal(text_at(root, "date-range", "end-datetime"), "2016-04-01T23:59:59.000Z");
     assert_string_equal(json_string_value(json_object_get(root, "report-id")), "1.2");
     const json_t *policies = json_object_get(root, "policies");
-    assert_int_equal(json_array_size(policies), 3); /* of DANE one a host */
+    assert_int_equal(json_array_size(policies), 4); /* of DANE one a host */
     const json_t *sts = json_array_get(policies, 0), *details = json_object_get(sts, "failure-details");
     expect_sums(sts, "sts", "a.example", 40, 3);
     expect_sums(json_array_get(policies, 1), "tlsa", "mx2.a.example", 7, 1);
     expect_sums(json_array_get(policies, 2), "tlsa", "mx3.a.example", 0, 5);
+    expect_sums(json_array_get(policies, 3), "no-policy-found", "a.example", 3, 2);
+    assert_null(json_object_get(json_object_get(json_array_get(policies, 3), "policy"), "policy-string"));
     assert_string_equal(
         json_string_value(json_array_get(json_object_get(json_object_get(sts, "policy"), "mx-host"), 0)),
         "*.a.example");
@@ -143,12 +148,36 @@ static void test_record(void **state)
     assert_int_equal(targets.count, RPT_TARGETS_MAX);
 }
 
+/* Digests of which the first two have one place. */
+static void test_wanted(void **state)
+{
+    (void)state;
+    static struct wanted wanted;
+    const uint64_t one = 4, same_place = one + 4 * (uint64_t)RPT_WANTED_SLOTS, other = 8;
+    assert_true(wanted_ask(&wanted, one)); /* the first: its record is looked for */
+    assert_false(wanted_ask(&wanted, one));
+    assert_false(wanted_is_known(&wanted, one));
+    wanted_set(&wanted, one, true);
+    assert_true(wanted_ask(&wanted, one) && wanted_ask(&wanted, one) && wanted_is_known(&wanted, one));
+    assert_true(wanted_ask(&wanted, other));
+    wanted_set(&wanted, other, false);
+    assert_false(wanted_ask(&wanted, other) || wanted_is_known(&wanted, other));
+    assert_true(wanted_ask(&wanted, same_place)); /* takes the place */
+    wanted_set(&wanted, one, true);               /* too late */
+    assert_false(wanted_is_known(&wanted, one) || wanted_is_known(&wanted, same_place));
+    wanted_forget(&wanted, same_place);
+    assert_true(wanted_ask(&wanted, same_place));
+    wanted_forget_all(&wanted);
+    assert_true(wanted_ask(&wanted, other));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_message),
         cmocka_unit_test(test_record),
+        cmocka_unit_test(test_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

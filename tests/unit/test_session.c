@@ -2308,6 +2308,24 @@ static void test_tls_key_updates(void **state)
     SSL_CTX_free(context);
 }
 
+/* One that takes long uses up the turns of others. */
+static void test_tls_long_turns(void **state)
+{
+    (void)state;
+    struct session_turns turns;
+    session_turns_init(&turns);
+    turns.left--;
+    session_turns_charge(&turns, TLS_TURN_NS - 1);
+    assert_int_equal(turns.left, TLS_HANDSHAKES_STEP - 1);
+    turns.left--;
+    session_turns_charge(&turns, 2 * TLS_TURN_NS);
+    assert_int_equal(turns.left, TLS_HANDSHAKES_STEP - 4);
+    session_turns_charge(&turns, INT64_MAX);
+    assert_int_equal(turns.left, 0);
+    assert_false(session_turns_run(&turns));
+    assert_int_equal(turns.left, TLS_HANDSHAKES_STEP);
+}
+
 /* A server that speaks only what is too old: the owner may then come back in the clear. */
 static void test_tls_too_old(void **state)
 {
@@ -2473,6 +2491,7 @@ int main(void)
         cmocka_unit_test(test_tls_resumed),
         cmocka_unit_test(test_tls_large),
         cmocka_unit_test(test_tls_chunks),
+        cmocka_unit_test(test_tls_long_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
