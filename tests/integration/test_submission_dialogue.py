@@ -5,6 +5,7 @@ import os
 import random
 import select
 import socket
+import ssl
 import struct
 import subprocess
 
@@ -265,6 +266,22 @@ def test_malformed(post, said, wanted):
     before = post.count()
     assert heard(post, said) == wanted
     assert post.count() == before
+
+
+def test_handshakes_cut_short(post):
+    """TLS that ends anywhere, or goes on with something else, leaves nothing; and the next one works."""
+    tls = post.context().wrap_bio(ssl.MemoryBIO(), out := ssl.MemoryBIO(), server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    hello = out.read()
+    for end in list(range(0, len(hello), 7)) + [len(hello)]:
+        for rest in b"", b"MAIL FROM:<a@sender.test>\r\n" * 20:
+            with Dialogue(post.secure) as d:
+                d.send(hello[:end] + rest)
+                if end % 2:
+                    d.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with Dialogue(post.secure, context=post.context()) as d:
+        converse(d, [(None, "220"), ("EHLO me", "250")])
 
 
 def test_bad_base64(post):
