@@ -85,8 +85,9 @@
 #define SUBMISSION_RESERVE_MAX  65536                 /* and up to so much with the SIZE announced */
 #define SUBMISSION_QUICK_BYTES  (256 * 1024)          /* a larger message is read on the desk */
 #define SUBMISSION_DESK_THREADS 2
-#define SUBMISSION_LOGINS_MAX   200               /* waiting to be checked; one more is put off (454) */
-#define SUBMISSION_DOORS_MAX    256               /* workers that let clients in */
+#define SUBMISSION_SEATS        4096 /* counters of connections by address; some addresses share one */
+#define SUBMISSION_LOGINS_MAX   200  /* waiting to be checked; one more is put off (454) */
+#define SUBMISSION_DOORS_MAX    256  /* workers that let clients in */
 #define SUBMISSION_USERS_BYTES  (4 * 1024 * 1024) /* a file of users */
 #define SUBMISSION_KNOWN_MAX    1024              /* logins that were right lately, */
 #define SUBMISSION_KNOWN_MS     600000            /* for so long */

@@ -295,7 +295,7 @@ def test_bad_base64(post):
 
 def test_a_login_has_time_and_guessers_have_little():
     """Whoever guesses passwords on many connections holds up neither messages nor, for long, a login."""
-    with Post(users="max_connections: 1000") as post:
+    with Post(users="max_connections: 1000, max_per_address: 1000") as post:
         guess = "AUTH PLAIN " + b64("\0nobody\0guess")
         guessers = [Dialogue(post.secure, context=post.context()) for _ in range(250)]
         for d in guessers:
@@ -309,7 +309,9 @@ def test_a_login_has_time_and_guessers_have_little():
         replies = [d.reply()[:9] for d in guessers]
         for d in guessers:
             d.__exit__()
-        assert set(replies) <= {"535 5.7.8", "454 4.7.0"} and replies.count("535 5.7.8") >= 200
+        wrong = replies.count("535 5.7.8")
+        assert set(replies) <= {"535 5.7.8", "454 4.7.0"} and wrong >= 200
+        assert f"\npostrider_submission_wrong_logins_total {wrong}\n" in post.daemon.get("/metrics").body
         with Dialogue(post.secure, context=post.context()) as d:
             converse(d, [(None, "220"), ("EHLO me", "250"), ("AUTH PLAIN " + LOGIN, "235 2.7.0")])
 
