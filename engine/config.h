@@ -73,7 +73,8 @@ struct config_submission {
     struct config_strings return_domains; /* patterns for str_glob_nocase */
     struct config_strings feedback;       /* local parts there that only feedback loops know */
     uint64_t max_size;
-    unsigned max_connections, max_recipients, max_messages /* 0: no limit */, max_errors, max_commands;
+    unsigned max_connections, max_per_address, max_recipients, max_messages /* 0: no limit */, max_errors,
+        max_commands;
     int64_t timeout_ms, message_timeout_ms;
 };
 

@@ -104,6 +104,7 @@
 #define SUBMISSION_RESERVE_MAX  BOUND(65536, 1024)      /* and up to so much with the SIZE announced */
 #define SUBMISSION_QUICK_BYTES  BOUND(256 * 1024, 1024) /* a larger message is read on the desk */
 #define SUBMISSION_DESK_THREADS BOUND(2, 1)
+#define SUBMISSION_SEATS        FIXED(4096) /* counters of connections by address; some addresses share one */
 #define SUBMISSION_LOGINS_MAX   BOUND(200, 16)         /* waiting to be checked; one more is put off (454) */
 #define SUBMISSION_DOORS_MAX    FIXED(256)             /* workers that let clients in */
 #define SUBMISSION_USERS_BYTES  FIXED(4 * 1024 * 1024) /* a file of users */

@@ -187,6 +187,8 @@ bool job_row_encode(const struct job_row *job, struct buf *out)
     buf_add_field(out, job->metadata);
     if (job->warned > 0)
         add_be32(out, job->warned);
+    if (job->delay_warning_ms > 0) /* told by there being more */
+        add_be64(out, (uint64_t)job->delay_warning_ms);
     return !out->failed;
 }
 
@@ -227,6 +229,7 @@ bool job_row_decode(struct str row, struct job_row *job)
     job->envid = read_field(&r);
     job->metadata = read_field(&r);
     job->warned = flags & JOB_WARNED ? read_be32(&r) : 0;
+    job->delay_warning_ms = r.at < r.end ? read_time(&r) : 0;
     return row_end(&r);
 }
 

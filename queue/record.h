@@ -38,6 +38,7 @@ struct job_row {
     uint32_t batches; /* numbered from 0 */
     uint32_t warned;  /* so many of them, from the first, have been gone through for who is delayed */
     int64_t created_ms, not_before_ms, expires_ms, ended_ms; /* ended_ms 0: not ended */
+    int64_t delay_warning_ms;                                /* its own; 0: the setting's */
     uint64_t message_size, content_size;
     uint64_t total, by_state[RCPT_STATES];
     uint64_t accepted_seq; /* of its first recipient's `accepted` event */

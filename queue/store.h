@@ -79,10 +79,11 @@ struct job_spec {
     uint8_t notify;    /* for recipients that name none */
     bool same_for_all; /* rendition and envelope are equal for every recipient: transactions may be shared */
     bool require_tls;
-    bool is_dsn;           /* a report of ours: its own failure is reported to nobody */
-    int64_t not_before_ms; /* wall; 0: at once */
-    int64_t lifetime_ms;   /* 0: the setting's */
-    const void *content;   /* the compiled message (message/template.h), opaque here */
+    bool is_dsn;              /* a report of ours: its own failure is reported to nobody */
+    int64_t not_before_ms;    /* wall; 0: at once */
+    int64_t lifetime_ms;      /* 0: the setting's */
+    int64_t delay_warning_ms; /* the same; where the setting is that nobody is told, only this counts */
+    const void *content;      /* the compiled message (message/template.h), opaque here */
     size_t content_size;
     uint8_t content_hash[32]; /* equal hashes are one content: a collision-resistant digest; all zero: it is
                                  this job's alone, of FRESH_CONTENT_MAX at most */

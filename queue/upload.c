@@ -56,6 +56,7 @@ static void row_fill(struct admit *admit, const struct job_spec *spec, struct no
         .created_ms = now.wall_ms,
         .not_before_ms = spec->not_before_ms > 0 ? spec->not_before_ms : 0,
         .expires_ms = start_ms + lifetime_ms,
+        .delay_warning_ms = spec->delay_warning_ms > 0 ? spec->delay_warning_ms : 0,
         .message_size = spec->message_size,
         .content_size = spec->content_size,
         .tenant = arena_copy(arena, spec->tenant.n ? spec->tenant : STR("default")),

@@ -7,7 +7,8 @@
 static int64_t due_ms(const struct store *store, const struct job_row *job)
 {
     int64_t start_ms = job->not_before_ms > job->created_ms ? job->not_before_ms : job->created_ms;
-    int64_t wait_ms = atomic_load(&store->delay_warning_ms);
+    int64_t wait_ms =
+        job->delay_warning_ms > 0 ? job->delay_warning_ms : atomic_load(&store->delay_warning_ms);
     bool none = wait_ms == 0 || job->warned == job->batches || wait_ms >= job->expires_ms - start_ms;
     return none ? 0 : start_ms + wait_ms;
 }

@@ -1,4 +1,5 @@
-/* warn.h - telling of who is delayed: those of a job that are still open delay_warning after its start.
+/* warn.h - telling of who is delayed: those of a job that are still open delay_warning after its start, the
+ * setting's or its own.
  *
  * Each gets a `delayed` event, once, and a report to its sender where that is asked for. The timer that
  * stands for the job's expiry comes earlier for it, so that a job which ends before costs nothing more; the

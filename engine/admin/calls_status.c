@@ -203,6 +203,8 @@ static void submission_metrics(struct buf *out, const struct submission *submiss
            f.messages);
     metric(out, "submission_recipients_total", "counter", "Their recipients.", f.recipients);
     metric(out, "submission_refused_total", "counter", "Messages refused once they were whole.", f.refused);
+    metric(out, "submission_wrong_logins_total", "counter", "Logins with a wrong user or password.",
+           f.wrong_logins);
 }
 
 static void label_value(struct buf *out, const char *text)

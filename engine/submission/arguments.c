@@ -131,8 +131,8 @@ static bool read_by(struct argument_context *context, const struct argument *arg
     if (value.n != mode + 1 + trace || strchr("rn", ascii_lower(value.p[mode])) == NULL ||
         !read_seconds(str_make(value.p, semicolon), &seconds))
         return malformed(context, argument, "seconds and a mode, such as 3600;R or 3600;N");
-    if (ascii_lower(value.p[mode]) == 'n') {
-        context->parcel->tell_delay = true;
+    if (ascii_lower(value.p[mode]) == 'n') { /* a time that is over was told of by who sent it here */
+        context->parcel->delay_warning_ms = seconds > 0 ? seconds * MS_PER_S : 0;
         return true;
     }
     if (seconds <= 0 || seconds * MS_PER_S > JOB_LIFETIME_MAX_MS)

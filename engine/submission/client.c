@@ -26,6 +26,8 @@ static void client_free(struct client *client)
     struct door *door = client->door;
     LIST_REMOVE(client, list);
     atomic_fetch_sub_explicit(&client->entrance->connections, 1, memory_order_relaxed);
+    if (client->seat != NULL)
+        atomic_fetch_sub_explicit(client->seat, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&door->settings.submission->bytes, client->held, memory_order_relaxed);
     wheel_cancel(door->settings.wheel, &client->timer);
     posting_free(&client->posting);
@@ -380,6 +382,9 @@ void client_back(struct client *client)
         event = message_over(client);
     } else if (was == CLIENT_LOGIN) {
         event = dialogue_login(&client->dialogue, client->login, &client->out);
+        if (client->login == LOGIN_WRONG)
+            atomic_fetch_add_explicit(&client->door->settings.submission->wrong_logins, 1,
+                                      memory_order_relaxed);
         if (client->login == LOGIN_GOOD && client->login_tenant[0] != '\0')
             memcpy(client->tenant, client->login_tenant, sizeof client->tenant);
     } else {
@@ -448,11 +453,33 @@ static bool recognise(struct client *client)
     return true;
 }
 
+/* Of a client's address what stands for who it is: of IPv6 the network of one line. */
+static struct str origin(const struct sockaddr *address)
+{
+    if (address->sa_family != AF_INET6)
+        return str_make((const char *)&((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    return IN6_IS_ADDR_V4MAPPED(v6) ? str_make((const char *)v6 + 12, 4) : str_make((const char *)v6, 8);
+}
+
+/* Strangers are counted by their address, those of all workers. True: there are too many from there. */
+static bool count_stranger(struct client *client)
+{
+    struct submission *submission = client->door->settings.submission;
+    uint64_t seed = submission->seed + (uint64_t)(client->entrance - submission->entrances);
+    uint64_t hash = str_hash_seeded(origin((const struct sockaddr *)&client->conn.peer), seed);
+    client->seat = &submission->seats[hash % SUBMISSION_SEATS];
+    return atomic_fetch_add_explicit(client->seat, 1, memory_order_relaxed) >=
+           client->entrance->config->max_per_address;
+}
+
 static void greet(struct client *client, bool too_many)
 {
     const struct entrance *entrance = client->entrance;
     bool trusted = recognise(client), implicit = entrance->config->implicit_tls;
     struct buf *out = &client->out;
+    if (!trusted && entrance->config->address_len > 0)
+        too_many |= count_stranger(client);
     dialogue_begin(&client->dialogue, &entrance->rules, trusted, implicit, out);
     if (implicit)
         buf_clear(out); /* the greeting comes when TLS is there */

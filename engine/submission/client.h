@@ -25,6 +25,7 @@ struct client {
     LIST_ENTRY(client) list;
     struct door *door;
     struct entrance *entrance;
+    atomic_uint *seat; /* of submission.seats, where it counts among others from its address; or NULL */
     struct dialogue dialogue;
     struct tls_conn *tls;
     enum client_wait wait;

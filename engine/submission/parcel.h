@@ -28,7 +28,7 @@ struct parcel {
     char envid[ENVID_MAX + 1]; /* decoded */
     int64_t not_before_ms;     /* FUTURERELEASE; 0: at once */
     int64_t lifetime_ms;       /* DELIVERBY; 0: as usual */
-    bool tell_delay;           /* DELIVERBY in its mode N: the sender wants to know */
+    int64_t delay_warning_ms;  /* DELIVERBY in its mode N: the sender wants to know after that time; 0: no */
     int priority;              /* MT-PRIORITY, -9 to 9 */
     enum parcel_way way;
     unsigned rcpt_count, refused; /* RCPTs accepted, and those that were not */

@@ -185,7 +185,8 @@ static bool fill(struct job_line *job, const struct parcel *parcel, struct heade
     spec->pool = buf_str(&header->values[OUR_POOL]);
     spec->envid = str_of(parcel->envid);
     spec->ret = parcel->ret;
-    spec->notify = parcel->tell_delay ? NOTIFY_FAILURE | NOTIFY_DELAY : 0;
+    spec->notify = parcel->delay_warning_ms > 0 ? NOTIFY_FAILURE | NOTIFY_DELAY : 0;
+    spec->delay_warning_ms = parcel->delay_warning_ms;
     spec->bounces = BOUNCES_DSN;
     job->has_bounces = true;
     spec->not_before_ms = parcel->not_before_ms;

@@ -1,6 +1,7 @@
 /* submission.c - see submission.h. */
 #include "engine/submission/submission.h"
 
+#include "engine/base/prng.h"
 #include "engine/submission/submission_parts.h"
 
 #include <assert.h>
@@ -113,6 +114,7 @@ struct submission *submission_create(struct store *store, struct setups *setups,
     submission->setup = setups_get(setups);
     submission->config = submission->setup->config;
     submission->inbound = inbound;
+    submission->seed = prng_seed();
     repeats_init(&submission->repeats);
     if (entrances_open(submission, err))
         return submission;
@@ -124,7 +126,8 @@ void submission_figures(const struct submission *submission, struct submission_f
 {
     *figures = (struct submission_figures){.messages = atomic_load(&submission->messages),
                                            .recipients = atomic_load(&submission->recipients),
-                                           .refused = atomic_load(&submission->refused)};
+                                           .refused = atomic_load(&submission->refused),
+                                           .wrong_logins = atomic_load(&submission->wrong_logins)};
     for (size_t i = 0; i < submission->count; i++)
         figures->clients += atomic_load(&submission->entrances[i].connections);
 }

@@ -24,6 +24,7 @@ struct submission_figures {
     unsigned clients;
     uint64_t messages, recipients; /* accepted since the start */
     uint64_t refused;              /* messages that were not, once they were whole */
+    uint64_t wrong_logins;         /* answered 535 */
 };
 /* Any thread. */
 void submission_figures(const struct submission *submission, struct submission_figures *figures);

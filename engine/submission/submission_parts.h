@@ -45,7 +45,9 @@ struct submission {
     struct entrance *entrances;
     size_t count;
     atomic_uint_fast64_t bytes; /* of messages being taken in */
-    atomic_uint_fast64_t messages, recipients, refused;
+    atomic_uint_fast64_t messages, recipients, refused, wrong_logins;
+    uint64_t seed;
+    atomic_uint seats[SUBMISSION_SEATS]; /* connections of strangers, by a seeded hash of where from */
     struct doorplate doors[SUBMISSION_DOORS_MAX]; /* by worker */
 };
 

@@ -94,9 +94,11 @@ class Post:
 class Dialogue:
     """What somebody types: say(line) gives the reply, as one text without its codes' dashes."""
 
-    def __init__(self, port=None, path=None, context=None):
+    def __init__(self, port=None, path=None, context=None, source=None):
         self.socket = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
         self.socket.settimeout(20 * PATIENCE)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect(path or ("127.0.0.1", port))
         if context:  # TLS from the first byte
             self.socket = context.wrap_socket(self.socket, server_hostname="localhost")

@@ -413,6 +413,23 @@ def test_idle_and_slow_clients_are_sent_away():
         assert post.jobs() == []
 
 
+def test_strangers_from_one_address():
+    """They get a share of the connections; who is in the networks is not counted so."""
+    with Post(options="max_per_address: 3") as post:
+        def come(port, address):
+            held.append(Dialogue(port, source=address))
+            return held[-1].reply()[:9]
+        held = []
+        assert [come(post.outside, "127.0.0.1") for _ in range(5)] == ["220 mta.t"] * 3 + ["421 4.7.0"] * 2
+        assert come(post.outside, "127.0.0.9") == "220 mta.t"
+        assert [come(post.plain, "127.0.0.1") for _ in range(5)] == ["220 mta.t"] * 5
+        for d in held:
+            d.__exit__()
+        held.clear()
+        wait_for(lambda: come(post.outside, "127.0.0.1") == "220 mta.t", 10, "its place to be free again")
+        held[-1].__exit__()
+
+
 def test_stopping_says_so():
     with Post() as post:
         idle, busy = Dialogue(post.plain), Dialogue(post.plain)

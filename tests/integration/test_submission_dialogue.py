@@ -6,6 +6,7 @@ import random
 import resource
 import select
 import socket
+import ssl
 import struct
 import subprocess
 
@@ -293,6 +294,22 @@ def test_malformed(post, said, wanted):
     assert post.count() == before
 
 
+def test_handshakes_cut_short(post):
+    """TLS that ends anywhere, or goes on with something else, leaves nothing; and the next one works."""
+    tls = post.context().wrap_bio(ssl.MemoryBIO(), out := ssl.MemoryBIO(), server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    hello = out.read()
+    for end in list(range(0, len(hello), 7)) + [len(hello)]:
+        for rest in b"", b"MAIL FROM:<a@sender.test>\r\n" * 20:
+            with Dialogue(post.secure) as d:
+                d.send(hello[:end] + rest)
+                if end % 2:
+                    d.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with Dialogue(post.secure, context=post.context()) as d:
+        converse(d, [(None, "220"), ("EHLO me", "250")])
+
+
 def test_bad_base64(post):
     with Typist("openssl", "s_client", "-quiet", "-crlf", "-CAfile", post.certificate, "-connect",
                 f"127.0.0.1:{post.secure}") as d:
@@ -304,7 +321,7 @@ def test_bad_base64(post):
 
 def test_a_login_has_time_and_guessers_have_little():
     """Whoever guesses passwords on many connections holds up neither messages nor, for long, a login."""
-    with Post(users="max_connections: 1000") as post:
+    with Post(users="max_connections: 1000, max_per_address: 1000") as post:
         guess = "AUTH PLAIN " + b64("\0nobody\0guess")
         guessers = [Dialogue(post.secure, context=post.context()) for _ in range(250)]
         for d in guessers:
@@ -318,7 +335,9 @@ def test_a_login_has_time_and_guessers_have_little():
         replies = [d.reply()[:9] for d in guessers]
         for d in guessers:
             d.__exit__()
-        assert set(replies) <= {"535 5.7.8", "454 4.7.0"} and replies.count("535 5.7.8") >= 200
+        wrong = replies.count("535 5.7.8")
+        assert set(replies) <= {"535 5.7.8", "454 4.7.0"} and wrong >= 200
+        assert f"\npostrider_submission_wrong_logins_total {wrong}\n" in post.daemon.get("/metrics").body
         with Dialogue(post.secure, context=post.context()) as d:
             converse(d, [(None, "220"), ("EHLO me", "250"), ("AUTH PLAIN " + LOGIN, "235 2.7.0")])
 

@@ -310,7 +310,13 @@ static void test_parameters(void **state)
     assert_int_equal(parcel->ret, RET_HDRS);
     assert_int_equal(parcel->not_before_ms, test_now.wall_ms + 60000);
     assert_int_equal(parcel->lifetime_ms, 120000);
+    assert_int_equal(parcel->delay_warning_ms, 0);
     assert_int_equal(parcel->priority, 3);
+    expect(talk, "RSET\r\nMAIL FROM:<a@b.test> BY=60;N\r\n", "250|250");
+    assert_int_equal(parcel->lifetime_ms, 0);
+    assert_int_equal(parcel->delay_warning_ms, 60000);
+    expect(talk, "RSET\r\nMAIL FROM:<a@b.test> BY=-60;N\r\n", "250|250");
+    assert_int_equal(parcel->delay_warning_ms, 0);
 }
 
 static void test_recipients(void **state)

@@ -204,7 +204,12 @@ static void rows(void **state)
     job.warned = 8;
     assert_true(job_row_encode(&job, &row) && job_row_decode(buf_str(&row), &job2));
     assert_int_equal(job2.warned, 8);
+    assert_int_equal(job2.delay_warning_ms, 0);
     finish(decode_job, &row);
+    job.delay_warning_ms = 60000;
+    assert_true(job_row_encode(&job, &row) && job_row_decode(buf_str(&row), &job2));
+    assert_true(job2.warned == 8 && job2.delay_warning_ms == 60000);
+    buf_clear(&row);
 
     struct lane_row lane = {.wake_ms = 5,
                             .by_state = {1},

@@ -84,6 +84,29 @@ static void warns_once(void **state)
     world_end(&w);
 }
 
+/* A job may bring its own time, which counts in place of the setting's, also where that is 0. */
+static void warns_when_the_job_says(void **state)
+{
+    struct world w;
+    (void)state;
+    for (int64_t setting_ms = 0; setting_ms <= 4 * HOUR_MS; setting_ms += 4 * HOUR_MS) {
+        make(&w, setting_ms);
+        struct job_spec spec = world_spec("x");
+        spec.bounces = BOUNCES_DSN;
+        spec.delay_warning_ms = HOUR_MS;
+        world_job(&w, &spec, 3, 1);
+        world_run(&w);
+        world_reopen(&w);
+        world_pass(&w, HOUR_MS - 1000);
+        assert_int_equal(seen_of(&w).delayed, 0);
+        world_pass(&w, 1000);
+        assert_int_equal(seen_of(&w).delayed, 3);
+        world_pass(&w, 10 * HOUR_MS);
+        assert_int_equal(seen_of(&w).delayed, 3);
+        world_end(&w);
+    }
+}
+
 /* However often the daemon is killed while it tells of many, nobody is told of twice, or not at all. */
 static void warns_once_over_crashes(void **state)
 {
@@ -256,6 +279,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(warns_once),
+        cmocka_unit_test(warns_when_the_job_says),
         cmocka_unit_test(warns_once_over_crashes),
         cmocka_unit_test(warns_nobody),
         cmocka_unit_test(keeps_kinds_apart),
