@@ -175,30 +175,30 @@ static bool check_bytes(struct yaml *yaml, const char *path, const char *text, s
     return true;
 }
 
-/* Can it be read, is it small enough, is it text? */
-static bool check_file(struct yaml *yaml, const char *path)
+/* NULL: it cannot be read, or is not small enough. */
+static char *read_text(struct yaml *yaml, const char *path, size_t *n)
 {
     FILE *file = fopen(path, "re");
-    char *text = NULL;
     bool good = false;
     if (file == NULL) {
         report_file(yaml, path, "cannot be read: %s", strerror(errno));
-        return false;
+        return NULL;
     }
-    if ((text = malloc(YAML_FILE_MAX + 1)) == NULL) {
+    char *text = malloc(YAML_FILE_MAX + 1);
+    *n = text != NULL ? fread(text, 1, YAML_FILE_MAX + 1, file) : 0;
+    if (text == NULL)
         report_file(yaml, path, "cannot be read: memory is out");
-    } else {
-        size_t n = fread(text, 1, YAML_FILE_MAX + 1, file);
-        if (ferror(file))
-            report_file(yaml, path, "cannot be read: %s", strerror(errno));
-        else if (n > YAML_FILE_MAX)
-            report_file(yaml, path, "is longer than %d MiB", YAML_FILE_MAX >> 20);
-        else
-            good = check_bytes(yaml, path, text, n);
-    }
-    free(text);
+    else if (ferror(file))
+        report_file(yaml, path, "cannot be read: %s", strerror(errno));
+    else if (*n > YAML_FILE_MAX)
+        report_file(yaml, path, "is longer than %d MiB", YAML_FILE_MAX >> 20);
+    else
+        good = true;
     fclose(file);
-    return good;
+    if (good)
+        return text;
+    free(text);
+    return NULL;
 }
 
 static struct fy_document *next_document(struct yaml *yaml, struct fy_parser *parser)
@@ -249,15 +249,31 @@ static bool read_document(struct yaml *yaml, const char *path, struct fy_parser 
     return true;
 }
 
+/* As a stream, which it copies. Left to read the file itself it would map it, and a file that is cut short
+ * then, as by an editor that writes in place, would end the process with SIGBUS. */
+static bool read_stream(struct yaml *yaml, const char *path, char *text, size_t n, struct fy_node **root)
+{
+    FILE *stream = fmemopen(text, n, "r");
+    struct fy_parser *parser = stream != NULL ? next_parser(yaml, path) : NULL;
+    if (stream == NULL)
+        report_file(yaml, path, "cannot be read: memory is out");
+    bool good = parser != NULL &&
+                read_document(yaml, path, parser, fy_parser_set_input_fp(parser, path, stream) == 0, root);
+    if (stream != NULL)
+        fclose(stream);
+    return good;
+}
+
 bool yaml_load(struct yaml *yaml, const char *path, struct fy_node **root)
 {
+    size_t n;
     *root = NULL;
     yaml->file = path;
-    if (!check_file(yaml, path))
-        return false;
-    struct fy_parser *parser = next_parser(yaml, path);
-    return parser != NULL &&
-           read_document(yaml, path, parser, fy_parser_set_input_file(parser, path) == 0, root);
+    char *text = read_text(yaml, path, &n);
+    bool good = text != NULL && check_bytes(yaml, path, text, n) &&
+                (n == 0 || read_stream(yaml, path, text, n, root));
+    free(text);
+    return good;
 }
 
 bool yaml_load_text(struct yaml *yaml, const char *name, struct str text, struct fy_node **root)

@@ -22,16 +22,19 @@ static bool drop_capabilities(struct err *err)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];
+    bool any = false;
     if (syscall(SYS_capget, &header, data) != 0)
         return err_set(err, errno, "cannot read the daemon's capabilities: %s", strerror(errno));
     for (unsigned n = 0; n < 2; n++) {
         uint32_t kept = (uint32_t)(KEPT >> 32 * n);
+        any |= (data[n].permitted & ~kept) != 0 || data[n].inheritable != 0;
         data[n].effective &= kept;
         data[n].permitted &= kept;
         data[n].inheritable = 0;
     }
-    /* The bounding set is what a program could get that is started: none is. */
-    if (syscall(SYS_capset, &header, data) != 0)
+    /* The bounding set is what a program could get that is started: none is. Who started us with nothing to
+     * drop may well refuse the call too, as the systemd unit does. */
+    if (any && syscall(SYS_capset, &header, data) != 0)
         return err_set(err, errno, "cannot drop the daemon's capabilities: %s", strerror(errno));
     return true;
 }
@@ -94,8 +97,8 @@ static bool filter_calls(struct err *err)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     int rc = filter == NULL ? -ENOMEM : 0;
-    if (rc == 0)
-        rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1); /* no slower memory for it on older kernels */
+    if (rc == 0) /* no slower memory for it on older kernels, where it can be said */
+        (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
     for (size_t n = 0; n < sizeof refused / sizeof *refused && rc == 0; n++)
         rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[n], 0);
     if (rc == 0 && (rc = seccomp_load(filter)) == -ENOSYS) {

@@ -243,6 +243,7 @@ static void renewal_drop(struct look *look)
 bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err)
 {
     bool good = fleet_start_signers(fleet, setup, err);
+    int64_t wait_ms = RENEW_WAIT_MS;
     if (fleet->signers != NULL)
         signers_change(fleet->signers, setup);
     for (unsigned i = 0; i < fleet->count; i++) {
@@ -253,8 +254,10 @@ bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err)
         renewal->setup = setup_ref(setup);
         renewal->signers = fleet->signers;
         look_post(&renewal->look, fleet->inboxes[i]);
-        if (!look_wait(&renewal->look, RENEW_WAIT_MS))
+        if (!look_wait(&renewal->look, wait_ms)) {
             good = err_set(err, ETIMEDOUT, "a worker is busy: it follows in a while");
+            wait_ms = 0; /* one wait is enough: the daemon may be stopping, and then none answers */
+        }
         look_let_go(&renewal->look);
     }
     return good;

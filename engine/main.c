@@ -168,6 +168,8 @@ static void daemon_stop(struct daemon *daemon)
 {
     if (daemon->api)
         api_stop(daemon->api);
+    if (daemon->reload)
+        reload_stop(daemon->reload);
     if (daemon->reporter)
         reporter_stop(daemon->reporter);
     if (daemon->fleet)

@@ -17,6 +17,7 @@ struct reload {
     struct setups *setups;
     struct setup *first; /* that the daemon started with: what takes a restart is still as there */
     pthread_mutex_t lock;
+    bool stopped;
 };
 
 struct reload *reload_create(const char *path, struct store *store, struct fleet *fleet,
@@ -29,6 +30,13 @@ struct reload *reload_create(const char *path, struct store *store, struct fleet
         .path = path, .store = store, .fleet = fleet, .setups = setups, .first = setups_get(setups)};
     pthread_mutex_init(&reload->lock, NULL);
     return reload;
+}
+
+void reload_stop(struct reload *reload)
+{
+    pthread_mutex_lock(&reload->lock);
+    reload->stopped = true;
+    pthread_mutex_unlock(&reload->lock);
 }
 
 void reload_destroy(struct reload *reload)
@@ -62,11 +70,15 @@ static void add_fixed(const char *option, bool live, void *user)
         add_change(option, live, user);
 }
 
-/* NULL with errors: the file, or one that it names, is wrong, or there is no memory. */
+/* NULL with errors: the file, or one that it names, is wrong, there is no memory, or it is too late. */
 static struct setup *read_again(const struct reload *reload, const struct setup *now, struct buf *errors)
 {
     struct config *config;
     struct err err;
+    if (reload->stopped) {
+        buf_add_z(errors, "postriderd is shutting down: the configuration is read at its next start\n");
+        return NULL;
+    }
     if (!config_load(reload->path, &config, errors))
         return NULL;
     struct setup *setup = setup_create(config, now, &err);
@@ -77,7 +89,7 @@ static struct setup *read_again(const struct reload *reload, const struct setup 
 
 static void log_errors(struct str errors)
 {
-    log_error("reload: nothing is changed, for the configuration is not valid:");
+    log_error("reload: nothing is changed, for the configuration cannot be used:");
     for (size_t at = 0; at < errors.n;) {
         size_t newline = str_find(errors, '\n', at), end = newline == SIZE_MAX ? errors.n : newline;
         log_error("reload: %.*s", (int)(end - at), errors.p + at);

@@ -17,11 +17,14 @@ struct store;
 /* Borrows all of it. NULL: no memory. */
 struct reload *reload_create(const char *path, struct store *store, struct fleet *fleet,
                              struct setups *setups);
+/* No more of them; waits for one that is under way. Before the workers are stopped. */
+void reload_stop(struct reload *reload);
 void reload_destroy(struct reload *reload);
 
 #define RELOAD_CHANGES_MAX 128
 struct reload_answer {
-    bool done; /* false: the file is wrong, or there was no memory; `errors` says it, nothing changed */
+    bool done; /* false: the file is wrong, there was no memory, or it was stopped; `errors` says it, and
+                  nothing changed */
     struct buf errors; /* as config_load gives them; or, when it is done, what a worker did not manage */
     unsigned count;    /* options that differ from what was in force */
     struct reload_change {

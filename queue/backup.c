@@ -84,11 +84,16 @@ static void *copy_main(void *arg)
     return NULL;
 }
 
+static bool say_stopping(struct err *err)
+{
+    return err_set(err, ECANCELED, "postriderd is shutting down: make the backup again later");
+}
+
 /* Why the copy is not to go on. */
 static bool may_go_on(struct store *store, struct backup_progress *progress, struct err *err)
 {
     if (atomic_load(&progress->cancelled) || atomic_load(&store->stopping))
-        return err_set(err, ECANCELED, "postriderd is shutting down: make the backup again later");
+        return say_stopping(err);
     if (atomic_load(&store->full))
         return err_set(
             err, ENOSPC,
@@ -229,6 +234,7 @@ bool backup_start(struct backup *backup, const char *directory, struct now now, 
     struct backup_info *info = &backup->info;
     bool ok = info->state != BACKUP_RUNNING ||
               err_set(err, EBUSY, "a backup to %s is under way: wait until it is done", info->directory);
+    ok = ok && (!atomic_load(&backup->progress.cancelled) || say_stopping(err));
     if (ok && strlen(directory) > BACKUP_PATH_MAX)
         ok = err_set(err, EINVAL, "the path of a backup has at most %d bytes", BACKUP_PATH_MAX);
     if (ok) {
@@ -258,13 +264,23 @@ void backup_look(struct backup *backup, struct backup_info *info)
     pthread_mutex_unlock(&backup->lock);
 }
 
+void backup_stop(struct backup *backup)
+{
+    atomic_store(&backup->progress.cancelled, true);
+    pthread_mutex_lock(&backup->lock);
+    bool has_thread = backup->has_thread;
+    pthread_t thread = backup->thread;
+    backup->has_thread = false;
+    pthread_mutex_unlock(&backup->lock);
+    if (has_thread)
+        pthread_join(thread, NULL);
+}
+
 void backup_destroy(struct backup *backup)
 {
     if (backup == NULL)
         return;
-    atomic_store(&backup->progress.cancelled, true);
-    if (backup->has_thread)
-        pthread_join(backup->thread, NULL);
+    backup_stop(backup);
     pthread_mutex_destroy(&backup->lock);
     free(backup);
 }

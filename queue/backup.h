@@ -41,7 +41,8 @@ struct backup *backup_create(struct store *store);
 bool backup_start(struct backup *backup, const char *directory, struct now now, struct err *err);
 /* The one that runs, or else the last one since the start. Any thread. */
 void backup_look(struct backup *backup, struct backup_info *info);
-/* Ends one that runs; before the store is stopped. NULL is fine. */
-void backup_destroy(struct backup *backup);
+/* Ends one that runs, and begins no other; before the store is stopped. */
+void backup_stop(struct backup *backup);
+void backup_destroy(struct backup *backup); /* the same, and frees; NULL is fine */
 
 #endif

@@ -172,6 +172,7 @@ void api_stop(struct api *api)
 void api_destroy(struct api *api)
 {
     api_stop(api);
+    backup_stop(api->backup); /* also where a client that hangs keeps the rest in memory */
     if (http_destroy(api->http))
         free_api(api);
 }

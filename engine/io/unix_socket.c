@@ -64,8 +64,10 @@ static bool protect(const struct unix_socket_file *file, struct err *err)
         if (!find_group(file, &gid, err))
             return false;
         if (chown(file->path, (uid_t)-1, gid) != 0)
-            return err_set(err, errno, "cannot give the socket %s to the group %s: %s", file->path,
-                           file->group, strerror(errno));
+            return err_set(
+                err, errno,
+                "cannot give the socket %s to the group %s: %s; the daemon's user must be a member of it",
+                file->path, file->group, strerror(errno));
     }
     if (chmod(file->path, (mode_t)file->mode) != 0)
         return err_set(err, errno, "cannot set the mode of the socket %s: %s", file->path, strerror(errno));

@@ -1,8 +1,8 @@
 /* tally.h - failures counted: by status, class, category, domain and site, with examples of what was said.
  *
  * Memory is bounded: domains and sites are counted one by one up to TALLY_PLACES_MAX each, what failed at
- * further ones is summed; of each status and category the first few replies whose words differ are kept. One
- * thread at a time. */
+ * further ones is summed; of each status and category the first few replies whose words differ are kept, and
+ * statuses beyond the first hundreds are counted by class. One thread at a time. */
 #ifndef POSTRIDER_REPORT_TALLY_H
 #define POSTRIDER_REPORT_TALLY_H
 

@@ -3,7 +3,8 @@
  * A thread of its own, since HTTPS takes its time. A worker asks with a request: the domain, and what DNS
  * says of it (the id of its record, the addresses of its policy host); the request comes back to the
  * worker's inbox with the policy that holds now. It comes at once where there is nothing to fetch, which is
- * nearly always; else after the fetch, at most timeout_ms later.
+ * nearly always; else after the fetch, which takes timeout_ms at most once it has its turn: STS_FETCHES_MAX
+ * are under way at once.
  *
  * A policy holds for its max_age, whatever DNS says meanwhile (RFC 8461 3, 5.1); another id, or a day, makes
  * it be fetched anew, and one that cannot be had leaves the old one in force. A failed fetch is not repeated

@@ -234,15 +234,16 @@ static bool is_checked(const struct tls_demand *demand)
     return demand->policy >= TLS_POLICY_VERIFY || demand->report;
 }
 
-/* What was checked in one way is not resumed in another: a session kept carries its outcome along. */
+/* What was checked in one way is not resumed in another: a session kept carries its outcome along. Nor is
+ * it with authorities that were read again. */
 static size_t conn_make_key(const struct tls_demand *demand, const char *host, const char *source,
                             char key[RESUME_KEY_MAX])
 {
     const struct tlsa_set *set = demand->policy == TLS_POLICY_DANE ? demand->tlsa : NULL;
     uint64_t records = set ? str_hash(str_make((const char *)set->bytes, set->used)) : 0;
     int checks = is_checked(demand) ? (int)demand->policy + 8 * demand->report : 0;
-    int n = snprintf(key, RESUME_KEY_MAX, "%s %s %u %d %llx", host, source, trust_number(demand->trust),
-                     checks, (unsigned long long)records);
+    int n = snprintf(key, RESUME_KEY_MAX, "%s %s %llu %d %llx", host, source,
+                     (unsigned long long)trust_serial(demand->trust), checks, (unsigned long long)records);
     size_t size = n < 0 ? 0 : (size_t)n;
     return size < RESUME_KEY_MAX ? size : RESUME_KEY_MAX - 1;
 }

@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <openssl/err.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 struct trust {
     struct trust *next;
     unsigned number;
+    uint64_t serial;
     SSL_CTX *plain, *checked;
     char *ca_file, *certificate, *key;
 };
@@ -145,7 +147,9 @@ struct trust *trusts_add(struct trusts *trusts, const char *ca_file, const char 
         trust_free(trust);
         return NULL;
     }
+    static atomic_uint_fast64_t made;
     trust->number = trusts->count++;
+    trust->serial = atomic_fetch_add(&made, 1);
     trust->next = trusts->list;
     trusts->list = trust;
     return trust;
@@ -168,6 +172,11 @@ const struct trust *trusts_same(const struct trusts *trusts, const struct trust 
 unsigned trust_number(const struct trust *trust)
 {
     return trust->number;
+}
+
+uint64_t trust_serial(const struct trust *trust)
+{
+    return trust->serial;
 }
 
 SSL_CTX *trust_context(const struct trust *trust, bool checked)

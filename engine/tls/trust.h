@@ -31,5 +31,7 @@ void trusts_follow(struct trusts *trusts, const struct trusts *before);
 const struct trust *trusts_same(const struct trusts *trusts, const struct trust *other);
 /* Tells one from another. */
 unsigned trust_number(const struct trust *trust);
+/* Another for each that was ever made: of the same files, too, which may hold something else by then. */
+uint64_t trust_serial(const struct trust *trust);
 
 #endif

@@ -1,6 +1,7 @@
 """A copy of the queue made while mail runs, and a daemon that goes on from it."""
 import os
 import shutil
+import threading
 
 from conftest import ONE_DOMAIN, host
 from daemon import Daemon, job, wait_for
@@ -62,9 +63,31 @@ def test_backup_says_why_not(scene):
     relative = s.daemon.post("/v1/backup?directory=x")
     assert relative.status == 409 and "whole path" in relative.json["error"]["reason"], relative
     assert s.daemon.get("/v1/backup").json["state"] == "failed"
-    # What an earlier one left unfinished is no hindrance.
+    # What is somebody else's is left alone; what an earlier one left unfinished is no hindrance.
+    os.makedirs(os.path.join(directory, "c.part", "other"))
+    taken = s.daemon.cli("backup", os.path.join(directory, "c"))
+    assert taken.returncode == 1 and "c.part is in the way" in taken.stderr, taken
     os.mkdir(os.path.join(directory, "b.part"))
     open(os.path.join(directory, "b.part", "data.mdb"), "w").close()
     made = s.daemon.post(f"/v1/backup?directory={directory}/b")
     assert made.status == 200 and made.json["state"] == "done" and made.json["bytes"] > 0, made
     assert os.listdir(os.path.join(directory, "b")) == ["data.mdb"]
+
+
+def test_a_stop_ends_a_backup(scene):
+    """Whole or not there; and what a later one is called is free."""
+    s = scene(host(), ONE_DOMAIN)
+    daemon = s.daemon
+    for n in range(20):
+        daemon.submit(job(), [f"u{n}-{i}@a.test" for i in range(1000)])
+    backup = os.path.join(daemon.directory, "backup")
+    asked = threading.Thread(target=daemon.cli, args=("backup", backup))
+    asked.start()
+    wait_for(lambda: os.path.exists(backup + ".part") or os.path.exists(backup), 20, "the copy to begin")
+    daemon.stop()
+    asked.join()
+    assert not os.path.exists(backup + ".part")
+    assert not os.path.exists(backup) or os.listdir(backup) == ["data.mdb"]
+    daemon.start()
+    again = daemon.cli("backup", backup + "2")
+    assert again.returncode == 0, again

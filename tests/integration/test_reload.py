@@ -3,6 +3,7 @@ what it does not, and that an invalid one changes nothing."""
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -115,6 +116,28 @@ def test_an_invalid_file_changes_nothing_and_says_why(scene):
     ident = submit(s, ["u@a.test"])["job"]
     s.daemon.wait_counts(ident, 10, delivered=1)
     assert settings.reload()["changed"] == []
+
+
+def test_a_file_that_is_written_as_it_is_read(scene):
+    """By an editor that writes in place: it is whole, or cut anywhere; nothing of that ends the daemon."""
+    s = scene(host(), ONE_DOMAIN)
+    settings = Settings(s)
+    padding = "".join(f"# {i} {'x' * 70}\n" for i in range(20000))
+    over = threading.Event()
+
+    def write():
+        while not over.is_set():
+            settings.write(more=padding)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        answers = [s.daemon.post("/v1/reload").status for _ in range(30)]
+    finally:
+        over.set()
+        writer.join()
+    assert set(answers) <= {200, 422}
+    assert settings.reload()["complete"]
 
 
 def test_sighup_does_the_same_and_what_takes_a_restart_is_named(scene):

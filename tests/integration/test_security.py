@@ -1,5 +1,7 @@
 """Who may ask the daemon what, and what it tells nobody: sockets by mode and user, the admin API over TCP by
 its token, and secrets, which stand in no answer, log or dump."""
+import ctypes
+import errno
 import http.client
 import json
 import os
@@ -12,7 +14,7 @@ import subprocess
 import pytest
 
 from conftest import ONE_DOMAIN, host
-from daemon import BUILD, PATIENCE, Daemon, free_port, job
+from daemon import BUILD, PATIENCE, Daemon, free_port, job, wait_for
 from sanitizer import KIND
 
 TOKEN = "0123456789abcdef-the-token-of-this-test"
@@ -140,6 +142,32 @@ def test_the_daemon_is_confined(guarded):
         assert int(status[name], 16) & ~kept == 0, (name, status[name])
     if not KIND:  # sanitizers look into the process from another
         assert status["Seccomp"].strip() == "2"
+
+
+def confine():
+    """What systemd does for deploy/postriderd.service: no capabilities, and of its sets of calls that are
+    refused those that the daemon could want."""
+    PR_CAPBSET_DROP, SCMP_ACT_ALLOW, SCMP_ACT_ERRNO = 24, 0x7fff0000, 0x00050000
+    libc, seccomp = ctypes.CDLL(None), ctypes.CDLL("libseccomp.so.2")
+    for capability in range(64):
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    seccomp.seccomp_init.restype = ctypes.c_void_p
+    context = ctypes.c_void_p(seccomp.seccomp_init(SCMP_ACT_ALLOW))
+    for name in (b"capset", b"seccomp", b"setuid", b"setgid", b"setgroups", b"setresuid", b"chroot", b"bpf"):
+        number = seccomp.seccomp_syscall_resolve_name(name)
+        assert seccomp.seccomp_rule_add(context, SCMP_ACT_ERRNO | errno.EPERM, number, 0) == 0
+    assert seccomp.seccomp_load(context) == 0
+
+
+def test_who_is_confined_already_starts_all_the_same(tmp_path):
+    daemon = Daemon("workers: 1\n")
+    with open(daemon.log, "wb") as log:
+        daemon.process = subprocess.Popen([os.path.join(BUILD, "postriderd"), "-c", daemon.config],
+                                          stderr=log, preexec_fn=confine)
+    wait_for(daemon.is_up, 20, "the daemon to come up")
+    with open(f"/proc/{daemon.process.pid}/status") as f:
+        assert re.search(r"^CapPrm:\s*0+$", f.read(), re.M)
+    daemon.__exit__(None)
 
 
 def test_sockets_are_for_whom_their_mode_says(tmp_path):

@@ -1,15 +1,20 @@
-/* test_base.c - str, buf, codec, prng, err, network. */
+/* test_base.c - str, buf, codec, prng, err, network, secret. */
 #include "engine/base/buf.h"
 #include "engine/base/codec.h"
 #include "engine/base/err.h"
 #include "engine/base/network.h"
 #include "engine/base/prng.h"
+#include "engine/base/secret.h"
 #include "engine/base/str.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 /* cmocka wants the above */
 #include <cmocka.h>
 
@@ -306,20 +311,64 @@ static void test_network(void **state)
     assert_true(has("192.0.2.0/24", "::ffff:192.0.2.7") && !has("::/0", "::ffff:192.0.2.7"));
 }
 
+static const char *secret_of(const char *path, struct str text, size_t most)
+{
+    static char said[300];
+    struct buf secret;
+    struct err err;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n);
+    close(fd);
+    buf_init(&secret, most);
+    if (secret_read(path, &secret, &err))
+        snprintf(said, sizeof said, "%.*s", (int)secret.len, secret.data);
+    else
+        snprintf(said, sizeof said, "no: %s", err.text + strlen(path) + 2);
+    secret_free(&secret);
+    return said;
+}
+
+/* A worker reads them at each login: whatever stands there, it must not wait. */
+static void test_secret(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/postrider-test-XXXXXX", path[64];
+    static char large[40000];
+    struct buf secret;
+    struct err err;
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/secret", directory);
+    assert_string_equal(secret_of(path, STR(" two words\t\r\nand more"), 100), "two words");
+    assert_string_equal(secret_of(path, STR("alone"), 5), "alone");
+    assert_string_equal(secret_of(path, STR("alone"), 4), "no: its first line is too long");
+    assert_string_equal(secret_of(path, STR(""), 100), "no: its first line is empty");
+    assert_string_equal(secret_of(path, STR("\nx"), 100), "no: its first line is empty");
+    memset(large, 'x', sizeof large);
+    assert_string_equal(secret_of(path, str_make(large, sizeof large), sizeof large),
+                        "no: its first line is too long");
+    large[9] = '\n';
+    assert_string_equal(secret_of(path, str_make(large, sizeof large), 100), "xxxxxxxxx");
+    unlink(path);
+    buf_init(&secret, 100);
+    assert_false(secret_read(path, &secret, &err));
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_false(secret_read(path, &secret, &err));
+    assert_non_null(strstr(err.text, "no ordinary file"));
+    assert_false(secret_read(directory, &secret, &err));
+    assert_int_equal(secret.len, 0);
+    unlink(path);
+    rmdir(directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_str_compare),
-        cmocka_unit_test(test_str_find_trim_dup),
-        cmocka_unit_test(test_str_numbers),
-        cmocka_unit_test(test_str_glob),
-        cmocka_unit_test(test_buf_bounds),
-        cmocka_unit_test(test_buf_grows),
-        cmocka_unit_test(test_codec_fixed),
-        cmocka_unit_test(test_codec_round_trip),
-        cmocka_unit_test(test_codec_bad_input),
-        cmocka_unit_test(test_prng),
-        cmocka_unit_test(test_err),
+        cmocka_unit_test(test_str_compare),     cmocka_unit_test(test_str_find_trim_dup),
+        cmocka_unit_test(test_str_numbers),     cmocka_unit_test(test_str_glob),
+        cmocka_unit_test(test_buf_bounds),      cmocka_unit_test(test_buf_grows),
+        cmocka_unit_test(test_codec_fixed),     cmocka_unit_test(test_codec_round_trip),
+        cmocka_unit_test(test_codec_bad_input), cmocka_unit_test(test_prng),
+        cmocka_unit_test(test_secret),          cmocka_unit_test(test_err),
         cmocka_unit_test(test_network),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

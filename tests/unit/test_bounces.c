@@ -102,6 +102,29 @@ static void test_many_places(void **state)
     tally_free(tally);
 }
 
+/* Those that a hostile receiver makes up: the report is made, and nothing is lost. */
+static void test_many_statuses(void **state)
+{
+    (void)state;
+    struct tally *tally = tally_create();
+    unsigned n = 0;
+    for (uint16_t subject = 0; subject < 1000; subject++)
+        for (uint16_t detail = 0; detail < 5; detail++, n++)
+            add(tally, RCPT_BOUNCED, STATUS(5, subject, detail), 550, "x@d.example", "no", "d.example");
+    json_t *root = report_of(tally);
+    static const char *const lists[] = {"statuses", "classes"};
+    for (int i = 0; i < 2; i++) {
+        const json_t *list = json_object_get(root, lists[i]);
+        long long sum = 0;
+        assert_in_range(json_array_size(list), 200, 210);
+        for (size_t k = 0; k < json_array_size(list); k++)
+            sum += js_get_int(json_array_get(list, k), "count");
+        assert_int_equal(sum, n);
+    }
+    json_decref(root);
+    tally_free(tally);
+}
+
 static void test_text(void **state)
 {
     (void)state;
@@ -157,9 +180,8 @@ static void test_page(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_many_places),
-        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_counts),        cmocka_unit_test(test_many_places),
+        cmocka_unit_test(test_many_statuses), cmocka_unit_test(test_text),
         cmocka_unit_test(test_page),
     };
     return cmocka_run_group_tests_name("bounces", tests, NULL, NULL);

@@ -220,6 +220,29 @@ static void test_resumed(void **state)
     tls_destroy(tls);
 }
 
+/* A reload reads them again: what those of before vouched for is checked anew. */
+static void test_not_resumed_with_other_authorities(void **state)
+{
+    (void)state;
+    struct err err;
+    struct tls *tls = new_tls();
+    struct trusts *again = trusts_create(&err);
+    assert_non_null(again);
+    struct tls_demand demands[] = {may, may, may};
+    demands[2].trust = trusts_add(again, "", "", "", &err);
+    trusts_follow(again, trusts);
+    assert_int_equal(trust_number(demands[2].trust), trust_number(may.trust));
+    for (size_t i = 0; i < 3; i++) {
+        struct pair pair;
+        pair_demand(&pair, tls, &demands[i], "mx.example", server_context);
+        pair_handshake(&pair, TLS_FEED_MAX);
+        assert_int_equal(tls_resumed(pair.conn), i == 1);
+        pair_end(&pair);
+    }
+    tls_destroy(tls);
+    trusts_destroy(again);
+}
+
 static void test_garbage(void **state)
 {
     (void)state;
@@ -522,15 +545,11 @@ static void test_client_certificate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_resumed),
-        cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_out_is_bounded),
-        cmocka_unit_test(test_kept_sessions),
-        cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_dane),
-        cmocka_unit_test(test_client_certificate),
+        cmocka_unit_test(test_pieces),        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_resumed),       cmocka_unit_test(test_not_resumed_with_other_authorities),
+        cmocka_unit_test(test_garbage),       cmocka_unit_test(test_out_is_bounded),
+        cmocka_unit_test(test_kept_sessions), cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_dane),          cmocka_unit_test(test_client_certificate),
     };
     return cmocka_run_group_tests(tests, setup_checks, teardown_checks);
 }
