@@ -207,20 +207,12 @@ struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
     return fleet;
 }
 
-struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err)
+bool fleet_start(struct fleet *fleet, struct err *err)
 {
-    struct fleet *fleet = fleet_create(parts, err);
-    if (fleet != NULL && !fleet_start_policies(fleet, err)) {
-        fleet_destroy(fleet);
-        return NULL;
-    }
-    for (unsigned i = 0; fleet != NULL && i < parts->workers; i++)
-        if (!member_start(fleet, i, err)) {
-            fleet_stop(fleet);
-            fleet_destroy(fleet);
-            return NULL;
-        }
-    return fleet;
+    bool good = fleet_start_policies(fleet, err);
+    for (unsigned i = 0; good && i < fleet->count; i++)
+        good = member_start(fleet, i, err);
+    return good;
 }
 
 struct renewal {

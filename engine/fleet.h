@@ -1,7 +1,8 @@
 /* fleet.h - all workers and their threads.
  *
- * Started after the store was opened and before it is started; stopped before the store is. See also
- * engine/inspect.h, which looks at a fleet from outside. */
+ * Created before the store is started, which posts to the workers' inboxes; started after it, for workers let
+ * clients in whose mail it is to take; stopped before it is, and destroyed after. See also engine/inspect.h,
+ * which looks at a fleet from outside. */
 #ifndef POSTRIDER_FLEET_H
 #define POSTRIDER_FLEET_H
 
@@ -17,9 +18,11 @@ struct fleet_parts {
     struct submission *submission; /* borrowed; NULL: no mail comes in over SMTP */
     unsigned workers;              /* how many: lanes were shared out for so many */
 };
-/* Attaches the workers' inboxes to the store and starts their threads, and as many signers where a domain has
- * keys; returns when each is up, or NULL with the first error. */
-struct fleet *fleet_start(const struct fleet_parts *parts, struct err *err);
+/* Attaches the workers' inboxes to the store, and starts as many signers where a domain has keys. */
+struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err);
+/* Starts the workers' threads; returns when each is up. False with the first error: those that are up are for
+ * fleet_stop. */
+bool fleet_start(struct fleet *fleet, struct err *err);
 /* A reload: each worker goes over to this setup (route/renew.h), one after the other. False: not all said so
  * in time, but they will; or there was no memory or thread for signers: then the old keys sign, or none. Not
  * a worker's thread; one call at a time. */
@@ -29,11 +32,9 @@ bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err);
 void fleet_stop(struct fleet *fleet);
 void fleet_destroy(struct fleet *fleet);
 
-/* For a simulator instead of fleet_start and fleet_stop: a fleet without threads; each of its workers, which
- * the caller then steps with worker_step; and the word to stop, after which each step returns false in time.
- */
+/* For a simulator instead of fleet_start and fleet_stop: each of its workers, which the caller then steps with
+ * worker_step; and the word to stop, after which each step returns false in time. */
 struct worker;
-struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err);
 struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err);
 void fleet_tell_stop(struct fleet *fleet);
 

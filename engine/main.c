@@ -136,8 +136,8 @@ static bool daemon_start(struct daemon *daemon, const char *path, struct err *er
     if (daemon->submission == NULL)
         return false;
     const struct fleet_parts parts = {daemon->store, daemon->setup, daemon->submission, workers};
-    daemon->fleet = fleet_start(&parts, err);
-    if (daemon->fleet == NULL || !store_start(daemon->store, err))
+    daemon->fleet = fleet_create(&parts, err);
+    if (daemon->fleet == NULL || !store_start(daemon->store, err) || !fleet_start(daemon->fleet, err))
         return false;
     daemon->reporter = reporter_start(daemon->store, config, err);
     if (daemon->reporter == NULL)

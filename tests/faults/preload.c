@@ -1,13 +1,16 @@
-/* preload.c - LD_PRELOAD for the daemon under test: writes that find no space, and a wall clock that jumps.
+/* preload.c - LD_PRELOAD for the daemon under test: writes that find no space, threads that can't be started,
+ * and a wall clock that jumps.
  *
- * What is wanted stands in the file $POSTRIDER_FAULTS, shared with the test, as three words of 64 bits: how
+ * What is wanted stands in the file $POSTRIDER_FAULTS, shared with the test, as four words of 64 bits: how
  * many writes to the queue's files are still to succeed (-1: all; at 0 each fails with ENOSPC, and so does
- * fallocate); by how many milliseconds the wall clock is ahead; how many calls have failed so far. The meta
+ * fallocate); by how many milliseconds the wall clock is ahead; how many calls have failed so far; how many
+ * threads may still be started (-1: all; the next fails after 0.3 s, in which the others go on). The meta
  * pages of LMDB overwrite what is there and need no space: they go through a descriptor with O_DSYNC and
  * never fail. Any thread. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,15 +22,16 @@
 #include <unistd.h>
 
 struct faults {
-    _Atomic long long writes_left, clock_ms, failed;
+    _Atomic long long writes_left, clock_ms, failed, threads_left;
 };
-static struct faults nothing = {.writes_left = -1}, *faults = &nothing;
+static struct faults nothing = {.writes_left = -1, .threads_left = -1}, *faults = &nothing;
 
 /* The C library's own. */
 static __typeof__(pwrite) *real_pwrite;
 static __typeof__(writev) *real_writev;
 static __typeof__(fallocate) *real_fallocate;
 static __typeof__(clock_gettime) *real_clock_gettime;
+static __typeof__(pthread_create) *real_pthread_create;
 
 __attribute__((constructor)) static void set_up(void)
 {
@@ -89,6 +93,20 @@ int fallocate(int fd, int mode, off_t offset, off_t size)
     if (real_fallocate == NULL)
         real_fallocate = dlsym(RTLD_NEXT, "fallocate");
     return strikes(fd) ? -1 : real_fallocate(fd, mode, offset, size);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *user)
+{
+    if (real_pthread_create == NULL)
+        real_pthread_create = dlsym(RTLD_NEXT, "pthread_create");
+    long long left = atomic_load(&faults->threads_left);
+    if (left > 0)
+        atomic_fetch_sub(&faults->threads_left, 1);
+    if (left == 0) {
+        usleep(300000);
+        return EAGAIN;
+    }
+    return real_pthread_create(thread, attributes, run, user);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)

@@ -4,7 +4,9 @@ import mmap
 import os
 import random
 import resource
+import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -23,9 +25,9 @@ class Faults:
 
     def __init__(self, path):
         with open(path, "wb") as f:
-            f.write(struct.pack("qqq", -1, 0, 0))
+            f.write(struct.pack("qqqq", -1, 0, 0, -1))
         self.file = open(path, "r+b")
-        self.page = mmap.mmap(self.file.fileno(), 24)
+        self.page = mmap.mmap(self.file.fileno(), 32)
         self.environ = {**os.environ, "LD_PRELOAD": os.path.abspath(os.path.join(BUILD, "faults.so")),
                         "POSTRIDER_FAULTS": str(path)}
 
@@ -34,6 +36,9 @@ class Faults:
 
     def clock_ms(self, ahead):
         self.page[8:16] = struct.pack("q", ahead)
+
+    def threads_left(self, n):
+        self.page[24:32] = struct.pack("q", n)
 
     @property
     def failed(self):
@@ -152,6 +157,54 @@ def test_descriptors_run_out(scene):
     wait_for(lambda: s.daemon.status()["queued"] == 0, 60, "all to go out once there are descriptors")
     status = s.daemon.status()
     assert status["delivered"] == status["accepted"] >= sum(sizes.values()), status
+
+
+class EarlyClient(threading.Thread):
+    """Hands in a message as soon as there is somebody to hand it to, and waits for the answer."""
+    TALK = (b"EHLO early.test\r\nMAIL FROM:<a@sender.test>\r\nRCPT TO:<u@a.test>\r\nDATA\r\n"
+            b"From: a@sender.test\r\nSubject: x\r\n\r\nHi\r\n.\r\n")
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path, self.over = path, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.005):
+            with socket.socket(socket.AF_UNIX) as client:
+                try:
+                    client.connect(self.path)
+                    client.sendall(self.TALK)
+                    while client.recv(4096):
+                        pass
+                except OSError:
+                    pass
+
+
+def test_threads_cannot_be_started(tmp_path):
+    """Whichever of them it is, and though a client waits already: the daemon says so and ends."""
+    if KIND:
+        pytest.skip("a sanitizer wants to be loaded first")
+    faults = Faults(tmp_path / "faults")
+    daemon = Daemon(f'submission:\n  - {{ listen: "unix:{tmp_path}/smtp.sock" }}\n')
+    daemon.environ, started = faults.environ, 0
+    client = EarlyClient(f"{tmp_path}/smtp.sock")
+    try:
+        while True:
+            faults.threads_left(started)
+            daemon.start(wait=False)
+            wait_for(lambda: daemon.process.poll() is not None or "is up" in daemon.read_log(), 20,
+                     f"the daemon to end when {started} threads can be started")
+            if daemon.process.poll() is None:
+                break
+            assert daemon.process.returncode == 1
+            assert "cannot start" in daemon.read_log().splitlines()[-1], daemon.read_log()
+            started += 1
+        assert started > 8
+    finally:
+        client.over.set()
+        client.join(20)
+        daemon.__exit__(None)
 
 
 def test_many_recipients_and_sessions_in_little_memory(scene):

@@ -242,6 +242,24 @@ static void act_host_down(struct act *act)
     host_take_down(host, sim_between(DICE_DRIVE, 1, 3600) * NS_PER_S);
 }
 
+/* A day is longer than most runs, and than the life of most mail: it ends when all is calm. */
+static void act_all_down(struct act *act)
+{
+    (void)act;
+    fault_count(FAULT_ALL_DOWN);
+    trace("all hosts are down");
+    for (unsigned host = 0; host < plan.hosts; host++)
+        host_take_down(host, 24 * 3600 * NS_PER_S);
+}
+
+static void act_dns_gone(struct act *act)
+{
+    (void)act;
+    fault_count(FAULT_DNS_GONE);
+    trace("the resolver is gone");
+    zone_go_away(3600 * NS_PER_S);
+}
+
 /* ---- the end of it ---- */
 
 /* Whatever was done by hand is undone, and the receivers are as they should be. */
@@ -271,7 +289,7 @@ static const struct {
     {FAULT_BOUNCED, act_bounce},        {FAULT_SUSPENDED, act_suspend}, {FAULT_SUPPRESSED, act_suppress},
     {FAULT_SITE_SLOWED, act_slow_site}, {FAULT_CRASHED, act_crash},     {FAULT_RESTARTED, act_restart},
     {FAULT_CLOCK_FORWARD, act_clock},   {FAULT_CLOCK_BACK, act_clock},  {FAULT_MX_CHANGED, act_change_mx},
-    {FAULT_HOST_DOWN, act_host_down},
+    {FAULT_HOST_DOWN, act_host_down},   {FAULT_ALL_DOWN, act_all_down}, {FAULT_DNS_GONE, act_dns_gone},
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 

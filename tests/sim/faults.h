@@ -38,6 +38,7 @@ enum fault {
     FAULT_LOST_IN_THE_REPLY,
     FAULT_HUNG_UP,
     FAULT_HOST_DOWN,
+    FAULT_ALL_DOWN,
     /* what hosts say */
     FAULT_BUSY_GREETING,
     FAULT_NO_EHLO,
@@ -58,6 +59,7 @@ enum fault {
     /* names */
     FAULT_DNS_FAILED,
     FAULT_DNS_SILENT,
+    FAULT_DNS_GONE,
     FAULT_DNS_NOTHING,
     FAULT_MX_CHANGED,
     /* the machine */

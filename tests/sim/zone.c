@@ -31,9 +31,11 @@ struct dns_net {
     struct ask *asks;
 };
 static unsigned asks_n;
+static int64_t gone_until_ns;
 
 void zone_begin(void)
 {
+    gone_until_ns = 0;
     for (unsigned i = 0; i < plan.domains; i++) {
         enum plan_mail mail = plan.domain[i].mail;
         domains[i] = (struct zone_domain){.was_gone = mail == MAIL_NULL_MX || mail == MAIL_NOWHERE,
@@ -69,6 +71,11 @@ void zone_change(unsigned domain)
     domains[domain].first = host;
     domains[domain].most = 1 + (unsigned)sim_below(DICE_DRIVE, 3);
     trace("the MX of %s is now %s", plan.domain[domain].name, plan.host[host].name);
+}
+
+void zone_go_away(int64_t ns)
+{
+    gone_until_ns = sim.now.mono_ns + ns;
 }
 
 /* ---- answers ---- */
@@ -173,7 +180,8 @@ void dns_net_ask(struct dns_net *net, struct dns_question *question, struct now 
     net->asks = ask;
     asks_n++;
     int64_t at_ns = now.mono_ns + sim_between(DICE_NAMES, NS_PER_MS / 10, 50 * NS_PER_MS);
-    if (fault_now(FAULT_DNS_SILENT, 15)) {
+    bool gone = !sim.calm && now.mono_ns < gone_until_ns;
+    if (gone || fault_now(FAULT_DNS_SILENT, 15)) {
         ask->fails = true;
         at_ns += TIMEOUT_NS;
     } else {

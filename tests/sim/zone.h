@@ -5,9 +5,13 @@
 
 #include "engine/base/str.h"
 
+#include <stdint.h>
+
 void zone_begin(void);
 /* The domain's mail goes to other hosts from now on. */
 void zone_change(unsigned domain);
+/* No question is answered for so long, or until all is calm. */
+void zone_go_away(int64_t ns);
 /* Whether it ever looked as if the domain took no mail. */
 bool zone_was_gone(struct str domain);
 /* How many questions are under way. */
