@@ -66,7 +66,7 @@ static const struct option submission_options[] = {
     {"group", KIND_NAME, AT(config_submission, group),
      .help = "Group that owns a Unix socket; unset, the group of the daemon."},
     {"tls_certificate", KIND_FILE, AT(config_submission, tls_certificate), BETWEEN(1, 3000),
-     .help = "The certificate with its chain (PEM); with it, STARTTLS is offered."},
+     .help = "The certificate with its chain (PEM); with it, STARTTLS is offered. A reload reads it again."},
     {"tls_key", KIND_FILE, AT(config_submission, tls_key), BETWEEN(1, 3000),
      .help = "The certificate's private key (PEM), without passphrase."},
     {"implicit_tls", KIND_SWITCH, AT(config_submission, implicit_tls), .preset = "no",

@@ -145,7 +145,7 @@ static bool daemon_start(struct daemon *daemon, const char *path, struct err *er
     daemon->consumers = consumers_start(daemon->store, config, err);
     if (daemon->consumers == NULL)
         return false;
-    daemon->reload = reload_create(path, daemon->store, daemon->fleet, daemon->setups);
+    daemon->reload = reload_create(path, daemon->store, daemon->fleet, daemon->setups, daemon->submission);
     if (daemon->reload == NULL)
         return err_set(err, ENOMEM, "no memory for the daemon");
     const struct api_context api = {

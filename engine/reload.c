@@ -4,6 +4,7 @@
 #include "engine/base/log.h"
 #include "engine/fleet.h"
 #include "engine/setup.h"
+#include "engine/submission/submission.h"
 #include "queue/store.h"
 
 #include <pthread.h>
@@ -15,19 +16,24 @@ struct reload {
     struct store *store;
     struct fleet *fleet;
     struct setups *setups;
+    struct submission *submission;
     struct setup *first; /* that the daemon started with: what takes a restart is still as there */
     pthread_mutex_t lock;
     bool stopped;
 };
 
 struct reload *reload_create(const char *path, struct store *store, struct fleet *fleet,
-                             struct setups *setups)
+                             struct setups *setups, struct submission *submission)
 {
     struct reload *reload = calloc(1, sizeof *reload);
     if (reload == NULL)
         return NULL;
-    *reload = (struct reload){
-        .path = path, .store = store, .fleet = fleet, .setups = setups, .first = setups_get(setups)};
+    *reload = (struct reload){.path = path,
+                              .store = store,
+                              .fleet = fleet,
+                              .setups = setups,
+                              .submission = submission,
+                              .first = setups_get(setups)};
     pthread_mutex_init(&reload->lock, NULL);
     return reload;
 }
@@ -71,7 +77,8 @@ static void add_fixed(const char *option, bool live, void *user)
 }
 
 /* NULL with errors: the file, or one that it names, is wrong, there is no memory, or it is too late. */
-static struct setup *read_again(const struct reload *reload, const struct setup *now, struct buf *errors)
+static struct setup *read_again(const struct reload *reload, const struct setup *now,
+                                struct tls_server ***certificates, struct buf *errors)
 {
     struct config *config;
     struct err err;
@@ -82,9 +89,13 @@ static struct setup *read_again(const struct reload *reload, const struct setup 
     if (!config_load(reload->path, &config, errors))
         return NULL;
     struct setup *setup = setup_create(config, now, &err);
-    if (setup == NULL)
-        buf_printf(errors, "%s: %s\n", reload->path, err.text);
-    return setup;
+    *certificates = setup != NULL ? submission_read_certificates(reload->submission, config, &err) : NULL;
+    if (*certificates != NULL)
+        return setup;
+    buf_printf(errors, "%s: %s\n", reload->path, err.text);
+    if (setup != NULL)
+        setup_unref(setup);
+    return NULL;
 }
 
 static void log_errors(struct str errors)
@@ -133,8 +144,10 @@ void reload(struct reload *reload, struct reload_answer *answer)
     buf_init(&answer->errors, CONFIG_ERRORS_MAX);
     pthread_mutex_lock(&reload->lock);
     struct setup *now = setups_get(reload->setups);
-    struct setup *next = read_again(reload, now, &answer->errors);
+    struct tls_server **certificates;
+    struct setup *next = read_again(reload, now, &certificates, &answer->errors);
     if (next != NULL) {
+        submission_put_certificates(reload->submission, certificates);
         config_compare(now->config, next->config, add_live, answer);
         config_compare(reload->first->config, next->config, add_fixed, answer);
         put_into_force(reload, next, answer);

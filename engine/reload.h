@@ -1,9 +1,9 @@
 /* reload.h - the configuration file read again, and put into force without a restart.
  *
- * The whole is read and checked first, keys included: with anything wrong nothing changes. Then the store is
- * told its times, the setup that holds is replaced, and the workers go over to it one after the other.
- * Options that take a restart stay as they were; the answer names them. One call at a time, the others wait.
- * Any thread but a worker's. */
+ * The whole is read and checked first, keys and certificates included: with anything wrong nothing changes.
+ * Then listeners have their certificates anew, the store is told its times, the setup that holds is replaced,
+ * and the workers go over to it one after the other. Options that take a restart stay as they were; the
+ * answer names them. One call at a time, the others wait. Any thread but a worker's. */
 #ifndef POSTRIDER_RELOAD_H
 #define POSTRIDER_RELOAD_H
 
@@ -13,10 +13,11 @@ struct fleet;
 struct reload;
 struct setups;
 struct store;
+struct submission;
 
 /* Borrows all of it. NULL: no memory. */
 struct reload *reload_create(const char *path, struct store *store, struct fleet *fleet,
-                             struct setups *setups);
+                             struct setups *setups, struct submission *submission);
 /* No more of them; waits for one that is under way. Before the workers are stopped. */
 void reload_stop(struct reload *reload);
 void reload_destroy(struct reload *reload);

@@ -1,6 +1,7 @@
 /* submission.c - see submission.h. */
 #include "engine/submission/submission.h"
 
+#include "engine/base/log.h"
 #include "engine/base/prng.h"
 #include "engine/submission/submission_parts.h"
 
@@ -120,6 +121,46 @@ struct submission *submission_create(struct store *store, struct setups *setups,
         return submission;
     submission_destroy(submission);
     return NULL;
+}
+
+/* Whether a listener of that configuration has the certificate of this one. */
+static bool is_named(const struct config_submission *listener, const struct config *config)
+{
+    bool named = false;
+    for (size_t i = 0; i < config->submission_count; i++)
+        named |= strcmp(config->submission[i].tls_certificate, listener->tls_certificate) == 0 &&
+                 strcmp(config->submission[i].tls_key, listener->tls_key) == 0;
+    return named && listener->tls_certificate[0] != '\0';
+}
+
+struct tls_server **submission_read_certificates(const struct submission *submission,
+                                                 const struct config *next, struct err *err)
+{
+    struct tls_server **list = calloc(submission->count + 1, sizeof *list);
+    if (list == NULL) {
+        err_set(err, ENOMEM, "no memory for the listeners' certificates");
+        return NULL;
+    }
+    bool good = true;
+    for (size_t i = 0; good && i < submission->count; i++) {
+        const struct config_submission *config = submission->entrances[i].config;
+        if (is_named(config, next))
+            good = (list[i] = tls_server_create(config->tls_certificate, config->tls_key, err)) != NULL;
+    }
+    if (good)
+        return list;
+    for (size_t i = 0; i < submission->count; i++)
+        tls_server_destroy(list[i]);
+    free(list);
+    return NULL;
+}
+
+void submission_put_certificates(struct submission *submission, struct tls_server **list)
+{
+    for (size_t i = 0; i < submission->count; i++)
+        if (list[i] != NULL && tls_server_replace(submission->entrances[i].tls, list[i]))
+            log_info("the listener %s has another certificate now", submission->entrances[i].config->listen);
+    free(list);
 }
 
 void submission_figures(const struct submission *submission, struct submission_figures *figures)

@@ -20,6 +20,14 @@ struct setups;
  * wrong. */
 struct submission *submission_create(struct store *store, struct setups *setups, struct inbound *inbound,
                                      struct err *err);
+/* A reload: the certificates and keys of the listeners, read again where `next` still names them. NULL and
+ * err: one is wrong. Then, if all else is right too, in place for connections to come. Any thread but a
+ * worker's, one at a time. */
+struct tls_server;
+struct tls_server **submission_read_certificates(const struct submission *submission,
+                                                 const struct config *next, struct err *err);
+void submission_put_certificates(struct submission *submission, struct tls_server **list);
+
 struct submission_figures {
     unsigned clients;
     uint64_t messages, recipients; /* accepted since the start */

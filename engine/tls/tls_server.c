@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 struct tls_server {
-    SSL_CTX *context;
+    _Atomic(SSL_CTX *) context;
+    struct tls_server *former; /* with what it had before, by which a worker may just be accepting */
 };
 
 static bool load(SSL_CTX *context, const char *certificate, const char *key, struct err *err)
@@ -50,12 +51,41 @@ struct tls_server *tls_server_create(const char *certificate, const char *key, s
     return NULL;
 }
 
+static bool same_chain(SSL_CTX *a, SSL_CTX *b)
+{
+    STACK_OF(X509) *first = NULL, *second = NULL;
+    SSL_CTX_get0_chain_certs(a, &first);
+    SSL_CTX_get0_chain_certs(b, &second);
+    int n = first != NULL ? sk_X509_num(first) : 0;
+    bool same = n == (second != NULL ? sk_X509_num(second) : 0);
+    for (int i = 0; same && i < n; i++)
+        same = X509_cmp(sk_X509_value(first, i), sk_X509_value(second, i)) == 0;
+    return same;
+}
+
+bool tls_server_replace(struct tls_server *server, struct tls_server *by)
+{
+    SSL_CTX *now = server->context, *next = by->context;
+    if (X509_cmp(SSL_CTX_get0_certificate(now), SSL_CTX_get0_certificate(next)) == 0 &&
+        EVP_PKEY_eq(SSL_CTX_get0_privatekey(now), SSL_CTX_get0_privatekey(next)) == 1 &&
+        same_chain(now, next)) {
+        tls_server_destroy(by); /* sessions can go on being resumed */
+        return false;
+    }
+    by->context = now;
+    by->former = server->former;
+    server->former = by;
+    server->context = next;
+    return true;
+}
+
 void tls_server_destroy(struct tls_server *server)
 {
-    if (server == NULL)
-        return;
-    SSL_CTX_free(server->context);
-    free(server);
+    for (struct tls_server *former; server != NULL; server = former) {
+        former = server->former;
+        SSL_CTX_free(server->context);
+        free(server);
+    }
 }
 
 SSL_CTX *tls_server_context(const struct tls_server *server)

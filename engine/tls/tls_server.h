@@ -13,6 +13,10 @@ struct tls_server;
 /* PEM files: the certificate with its chain, the key without passphrase. Fails with a sentence that names
  * the file. */
 struct tls_server *tls_server_create(const char *certificate, const char *key, struct err *err);
+/* Connections that begin from now on have the certificate and key of the other, which is the server's then;
+ * those before keep theirs. What it had goes with it: certificates are renewed every few weeks. Workers may
+ * accept meanwhile; one replaces at a time. False: they are the same. */
+bool tls_server_replace(struct tls_server *server, struct tls_server *by);
 void tls_server_destroy(struct tls_server *server); /* NULL is allowed */
 
 #endif

@@ -1,7 +1,11 @@
 """SIGHUP and `postrider reload`: what a new configuration changes with sessions open and mail on its way,
 what it does not, and that an invalid one changes nothing."""
+import os
+import shutil
 import signal
+import smtplib
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -9,8 +13,9 @@ import time
 import pytest
 
 from conftest import ONE_DOMAIN, host
-from daemon import RAW, free_port, job, wait_for
-from submission import Dialogue
+from daemon import PATIENCE, RAW, free_port, job, wait_for
+from mta import certificate
+from submission import Dialogue, Post
 from test_delivery import ends, submit
 from test_reactions import made, rates, site
 
@@ -213,6 +218,37 @@ def test_a_key_that_mail_requires_goes_with_a_reload(scene, tmp_path):
     s.daemon.post(f"/v1/jobs/{ident}/retry")
     s.daemon.wait_counts(ident, 20, delivered=9)
     assert len(s.delivered()) == 9
+
+
+def test_a_listener_has_its_renewed_certificate():
+    """For who connects from then on; with a key that is not its own, nothing changes."""
+    def shown():
+        return ssl.get_server_certificate(("127.0.0.1", post.secure), timeout=20 * PATIENCE)
+
+    def smtp():
+        context = ssl.create_default_context(cafile=post.certificate)
+        return smtplib.SMTP_SSL("localhost", post.secure, context=context, timeout=20 * PATIENCE)
+    with Post() as post:
+        first = shown()
+        with smtp() as before:
+            certificate(post.daemon.directory, "localhost")
+            assert shown() == first
+            assert post.daemon.post("/v1/reload").json == {"changed": [], "restart": [], "complete": True}
+            second = shown()
+            assert second != first and second.strip() == open(post.certificate).read().strip()
+            with smtp() as after:
+                assert after.noop()[0] == before.noop()[0] == 250
+        assert post.daemon.read_log().count("has another certificate now") == 2  # implicit TLS, STARTTLS
+        shutil.copy(post.key, post.key + ".kept")
+        certificate(post.daemon.directory, "localhost")
+        shutil.copy(post.key + ".kept", post.key)
+        answer = post.daemon.post("/v1/reload")
+        assert answer.status == 422 and "key values mismatch" in answer.json["error"]["reason"]
+        assert shown() == second
+        os.mkdir(os.path.join(post.daemon.directory, "new"))  # by other names: that takes a restart
+        certificate(os.path.join(post.daemon.directory, "new"), "localhost")
+        answer = Settings(post).reload(("cert.pem, tls_key: ", "new/cert.pem, tls_key: new/"))
+        assert answer["restart"] == ["submission"] and shown() == second
 
 
 def test_rules_retry_and_routes_come_and_go(scene):

@@ -232,11 +232,11 @@ static void file_on_a_full_disk(void **state)
     large[sizeof large - 1] = '\n';
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     limit = (struct rlimit){1000, before.rlim_max};
-    signal(SIGXFSZ, SIG_IGN);
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     bool appended = event_file_append(&p.file, str_make(large, sizeof large), p.now, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    signal(SIGXFSZ, SIG_DFL);
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
     assert_false(appended);
     assert_non_null(strstr(err.text, "write to it"));
     expect(&p, "", "a\n");

@@ -28,8 +28,10 @@ static void router_begin(struct fixture *f, unsigned index, unsigned workers)
 
 static void router_end(struct fixture *f)
 {
-    remember_flush(&f->router);
-    world_run(&f->w);
+    if (f->w.store != NULL) {
+        remember_flush(&f->router);
+        world_run(&f->w);
+    }
     if (f->path != NULL)
         path_free(f->path);
     f->path = NULL;
