@@ -206,8 +206,8 @@ static void read_weights(struct config_reading *reading, const struct option *op
         else if (yaml_kind(each.value) != YAML_TEXT ||
                  !value_parse(reading->config, &weight, yaml_text(each.value), &list[used].weight, &error))
             config_expected(reading, &each, each.value, error.expected[0] ? error.expected : "a weight");
-        else
-            list[used++].name = config_copy(reading->config, yaml_text(each.key));
+        else if ((list[used++].name = config_copy(reading->config, yaml_text(each.key))) == NULL)
+            reading->out_of_memory = true;
     }
     memcpy(base + option->offset, &list, sizeof list);
     memcpy(base + option->count_offset, &used, sizeof used);
@@ -231,9 +231,11 @@ static void read_uids(struct config_reading *reading, const struct option *optio
             continue;
         else if (yaml_kind(each.value) != YAML_TEXT || !value_name(yaml_text(each.value), &error))
             config_expected(reading, &each, each.value, "the name of a tenant");
-        else
-            list[used++] =
-                (struct config_uid){(uint32_t)uid, config_copy(reading->config, yaml_text(each.value))};
+        else {
+            list[used].uid = (uint32_t)uid;
+            list[used].tenant = config_copy(reading->config, yaml_text(each.value));
+            reading->out_of_memory |= list[used++].tenant == NULL;
+        }
     }
     memcpy(base + option->offset, &list, sizeof list);
     memcpy(base + option->count_offset, &used, sizeof used);
