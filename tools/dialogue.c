@@ -139,11 +139,7 @@ static void keep_line(struct dialogue *dialogue, bool last)
     const struct reply *reply = &dialogue->reply;
     struct buf line;
     buf_init(&line, REPLY_LINE_MAX + 8);
-    buf_printf(&line, "%u%c", reply->code, last ? ' ' : '-');
-    if (reply->code == 334)
-        buf_printf(&line, "(%zu bytes hidden)", reply->line.n);
-    else
-        buf_add_str(&line, reply->line);
+    reply_show(reply, last, &line);
     tell(dialogue, false, buf_str(&line));
     buf_free(&line);
     buf_add_str(&dialogue->lines, reply->line);
