@@ -2,6 +2,7 @@
 #include "tools/dialogue.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/secret.h"
 #include "engine/smtp/command.h"
 
 #include <errno.h>
@@ -139,11 +140,7 @@ static void keep_line(struct dialogue *dialogue, bool last)
     const struct reply *reply = &dialogue->reply;
     struct buf line;
     buf_init(&line, REPLY_LINE_MAX + 8);
-    buf_printf(&line, "%u%c", reply->code, last ? ' ' : '-');
-    if (reply->code == 334)
-        buf_printf(&line, "(%zu bytes hidden)", reply->line.n);
-    else
-        buf_add_str(&line, reply->line);
+    reply_show(reply, last, &line);
     tell(dialogue, false, buf_str(&line));
     buf_free(&line);
     buf_add_str(&dialogue->lines, reply->line);
@@ -229,6 +226,81 @@ bool dialogue_connect(struct dialogue *dialogue, const struct sockaddr *source, 
     if (connect(dialogue->fd, peer, peer_len) != 0 && errno != EINPROGRESS)
         return err_set(err, errno, "%s", strerror(errno));
     return connected(dialogue, &step, err);
+}
+
+/* ---- by way of a proxy ---- */
+
+/* Says this to a SOCKS5 server, and takes its answer. */
+static bool ask_socks(struct dialogue *dialogue, const struct step *step, enum socks_step what,
+                      const struct buf *question, enum socks_reply *reply, struct err *err)
+{
+    size_t used;
+    const char *why = "";
+    if (!send_all(dialogue, step, buf_str(question), err))
+        return false;
+    while ((*reply = socks_read(what, buf_str(&dialogue->kept), &used, &why)) == SOCKS_MORE)
+        if (!receive(dialogue, step, err))
+            return false;
+    if (*reply == SOCKS_FAILED || *reply == SOCKS_NO_HOST)
+        return err_set(err, 0, "%s", why);
+    buf_shift(&dialogue->kept, used);
+    return true;
+}
+
+static bool log_in_to_socks(struct dialogue *dialogue, const struct step *step, const struct proxy *proxy,
+                            struct err *err)
+{
+    enum socks_reply reply;
+    struct buf password, line;
+    buf_init(&password, LOGIN_SECRET_MAX);
+    buf_init(&line, 2 * LOGIN_SECRET_MAX);
+    bool good = proxy->user[0] != '\0' || err_set(err, 0, "it wants a user and a password");
+    good = good && secret_read(proxy->password_file, &password, err) &&
+           (socks_add_login(&line, str_of(proxy->user), buf_str(&password)) ||
+            err_set(err, 0, "user and password have at most 255 bytes each")) &&
+           ask_socks(dialogue, step, SOCKS_LOGIN, &line, &reply, err);
+    secret_free(&password);
+    secret_free(&line);
+    return good;
+}
+
+static bool go_by_socks(struct dialogue *dialogue, const struct step *step, const struct proxy *proxy,
+                        const struct sockaddr *peer, struct err *err)
+{
+    enum socks_reply reply;
+    struct buf line;
+    buf_init(&line, 1024);
+    bool good = socks_add_hello(&line, proxy->user[0] != '\0') &&
+                ask_socks(dialogue, step, SOCKS_HELLO, &line, &reply, err) &&
+                (reply != SOCKS_ASKS || log_in_to_socks(dialogue, step, proxy, err));
+    buf_clear(&line);
+    good = good && socks_add_connect(&line, peer) &&
+           ask_socks(dialogue, step, SOCKS_CONNECT, &line, &reply, err);
+    buf_free(&line);
+    return good;
+}
+
+static bool go_by_haproxy(struct dialogue *dialogue, const struct step *step, const struct sockaddr *source,
+                          const struct sockaddr *peer, struct err *err)
+{
+    struct buf header;
+    buf_init(&header, 1024);
+    bool good = proxy_add_header(&header, source, peer)
+                    ? send_all(dialogue, step, buf_str(&header), err)
+                    : err_set(err, 0, "the source's address is of another family than the host's");
+    buf_free(&header);
+    return good;
+}
+
+bool dialogue_connect_by(struct dialogue *dialogue, const struct proxy *proxy, const struct sockaddr *source,
+                         const struct sockaddr *peer, struct err *err)
+{
+    struct step step = step_begin(dialogue);
+    bool good =
+        dialogue_connect(dialogue, NULL, 0, (const struct sockaddr *)&proxy->address, proxy->len, err) &&
+        (proxy->kind == PROXY_SOCKS5 ? go_by_socks(dialogue, &step, proxy, peer, err)
+                                     : go_by_haproxy(dialogue, &step, source, peer, err));
+    return good ? step_done(dialogue, &step) : err_prefix(err, "by way of %s", proxy->text);
 }
 
 bool dialogue_secure(struct dialogue *dialogue, const char *host, const struct tls_demand *demand,

@@ -4,6 +4,7 @@
 #ifndef POSTRIDER_TOOLS_DIALOGUE_H
 #define POSTRIDER_TOOLS_DIALOGUE_H
 
+#include "engine/smtp/proxy.h"
 #include "engine/smtp/reply.h"
 #include "engine/tls/tls.h"
 
@@ -36,6 +37,9 @@ void dialogue_free(struct dialogue *dialogue);
 /* The steps. False with err: the connection is of no more use. source: NULL, the system chooses. */
 bool dialogue_connect(struct dialogue *dialogue, const struct sockaddr *source, socklen_t source_len,
                       const struct sockaddr *peer, socklen_t peer_len, struct err *err);
+/* The same by way of a proxy (smtp/proxy.h): source is what HAProxy is told, and may be NULL for SOCKS5. */
+bool dialogue_connect_by(struct dialogue *dialogue, const struct proxy *proxy, const struct sockaddr *source,
+                         const struct sockaddr *peer, struct err *err);
 /* Waits for an answer. */
 bool dialogue_hear(struct dialogue *dialogue, struct err *err);
 /* Sends a command, with its CRLF, and waits for its answer. */

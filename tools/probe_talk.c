@@ -180,17 +180,25 @@ static bool secure(struct talk *talk)
     return !granted(talk) || (handshake(talk) && hello(talk));
 }
 
-static bool open_up(struct talk *talk)
+/* By way of the source's proxy, if it has one, as sessions go. */
+static bool reach(struct talk *talk)
 {
     const struct config_source *source = talk->probe->source;
+    const struct sockaddr *ours = (const struct sockaddr *)&source->address_value;
     struct sockaddr_storage to = talk->peer->address->address;
+    const struct sockaddr *peer = (const struct sockaddr *)&to;
     targets_set_port(&to, talk->peer->port);
-    bool ours = source->address_len > 0 && source->address_value.ss_family == to.ss_family;
-    if (!note_step(talk, "connect",
-                   dialogue_connect(&talk->dialogue,
-                                    ours ? (const struct sockaddr *)&source->address_value : NULL,
-                                    source->address_len, (const struct sockaddr *)&to,
-                                    talk->peer->address->len, &talk->err)))
+    if (source->proxy.kind != PROXY_NONE && peer->sa_family != AF_UNIX)
+        return dialogue_connect_by(&talk->dialogue, &source->proxy, ours, peer, &talk->err);
+    if (source->address_len == 0 || ours->sa_family != peer->sa_family)
+        ours = NULL;
+    return dialogue_connect(&talk->dialogue, ours, source->address_len, peer, talk->peer->address->len,
+                            &talk->err);
+}
+
+static bool open_up(struct talk *talk)
+{
+    if (!note_step(talk, "connect", reach(talk)))
         return false;
     if (talk->demand.implicit && !handshake(talk))
         return false;

@@ -125,3 +125,12 @@ enum reply_result reply_feed(struct reply *reply, struct str *data)
     reply->partial_used = true;
     return reply_line(reply, buf_str(&reply->partial));
 }
+
+void reply_show(const struct reply *reply, bool last, struct buf *out)
+{
+    buf_printf(out, "%u%c", reply->code, last ? ' ' : '-');
+    if (reply->code == 334)
+        buf_printf(out, "(%zu bytes hidden)", reply->line.n);
+    else
+        buf_add_str(out, reply->line);
+}

@@ -39,6 +39,9 @@ void reply_release(struct reply *reply);
 void reply_free(struct reply *reply);
 /* Takes from the front of *data, up to the end of one line. */
 enum reply_result reply_feed(struct reply *reply, struct str *data);
+/* Appends the line just read as whoever watches may see it: with its code, and of a challenge (334), which
+ * is part of a login, only how long it is. */
+void reply_show(const struct reply *reply, bool last, struct buf *out);
 /* Whether a part of a reply has arrived. */
 static inline bool reply_begun(const struct reply *reply)
 {

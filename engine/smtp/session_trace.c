@@ -1,7 +1,7 @@
 /* session_trace.c - the dialogue, line by line, for somebody who watches (session_trace).
  *
  * Commands are told as they go into a send, before TLS; replies as they are read. Of a message only its size
- * is told, and nothing of a login (command_shown), nor of the challenges that it is said to (334). */
+ * is told, and nothing of a login (command_shown, reply_show). */
 #include "engine/smtp/session_parts.h"
 
 #include "engine/smtp/command.h"
@@ -47,14 +47,9 @@ void trace_sending(struct session *session)
 
 void trace_heard(struct session *session, bool last)
 {
-    const struct reply *reply = &session->reply;
     struct buf line;
     buf_init(&line, REPLY_LINE_MAX + 8);
-    buf_printf(&line, "%u%c", reply->code, last ? ' ' : '-');
-    if (reply->code == 334)
-        buf_printf(&line, "(%zu bytes hidden)", reply->line.n);
-    else
-        buf_add_str(&line, reply->line);
+    reply_show(&session->reply, last, &line);
     session->tracer(session, SESSION_HEARD, buf_str(&line));
     buf_free(&line);
 }

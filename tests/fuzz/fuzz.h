@@ -2,7 +2,8 @@
  *
  * A target is one file, fuzz_NAME.c, with LLVMFuzzerTestOneInput: it hands bytes to what reads input from
  * outside and claims what must hold of the result. libFuzzer finds inputs (`make fuzz`); those it kept and
- * every crash found so far are in corpus/NAME and are replayed by `make test` (replay.c), without clang. */
+ * every crash found so far are in corpus/NAME and are replayed by `make test` (replay.c), without clang, and
+ * so are thousands made of them. */
 #ifndef POSTRIDER_TESTS_FUZZ_H
 #define POSTRIDER_TESTS_FUZZ_H
 

@@ -4,7 +4,7 @@ import socket
 import ssl
 import subprocess
 
-from conftest import SENDER
+from conftest import SENDER, Scene
 from daemon import PATIENCE, Daemon, free_port, wait_for
 from mta import Aiosmtpd, certificate
 from world import World
@@ -17,7 +17,7 @@ def hashed(password):
                           text=True).stdout.strip()
 
 
-class Post:
+class Post(Scene):
     """A daemon with listeners, and a host that keeps all mail.
 
     with Post() as post:          # options: of all listeners; users: of those that have some
@@ -58,19 +58,10 @@ class Post:
     def kept(self):
         return self.receiver.envelopes
 
-    def __enter__(self):
-        try:
-            self.daemon.start()
-        except BaseException:
-            self.world.stop()
-            raise
-        return self
-
     def __exit__(self, *failure):
         try:
-            self.daemon.__exit__(*failure)
+            super().__exit__(*failure)
         finally:
-            self.world.stop()
             self.receiver.__exit__()
 
     def context(self):

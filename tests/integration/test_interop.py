@@ -29,7 +29,8 @@ def opened(peer):
     if not isinstance(peer, Aiosmtpd):
         skip_without_mounts()
     records = ["--local=/test/", "--local=/xn--bcher-kva.test/", "--host-record=mx.a.test,127.0.7.1",
-               "--mx-host=a.test,mx.a.test,10", "--mx-host=xn--bcher-kva.test,mx.a.test,10"]
+               "--mx-host=a.test,mx.a.test,10", "--mx-host=xn--bcher-kva.test,mx.a.test,10",
+               "--mx-host=null.test,.,0", "--host-record=null.test,127.0.7.1"]
     try:
         peer.__enter__()
     except Missing as e:
@@ -209,6 +210,37 @@ def test_where_an_extension_is_missing(reduced, case):
     assert arrived.content.isascii()
     read = email.message_from_bytes(arrived.content, policy=email.policy.SMTP)
     assert read.get_payload(decode=True).replace(b"\r\n", b"\n") == body.replace(b"\r\n", b"\n")
+
+
+def test_helo_where_ehlo_is_refused():
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        return ["502 5.5.1 what is that?"]
+    for daemon in opened(Aiosmtpd(handle_EHLO=handle_EHLO)):
+        message = fields() + b"Hello\r\n"
+        send(daemon, message)
+        arrived, = received(daemon)
+        assert arrived.content == message
+
+
+def test_what_is_too_large_is_not_sent():
+    """By what SIZE says, CRLFs counted; nothing is asked of the host."""
+    for daemon in opened(Postfix(more="message_size_limit = 3000\n")):
+        fits = fields() + (b"x" * 98 + b"\r\n") * 20  # Postfix counts what it puts in front, too
+        send(daemon, fits)
+        arrived, = received(daemon)
+        assert arrived.content == fits
+        ident = send(daemon, fits + b"x" * (3000 - len(fits) - 1) + b"\r\n", bounced=1)
+        bounced, = daemon.recipients(ident, "&state=bounced")
+        assert bounced["status"] == "5.3.4" and not bounced.get("code")
+        assert "message size" not in daemon.peer.read_log()
+
+
+def test_null_mx():
+    """No mail for it, though its name has an address."""
+    for daemon in opened(Aiosmtpd()):
+        ident = send(daemon, fields() + b"Hello\r\n", ["u@null.test"], bounced=1)
+        bounced, = daemon.recipients(ident, "&state=bounced")
+        assert bounced["status"] == "5.1.10" and daemon.peer.messages() == []
 
 
 def test_limits_are_obeyed():

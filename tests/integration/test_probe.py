@@ -18,6 +18,7 @@ from sanitizer import PATIENCE
 from test_dane import Internet
 from test_hostile import WRONG, at
 from test_interop import skip_without_mounts
+from test_proxies import haproxy, microsocks, receiver  # noqa: F401: a fixture
 from test_routes import SECRET, aiosmtpd, authenticator
 from test_routes import routes as table
 from test_sts import Scene as Policies
@@ -314,6 +315,27 @@ def test_which_route(tmp_path):
                                         peer.port, "--json").stdout)
                 assert (answer["route"] or {}).get("domain") == route, args
                 assert talk(answer)["answered"]
+
+
+@pytest.mark.parametrize("kind", ["socks", "haproxy"])
+def test_a_source_behind_a_proxy(tmp_path, kind, receiver):
+    """The host sees the address that mail would come from."""
+    (tmp_path / "pass").write_text("pass")
+    with Dnsmasq(*RECORDS) as dns, \
+            (microsocks("-u", "tim", "-P", "pass", "-b", "127.0.7.34") if kind == "socks" else
+             haproxy(str(tmp_path))) as proxy:
+        scheme, more = ("socks5", f", proxy_user: tim, proxy_password_file: {tmp_path}/pass")
+        if kind == "haproxy":
+            scheme, more = "haproxy", ", address: 127.0.7.34"
+        config = tmp_path / "postrider.yaml"
+        config.write_text("sources:\n"
+                          f"  - {{ name: far, proxy: '{scheme}://{proxy.address}:{proxy.port}'{more} }}\n")
+        args = ["u@a.test", "--config", config, "--servers", dns.server, "--port", receiver.port, "--json"]
+        assert talk(json.loads(run(*args).stdout))["answered"] and receiver.peers == ["127.0.7.34"]
+        (tmp_path / "pass").write_text("wrong")
+        if kind == "socks":
+            said = steps(talk(json.loads(run(*args).stdout)))["connect"]["error"]
+            assert "by way of socks5://" in said and "refuses user and password" in said
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("dovecot"), reason="wants root and dovecot")
