@@ -82,7 +82,9 @@ def test_told_of_a_delay():
     (4, b"", "transactional"), (0, b"", "bulk"), (-4, b"", "bulk"),
     (9, b"X-Postrider-Class: bulk\r\n", "bulk")])
 def test_priority(post, priority, field, class_):
-    assert post.daemon.job(hand_in(post, f"MT-PRIORITY={priority}", field + MESSAGE))["class"] == class_
+    job = hand_in(post, f"MT-PRIORITY={priority}", field + MESSAGE)
+    assert post.daemon.job(job)["class"] == class_
+    post.daemon.wait_counts(job, delivered=1)
 
 
 def test_what_waits_is_tried_at_once():
@@ -115,6 +117,7 @@ def test_octets_arrive_as_they_were(post):
         d.say("RCPT TO:<x@a.test>")
         assert d.say("DATA").startswith("503 5.5.1")
         assert d.say("BDAT 7 LAST\r\nHi\r\n\0").startswith("250 2.0.0 queued")
+    post.wait(before + 2)
 
 
 def test_addresses_that_are_not_ascii(post):
