@@ -12,11 +12,13 @@ import time
 
 import pytest
 
+from certificates import Authority
 from conftest import ONE_DOMAIN, host
 from daemon import PATIENCE, RAW, free_port, job, wait_for
 from mta import certificate
 from submission import Dialogue, Post
 from test_delivery import ends, submit
+from test_lending import LENDING, people, wait_lent
 from test_reactions import made, rates, site
 
 SECOND_HOST = {"name": "mx.b.test", "address": "127.0.8.3"}
@@ -103,6 +105,32 @@ def test_reloads_under_load_lose_and_repeat_nothing(scene):
     s.daemon.wait_counts(ident, 120, delivered=20000)
     assert len(s.delivered()) == 20000
     assert {r["attempts"] for r in s.daemon.recipients(ident)} == {0}
+
+
+def test_a_source_goes_while_its_sessions_are_lent(scene):
+    """What was lent comes back and leaves from the other one."""
+    one = "  - { name: one, address: 127.0.0.1 }\n"
+    s = scene(host(reply_delay_ms=50), ONE_DOMAIN,
+              site="max_connections: 9, max_recipients_per_transaction: 1",
+              config=LENDING + "sources:\n" + one + "  - { name: two, address: 127.0.0.2 }\n")
+    ident = submit(s, people(20000))["job"]
+    wait_lent(s, 4)
+    time.sleep(2)  # and recipients with them
+    Settings(s).reload((one, ""))
+    wait_for(lambda: not any(p["connections"] for p in site(s, "a.test")["paths"] if p["source"] == "one"),
+             3, "its sessions to end")
+    s.daemon.post(f"/v1/jobs/{ident}/cancel")
+
+
+def test_authorities_go_while_sessions_are_lent(scene):
+    with Authority() as authority:
+        s = scene(host(starttls="good", reply_delay_ms=5), ONE_DOMAIN, config=LENDING,
+                  site="max_connections: 12, max_messages_per_connection: 5, "
+                  f"max_recipients_per_transaction: 1, tls_ca_file: {authority.file}")
+        ident = submit(s, people(6000))["job"]
+        wait_lent(s)
+        Settings(s).reload((f", tls_ca_file: {authority.file}", ""))
+        s.daemon.wait_counts(ident, 60, delivered=6000)
 
 
 def test_an_invalid_file_changes_nothing_and_says_why(scene):
