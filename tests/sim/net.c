@@ -50,6 +50,7 @@ struct sock {
     int fd;
     unsigned ring, source;
     bool given_up;
+    unsigned sends; /* that the daemon has under way */
     struct tcp *tcp;
     struct segment *rx, **rx_tail;
 };
@@ -150,7 +151,7 @@ void net_seen(unsigned ring)
     for (struct tcp *tcp = tcps; tcp != NULL; tcp = tcp->next) {
         if (tcp->sock == NULL || tcp->sock->ring != ring)
             continue;
-        while (tcp->marks != NULL && tcp->marks->state == MARK_HANDED) {
+        while (tcp->marks != NULL && tcp->marks->state == MARK_HANDED && tcp->sock->sends == 0) {
             struct net_mark *mark = tcp->marks;
             tcp->marks = mark->next;
             if (tcp->marks == NULL)
@@ -215,6 +216,11 @@ int seam_close(int fd)
 void net_set_ring(struct sock *sock, unsigned ring)
 {
     sock->ring = ring;
+}
+
+void net_sending(struct sock *sock, bool begins)
+{
+    sock->sends += begins ? 1 : -1U;
 }
 
 void net_give_up(struct sock *sock)

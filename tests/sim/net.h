@@ -51,6 +51,9 @@ int64_t net_readable_ns(const struct sock *sock);
 ssize_t net_read(struct sock *sock, void *bytes, size_t room);
 /* The daemon gives the connection up: what it was handed last it may not have looked at. */
 void net_give_up(struct sock *sock);
+/* A send begins or is over. While the kernel still takes what stands behind a message in the same write, the
+ * message's memory is its, and the daemon keeps what it heard of it: nobody counts on that yet. */
+void net_sending(struct sock *sock, bool begins);
 /* A worker has seen all that it was handed. */
 void net_seen(unsigned ring);
 /* Notes whose it is. */

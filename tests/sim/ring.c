@@ -162,8 +162,10 @@ static int64_t soon(void)
     return sim.now.mono_ns + sim_between(DICE_NET, 0, 200 * 1000);
 }
 
-static void send_copy(struct operation *operation, const struct iovec *iov, size_t n)
+static void send_copy(struct operation *operation, struct sock *sock, const struct iovec *iov, size_t n)
 {
+    if (sock != NULL)
+        net_sending(sock, true);
     operation->pieces = sim_alloc(n * sizeof *operation->pieces);
     operation->piece_n = n;
     for (size_t i = 0; i < n; i++) {
@@ -218,12 +220,12 @@ static void operation_begin(struct ring *ring, const struct io_uring_sqe *sqe)
         break;
     case IORING_OP_SEND: {
         struct iovec one = {address, sqe->len};
-        send_copy(operation, &one, 1);
+        send_copy(operation, sock, &one, 1);
         break;
     }
     case IORING_OP_SENDMSG: {
         const struct msghdr *message = address;
-        send_copy(operation, message->msg_iov, message->msg_iovlen);
+        send_copy(operation, sock, message->msg_iov, message->msg_iovlen);
         break;
     }
     case IORING_OP_RECV:
@@ -327,9 +329,12 @@ static bool operation_run(struct ring *ring, struct operation *operation)
     if (operation->opcode == IORING_OP_RECV)
         return receive_run(ring, operation);
     int result = operation->result;
+    bool is_send = operation->opcode == IORING_OP_SEND || operation->opcode == IORING_OP_SENDMSG;
+    if (is_send && net_sock(operation->fd) != NULL)
+        net_sending(net_sock(operation->fd), false);
     if (operation->cancelled)
         result = -ECANCELED;
-    else if (operation->opcode == IORING_OP_SEND || operation->opcode == IORING_OP_SENDMSG)
+    else if (is_send)
         result = send_finish(operation);
     else if (operation->opcode == IORING_OP_CONNECT && result == 0)
         net_connected(net_sock(operation->fd));
