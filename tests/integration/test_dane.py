@@ -131,6 +131,16 @@ def test_signed_and_unsigned_mail_to_a_host_do_not_share(internet):
         assert wait_for(lambda: last(d, strict), 30, "an attempt")["status"] == "4.7.5"
 
 
+def test_a_route_to_a_host_with_a_port_of_its_own(internet):
+    """Whose records are asked for, too."""
+    daemon = internet.daemon()
+    with open(daemon.config, "a", encoding="utf-8") as f:
+        f.write(f"routes: [{{ host: 'mx-valid.signed.test:{internet.port}', port: 26, tls: dane }}]\n")
+    with daemon as d:
+        event = last(d, send(d, "u@elsewhere.test"))
+        assert event["type"] == "delivered" and event["tls"].endswith(" dane"), event
+
+
 def test_requiretls(internet):
     """Over a verified connection to a host that offers it, or not at all."""
     expected = {"strict.signed": None, "valid.signed": "5.7.30", "plain.signed": "5.7.30",
