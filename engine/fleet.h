@@ -32,8 +32,8 @@ bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err);
 void fleet_stop(struct fleet *fleet);
 void fleet_destroy(struct fleet *fleet);
 
-/* For a simulator instead of fleet_start and fleet_stop: each of its workers, which the caller then steps with
- * worker_step; and the word to stop, after which each step returns false in time. */
+/* For a simulator instead of fleet_start and fleet_stop: each of its workers, which the caller then steps
+ * with worker_step; and the word to stop, after which each step returns false in time. */
 struct worker;
 struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err);
 void fleet_tell_stop(struct fleet *fleet);

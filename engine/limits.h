@@ -46,7 +46,7 @@
 #define LANE_FOLD_MS        1000            /* how often the counters of lanes go into their rows, */
 #define LANE_DELTAS_MAX     BOUND(65536, 4) /* or when so many lanes, */
 #define LANE_DELTA_ROWS     BOUND(1000, 4)  /* or so many commits have moved them */
-#define READ_ROWS_MAX       BOUND(1000, 8)  /* rows read before a read transaction is renewed */
+#define READ_ROWS_MAX       BOUND(1000, 32) /* rows read before a read transaction is renewed */
 #define READERS_MAX         BOUND(512, 64)  /* LMDB reader slots */
 #define BACKUP_PATH_MAX     FIXED(4000)     /* bytes of the path of a backup */
 #define BACKUP_SYNC_BYTES   BOUND(UINT64_C(64) << 20, 65536) /* of it, written before they are synced */
@@ -157,7 +157,7 @@
 
 /* SMTP. */
 #define REPLY_LINE_MAX     BOUND(2048, 512) /* RFC 5321 says 512; servers send more */
-#define REPLY_TEXT_MAX     BOUND(1024, 512) /* kept of a joined multi-line reply */
+#define REPLY_TEXT_MAX     BOUND(1024, 640) /* kept of a joined multi-line reply */
 #define REPLY_LINES_MAX    BOUND(128, 32)
 #define STORED_REPLY_MAX   BOUND(512, 200) /* of it, what goes into rows and events */
 #define TXN_RCPTS_MAX      FIXED(1000)
@@ -172,12 +172,12 @@
 #define COMMANDS_MAX         BOUND(4096, 2 * COMMAND_MAX) /* bytes of commands ahead of their replies */
 #define SESSION_IOV_MAX      BOUND(1024, 4) /* pieces of a message in one send; with more it takes several */
 #define SESSION_IOV_KEPT     BOUND(16, 2)   /* for so many a session has always room */
-#define SEND_PIECE_MAX       BOUND(256 * 1024, 4096)  /* bytes in one send, each of which has a time-out */
-#define CHUNK_MAX            BOUND(1024 * 1024, 4096) /* bytes of a message in one BDAT */
-#define CHUNK_AHEAD_MAX      SEND_PIECE_MAX           /* a larger message waits for the replies to RCPT */
-#define AUTH_LINE_MAX        FIXED(12288)             /* RFC 4954 4: one line of an exchange */
-#define LOGIN_SECRET_MAX     FIXED(8192)              /* a password or token */
-#define SCRAM_ITERATIONS_MAX FIXED(100000)            /* some 50 ms of a worker, once a salt */
+#define SEND_PIECE_MAX       BOUND(256 * 1024, 20480)  /* bytes in one send, each of which has a time-out */
+#define CHUNK_MAX            BOUND(1024 * 1024, 20480) /* bytes of a message in one BDAT */
+#define CHUNK_AHEAD_MAX      SEND_PIECE_MAX            /* a larger message waits for the replies to RCPT */
+#define AUTH_LINE_MAX        FIXED(12288)              /* RFC 4954 4: one line of an exchange */
+#define LOGIN_SECRET_MAX     FIXED(8192)               /* a password or token */
+#define SCRAM_ITERATIONS_MAX FIXED(100000)             /* some 50 ms of a worker, once a salt */
 #define LIMIT_DOMAINS        BOUND(6, 2)  /* that a session tells apart; a larger RCPTDOMAINMAX is this */
 #define REFUSALS_MAX         BOUND(32, 2) /* transactions a session refuses in one go before it yields */
 #define WAIT_NAMED_MAX_S     86400        /* "try again in …": longer is not believed */
@@ -196,11 +196,11 @@
 #define TLS_HANDSHAKES_STEP BOUND(8, 1) /* pieces of handshakes worked on in one step of a worker, */
 #define TLS_TURN_NS         700000      /* each of so long; a longer one counts for several */
 #define TLS_WAITING_MAX     BOUND(64 * 1024, 16384) /* of a handshake, waiting for its turn */
-#define TLS_RESUME_MAX      BOUND(1024, 2)          /* sessions kept a worker, some KiB each */
+#define TLS_RESUME_MAX      BOUND(1024, 3)          /* sessions kept a worker, some KiB each */
 #define TLS_RECORD_MAX      FIXED(16384)
 #define TLS_FEED_MAX        BOUND(16384, IO_BUFFER_BYTES)
-#define TLS_PLAIN_MAX       BOUND(4 * TLS_RECORD_MAX, TLS_FEED_MAX + TLS_RECORD_MAX)
-#define TLS_PIECE_MAX       BOUND(64 * 1024, 4096)       /* of a message, encrypted and sent at once */
+#define TLS_PLAIN_MAX       BOUND(4 * TLS_RECORD_MAX, TLS_FEED_MAX + 2 * TLS_RECORD_MAX)
+#define TLS_PIECE_MAX       BOUND(64 * 1024, 20480)      /* of a message, encrypted and sent at once */
 #define TLS_OUT_MAX         BOUND(128 * 1024, 24 * 1024) /* ciphertext waiting to be sent */
 #define TLS_TEXTS_MAX       FIXED(256)                   /* of version, cipher suite and how it was checked */
 #define TLS_TRUSTS_MAX      BOUND(256, 8) /* different sets of authorities and client certificates */
@@ -313,14 +313,14 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define SLOW_LEAST_MS          60000    /* between messages of a path, however often it is slowed */
 #define SLOW_UNKNOWN_MS        10000    /* the same, where it is not known how fast it was */
 #define SLOW_OVER              FIXED(4) /* times what it was: then a slowed path is at full rate again */
-#define SENDER_RATES_MAX       BOUND(1000, 2) /* sender domains at sites that a worker knows to be slowed; */
+#define SENDER_RATES_MAX       BOUND(1000, 8) /* sender domains at sites that a worker knows to be slowed; */
 #define SENDER_TAKEN_MAX       BOUND(256, 4)  /* recipients of one in memory, */
 #define ASIDE_TAKEN            BOUND(32, 2)   /* and in one lane; beyond, they stay in the store */
 #define SPLIT_MS               3600000        /* how long fewer recipients share a transaction, */
 #define MESSAGES_MS            86400000       /* fewer messages a connection, */
 #define TLS_ONLY_MS            86400000       /* and TLS is a must, after a reply that asked for it */
 #define RECONNECT_MS           60000          /* the first back-off of a path whose connections end unused */
-#define HOLDS_MAX              BOUND(10000, 16) /* of mail: fix, job, suspensions */
+#define HOLDS_MAX              BOUND(10000, 64) /* of mail: fix, job, suspensions */
 #define HOLDS_ASKED            BOUND(64, 2) /* of jobs: so many are asked for at once whether they are over */
 #define HOLDS_FULL_TOLD_MS     3600000      /* how often at most an alert says that no more can be held */
 #define LANES_HELD_MAX         BOUND(20000, 2) /* of a worker's, kept to be seen while they are held */
@@ -332,19 +332,20 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define JOB_HOLD_REPLIES       FIXED(5)   /* about its content at one site, and at least */
 #define JOB_HOLD_SHARE         FIXED(4)   /* one in so many of its last */
 #define JOB_HOLD_WINDOW        FIXED(200) /* replies there: then a job is held */
-#define EVIDENCE_MAX           BOUND(4096, 4) /* jobs at sites with such replies, */
-#define EVIDENCE_MS            86400000       /* forgotten that long after the last */
-#define REFUSING_ALL           FIXED(65536)   /* all transactions of a path in vain; about its last */
-#define REFUSING_LAST          FIXED(16)      /* count, */
-#define REFUSING_OFTEN         FIXED(16384)   /* and above a quarter the message waits for a recipient */
-#define LEARNT_WRITE_MS        1000           /* how often what a path has learnt is written at most */
-#define POOL_LINGER_MS         60000          /* how long what is known of a pool's hosts is used */
+#define EVIDENCE_MAX           BOUND(4096, 16) /* jobs at sites with such replies, */
+#define EVIDENCE_MS            86400000        /* forgotten that long after the last */
+#define REFUSING_ALL           FIXED(65536)    /* all transactions of a path in vain; about its last */
+#define REFUSING_LAST          FIXED(16)       /* count, */
+#define REFUSING_OFTEN         FIXED(16384)    /* and above a quarter the message waits for a recipient */
+#define LEARNT_WRITE_MS        1000            /* how often what a path has learnt is written at most */
+#define POOL_LINGER_MS         60000           /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       BOUND(64 * 1024 * 1024, 4096) /* bytes of messages for taken recipients */
 #define LANES_KEPT_MAX                                                                                       \
     BOUND(4096, 2)           /* of a worker's, with nothing to do, kept with their hosts and pools, */
 #define LANE_KEPT_MS   10000 /* so long */
 #define LANES_LIVE_MAX BOUND(20000, 64) /* lanes announced to workers and not yet found empty */
 
+_Static_assert(READ_ROWS_MAX >= 2 * LANE_TAKE_MAX, "a look that takes what is due leaves rows for the rest");
 _Static_assert(TURN_RCPTS < LANE_TAKE_MAX, "a turn does not empty a lane");
 _Static_assert(LANE_TAKE_FIRST <= LANE_TAKE_MAX, "a lane's first helping");
 

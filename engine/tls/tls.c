@@ -17,8 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-_Static_assert(TLS_PLAIN_MAX >= TLS_FEED_MAX + TLS_RECORD_MAX,
-               "a feed may complete a record begun before it");
+_Static_assert(TLS_PLAIN_MAX >= TLS_FEED_MAX + 2 * TLS_RECORD_MAX,
+               "a feed may complete a record begun before it, and there is always room to ask for another");
 _Static_assert(TLS_OUT_MAX >= TLS_PIECE_MAX + TLS_PIECE_MAX / 8, "records cost less than an eighth");
 
 struct tls {

@@ -23,8 +23,8 @@
 
 #define LEDGER_NEVER   SIZE_MAX
 #define LEDGER_STEERS  16
-#define LEDGER_THINGS  32 /* that edits set, by number */
-#define LEDGER_BATCHES 32 /* of a job that is not small */
+#define LEDGER_THINGS  32                       /* that edits set, by number */
+#define LEDGER_BATCHES (8192 / BATCH_SLOTS_MAX) /* of a job that is not small */
 
 struct ledger_times {
     size_t asked, answered;

@@ -212,7 +212,7 @@ static bool server_skip(struct server *server, size_t left)
 
 static bool server_answer_each(struct server *server, size_t at)
 {
-    char reply[1000], line[1024];
+    char reply[REPLY_LINE_MAX < 1000 ? REPLY_LINE_MAX : 1000], line[1024];
     memset(reply, 'x', sizeof reply);
     memcpy(reply, "250 ", 4);
     memcpy(reply + sizeof reply - 2, "\r\n", 2);
