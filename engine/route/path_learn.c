@@ -123,7 +123,7 @@ int64_t path_interval_ns(const struct path *path)
     const struct minute *minute = &path->figures.minute;
     int64_t now_s = path->router->now.mono_ns / NS_PER_S;
     uint64_t sum = 0, most = 0;
-    for (int64_t s = minute->at_s; s > now_s - RATE_S && s > minute->at_s - RATE_S; s--) {
+    for (int64_t s = minute->at_s; s >= 0 && s > now_s - RATE_S && s > minute->at_s - RATE_S; s--) {
         sum += minute->count[s % 60];
         if (s >= now_s - 1 && minute->count[s % 60] > most)
             most = minute->count[s % 60];
