@@ -394,7 +394,8 @@ def test_a_full_disk_does_not_keep_the_daemon_from_starting(tmp_path):
         daemon.configure(config("crm"))
         daemon.start()
         assert [c["consumer"] for c in daemon.get("/v1/consumers").json["consumers"]] == ["crm"]
-        assert "there is no space to keep the consumers of the event log" in daemon.read_log()
+        log = daemon.read_log()  # pages that are free within the queue may be enough
+        assert ("there is no space to keep the consumers of the event log" in log) != ('"crm" is new' in log)
         (small / "filler").unlink()
         (small / "more").unlink()
         wait_for(lambda: daemon.submit(job(), ["2@a.test"]).status == 202, 20, "room")
