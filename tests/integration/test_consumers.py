@@ -372,47 +372,6 @@ def test_new_ones_and_those_that_are_gone(scene, receiver, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system: for root only")
-def test_a_full_disk_does_not_keep_the_daemon_from_starting(tmp_path):
-    """With a consumer to register and one to forget: it says so, and starts."""
-    def config(name):
-        return (f"consumers:\n  - {{ name: {name}, file: {tmp_path}/{name}, linger: 10ms }}\n"
-                'queue: { max_size: 1G, reserve: 16M }\ndns: { servers: ["127.0.0.1:9"], timeout: 1s }\n')
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "postrider-test", small], check=True)
-    daemon = Daemon()
-    try:
-        daemon.state = str(small / "state")
-        daemon.configure(config("gone"))
-        daemon.start()
-        assert daemon.submit(job(), ["1@a.test"]).status == 202
-        daemon.stop()
-        fill(small / "filler")
-        daemon.start()  # gives up its reserve
-        daemon.stop()
-        fill(small / "more")
-        daemon.configure(config("crm"))
-        daemon.start()
-        assert [c["consumer"] for c in daemon.get("/v1/consumers").json["consumers"]] == ["crm"]
-        log = daemon.read_log()  # pages that are free within the queue may be enough
-        assert ("there is no space to keep the consumers of the event log" in log) != ('"crm" is new' in log)
-        (small / "filler").unlink()
-        (small / "more").unlink()
-        wait_for(lambda: daemon.submit(job(), ["2@a.test"]).status == 202, 20, "room")
-        wait_for(lambda: any(e["to"] == "2@a.test" for e in read_lines(tmp_path / "crm")), 20, "its events")
-    finally:
-        daemon.__exit__(None)
-        subprocess.run(["umount", "-l", small], check=True)
-
-
-def fill(path):
-    """Writes until the file system has no room."""
-    with open(path, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
 
 
 def test_full_log_stops_intake_and_says_for_whom(scene, receiver):

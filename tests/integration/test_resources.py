@@ -57,6 +57,32 @@ def faulty(tmp_path):
         yield scene, faults
 
 
+def test_a_full_disk_does_not_keep_the_daemon_from_starting(faulty, tmp_path):
+    """With a consumer to register and one to forget: it says so, starts, and the events come when there is
+    room."""
+    scene, faults = faulty
+    daemon = scene.daemon
+    with open(daemon.config) as f:
+        config = f.read()
+
+    def consumer(name):
+        return config + f"consumers:\n  - {{ name: {name}, file: {tmp_path}/{name}, linger: 10ms }}\n"
+    daemon.stop()
+    daemon.configure(consumer("gone"))
+    daemon.start()
+    assert daemon.submit(job(), ["1@a.test"]).status == 202
+    daemon.stop()
+    faults.writes_left(0)
+    daemon.configure(consumer("crm"))
+    daemon.start()
+    assert [c["consumer"] for c in daemon.get("/v1/consumers").json["consumers"]] == ["crm"]
+    assert "there is no space to keep the consumers of the event log" in daemon.read_log()
+    faults.writes_left(-1)
+    wait_for(lambda: daemon.submit(job(), ["2@a.test"]).status == 202, 20, "room")
+    wait_for(lambda: os.path.exists(tmp_path / "crm") and "2@a.test" in (tmp_path / "crm").read_text(), 20,
+             "its events")
+
+
 def hand_in(daemon, number, size, sizes):
     """The status of the answer; what was accepted is noted."""
     answer = daemon.submit(job(bounces="report"), [f"u{number}-{i}@a.test" for i in range(size)])
