@@ -149,7 +149,7 @@ def check_limits():
     path = "engine/limits.h"
     for number, line in enumerate(read(path).replace("\\\n", "").split("\n"), 1):
         bound = re.match(r"#define ([A-Z][A-Z0-9_]+) +(.*)", line)
-        if bound and not re.search(r"_M?S(_MAX|_MIN)?$", bound[1]) and bound[1] != "POSTRIDER_LIMITS_H" and \
+        if bound and not re.search(r"_[MN]?S(_MAX|_MIN)?$", bound[1]) and bound[1] != "POSTRIDER_LIMITS_H" and \
                 not re.match(r"(BOUND|FIXED)\(|[A-Z][A-Z0-9_]+($| )", bound[2]):
             yield f"{path}:{number}: {bound[1]}: BOUND(as shipped, tiny) or FIXED(value)"
 

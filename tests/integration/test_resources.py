@@ -65,15 +65,16 @@ def test_a_full_disk_does_not_keep_the_daemon_from_starting(faulty, tmp_path):
     with open(daemon.config) as f:
         config = f.read()
 
-    def consumer(name):
-        return config + f"consumers:\n  - {{ name: {name}, file: {tmp_path}/{name}, linger: 10ms }}\n"
+    def configure(name):
+        with open(daemon.config, "w") as f:
+            f.write(config + f"consumers:\n  - {{ name: {name}, file: {tmp_path}/{name}, linger: 10ms }}\n")
     daemon.stop()
-    daemon.configure(consumer("gone"))
+    configure("gone")
     daemon.start()
     assert daemon.submit(job(), ["1@a.test"]).status == 202
     daemon.stop()
     faults.writes_left(0)
-    daemon.configure(consumer("crm"))
+    configure("crm")
     daemon.start()
     assert [c["consumer"] for c in daemon.get("/v1/consumers").json["consumers"]] == ["crm"]
     assert "there is no space to keep the consumers of the event log" in daemon.read_log()
