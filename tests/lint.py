@@ -149,8 +149,9 @@ def check_limits():
     path = "engine/limits.h"
     for number, line in enumerate(read(path).replace("\\\n", "").split("\n"), 1):
         bound = re.match(r"#define ([A-Z][A-Z0-9_]+) +(.*)", line)
-        if bound and not re.search(r"_[MN]?S(_MAX|_MIN)?$", bound[1]) and bound[1] != "POSTRIDER_LIMITS_H" and \
-                not re.match(r"(BOUND|FIXED)\(|[A-Z][A-Z0-9_]+($| )", bound[2]):
+        if bound is None or bound[1] == "POSTRIDER_LIMITS_H" or re.search(r"_[MN]?S(_MAX|_MIN)?$", bound[1]):
+            continue
+        if not re.match(r"(BOUND|FIXED)\(|[A-Z][A-Z0-9_]+($| )", bound[2]):
             yield f"{path}:{number}: {bound[1]}: BOUND(as shipped, tiny) or FIXED(value)"
 
 
