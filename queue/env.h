@@ -41,8 +41,9 @@ bool env_commit(struct env *env, MDB_txn *txn);
 bool env_is_no_space(int rc);
 void env_die(const char *what, int rc) __attribute__((noreturn));
 
-/* Looks at map and disk; true when admits must be refused, else room: bytes until then. Takes the reserve again
- * when there is room. About once a second, more often where little is left, and after a failed commit. */
+/* Looks at map and disk; true when admits must be refused, else room: bytes until then. Takes the reserve
+ * again when there is room. About once a second, more often where little is left, and after a failed
+ * commit. */
 bool env_check_full(struct env *env, uint64_t *room);
 void env_give_up_reserve(struct env *env);
 /* Bytes of the file in use, free pages included. */

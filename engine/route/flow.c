@@ -113,8 +113,8 @@ static struct strand *flow_pick_class(struct pool *pool, enum job_class class_, 
     struct flow *flow = pool->turn[class_];
     if (flow == NULL)
         return NULL;
-    /* Bounded: each round adds at least TURN_RCPTS to all that may go, and no charge exceeds TXN_RCPTS_MAX; when
-     * a whole round finds nobody who may, it is over. */
+    /* Bounded: each round adds at least TURN_RCPTS to all that may go, and no charge exceeds TXN_RCPTS_MAX;
+     * when a whole round finds nobody who may, it is over. */
     const struct flow *stop = flow;
     for (bool any = false;; flow = flow->next) {
         if (flow_may(flow, now_ns, until_ns, of)) {
