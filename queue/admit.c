@@ -158,7 +158,7 @@ static void key_write(struct admit *admit, struct change *c)
 static void tell_suppressed(const struct admit *admit, struct change *c)
 {
     if (admit->trying.listed) {
-        change_timer(c, c->now.wall_ms, TIMER_SUPPRESSED, admit->job, STR(""));
+        change_timer(c, TIMER_AT_ONCE, TIMER_SUPPRESSED, admit->job, STR(""));
         return;
     }
     for (size_t n = 0; n < admit->window.batch_n; n++) {

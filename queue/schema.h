@@ -59,8 +59,9 @@ enum timer_kind {
     TIMER_CONTENT,        /* the same: parts of a content that no job names are left to delete */
     TIMER_OP,             /* id: operation that ended a while ago: its rows go */
     TIMER_SUPPRESSED,     /* id: job; value: batch (be32) from which on those who are suppressed since its
-                             beginning have no event yet, none: from the first */
+                             beginning have no event yet, none: from the first; all at TIMER_AT_ONCE */
 };
+#define TIMER_AT_ONCE 0 /* ms: before all others, and found by kind and id alone */
 
 #define UPLOADS_CLOSED       "c"
 #define SLOT_BORN_SUPPRESSED 0x80 /* RCPT_SUPPRESSED since the beginning of the job */

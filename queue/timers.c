@@ -40,7 +40,7 @@ static int64_t purge_again_ms(struct change *c, const struct change_job *job)
                                                            : wait_ms);
 }
 
-/* until: what must have been read first; 0: not yet due; PURGE_UNTOLD: not all of it is written yet. */
+/* until: what must have been read first; 0: not yet due; PURGE_UNTOLD: not all of it was written then. */
 static void fire_purge(struct change *c, struct change_job *job, uint64_t until)
 {
     uint8_t value[8];
@@ -51,14 +51,11 @@ static void fire_purge(struct change *c, struct change_job *job, uint64_t until)
         change_timer(c, purge_ms, TIMER_PURGE, job->id, STR(""));
         return;
     }
-    bool untold = timers_suppressed(c, job->id);
-    if (untold)
-        until = PURGE_UNTOLD;
-    else if (until == 0 || until == PURGE_UNTOLD)
+    if (until == 0 || until == PURGE_UNTOLD) /* told by now: TIMER_SUPPRESSED comes before all others */
         until = c->meta.last_seq;
     put_be64(value, until);
     struct str read = str_make((const char *)value, sizeof value);
-    if (untold || may_come_again(c, job)) {
+    if (may_come_again(c, job)) {
         change_timer(c, c->now.wall_ms + FRESH_HOLD_MS, TIMER_PURGE, job->id, read);
     } else if (retention_holds(c->store, job->id, until)) {
         change_timer(c, purge_again_ms(c, job), TIMER_PURGE, job->id, read);
@@ -151,24 +148,15 @@ static void fire_suppressed(struct change *c, uint64_t job, struct str value)
     if (!change_job(c, job)->found || close_suppressed_walk(c, job, &batch))
         return;
     put_be32(cursor, batch);
-    change_timer(c, c->now.wall_ms, TIMER_SUPPRESSED, job, str_make((const char *)cursor, sizeof cursor));
+    change_timer(c, TIMER_AT_ONCE, TIMER_SUPPRESSED, job, str_make((const char *)cursor, sizeof cursor));
 }
 
-/* Such rows are due since they were made: they stand among the first. */
 bool timers_suppressed(struct change *c, uint64_t job)
 {
-    uint8_t key[KEY_MAX] = {0};
-    size_t size = KEY_TIMER;
+    uint8_t key[KEY_TIMER];
     struct str row;
-    for (unsigned n = 0; change_seek(c, T_TIMERS, key, &size, &row) && size == KEY_TIMER; n++) {
-        if ((int64_t)get_be64(key) > c->now.wall_ms)
-            return false;
-        if (n == READ_ROWS_MAX || (key[8] == TIMER_SUPPRESSED && get_be64(key + 9) == job))
-            return true; /* or not known yet: asked again */
-        key[KEY_TIMER] = 0;
-        size = KEY_TIMER + 1; /* what comes behind it */
-    }
-    return false;
+    key_timer(TIMER_AT_ONCE, TIMER_SUPPRESSED, job, key);
+    return change_get(c, T_TIMERS, key, sizeof key, &row);
 }
 
 /* value: of the row; behind it are zeros up to 32 bytes. */

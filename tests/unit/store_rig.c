@@ -485,6 +485,8 @@ static size_t takeable(struct rig *rig, const struct rig_lane *lane, enum rcpt_s
 unsigned rig_take(struct rig *rig, size_t index, unsigned want)
 {
     struct rig_lane *lane = &rig->lanes[index];
+    if (want > LANE_TAKE_MAX)
+        want = LANE_TAKE_MAX;
     if (want > RIG_HELD_MAX - rig->held_count)
         want = (unsigned)(RIG_HELD_MAX - rig->held_count);
     if (want == 0)
@@ -528,7 +530,7 @@ void rig_take_all(struct rig *rig, size_t most)
         unsigned empty = 0;
         while (rig->lanes[i].ready && rig->held_count < most) {
             size_t want = most - rig->held_count;
-            if (rig_take(rig, i, want > LANE_TAKE_MAX ? LANE_TAKE_MAX : (unsigned)want) == 0 && ++empty > 100)
+            if (rig_take(rig, i, (unsigned)want) == 0 && ++empty > 100)
                 rig_fail(rig, "lane %u gives nothing and is not idle", rig->lanes[i].lane);
         }
     }

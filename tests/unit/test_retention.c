@@ -354,10 +354,29 @@ static void full_log_without_consumers_loses_its_oldest(void **state)
     world_end(&w);
 }
 
+/* After a long stop, say, more is due than one look reads: none of it is put off for that. */
+static void many_jobs_go_at_once(void **state)
+{
+    struct world w;
+    (void)state;
+    make(&w, 0);
+    w.asking = false;
+    for (unsigned n = 0; n < READ_ROWS_MAX + 100; n++)
+        world_small_job(&w, 1, 1);
+    w.asking = true;
+    world_run(&w);
+    world_settle(&w, OUTCOME_DELIVERED);
+    assert_int_equal(w.taken_n, 0);
+    world_pass(&w, RETAIN_MS + MINUTE_MS);
+    assert_int_equal(world_rows(&w, T_JOBS), 0);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unread_events_stay),
+        cmocka_unit_test(many_jobs_go_at_once),
         cmocka_unit_test(without_consumers_age_decides),
         cmocka_unit_test(retain_may_change),
         cmocka_unit_test(consumer_that_is_removed_holds_nothing),
