@@ -29,10 +29,10 @@ void store_bounce_free(struct store_bounce *bounce)
 static struct str lane_domain(struct str address, char room[DOMAIN_MAX + 1])
 {
     struct str domain = str_domain(address);
-    size_t n = domain.n < DOMAIN_MAX ? domain.n : DOMAIN_MAX;
-    for (size_t i = 0; i < n; i++)
-        room[i] = ascii_lower(domain.p[i]);
-    return str_make(room, n);
+    if (domain.n > DOMAIN_MAX)
+        domain.n = DOMAIN_MAX;
+    str_lower(domain, room);
+    return str_make(room, domain.n);
 }
 
 bool store_bounce_matches(const struct store_bounce *bounce, const struct taken *taken)

@@ -9,8 +9,7 @@ size_t suppression_key(struct str address, char key[ADDRESS_MAX])
 {
     if (address.n > ADDRESS_MAX)
         return 0;
-    for (size_t i = 0; i < address.n; i++)
-        key[i] = ascii_lower(address.p[i]);
+    str_lower(address, key);
     return address.n;
 }
 

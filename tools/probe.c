@@ -1,4 +1,5 @@
 /* probe.c - the command: what a domain's mail hosts say before anything is sent to them. */
+#include "engine/base/js.h"
 #include "engine/message/address.h"
 #include "tools/commands.h"
 #include "tools/local.h"
@@ -16,7 +17,7 @@
 static void trace_json(void *user, bool sent, struct str line)
 {
     json_array_append_new(json_object_get(user, "trace"),
-                          json_pack("{s:b, s:o}", "sent", sent, "line", probe_text(line)));
+                          json_pack("{s:b, s:o}", "sent", sent, "line", js_text(line)));
 }
 
 static void trace_print(void *user, bool sent, struct str line)

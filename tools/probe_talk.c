@@ -6,6 +6,7 @@
  * not a failure. */
 #include "tools/probe_talk.h"
 
+#include "engine/base/js.h"
 #include "engine/base/secret.h"
 #include "engine/route/targets.h"
 #include "engine/smtp/command.h"
@@ -25,20 +26,6 @@ struct talk {
     struct tls_demand demand;
     bool tls_failed;
 };
-
-json_t *probe_text(struct str text)
-{
-    json_t *whole = json_stringn(text.p, text.n);
-    if (whole != NULL)
-        return whole;
-    char *copy = str_dup(text);
-    for (size_t i = 0; copy != NULL && i < text.n; i++)
-        if (copy[i] < ' ' || copy[i] == 0x7f)
-            copy[i] = '?';
-    whole = copy != NULL ? json_string(copy) : NULL;
-    free(copy);
-    return whole;
-}
 
 /* ---- steps ---- */
 
@@ -117,7 +104,7 @@ static void take_offers(struct talk *talk)
         size_t end = str_find(lines, '\n', at);
         struct str line = str_trim(str_make(lines.p + at, end - at));
         ehlo_line(&talk->offers, line);
-        json_array_append_new(extensions, probe_text(line));
+        json_array_append_new(extensions, js_text(line));
         at = end + 1;
     }
     json_object_set_new(talk->out, "extensions", extensions);

@@ -45,7 +45,5 @@ struct probe_peer {
  *   "accepted"      with rcpt, where it was asked: true or false
  * False with err: it could not begin. */
 bool probe_talk(const struct probe *probe, const struct probe_peer *peer, json_t *out, struct err *err);
-/* What a host wrote, as text that JSON can hold. */
-json_t *probe_text(struct str text);
 
 #endif

@@ -79,4 +79,11 @@ static inline char ascii_lower(char c)
     return (c >= 'A' && c <= 'Z') ? (char)(c + ('a' - 'A')) : c;
 }
 
+/* Writes s with its ASCII letters in lower case; out may be s.p. */
+static inline void str_lower(struct str s, char *out)
+{
+    for (size_t i = 0; i < s.n; i++)
+        out[i] = ascii_lower(s.p[i]);
+}
+
 #endif

@@ -63,8 +63,8 @@ bool canon_field(struct buf *out, struct str field)
     if (to == NULL || colon == SIZE_MAX)
         return false;
     struct str name = str_trim(str_make(field.p, colon));
-    for (size_t i = 0; i < name.n; i++)
-        *to++ = ascii_lower(name.p[i]);
+    str_lower(name, to);
+    to += name.n;
     *to++ = ':';
     bool blank = false, begun = false;
     const char *end = field.p + field.n;

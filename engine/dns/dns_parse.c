@@ -52,8 +52,7 @@ static enum parsed parse_name(ns_msg *message, const uint8_t *at, char name[DOMA
     }
     if (!dns_name_valid(str_make(text, n)))
         return PARSED_NONE;
-    for (size_t i = 0; i <= n; i++)
-        name[i] = ascii_lower(text[i]);
+    str_lower(str_make(text, n + 1), name);
     return PARSED_SOME;
 }
 

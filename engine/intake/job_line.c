@@ -261,8 +261,7 @@ static bool settle_pool(struct job_line *job, const struct config *config, struc
                        domain.n, NAME_MAX_BYTES - 1 - spec->pool.n);
     memcpy(job->way, spec->pool.p, spec->pool.n);
     job->way[spec->pool.n] = '@';
-    for (size_t i = 0; i < domain.n; i++)
-        job->way[spec->pool.n + 1 + i] = ascii_lower(domain.p[i]);
+    str_lower(domain, job->way + spec->pool.n + 1);
     spec->pool = str_make(job->way, spec->pool.n + 1 + domain.n);
     return true;
 }

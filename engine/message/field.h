@@ -1,5 +1,5 @@
 /* field.h - writes one header field's body: folds it, encodes what is not ASCII, keeps control characters
- * out. Private to message/.
+ * out. Private to message/, but for sendmail's From.
  *
  * Lines are folded at white space before they pass FIELD_FOLD columns, where there is white space, and
  * anywhere before they pass TEXT_LINE_MAX. What is given piece by piece is one text: nothing is put between

@@ -257,10 +257,10 @@ static bool add_ops(struct render *r)
 static struct str hash_of(struct str to, char text[17])
 {
     char lower[ADDRESS_MAX];
-    size_t n = to.n < sizeof lower ? to.n : sizeof lower;
-    for (size_t i = 0; i < n; i++)
-        lower[i] = ascii_lower(to.p[i]);
-    snprintf(text, 17, "%016llx", (unsigned long long)str_hash(str_make(lower, n)));
+    if (to.n > sizeof lower)
+        to.n = sizeof lower;
+    str_lower(to, lower);
+    snprintf(text, 17, "%016llx", (unsigned long long)str_hash(str_make(lower, to.n)));
     return str_make(text, 16);
 }
 

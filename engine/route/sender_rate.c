@@ -30,8 +30,7 @@ static struct sender_rate *rate_find(const struct router *router, struct str sit
 {
     struct sender_rate *rate;
     char *from = key_add(key, site), *end = key_add(from, sender);
-    for (char *at = from; at < end; at++)
-        *at = ascii_lower(*at);
+    str_lower(str_make(from, (size_t)(end - from)), from);
     *size = (size_t)(end - key);
     HASH_FIND(hh, router->sender_rates, key, *size, rate);
     return rate;

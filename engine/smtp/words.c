@@ -77,8 +77,7 @@ struct folded {
 static void fold(struct folded *folded, struct str text)
 {
     folded->n = text.n < sizeof folded->p ? text.n : sizeof folded->p;
-    for (size_t i = 0; i < folded->n; i++)
-        folded->p[i] = ascii_lower(text.p[i]);
+    str_lower(str_make(text.p, folded->n), folded->p);
 }
 
 static bool folded_has(const struct folded *folded, const char *phrase)

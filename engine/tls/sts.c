@@ -95,8 +95,7 @@ static bool add_mx(struct sts_policy *policy, struct str text, struct err *err)
     if (policy->mx_count == STS_MX_MAX)
         return err_set(err, 0, "the policy names more than %d hosts", STS_MX_MAX);
     char *to = policy->mx[policy->mx_count++];
-    for (size_t i = 0; i < text.n; i++)
-        to[i] = ascii_lower(text.p[i]);
+    str_lower(text, to);
     to[text.n] = '\0';
     return true;
 }

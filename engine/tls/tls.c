@@ -262,8 +262,7 @@ static struct tls_conn *conn_create(struct tls *tls, const struct tls_demand *de
                               .key_size = key_size,
                               .dane = demand->policy == TLS_POLICY_DANE,
                               .checked = is_checked(demand)};
-    for (size_t i = 0; i < key_size; i++)
-        conn->key[i] = ascii_lower(key[i]);
+    str_lower(str_make(key, key_size), conn->key);
     return conn;
 }
 

@@ -434,11 +434,14 @@ bool rpt_wants(struct rpt *rpt, uint64_t digest)
 
 void rpt_count(struct rpt *rpt, const struct rpt_event *event)
 {
-    if (rpt == NULL || atomic_load(&rpt->waiting) >= RPT_WAITING_MAX)
+    if (rpt == NULL)
         return;
-    struct rpt_event *copy = malloc(sizeof *copy);
-    if (copy == NULL)
+    bool room = atomic_load(&rpt->waiting) < RPT_WAITING_MAX;
+    struct rpt_event *copy = room ? malloc(sizeof *copy) : NULL;
+    if (copy == NULL) {
+        wanted_forget(&rpt->wanted, str_hash(str_of(event->domain))); /* nobody looks for its record now */
         return;
+    }
     *copy = *event;
     atomic_fetch_add(&rpt->waiting, 1);
     inbox_post(rpt->inbox, &copy->node);

@@ -68,6 +68,8 @@ def test_who_sends(post):
     [kept] = sent(post, "-F", "Cron Daemon", "x@a.test", message="Subject: x\n\nHi\n")
     assert kept.mail_from == f"{getpass.getuser()}@mta.test"
     assert kept.message["From"] == f"Cron Daemon <{getpass.getuser()}@mta.test>"
+    [kept] = sent(post, "-F", 'Doe, Jane "JD"', "x@a.test", message="Subject: x\n\nHi\n")
+    assert kept.message["From"].addresses[0].display_name == 'Doe, Jane "JD"'
     [kept] = sent(post, "-f", "<>", "x@a.test")
     assert kept.mail_from == "<>"  # as aiosmtpd has it
     [kept] = sent(post, "-r", "bounce-{{rid}}@sender.test", "-oem", "-odb", "-v", "-bm", "x@a.test")

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <sys/resource.h>
 
 int __real_close(int fd);
@@ -25,6 +27,8 @@ void __wrap_inbox_post(struct inbox *inbox, struct inbox_node *node);
 /* Runs the daemon until the answer is there, or the time is over. */
 bool __wrap_look_wait(struct look *look, int64_t wait_ms);
 
+/* What the daemon warns of, faults and receivers have done: for who looks on. */
+void __wrap_log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 struct trusts *__wrap_secure_load(const struct config *config, struct err *err);
 void __wrap_trusts_destroy(struct trusts *trusts);
 
@@ -111,4 +115,15 @@ struct trusts *__wrap_secure_load(const struct config *config, struct err *err)
 void __wrap_trusts_destroy(struct trusts *trusts)
 {
     (void)trusts;
+}
+
+void __wrap_log_warn(const char *format, ...)
+{
+    va_list args;
+    if (!sim.telling)
+        return;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
 }

@@ -74,8 +74,8 @@ void rig_steps(struct rig *rig, unsigned rounds);
 /* To `seconds` full seconds later. */
 void rig_advance(struct rig *rig, int64_t seconds);
 
-/* Takes up to want (or LANE_TAKE_MAX) of a lane; what comes is checked against the model and held. Returns how
- * many. */
+/* Takes up to want (or LANE_TAKE_MAX) of a lane; what comes is checked against the model and held. Returns
+ * how many. */
 unsigned rig_take(struct rig *rig, size_t lane, unsigned want);
 /* Takes until no announced lane has more, or `most` are held. */
 void rig_take_all(struct rig *rig, size_t most);

@@ -2,7 +2,7 @@
 #include "tools/sendmail/letter.h"
 
 #include "engine/base/utf8.h"
-#include "engine/message/encode.h"
+#include "engine/message/field.h"
 #include "engine/message/mime.h"
 #include "tools/sendmail/addresses.h"
 #include "tools/sendmail/exchange.h"
@@ -17,7 +17,6 @@
 
 #define MESSAGE_MAX    (48 * 1024 * 1024)
 #define NAME_MAX_SHOWN 1024
-#define WORD_OCTETS    45 /* of an encoded word: 60 letters, 72 with what is around them (RFC 2047 2) */
 
 void letter_init(struct letter *letter)
 {
@@ -180,47 +179,32 @@ int letter_read_header(struct letter *letter, bool named)
     return letter->rcpts.failed ? complain(EX_OSERR, "no memory for the recipients") : 0;
 }
 
-/* As encoded words, each of whole characters. */
-static void put_words(struct buf *out, struct str name)
+static void put_name(struct buf *out, struct str name)
 {
-    while (name.n > 0) {
-        char letters[4 * WORD_OCTETS];
-        size_t n = 0;
-        for (size_t next = 0; next <= name.n && next <= WORD_OCTETS;
-             next += utf8_length(name.p + n, name.n - n)) {
-            n = next;
-            if (n == name.n)
-                break;
-        }
-        char *end = base64_encode(letters, str_make(name.p, n));
-        buf_printf(out, "=?utf-8?B?%.*s?= ", (int)(end - letters), letters);
-        name = str_make(name.p + n, name.n - n);
-    }
+    struct field_writer field;
+    struct buf text;
+    if (str_trim(name).n == 0 || !utf8_valid(name))
+        return;
+    buf_init(&text, NAME_MAX_SHOWN);
+    field_begin(&field, out, &text, strlen("From:"));
+    field_step(&field, RECORD_TEXT, 0, name);
+    field_step(&field, RECORD_PHRASE_END, 0, STR(""));
+    buf_free(&text);
 }
 
-static void put_name(struct buf *out, const char *given)
+/* Of an entry of /etc/passwd: offices and phones stand behind the name. */
+static struct str name_of(const struct passwd *user)
 {
-    char plain[NAME_MAX_SHOWN];
-    size_t n = 0;
-    for (const char *p = given; *p != '\0' && *p != ',' && n < sizeof plain;
-         p++) /* then offices and phones */
-        if (*p != '"' && *p != '\\' && ((unsigned char)*p >= ' ' && *p != 0x7f))
-            plain[n++] = *p;
-    struct str name = str_trim(str_make(plain, n));
-    if (!utf8_valid(name))
-        return;
-    if (!str_is_ascii(name))
-        put_words(out, name);
-    else if (name.n > 0)
-        buf_printf(out, "\"%.*s\" ", STR_ARG(name));
+    return str_make(user->pw_gecos, strcspn(user->pw_gecos, ","));
 }
 
 int letter_add_from(struct letter *letter, const char *option, const char *name)
 {
     struct buf text;
     buf_init(&text, MESSAGE_MAX + 8192);
-    buf_add_z(&text, "From: ");
-    put_name(&text, name != NULL ? name : caller()->pw_gecos);
+    buf_add_z(&text, "From:");
+    put_name(&text, name != NULL ? str_of(name) : name_of(caller()));
+    buf_add_char(&text, ' ');
     letter_put_sender(letter, option != NULL && address_of(option).n > 0 ? option : NULL, &text);
     buf_add_z(&text, "\r\n");
     buf_add_str(&text, buf_str(&letter->text));
