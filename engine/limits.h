@@ -285,6 +285,8 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define HOSTS_REMEMBERED_MAX   BOUND(20000, 4)   /* addresses of mail hosts with a past */
 #define HOST_PLAIN_MS          3600000  /* how long a host whose TLS failed is spoken to in the clear */
 #define HOST_BY_DATA_MS        86400000 /* and one whose replies are not in step by BDAT, by DATA */
+#define SHORT_WAIT_MS          1000     /* without descriptors or memory none is begun for so long, */
+#define SHORT_TOLD_MS          60000    /* which is said as often */
 #define HOST_LOST_AGAIN_MS     1000     /* sessions lost within it are one loss, */
 #define HOST_LOSSES_MAX        FIXED(3) /* but so many one after the other are enough */
 #define SESSIONS_MAX           BOUND(65536, 64) /* of all workers together */

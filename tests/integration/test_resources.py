@@ -181,9 +181,11 @@ def test_descriptors_run_out(scene):
     finally:
         resource.prlimit(s.daemon.process.pid, resource.RLIMIT_NOFILE, before)
     assert hand_in(s.daemon, 9, 40, sizes) == 202
-    wait_for(lambda: s.daemon.status()["queued"] == 0, 60, "all to go out once there are descriptors")
+    wait_for(lambda: s.daemon.status()["queued"] == 0, 20, "all to go out once there are descriptors")
     status = s.daemon.status()
     assert status["delivered"] == status["accepted"] >= sum(sizes.values()), status
+    tries = [e.get("reply", "") for e in s.daemon.events() if e["type"] == "deferred"]
+    assert not [words for words in tries if "cannot connect" in words], tries  # no host's fault
 
 
 class EarlyClient(threading.Thread):
