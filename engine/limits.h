@@ -282,7 +282,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WORKER_TAKEN_RESERVE   BOUND(10000, 16)  /* and besides, of transactional mail alone */
 #define PATH_TAKEN_MAX         BOUND(4096, 16)   /* of them, on one path */
 #define PATH_TAKEN_PART        FIXED(8)          /* and at most this part of what room is left */
-#define HOSTS_REMEMBERED_MAX   BOUND(20000, 4)   /* addresses of mail hosts with a past */
+#define HOSTS_REMEMBERED_MAX   BOUND(20000, 64)  /* addresses of mail hosts with a past */
 #define HOST_PLAIN_MS          3600000  /* how long a host whose TLS failed is spoken to in the clear */
 #define HOST_BY_DATA_MS        86400000 /* and one whose replies are not in step by BDAT, by DATA */
 #define SHORT_WAIT_MS          1000     /* without descriptors or memory none is begun for so long, */
@@ -325,9 +325,9 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define HOLDS_MAX              BOUND(10000, 64) /* of mail: fix, job, suspensions */
 #define HOLDS_ASKED            BOUND(64, 2) /* of jobs: so many are asked for at once whether they are over */
 #define HOLDS_FULL_TOLD_MS     3600000      /* how often at most an alert says that no more can be held */
-#define LANES_HELD_MAX         BOUND(20000, 2) /* of a worker's, kept to be seen while they are held */
-#define TRACES_MAX             BOUND(4, 1)     /* sites watched at once, */
-#define TRACE_SESSIONS_MAX     BOUND(8, 2)     /* sessions of each, */
+#define LANES_HELD_MAX         BOUND(20000, 64) /* of a worker's, kept to be seen while they are held */
+#define TRACES_MAX             BOUND(4, 1)      /* sites watched at once, */
+#define TRACE_SESSIONS_MAX     BOUND(8, 2)      /* sessions of each, */
 #define TRACE_BYTES_MAX        BOUND(256 * 1024, 8192) /* lines that wait for whoever watches, */
 #define TRACE_LINE_MAX         BOUND(16 * 1024, 4096)  /* and one of them, as JSON */
 #define PARK_MS                60000      /* a pause that lasts longer has its lanes forgotten meanwhile */
