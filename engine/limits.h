@@ -165,7 +165,7 @@
 #define HOST_ADDRESSES_MAX BOUND(32, 4)
 
 /* `postrider probe`: addresses that it asks, of one host and of all. */
-#define PROBE_HOST_TALKS_MAX FIXED(8)
+#define PROBE_HOST_TALKS_MAX BOUND(8, 3)
 #define PROBE_TALKS_MAX      FIXED(64)
 
 #define COMMAND_MAX          FIXED(1024)                  /* one command with all its parameters */
