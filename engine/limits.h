@@ -165,7 +165,7 @@
 #define HOST_ADDRESSES_MAX BOUND(32, 4)
 
 /* `postrider probe`: addresses that it asks, of one host and of all. */
-#define PROBE_HOST_TALKS_MAX FIXED(8)
+#define PROBE_HOST_TALKS_MAX BOUND(8, 3)
 #define PROBE_TALKS_MAX      FIXED(64)
 
 #define COMMAND_MAX          FIXED(1024)                  /* one command with all its parameters */
@@ -326,7 +326,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define HOLDS_ASKED            BOUND(64, 2) /* of jobs: so many are asked for at once whether they are over */
 #define HOLDS_FULL_TOLD_MS     3600000      /* how often at most an alert says that no more can be held */
 #define LANES_HELD_MAX         BOUND(20000, 64) /* of a worker's, kept to be seen while they are held */
-#define TRACES_MAX             BOUND(4, 1)      /* sites watched at once, */
+#define TRACES_MAX             BOUND(4, 2)      /* sites watched at once, */
 #define TRACE_SESSIONS_MAX     BOUND(8, 2)      /* sessions of each, */
 #define TRACE_BYTES_MAX        BOUND(256 * 1024, 8192) /* lines that wait for whoever watches, */
 #define TRACE_LINE_MAX         BOUND(16 * 1024, 4096)  /* and one of them, as JSON */
