@@ -19,6 +19,8 @@ bool change_begin(struct change *c, struct now now)
     c->event.max = c->scratch.max = VALUE_MAX;
     buf_clear(&c->event);
     buf_clear(&c->scratch);
+    if (buf_room(&c->event, VALUE_MAX) == NULL || buf_room(&c->scratch, VALUE_MAX) == NULL)
+        mem_fail(); /* from now on what does not fit them is too long, and nothing else */
     c->strings.count = 0;
     c->begun_ns = clock_now().mono_ns; /* not the caller's now, which may be a simulator's */
     change_allow(c, 100);

@@ -87,7 +87,8 @@ static void op_write(struct op *op, struct change *c)
         op->id = c->meta.next_op++;
     for (size_t n = 0; n < op->filter.domain_count; n++)
         buf_add_field(&list, op->filter.domains[n]);
-    QUEUE_ASSERT(!list.failed);
+    if (list.failed)
+        mem_fail();
     struct op_row row = {.kind = op->kind,
                          .done = op->trying.ended,
                          .phase = op->trying.phase,

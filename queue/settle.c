@@ -268,6 +268,7 @@ void settle_push(struct writer *writer, struct taken *list, unsigned n)
         queue->tail = end;
     queue->head = list;
     queue->count += n;
+    queue->left += n;
 }
 
 static void turn(struct taken **list, size_t n)
@@ -279,38 +280,46 @@ static void turn(struct taken **list, size_t n)
     }
 }
 
-/* In order, but beginning with the batch of who came first: what a change has no time for are those before
- * it, whose turn comes next. */
-static void slice_sort(struct writer *writer, const struct taken *first)
+/* In order, but beginning with the batch of who came first. */
+static void run_sort(struct taken **run, size_t n, const struct taken *first)
 {
     struct rid head = {first->rid.job, first->rid.batch, 0};
-    size_t low = 0, n = writer->slice_n;
-    qsort(writer->slice, n, sizeof(struct taken *), by_rid);
-    while (low < n && rid_order(writer->slice[low]->rid, head) < 0)
+    size_t low = 0;
+    qsort(run, n, sizeof *run, by_rid);
+    while (low < n && rid_order(run[low]->rid, head) < 0)
         low++;
-    turn(writer->slice, low);
-    turn(writer->slice + low, n - low);
-    turn(writer->slice, n);
+    turn(run, low);
+    turn(run + low, n - low);
+    turn(run, n);
 }
 
 /* Takes more from the queue than a change holds at worst: neighbours share rows, and it ends by its rows or
- * by time. */
+ * by time. What earlier changes had no time for comes first, and as it was: sorted among those that came
+ * later, some would wait as long as more comes than can be written. */
 static void slice_pick(struct writer *writer)
 {
     struct settle_queue *queue = &writer->settles;
-    const struct taken *first = queue->head;
+    const struct taken *first = NULL;
+    bool more = queue->left < SETTLES_MAX / 2;
+    size_t left = 0;
     writer->slice_n = 0;
-    while (queue->head != NULL && writer->slice_n < SETTLES_MAX) {
+    while (queue->head != NULL && writer->slice_n < SETTLES_MAX && (queue->left > 0 || more)) {
         writer->slice =
             mem_grow(writer->slice, &writer->slice_cap, writer->slice_n + 1, sizeof(struct taken *));
         writer->slice[writer->slice_n++] = queue->head;
+        if (queue->left > 0) {
+            queue->left--;
+            left++;
+        } else if (first == NULL) {
+            first = queue->head;
+        }
         queue->head = queue->head->next;
         queue->count--;
     }
     if (queue->head == NULL)
         queue->tail = &queue->head;
-    if (writer->slice_n > 1)
-        slice_sort(writer, first);
+    if (first != NULL)
+        run_sort(writer->slice + left, writer->slice_n - left, first);
 }
 
 static void put_back(struct writer *writer, size_t from)
@@ -323,6 +332,7 @@ static void put_back(struct writer *writer, size_t from)
         taken->next = queue->head;
         queue->head = taken;
         queue->count++;
+        queue->left++;
     }
     writer->slice_n = from;
 }

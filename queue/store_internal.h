@@ -87,6 +87,7 @@ struct edits;
 struct settle_queue { /* FIFO through taken->next */
     struct taken *head, **tail;
     uint64_t count;
+    uint64_t left;    /* at its head, in the order in which the next changes write them: settle.c */
     int64_t since_ns; /* when the first of them came */
 };
 #define CONTENTS_SEEN 4096

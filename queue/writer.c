@@ -82,7 +82,7 @@ static void settles_sort_again(struct store *store, struct now now)
     struct taken *list = queue->head;
     queue->head = NULL;
     queue->tail = &queue->head;
-    queue->count = 0;
+    queue->count = queue->left = 0;
     pthread_mutex_lock(&store->lock);
     settles_sort(store, list, now);
     pthread_mutex_unlock(&store->lock);

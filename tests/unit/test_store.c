@@ -1079,6 +1079,67 @@ static void refuses_when_full(void **state)
     world_end(&w);
 }
 
+static int by_rid(const void *a, const void *b)
+{
+    const struct rid x = (*(struct taken *const *)a)->rid, y = (*(struct taken *const *)b)->rid;
+    return x.job != y.job       ? (x.job < y.job ? -1 : 1)
+           : x.batch != y.batch ? (x.batch < y.batch ? -1 : 1)
+                                : x.slot - y.slot;
+}
+
+/* The first n of the list are deferred, each to another time, which is a row of its own. */
+static size_t defer_some(struct world *w, struct taken **list, size_t n)
+{
+    struct taken *some = NULL;
+    for (size_t i = n; i > 0; i--) {
+        world_outcome(w, list[i - 1], OUTCOME_DEFERRED);
+        list[i - 1]->next_ms += (int64_t)i;
+        list[i - 1]->next = some;
+        some = list[i - 1];
+    }
+    store_settle(w->store, some);
+    return n;
+}
+
+/* As much comes as can be written, all of a large job: the one of an older job among them is not put off. */
+static void settles_in_turn(void **state)
+{
+    enum { CHANGES = 12, FIRST = TXN_ROWS_MAX, N = FIRST + CHANGES * TXN_ROWS_MAX };
+    static struct taken *list[1 + N];
+    struct world w;
+    struct rcpt_info info;
+    size_t n = 0, changes = 0;
+    (void)state;
+    world_make(&w, NULL);
+    world_small_job(&w, 1, 1);
+    world_small_job(&w, N, 1);
+    world_run(&w);
+    assert_int_equal(w.taken_n, 1 + N);
+    for (struct taken *taken = w.taken; taken != NULL; taken = taken->next)
+        list[n++] = taken;
+    w.taken = NULL;
+    w.taken_n = 0;
+    w.asking = false;
+    qsort(list, n, sizeof(struct taken *), by_rid);
+    struct rid old = list[0]->rid;
+    n = 1 + defer_some(&w, list + 1, FIRST);
+    defer_some(&w, list, 1);
+    rcpt_info_init(&info);
+    do {
+        assert_true(++changes <= CHANGES);
+        n += defer_some(&w, list + n, TXN_ROWS_MAX);
+        w.now.mono_ns += COMMIT_LINGER_MS * NS_PER_MS;
+        store_write_step(w.store, w.now);
+        assert_true(query_rcpt(w.store, old, &info));
+    } while (info.state != RCPT_DEFERRED);
+    rcpt_info_free(&info);
+    defer_some(&w, list + n, 1 + N - n);
+    world_run(&w);
+    world_pass(&w, COMMIT_LINGER_MS);
+    store_check(w.store, true);
+    world_end(&w);
+}
+
 /* More lanes than may be live: all are found in the end. */
 static void finds_all_lanes(void **state)
 {
@@ -1181,6 +1242,7 @@ int main(void)
         cmocka_unit_test(shares_contents),
         cmocka_unit_test(bounds_contents),
         cmocka_unit_test(refuses_when_full),
+        cmocka_unit_test(settles_in_turn),
         cmocka_unit_test(finds_all_lanes),
         cmocka_unit_test(too_long_for_a_row),
     };
