@@ -252,8 +252,8 @@ static void take(struct client *client, struct str data)
     }
     struct str rest = kept ? buf_str(&client->input) : data;
     client->dialogue.full = client->door->full;
-    client->dialogue.crowded = atomic_load_explicit(&client->door->settings.submission->bytes,
-                                                    memory_order_relaxed) > SUBMISSION_BYTES_MAX;
+    uint64_t all = atomic_load_explicit(&client->door->settings.submission->bytes, memory_order_relaxed);
+    client->dialogue.crowded = all - client->held > SUBMISSION_BYTES_MAX;
     while (rest.n > 0 && may_take(client)) {
         enum dialogue_event event = dialogue_feed(&client->dialogue, &rest, &client->out, now);
         if (!act(client, event))
