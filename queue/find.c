@@ -8,9 +8,6 @@
 
 #include <stdlib.h>
 
-#define ROOM_AGAIN    (LANES_LIVE_MAX * 3 / 4) /* live lanes below which a stopped search goes on */
-#define RECHECK_EVERY 1000                     /* ms: how exactly rechecks are on time */
-
 /* Announces by number; the lane's row is read only when it is not live. True unless there is no room. */
 static bool announce(struct store *store, uint32_t lane)
 {
@@ -40,7 +37,7 @@ static bool scan(struct store *store)
     }
     if (shared->lane_count >= LANES_LIVE_MAX)
         taker->no_room = true;
-    if (taker->no_room && shared->lane_count > ROOM_AGAIN)
+    if (taker->no_room && shared->lane_count > FIND_ROOM_AGAIN)
         return false;
     taker->no_room = false;
     for (unsigned rows = 0; rows < READ_ROWS_MAX; rows++) {
@@ -127,7 +124,7 @@ static bool wake(struct store *store, struct now now, int64_t *next_ms)
         if (rows >= READ_ROWS_MAX)
             return true;
         if (!announce(store, lane)) {
-            *next_ms = now.wall_ms + RECHECK_EVERY;
+            *next_ms = now.wall_ms + FIND_AGAIN_MS;
             return false;
         }
         shared->wake_ms = time_ms;
@@ -171,7 +168,7 @@ static void rechecks_run(struct store *store, struct now now)
             continue;
         }
         int64_t at_ms =
-            recheck->time_ms > now.wall_ms + RECHECK_EVERY ? recheck->time_ms : now.wall_ms + RECHECK_EVERY;
+            recheck->time_ms > now.wall_ms + FIND_AGAIN_MS ? recheck->time_ms : now.wall_ms + FIND_AGAIN_MS;
         if (at_ms < taker->next_recheck_ms)
             taker->next_recheck_ms = at_ms;
     }
@@ -189,8 +186,8 @@ int64_t find_lanes(struct store *store, struct now now)
     }
     if (store->taker.next_recheck_ms < next_ms)
         next_ms = store->taker.next_recheck_ms;
-    if (store->taker.scanning && next_ms > now.wall_ms + RECHECK_EVERY)
-        next_ms = now.wall_ms + RECHECK_EVERY; /* stopped for want of room */
+    if (store->taker.scanning && next_ms > now.wall_ms + FIND_AGAIN_MS)
+        next_ms = now.wall_ms + FIND_AGAIN_MS; /* stopped for want of room */
     store->shared.taker_wakes_ms = more ? 0 : next_ms;
     pthread_mutex_unlock(&store->lock);
     return more ? 0 : next_ms;

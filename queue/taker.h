@@ -39,6 +39,8 @@ bool taker_next(MDB_cursor *cursor, struct str *found, struct str *row);
 /* take.c: tries to answer; false: not now (no memory for its message, or much to look through), ask again. */
 bool take_serve(struct store *store, struct take *take, struct now now);
 
+#define FIND_ROOM_AGAIN (LANES_LIVE_MAX * 3 / 4) /* live lanes below which a stopped search goes on */
+#define FIND_AGAIN_MS   1000                     /* how exactly rechecks are on time */
 /* find.c: one bounded slice each of walks, scan, wakes and rechecks. Returns when there is more to do: 0 at
  * once, else the wall time of the next wake. */
 int64_t find_lanes(struct store *store, struct now now);

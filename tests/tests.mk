@@ -43,7 +43,7 @@ $B/selftest/%: $B/selftest/%.c $(call obj,$(SIM)) $B/libpostrider.a
 test-unit: units
 	@failed=; for t in $(UNIT); do echo "== $$t"; TSAN_OPTIONS=halt_on_error=1 timeout 300 $$t || failed="$$failed $$t"; done; \
 	for t in $(FUZZ); do timeout 300 $B/replay/$$t --changed 20000 tests/fuzz/corpus/$$t || failed="$$failed replay/$$t"; done; \
-	for option in "--cuts $(or $(CUTS),3000)" --self-test; do timeout 300 $B/powercut $$option || failed="$$failed powercut"; done; \
+	for option in "--cuts $(or $(CUTS),$(if $(TINY),9000,3000))" --self-test; do timeout 300 $B/powercut $$option || failed="$$failed powercut"; done; \
 	echo "== $B/sim"; timeout 300 $B/sim --seeds 300 --jobs 2 --seconds 60 --quiet || failed="$$failed sim"; \
 	$(if $(SANITIZER),,$(PY) tests/faults/alloc.py --each 3 $(UNIT:$B/unit/%=$B/alloc/%) || failed="$$failed alloc";) \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }

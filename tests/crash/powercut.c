@@ -17,12 +17,13 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#define LIVES           5    /* in a story */
-#define LIFE_CUTS       40   /* in a life; and of them, */
-#define LIFE_CUTS_EARLY 8    /* while it begins */
-#define DRAIN_EVERY     20   /* cuts */
-#define ENOUGH          2000 /* cuts, after which each kind of fault must have fired */
-#define PLANTED_CUTS    3000 /* within which a planted defect must be found */
+#define LIVES           5                 /* in a story */
+#define LIFE_CUTS       40                /* in a life; and of them, */
+#define LIFE_CUTS_EARLY 8                 /* within its first */
+#define EARLY           12                /* operations: its files are new then */
+#define DRAIN_EVERY     20                /* cuts */
+#define ENOUGH          BOUND(2000, 6000) /* cuts, after which each kind of fault must have fired */
+#define PLANTED_CUTS    3000              /* within which a planted defect must be found */
 #define PLANTED_S_MAX   300
 
 struct run {
@@ -169,9 +170,10 @@ static int rising(const void *a, const void *b)
 static size_t cut_life(struct life *life, const char *next)
 {
     size_t at[LIFE_CUTS], goes_on = (size_t)prng_below(&life->prng, LIFE_CUTS);
+    size_t early = disk_at() < EARLY ? disk_at() : EARLY;
     char path[300];
     for (size_t n = 0; n < LIFE_CUTS; n++)
-        at[n] = (size_t)prng_below(&life->prng, n < LIFE_CUTS_EARLY ? disk_at() / 10 + 1 : disk_at() + 1);
+        at[n] = (size_t)prng_below(&life->prng, (n < LIFE_CUTS_EARLY ? early : disk_at()) + 1);
     qsort(at, LIFE_CUTS, sizeof *at, rising);
     for (size_t n = 0; n < LIFE_CUTS; n++) {
         bool drained = run.whole && run.tally.cuts % DRAIN_EVERY == 0;

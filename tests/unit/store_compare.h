@@ -29,7 +29,7 @@ bool compare_limbo(struct rig *rig);
 bool compare_events(struct rig *rig);
 /* The whole log again, from the start, in pages of a random size. */
 bool compare_events_again(struct rig *rig);
-/* Every lane that has work has been announced. */
+/* Every lane that has work has been announced, unless there are too many. */
 bool compare_lanes_ready(struct rig *rig);
 
 #endif

@@ -113,6 +113,8 @@ bool compare_lanes(struct rig *rig)
 
 bool compare_lanes_ready(struct rig *rig)
 {
+    if (rig_crowded(rig))
+        return true;
     for (size_t i = 0; i < rig->model.count; i++) {
         const struct model_job *job = rig->model.jobs[i];
         for (size_t k = 0; k < job->count; k++) {

@@ -1,6 +1,8 @@
 /* store_rig.c - see store_rig.h. */
 #include "tests/unit/store_rig.h"
 
+#include "queue/taker.h"
+
 #include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
@@ -106,6 +108,11 @@ struct rig_lane *rig_lane(struct rig *rig, uint32_t lane)
         if (rig->lanes[i].lane == lane)
             return &rig->lanes[i];
     return NULL;
+}
+
+bool rig_crowded(const struct rig *rig)
+{
+    return rig->now.wall_ms <= rig->crowded_ms + FIND_AGAIN_MS;
 }
 
 static void on_lane_ready(struct rig *rig, unsigned worker, const struct store_lane_msg *msg)
@@ -221,6 +228,8 @@ void rig_steps(struct rig *rig, unsigned rounds)
         int64_t write_ns = store_write_step(rig->store, rig->now);
         int64_t take_ns = store_take_step(rig->store, rig->now);
         read_inboxes(rig);
+        if (rig->store->shared.lane_count > FIND_ROOM_AGAIN)
+            rig->crowded_ms = rig->now.wall_ms;
         int64_t next_ns = write_ns < take_ns ? write_ns : take_ns;
         if (next_ns > rig->now.mono_ns + RIG_LINGER_NS)
             return;

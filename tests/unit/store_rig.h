@@ -35,6 +35,7 @@ struct rig {
     struct model model;
     struct rig_lane *lanes;
     size_t lane_count;
+    int64_t crowded_ms;               /* when so many lanes were live that no more were looked for */
     struct taken *held[RIG_HELD_MAX]; /* taken and not yet settled */
     size_t held_count;
     struct taken *given;            /* unasked, and not yet held: the model has to know their jobs first */
@@ -80,6 +81,8 @@ unsigned rig_take(struct rig *rig, size_t lane, unsigned want);
 /* Takes until no announced lane has more, or `most` are held. */
 void rig_take_all(struct rig *rig, size_t most);
 struct rig_lane *rig_lane(struct rig *rig, uint32_t lane);
+/* So many lanes are live, or were just now, that others may wait for room. */
+bool rig_crowded(const struct rig *rig);
 /* What came unasked is held from now on; after each admission. */
 void rig_hold_given(struct rig *rig);
 

@@ -173,6 +173,7 @@ static bool see_event(const struct event *event, void *user)
 static bool strike(struct world *w, const char *why, int64_t time_ms)
 {
     struct edits *edits = edits_create();
+    assert_non_null(edits);
     assert_true(edits_strike(edits, str_of(why), 3,
                              &(struct suppression){.scope = STR("acme"),
                                                    .address = STR("Full@a.test"),

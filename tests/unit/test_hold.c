@@ -338,6 +338,7 @@ static void test_old_evidence_goes(void **state)
     (void)state;
     struct evidence evidence = {0};
     struct edits *edits = edits_create();
+    assert_non_null(edits);
     assert_true(evidence_init(&evidence, NULL));
     evidence_bad(&evidence, STR("gmail"), 1, 1000);
     evidence_save(&evidence, edits, 2000);
@@ -364,6 +365,7 @@ static void test_evidence_outlives_a_restart(void **state)
         assert_false(evidence_bad(&evidence, STR("gmail"), 1, WORLD_START_MS + 2));
     assert_false(evidence_bad(&evidence, STR("yahoo"), 2, WORLD_START_MS + 1));
     struct edits *edits = edits_create();
+    assert_non_null(edits);
     assert_true(edits_policy(edits, POLICY_EVIDENCE, STR("job damaged"), STR("junk")));
     evidence_save(&evidence, edits, WORLD_START_MS + 3);
     assert_int_equal(world_edit(&w, edits), 3);
@@ -377,6 +379,7 @@ static void test_evidence_outlives_a_restart(void **state)
     assert_true(evidence_bad(&evidence, STR("gmail"), 1, WORLD_START_MS + 4));
     /* The stalest is the one that was before the restart, too. */
     edits = edits_create();
+    assert_non_null(edits);
     evidence_save(&evidence, edits, WORLD_START_MS + 2 + EVIDENCE_MS);
     assert_int_equal(evidence.count, 1);
     assert_int_equal(world_edit(&w, edits), 3); /* yahoo's and the held one's row go, a new one comes */

@@ -165,6 +165,7 @@ static void test_a_damaged_row_is_passed_over(void **state)
 {
     struct fixture *f = *state;
     struct edits *edits = edits_create();
+    assert_non_null(edits);
     cut(f);
     pass(f, 1000);
     assert_true(edits_policy(edits, POLICY_SENDER_RATE, STR("a.test slow.test"), STR("junk")));

@@ -77,10 +77,10 @@ struct step {
     {                                                                                                        \
         OP_ANSWER_EACH, "", lines                                                                            \
     }
-/* BDATs, however many come: the first is refused with this text, those behind it out of order; until RSET. */
-#define REFUSE_CHUNKS(text)                                                                                  \
+/* BDATs, fewer than all: the first is refused with this text, those behind it out of order; until RSET. */
+#define REFUSE_CHUNKS(text, all)                                                                             \
     {                                                                                                        \
-        OP_REFUSE_CHUNKS, text, sizeof(text) - 1                                                             \
+        OP_REFUSE_CHUNKS, text, all                                                                          \
     }
 #define EXPECT_END                                                                                           \
     {                                                                                                        \
@@ -240,11 +240,11 @@ static bool server_refuse_chunks(struct server *server, size_t at)
     char line[64];
     for (unsigned count = 0; server_read_line(server, line); count++) {
         if (strcmp(line, "RSET\r\n") == 0)
-            return (count > 0 && count < 16) || server_fail(server, at, "nothing was held back", "", 0);
+            return (count > 0 && count < step->n) || server_fail(server, at, "nothing was held back", "", 0);
         if (strncmp(line, "BDAT ", 5) != 0 || !server_skip(server, strtoul(line + 5, NULL, 10)))
             break;
         if (count == 0)
-            server_write(server, step->text, step->n);
+            server_write(server, step->text, strlen(step->text));
         else
             server_write(server, "503 5.5.1 no\r\n", 14);
     }
@@ -1726,7 +1726,7 @@ static void test_large_chunks(void **state)
     static const struct step refused[] = {CHUNKED,
                                           EXPECT(ENVELOPE),
                                           SEND("250 ok\r\n250 ok\r\n"),
-                                          REFUSE_CHUNKS("552 5.3.4 too big\r\n"),
+                                          REFUSE_CHUNKS("552 5.3.4 too big\r\n", 2 * LARGE_BODY / CHUNK_MAX),
                                           EXPECT(WHOLE),
                                           SEND("250 ok\r\n" TAKEN),
                                           BYE,
@@ -2317,9 +2317,9 @@ static void test_tls_long_turns(void **state)
     turns.left--;
     session_turns_charge(&turns, TLS_TURN_NS - 1);
     assert_int_equal(turns.left, TLS_HANDSHAKES_STEP - 1);
-    turns.left--;
+    turns.left = 3;
     session_turns_charge(&turns, 2 * TLS_TURN_NS);
-    assert_int_equal(turns.left, TLS_HANDSHAKES_STEP - 4);
+    assert_int_equal(turns.left, 1);
     session_turns_charge(&turns, INT64_MAX);
     assert_int_equal(turns.left, 0);
     assert_false(session_turns_run(&turns));
