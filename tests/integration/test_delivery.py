@@ -276,13 +276,14 @@ def test_domains_that_take_no_mail(scene):
 
 
 def test_a_host_that_refuses_is_deferred_then_delivered(scene):
+    many = min(50, 2 * limit("LANE_TAKE_MAX"))
     s = scene(host(refuse=True), ONE_DOMAIN, config='retry:\n  - { status: "4.4", schedule: [300ms] }\n',
               site="dead_host_delay: 300ms, dead_host_delay_max: 1s")
-    ident = submit(s, [f"u{i}@a.test" for i in range(50)])["job"]
-    s.daemon.wait_counts(ident, deferred=50)
+    ident = submit(s, [f"u{i}@a.test" for i in range(many)])["job"]
+    s.daemon.wait_counts(ident, deferred=many)
     assert {r["status"] for r in s.daemon.recipients(ident)} == {"4.4.1"}
     s.world.host("mx.a.test", "refuse", False)
-    s.daemon.wait_counts(ident, delivered=50)
+    s.daemon.wait_counts(ident, delivered=many)
 
 
 def test_hosts_without_an_address(scene):
@@ -299,12 +300,13 @@ def test_hosts_without_an_address(scene):
 
 def test_the_rest_fails_too_where_no_host_has_an_address(scene):
     """More than is taken at once: the last of them is told the same as the first."""
+    many = 3 * limit("LANE_TAKE_FIRST") + 4
     s = scene(host(), [{"name": "lost.test", "mx": [[10, "no.such.test"], [20, "nor.this.test"]]},
                        {"name": "no.such.test", "nxdomain": True},
                        {"name": "nor.this.test", "nxdomain": True}])
-    ident = submit(s, [f"u{i}@lost.test" for i in range(100)])["job"]
+    ident = submit(s, [f"u{i}@lost.test" for i in range(many)])["job"]
     wait_for(lambda: s.daemon.job(ident)["counts"]["ready"] == 0, 30, "all to be tried")
-    s.daemon.wait_counts(ident, bounced=100, deferred=0)
+    s.daemon.wait_counts(ident, bounced=many, deferred=0)
     assert {r["status"] for r in s.daemon.recipients(ident)} == {"5.4.4"}
 
 

@@ -542,6 +542,7 @@ def test_what_is_suspended_in_the_middle_stops_and_spins_nowhere(scene):
     assert s.daemon.job(ident)["counts"]["delivered"] == before < 3000
     assert cpu(s) - used < 1.0 * PATIENCE, "held mail must not keep the daemon busy"
     all_delivered(s, submit(s, ["other@a.test"])["job"], 1)
+    s.world.host("mx.a.test", "reply_delay_ms", 0)
     assert s.daemon.cli("resume", "--job", ident).stdout == "1 released\n"
     all_delivered(s, ident, 3000, 120)
 

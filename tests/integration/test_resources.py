@@ -14,7 +14,7 @@ import pytest
 
 from conftest import ONE_DOMAIN, Scene, host
 from daemon import BUILD, Daemon, job, wait_for
-from sanitizer import KIND
+from sanitizer import KIND, limit
 from world import World
 
 RETRY = 'retry:\n  - { status: "4", schedule: [1s], give_up: 3d }\n'
@@ -190,15 +190,23 @@ def test_descriptors_run_out(scene):
 
 
 def large_message(path, size):
-    """By SMTP, a command at a time."""
-    with socket.socket(socket.AF_UNIX) as client, client.makefile("rb") as replies:
-        client.connect(path)
-        assert replies.readline().startswith(b"220")
-        for command in b"HELO a", b"MAIL FROM:<a@sender.test>", b"RCPT TO:<u@a.test>", b"DATA":
-            client.sendall(command + b"\r\n")
-            assert replies.readline()[:1] in (b"2", b"3")
-        client.sendall(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * (size // 72) + b".\r\n")
-        assert replies.readline().startswith(b"250")
+    """By SMTP, a command at a time, again until there is room for it."""
+    lines = (b"x" * 70 + b"\r\n") * (size // 72)
+    commands = [b"HELO a", b"MAIL FROM:<a@sender.test>", b"RCPT TO:<u@a.test>", b"DATA",
+                b"Subject: x\r\n\r\n" + lines + b"."]
+
+    def taken():
+        with socket.socket(socket.AF_UNIX) as client, client.makefile("rb") as replies:
+            client.connect(path)
+            said = replies.readline()
+            for command in commands:
+                if said.startswith(b"4"):
+                    return False
+                assert said[:1] in (b"2", b"3"), said
+                client.sendall(command + b"\r\n")
+                said = replies.readline()
+            return said.startswith(b"250")
+    wait_for(taken, 60, "a large message to be taken")
 
 
 def test_what_large_messages_took_is_given_back(scene, tmp_path):
@@ -211,9 +219,10 @@ def test_what_large_messages_took_is_given_back(scene, tmp_path):
     before, most = s.daemon.status()["memory_bytes"], 0
     with ThreadPoolExecutor(len(sizes)) as pool:
         for done in [pool.submit(large_message, path, size) for size in sizes]:
-            done.result(60)
+            done.result()
             most = max(most, s.daemon.status()["memory_bytes"])
-    assert most > before + 30_000_000
+    together = sum(sizes) < limit("SUBMISSION_BYTES_MAX")  # else they had to take turns
+    assert not together or most > before + 30_000_000
     wait_for(lambda: s.daemon.status()["memory_bytes"] < before + 30_000_000, 20, "the memory to go back")
 
 

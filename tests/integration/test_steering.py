@@ -27,6 +27,7 @@ def test_pause_and_resume(scene):
     assert s.daemon.job(ident)["state"] == "paused"
     time.sleep(0.5)
     assert s.daemon.job(ident)["counts"]["delivered"] == stopped_at
+    s.world.host("mx.a.test", "reply_delay_ms", 0)
     assert s.daemon.post(f"/v1/jobs/{ident}/resume").status in (200, 202)
     s.daemon.wait_counts(ident, 60, delivered=400)
     assert len(s.delivered()) == 400
