@@ -47,8 +47,10 @@
 #define LANE_DELTAS_MAX     BOUND(65536, 4) /* or when so many lanes, */
 #define LANE_DELTA_ROWS     BOUND(1000, 4)  /* or so many commits have moved them */
 #define READ_ROWS_MAX       BOUND(1000, 32) /* rows read before a read transaction is renewed */
-#define READERS_MAX         BOUND(512, 64)  /* LMDB reader slots */
-#define BACKUP_PATH_MAX     FIXED(4000)     /* bytes of the path of a backup */
+#define MEMORY_RESERVE      BOUND(8 * 1024 * 1024, 256 * 1024) /* kept for settling, should memory run out */
+#define MEMORY_WAIT_MS      60000 /* how long the queue's threads wait for some before the daemon ends */
+#define READERS_MAX         BOUND(512, 64)                   /* LMDB reader slots */
+#define BACKUP_PATH_MAX     FIXED(4000)                      /* bytes of the path of a backup */
 #define BACKUP_SYNC_BYTES   BOUND(UINT64_C(64) << 20, 65536) /* of it, written before they are synced */
 
 #define EDITS_MAX              BOUND(1000, 16) /* edits in one post */

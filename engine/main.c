@@ -4,6 +4,7 @@
  * log, API. Down: the API refuses new work, the reporter ends, workers send SMTP clients away and finish what
  * is under way, consumers are told of it, the API lets go of its clients, the store commits what is left. */
 #include "engine/admin/api.h"
+#include "engine/base/js.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
 #include "engine/confine.h"
@@ -217,6 +218,7 @@ int main(int argc, char **argv)
     struct err err = {0};
     struct buf errors;
     bound_heap();
+    js_set_up();
     int code = options_read(argc, argv, &options);
     if (code >= 0)
         return code;

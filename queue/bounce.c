@@ -51,7 +51,7 @@ bool store_bounce_matches(const struct store_bounce *bounce, const struct taken 
 
 void store_bounced(struct store *store, struct store_bounce *bounce)
 {
-    struct bounced_msg *msg = mem_must(sizeof *msg);
+    struct bounced_msg *msg = reserve_must(sizeof *msg);
     *msg = (struct bounced_msg){.node.kind = WRITER_BOUNCED, .bounce = bounce};
     inbox_post(store->writer_inbox, &msg->node);
 }
@@ -61,7 +61,7 @@ void store_bounced(struct store *store, struct store_bounce *bounce)
 void bounce_drain(struct store *store, struct op *op, struct now now)
 {
     unsigned workers = store->settings.workers;
-    struct store_bounce *bounce = mem_must(sizeof *bounce);
+    struct store_bounce *bounce = reserve_must(sizeof *bounce);
     *bounce = (struct store_bounce){.op = op->id}; /* it has a row by now */
     atomic_init(&bounce->refs, workers);
     filter_copy(&bounce->filter, &op->filter, &bounce->strings);
@@ -70,7 +70,7 @@ void bounce_drain(struct store *store, struct op *op, struct now now)
     op->next = store->writer.draining;
     store->writer.draining = op;
     for (unsigned worker = 0; worker < workers; worker++) {
-        struct store_bounce_msg *msg = mem_must(sizeof *msg);
+        struct store_bounce_msg *msg = reserve_must(sizeof *msg);
         *msg = (struct store_bounce_msg){.node.kind = STORE_BOUNCE, .bounce = bounce};
         inbox_post(store->workers[worker], &msg->node);
     }

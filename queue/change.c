@@ -4,7 +4,19 @@
 #include "engine/limits.h"
 #include "queue/store_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
+
+static void failed(struct change *c, int rc)
+{
+    env_lack(c->env, rc, "a row cannot be written");
+    c->rc = rc;
+}
+
+void change_lack(struct change *c)
+{
+    failed(c, ENOMEM);
+}
 
 bool change_begin(struct change *c, struct now now)
 {
@@ -19,21 +31,16 @@ bool change_begin(struct change *c, struct now now)
     c->event.max = c->scratch.max = VALUE_MAX;
     buf_clear(&c->event);
     buf_clear(&c->scratch);
-    if (buf_room(&c->event, VALUE_MAX) == NULL || buf_room(&c->scratch, VALUE_MAX) == NULL)
-        mem_fail(); /* from now on what does not fit them is too long, and nothing else */
     c->strings.count = 0;
     c->begun_ns = clock_now().mono_ns; /* not the caller's now, which may be a simulator's */
     change_allow(c, 100);
-    c->txn = env_write(c->env);
+    /* From now on what does not fit them is too long, and nothing else. */
+    bool room = buf_room(&c->event, VALUE_MAX) != NULL && buf_room(&c->scratch, VALUE_MAX) != NULL;
+    if (!room)
+        change_lack(c);
+    c->txn = room ? env_write(c->env) : NULL;
     c->event_first = c->meta.last_seq + 1;
     return c->txn != NULL;
-}
-
-static void failed(struct change *c, int rc)
-{
-    if (!env_is_no_space(rc))
-        env_die("a row cannot be written", rc);
-    c->rc = rc;
 }
 
 static MDB_val val_of(const void *p, size_t n)
@@ -88,8 +95,11 @@ bool change_seek(struct change *c, enum table table, uint8_t key[KEY_MAX], size_
         return false;
     if (c->cursors[table] == NULL) {
         int rc = mdb_cursor_open(c->txn, c->env->dbi[table], &c->cursors[table]);
-        if (rc != 0)
-            env_die("a cursor cannot be opened", rc);
+        if (rc != 0) {
+            c->cursors[table] = NULL;
+            failed(c, rc);
+            return false;
+        }
     }
     MDB_val k = {*size, key}, v;
     int rc = mdb_cursor_get(c->cursors[table], &k, &v, MDB_SET_RANGE);

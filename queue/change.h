@@ -109,6 +109,8 @@ void change_beside(struct change *c, unsigned rows);
 /* True when rows or time are used up; ask before each piece of work. Half of TXN_ROWS_MAX is left for the
  * piece under way (a batch, at worst) and the sums. */
 bool change_spent(struct change *c);
+/* No memory for what the change needs: it will be undone. */
+void change_lack(struct change *c);
 
 bool change_get(struct change *c, enum table table, const void *key, size_t key_size, struct str *row);
 void change_put(struct change *c, enum table table, const void *key, size_t key_size, const void *row,

@@ -23,7 +23,7 @@ bool claims_set(struct claims *claims, struct rid rid)
     if (claim_has(claim, rid.slot))
         return false;
     if (claim == NULL) {
-        claim = mem_must(sizeof *claim);
+        claim = reserve_must(sizeof *claim);
         *claim = (struct claim){.key = {rid.job, rid.batch}};
         HASH_ADD(hh, claims->table, key, sizeof claim->key, claim);
     }

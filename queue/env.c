@@ -3,6 +3,7 @@
 
 #include "engine/base/log.h"
 #include "engine/limits.h"
+#include "queue/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -141,8 +142,8 @@ static bool lock_take(struct env *env, struct err *err)
     return true;
 }
 
-/* Takes disk space that env_give_up_reserve can give back. */
-static void reserve_take(struct env *env)
+/* Takes disk space that space_give_up can give back. */
+static void space_take(struct env *env)
 {
     char path[4096];
     if (env->reserve == 0 || env->reserved)
@@ -162,7 +163,7 @@ static void reserve_take(struct env *env)
     }
 }
 
-void env_give_up_reserve(struct env *env)
+static void space_give_up(struct env *env)
 {
     char path[4096];
     if (!env->reserved)
@@ -250,7 +251,7 @@ bool env_open(struct env *env, const char *directory, uint64_t max_size, uint64_
                 (unsigned long long)reserve, (unsigned long long)max_size);
     } else if (directory_ready(directory, err) && lock_take(env, err) && data_make(env, err) &&
                mdb_ready(env, env->directory, 0, err) && tables_open(env, err)) {
-        reserve_take(env);
+        space_take(env);
         return true;
     }
     env_close(env);
@@ -329,8 +330,18 @@ static bool allocate_ahead(struct env *env)
         }
         if (!env->reserved)
             return false;
-        env_give_up_reserve(env);
+        space_give_up(env);
     }
+}
+
+void env_lack(struct env *env, int rc, const char *what)
+{
+    if (rc == ENOMEM)
+        reserve_give_up();
+    else if (env_is_no_space(rc))
+        space_give_up(env);
+    else
+        env_die(what, rc);
 }
 
 MDB_txn *env_write(struct env *env)
@@ -339,8 +350,8 @@ MDB_txn *env_write(struct env *env)
     if (!allocate_ahead(env))
         return NULL;
     int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
-    if (rc != 0 && !env_is_no_space(rc))
-        env_die("a write transaction cannot begin", rc);
+    if (rc != 0)
+        env_lack(env, rc, "a write transaction cannot begin");
     return txn;
 }
 
@@ -349,9 +360,7 @@ bool env_commit(struct env *env, MDB_txn *txn)
     int rc = mdb_txn_commit(txn);
     if (rc == 0)
         return true;
-    if (!env_is_no_space(rc))
-        env_die("a commit failed", rc);
-    env_give_up_reserve(env);
+    env_lack(env, rc, "a commit failed");
     return false;
 }
 
@@ -396,13 +405,32 @@ bool env_check_full(struct env *env, uint64_t *room)
     if (fstatvfs(env->data_fd, &fs) == 0) {
         uint64_t disk = (uint64_t)fs.f_bavail * fs.f_frsize;
         if (!env->reserved && disk > 2 * env->reserve)
-            reserve_take(env);
+            space_take(env);
         else
             full |= disk < env->reserve;
         disk = disk > env->reserve ? disk - env->reserve : 0;
         *room = disk < *room ? disk : *room;
     }
     return full;
+}
+
+MDB_txn *env_read_must(struct env *env)
+{
+    MDB_txn *txn;
+    for (unsigned tries = 0; (txn = env_read(env)) == NULL; tries++)
+        reserve_wait(tries);
+    return txn;
+}
+
+MDB_cursor *env_cursor(const struct env *env, MDB_txn *txn, enum table table)
+{
+    MDB_cursor *cursor;
+    int rc;
+    for (unsigned tries = 0; (rc = mdb_cursor_open(txn, env->dbi[table], &cursor)) == ENOMEM; tries++)
+        reserve_wait(tries);
+    if (rc != 0)
+        env_die("a cursor cannot be opened", rc);
+    return cursor;
 }
 
 static MDB_stat table_stat(const struct env *env, MDB_txn *txn, enum table table)

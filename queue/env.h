@@ -1,10 +1,11 @@
 /* env.h - the LMDB environment: opening, locking, transactions, space. The only place with mdb_env_*.
  *
- * A failed commit ends in one of two ways. No space (ENOSPC, MDB_MAP_FULL): the transaction is undone, the
- * reserve file is given up, and env_commit returns false so that the caller can refuse admits and try what
- * must not be lost again. Anything else (EIO, a failed sync or meta page): a sentence to the log, and
- * abort(): nothing may be committed on top of it. The file is allocated some way ahead of its use, so that a
- * full disk is seen before a write and never as a short one. */
+ * A failed commit ends in one of two ways. No space (ENOSPC, MDB_MAP_FULL) or no memory (ENOMEM): the
+ * transaction is undone, the reserve file, or that of memory (reserve.h), is given up, and env_commit returns
+ * false so that the caller can refuse admits and try what must not be lost again. Anything else (EIO, a
+ * failed sync or meta page): a sentence to the log, and abort(): nothing may be committed on top of it. The
+ * file is allocated some way ahead of its use, so that a full disk is seen before a write and never as a
+ * short one. */
 #ifndef POSTRIDER_QUEUE_ENV_H
 #define POSTRIDER_QUEUE_ENV_H
 
@@ -29,15 +30,21 @@ void env_close(struct env *env);
 
 /* Read transactions. Any thread; NULL (with a line in the log) only when reader slots or memory are out. */
 MDB_txn *env_read(struct env *env);
+/* Waits for them, as reserve.h says. */
+MDB_txn *env_read_must(struct env *env);
+MDB_cursor *env_cursor(const struct env *env, MDB_txn *txn, enum table table);
 /* Between uses, so that pages can be reused, and again. Renewing sees what was committed before it. */
 void env_read_reset(MDB_txn *txn);
 bool env_read_renew(MDB_txn *txn);
 void env_read_end(MDB_txn *txn); /* NULL is fine */
 
-/* The writer's thread only. env_write returns NULL when there is no space even to begin. */
+/* The writer's thread only. env_write returns NULL when there is no space, or no memory, even
+ * to begin. */
 MDB_txn *env_write(struct env *env);
 bool env_commit(struct env *env, MDB_txn *txn);
-/* True for what env_commit would return false for; any other error does not return. `what`: for the log. */
+/* After an error of LMDB within a write transaction: gives up the reserve of what was missing, space or
+ * memory; any other error does not return. `what`: for the log. */
+void env_lack(struct env *env, int rc, const char *what);
 bool env_is_no_space(int rc);
 void env_die(const char *what, int rc) __attribute__((noreturn));
 
@@ -45,7 +52,6 @@ void env_die(const char *what, int rc) __attribute__((noreturn));
  * again when there is room. About once a second, more often where little is left, and after a failed
  * commit. */
 bool env_check_full(struct env *env, uint64_t *room);
-void env_give_up_reserve(struct env *env);
 /* Bytes of the file in use, free pages included. */
 uint64_t env_bytes(struct env *env);
 /* The same without them; walks LMDB's list of them. */

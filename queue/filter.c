@@ -116,7 +116,7 @@ bool filter_job(const struct store_filter *filter, uint64_t id, const struct job
 
 void filter_copy(struct store_filter *to, const struct store_filter *from, struct arena *strings)
 {
-    struct str *domains = from->domain_count > 0 ? mem_must(from->domain_count * sizeof *domains) : NULL;
+    struct str *domains = from->domain_count > 0 ? reserve_must(from->domain_count * sizeof *domains) : NULL;
     QUEUE_ASSERT((from->domains == NULL) == (from->domain_count == 0));
     *to = *from;
     to->tenant = arena_copy(strings, from->tenant);

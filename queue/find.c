@@ -144,7 +144,7 @@ void find_recheck(struct store *store, uint32_t lane, int64_t time_ms)
     struct recheck *recheck;
     HASH_FIND(hh, taker->rechecks, &lane, sizeof lane, recheck);
     if (recheck == NULL) {
-        recheck = mem_must(sizeof *recheck);
+        recheck = reserve_must(sizeof *recheck);
         recheck->lane = lane;
         HASH_ADD(hh, taker->rechecks, lane, sizeof recheck->lane, recheck);
     }

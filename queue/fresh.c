@@ -207,9 +207,10 @@ static bool land(struct fresh *fresh, struct admit *list)
     fresh_log_begin(&fresh->log, seq + 1);
     for (struct admit *admit = list; admit != NULL; admit = admit->next) {
         buf_clear(&fresh->row);
-        bool fits = fresh_row_encode(admit, &fresh->row);
-        if (!fits)
-            mem_fail();
+        for (unsigned tries = 0; !fresh_row_encode(admit, &fresh->row); tries++) {
+            reserve_wait(tries);
+            buf_clear(&fresh->row);
+        }
         QUEUE_ASSERT(fresh->row.len <= admit->fresh.bytes);
         admit->fresh.seq = ++seq;
         fresh_log_add(&fresh->log, buf_str(&fresh->row));
@@ -252,12 +253,17 @@ int64_t fresh_step(struct store *store, struct now now)
     collect(fresh);
     if (fresh->waiting == NULL)
         return now.mono_ns + GIVE_WAY;
-    bool full = atomic_load(&store->full) || atomic_load(&store->log_full) || atomic_load(&store->undone);
-    if (full || atomic_load(&store->stopping)) {
+    bool lacks = reserve_is_gone() && !reserve_take();
+    bool full = atomic_load(&store->full) || atomic_load(&store->log_full);
+    enum admit_result undone = (enum admit_result)atomic_load(&store->undone);
+    if (full || lacks || undone != ADMIT_OK || atomic_load(&store->stopping)) {
         struct admit *list = fresh->waiting;
         fresh->waiting = NULL;
         fresh->waiting_tail = &fresh->waiting;
-        refuse_all(list, full ? ADMIT_FULL : ADMIT_STOPPING);
+        refuse_all(list, lacks                ? ADMIT_NO_MEMORY
+                         : full               ? ADMIT_FULL
+                         : undone != ADMIT_OK ? undone
+                                              : ADMIT_STOPPING);
         return now.mono_ns;
     }
     struct admit *list = pick(fresh);

@@ -106,9 +106,7 @@ void fresh_recover(struct store *store)
 {
     struct fresh *fresh = &store->fresh;
     uint64_t after = store->writer.meta.fresh_seq;
-    struct recovery recovery = {.store = store, .txn = env_read(&store->env)};
-    if (recovery.txn == NULL)
-        mem_fail();
+    struct recovery recovery = {.store = store, .txn = env_read_must(&store->env)};
     bool lost;
     uint64_t last = fresh_log_read(&fresh->log, after, recover_one, &recovery, &lost);
     env_read_end(recovery.txn);

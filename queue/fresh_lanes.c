@@ -73,6 +73,10 @@ static bool give(struct store *store, struct admit *admit, struct now now)
         admit->row.content_size > GIVEN_CONTENT_MAX || admit->row.expires_ms <= now.wall_ms ||
         lane_find(store, group->lane) != NULL || atomic_load(&store->given_unfreed) >= GIVEN_UNFREED_MAX)
         return false;
+    struct rid rid = {admit->job, 0, group->slot};
+    if (claims_has(&store->shared.claims,
+                   rid)) /* from the tables, before the writer has said that it is there */
+        return false;
     unsigned worker = store_worker_of(store, group->lane, domain);
     if (store->workers[worker] == NULL || atomic_load(&store->given[worker]) >= store->settings.give_max ||
         !batch_decode_head(buf_str(&admit->window.packed), &batch))
@@ -80,7 +84,6 @@ static bool give(struct store *store, struct admit *admit, struct now now)
     at = batch.records;
     struct store_given_msg *msg = batch_next(&at, &record) ? malloc(sizeof *msg) : NULL;
     struct store_job *job = msg ? live_give(store, admit, &store->given[worker]) : NULL;
-    struct rid rid = {admit->job, 0, group->slot};
     struct taken *taken = job ? taken_make(job, rid, group->lane, &record, NULL) : NULL;
     if (taken == NULL) {
         if (job != NULL) {

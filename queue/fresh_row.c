@@ -123,7 +123,7 @@ struct admit *fresh_row_decode(struct store *store, struct str row)
     struct str job = read_bytes(&r, 8);
     uint8_t flags = read_u8(&r);
     struct str fields = read_field(&r);
-    struct admit *admit = mem_must(sizeof *admit);
+    struct admit *admit = reserve_must(sizeof *admit);
     *admit = (struct admit){.store = store, .final = true, .posted = true};
     atomic_init(&admit->references, 1);
     buf_init(&admit->window.bytes, 0);
@@ -145,7 +145,7 @@ struct admit *fresh_row_decode(struct store *store, struct str row)
     strings_copy(admit);
     admit->count = admit->window.batches[0].slots;
     admit->suppressed = admit->window.batches[0].suppressed_n;
-    admit->content = mem_must(content.n + 1);
+    admit->content = reserve_must(content.n + 1);
     memcpy(admit->content, content.p, content.n);
     return admit;
 }

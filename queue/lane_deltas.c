@@ -37,7 +37,7 @@ static struct lane_delta *sum_of(struct lane_delta **table, uint32_t lane)
     struct lane_delta *sum;
     HASH_FIND(hh, *table, &lane, sizeof lane, sum);
     if (sum == NULL) {
-        sum = mem_must(sizeof *sum);
+        sum = reserve_must(sizeof *sum);
         *sum = (struct lane_delta){.lane = lane};
         HASH_ADD(hh, *table, lane, sizeof sum->lane, sum);
     }
@@ -78,18 +78,17 @@ static void row_add(struct str row, struct lane_delta **table, struct lane_delta
 static uint64_t rows_add(const struct env *env, MDB_txn *txn, struct lane_delta **table,
                          struct lane_delta *only)
 {
-    MDB_cursor *cursor = NULL;
+    MDB_cursor *cursor = env_cursor(env, txn, T_LANE_DELTAS);
     MDB_val key, value;
     uint64_t last = 0;
-    int rc = mdb_cursor_open(txn, env->dbi[T_LANE_DELTAS], &cursor);
-    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+    int rc;
+    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
         row_add(str_make(value.mv_data, value.mv_size), table, only);
         last = key.mv_size == KEY_DELTAS ? get_be64(key.mv_data) : last;
     }
-    if (rc != 0 && rc != MDB_NOTFOUND && rc != ENOMEM)
+    if (rc != MDB_NOTFOUND)
         env_die("a read of the queue failed", rc);
-    if (cursor != NULL)
-        mdb_cursor_close(cursor);
+    mdb_cursor_close(cursor);
     return last;
 }
 
@@ -112,7 +111,7 @@ static void turn(struct lane_deltas *deltas)
     size_t n = 0;
     free(deltas->folding);
     deltas->n = HASH_COUNT(deltas->sums);
-    deltas->folding = mem_must((deltas->n + 1) * sizeof *deltas->folding);
+    deltas->folding = reserve_must((deltas->n + 1) * sizeof *deltas->folding);
     for (const struct lane_delta *sum = deltas->sums; sum != NULL; sum = sum->hh.next)
         deltas->folding[n++] = *sum;
     qsort(deltas->folding, n, sizeof *deltas->folding, by_lane);
@@ -126,9 +125,7 @@ static void turn(struct lane_deltas *deltas)
 void lane_deltas_load(struct store *store)
 {
     struct lane_deltas *deltas = &store->writer.deltas;
-    MDB_txn *txn = env_read(&store->env);
-    if (txn == NULL)
-        mem_fail();
+    MDB_txn *txn = env_read_must(&store->env);
     uint64_t last = rows_add(&store->env, txn, &deltas->sums, NULL);
     env_read_end(txn);
     deltas->generation = (uint32_t)(last >> 32);

@@ -37,13 +37,11 @@ static uint32_t look_up(const struct env *env, MDB_txn *txn, const struct lane_r
     uint8_t prefix[KEY_LANE_NAME];
     uint64_t domain_hash, rest_hash;
     uint32_t lane = 0;
-    MDB_cursor *cursor = NULL;
+    MDB_cursor *cursor = env_cursor(env, txn, T_LANE_NAMES);
     lane_name_hashes(want->class_, want->tenant, want->pool, want->domain, &domain_hash, &rest_hash);
     key_lane_name(domain_hash, rest_hash, 0, prefix);
     MDB_val key = {sizeof prefix, prefix}, value;
-    int rc = mdb_cursor_open(txn, env->dbi[T_LANE_NAMES], &cursor);
-    if (rc == 0)
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (rc == 0 && lane == 0 && memcmp(key.mv_data, prefix, 16) == 0) {
         struct lane_row got;
         if (lane_name_decode(str_make(value.mv_data, value.mv_size), &got.class_, &got.tenant, &got.pool,
@@ -79,7 +77,7 @@ static struct lane_name *add(struct lane_names *names, const char *key, size_t n
 {
     if (names->count >= LANE_NAMES_MAX)
         drop(names, false);
-    struct lane_name *name = mem_must(sizeof *name + n);
+    struct lane_name *name = reserve_must(sizeof *name + n);
     *name = (struct lane_name){.lane = lane ? lane : names->next++, .state = lane ? NAME_KEPT : NAME_NEW};
     memcpy(name->key, key, n);
     HASH_ADD_KEYPTR(hh, names->table, name->key, n, name);

@@ -23,7 +23,7 @@ struct lane_live *lane_adopt(struct store *store, uint32_t lane)
 {
     struct lane_live *live = lane_find(store, lane);
     if (live == NULL) {
-        live = mem_must(sizeof *live);
+        live = reserve_must(sizeof *live);
         *live = (struct lane_live){.lane = lane};
         HASH_ADD(hh, store->shared.lanes, lane, sizeof live->lane, live);
         store->shared.lane_count++;
@@ -44,10 +44,11 @@ bool lane_announce(struct store *store, uint32_t lane, const struct lane_row *ro
     struct store_lane_msg *msg = NULL;
     struct inbox *worker = store->workers[store_worker_of(store, lane, row->domain)];
     if (store->shared.lane_count < LANES_LIVE_MAX && worker != NULL) /* none while the store opens */
-        msg = calloc(1, sizeof *msg);
+        msg = reserve_must(sizeof *msg);
     if (msg == NULL)
         return false;
     lane_adopt(store, lane);
+    memset(msg, 0, sizeof *msg);
     msg->node.kind = STORE_LANE_READY;
     msg->lane = lane;
     msg->class_ = row->class_;

@@ -115,7 +115,7 @@ static struct live_content *content_get(struct store *store, const uint8_t name[
         if (taker->content_bytes > 0 && taker->content_bytes + size > CONTENT_LIVE_MAX)
             return NULL;
     }
-    content = mem_must(sizeof *content);
+    content = reserve_must(sizeof *content);
     *content = (struct live_content){.size = size, .data = malloc(size + 1)};
     if (content->data == NULL) {
         free(content);
@@ -178,8 +178,8 @@ static struct live_job *job_make(struct store *store, uint64_t id, const struct 
                                  struct live_content *content)
 {
     struct taker *taker = &store->taker;
-    struct live_job *job =
-        mem_must(sizeof *job + row->tenant.n + row->campaign.n + row->pool.n + row->from.n + row->envid.n);
+    struct live_job *job = reserve_must(sizeof *job + row->tenant.n + row->campaign.n + row->pool.n +
+                                        row->from.n + row->envid.n);
     char *at = (char *)(job + 1);
     *job = (struct live_job){.content = content, .pub = pub_of(id, row)};
     job->pub.content = content->data;

@@ -14,14 +14,6 @@ struct arena_chunk {
     _Alignas(16) char bytes[];
 };
 
-void mem_fail(void)
-{
-    log_error(
-        "no memory for the queue's own tables. Stopping; what was accepted is on disk. Give the daemon more "
-        "memory, or lower the load");
-    abort();
-}
-
 void mem_assert_failed(const char *condition, const char *file, int line)
 {
     log_error(
@@ -31,26 +23,28 @@ void mem_assert_failed(const char *condition, const char *file, int line)
     abort();
 }
 
-void *mem_must(size_t size)
+bool mem_try_grow(void *items_pointer, size_t *cap, size_t n, size_t item_size)
 {
-    void *p = malloc(size);
-    if (p == NULL)
-        mem_fail();
-    return p;
+    void *items;
+    if (n <= *cap)
+        return true;
+    size_t grown = *cap ? *cap : 16;
+    while (grown < n)
+        grown *= 2;
+    memcpy(&items, items_pointer, sizeof items);
+    void *more = realloc(items, grown * item_size);
+    if (more == NULL)
+        return false;
+    memcpy(items_pointer, &more, sizeof more);
+    *cap = grown;
+    return true;
 }
 
 void *mem_grow(void *items, size_t *cap, size_t n, size_t item_size)
 {
-    if (n <= *cap)
-        return items;
-    size_t grown = *cap ? *cap : 16;
-    while (grown < n)
-        grown *= 2;
-    void *p = realloc(items, grown * item_size);
-    if (p == NULL)
-        mem_fail();
-    *cap = grown;
-    return p;
+    for (unsigned tries = 0; !mem_try_grow(&items, cap, n, item_size); tries++)
+        reserve_wait(tries);
+    return items;
 }
 
 void *arena_alloc(struct arena *arena, size_t size)
@@ -62,7 +56,7 @@ void *arena_alloc(struct arena *arena, size_t size)
             bytes = ARENA_CHUNK;
         if (bytes < size)
             bytes = size;
-        struct arena_chunk *chunk = mem_must(sizeof *chunk + bytes);
+        struct arena_chunk *chunk = reserve_must(sizeof *chunk + bytes);
         chunk->next = arena->chunks;
         chunk->size = bytes;
         arena->chunks = chunk;

@@ -1,22 +1,23 @@
 /* memory.h - memory of the store's own threads, and its hash tables (uthash).
  *
- * The writer and the taker cannot give up half-way: when memory for their small tables is out, mem_must says
- * so and ends the process, which loses nothing that was accepted. What callers bring (windows, contents,
- * lists of recipients) is allocated where failure can be answered. An arena holds what lives as long as one
- * transaction. */
+ * The writer and the taker cannot give up half-way: when memory for their small tables is out, they wait for
+ * some (reserve.h), and intake is refused meanwhile. What callers bring (windows, contents, lists of
+ * recipients) is allocated where failure can be answered, and what LMDB itself asks for is a reason to undo a
+ * change, as want of space is. An arena holds what lives as long as one transaction. */
 #ifndef POSTRIDER_QUEUE_MEMORY_H
 #define POSTRIDER_QUEUE_MEMORY_H
 
+#include "engine/base/reserve.h"
 #include "engine/base/str.h"
 
 #define HASH_FUNCTION(key, size, hash) (hash) = (unsigned)str_hash(str_make((const char *)(key), (size)))
-#define uthash_malloc(size)            mem_must(size)
-#define uthash_fatal(message)          mem_fail()
+#define uthash_malloc(size)            reserve_must(size)
+#define uthash_fatal(message)          abort() /* which never happens */
 #include <uthash.h>
 
-void mem_fail(void) __attribute__((noreturn));
-void *mem_must(size_t size);
-/* Grows an array of items to hold at least n; *cap is in items. */
+/* Grows an array of items to hold at least n; *cap is in items. False: no memory, all is as it was. */
+bool mem_try_grow(void *items_pointer, size_t *cap, size_t n, size_t item_size);
+/* The same for those who wait; the array. */
 void *mem_grow(void *items, size_t *cap, size_t n, size_t item_size);
 /* What must hold, in every build: a broken promise of a caller or of ours stops the daemon before it is
  * written to disk. */

@@ -67,7 +67,7 @@ static bool lane_next(struct slice *s, uint32_t *lane)
     if (op->filter.domain.n == 0)
         return true;
     if (op->lanes == NULL) {
-        op->lanes = mem_must(sizeof *op->lanes);
+        op->lanes = reserve_must(sizeof *op->lanes);
         filter_lanes_find(s->c->env, s->c->txn, op->filter.domain, op->lanes);
     }
     return filter_lanes_next(op->lanes, lane);

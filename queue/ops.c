@@ -18,8 +18,8 @@ static void op_free(struct op *op)
 void store_operate(struct store *store, enum op_kind kind, const struct store_filter *filter, int64_t wait_ms,
                    op_done *done, void *user)
 {
-    struct op *op = mem_must(sizeof *op);
-    struct op_msg *msg = mem_must(sizeof *msg);
+    struct op *op = reserve_must(sizeof *op);
+    struct op_msg *msg = reserve_must(sizeof *msg);
     *op = (struct op){.kind = kind, .wait_ms = wait_ms, .done = done, .user = user};
     filter_copy(&op->filter, filter, &op->strings);
     *msg = (struct op_msg){.node.kind = WRITER_OPERATE, .op = op};
@@ -60,7 +60,7 @@ void ops_start(struct store *store, enum op_kind kind, uint64_t job)
     for (const struct op *op = store->writer.ops; op != NULL; op = op->next)
         if (op->kind == kind && op->filter.job == job)
             return;
-    struct op *op = mem_must(sizeof *op);
+    struct op *op = reserve_must(sizeof *op);
     *op = (struct op){.kind = kind, .filter.job = job, .unlisted = true};
     ops_append(store, op);
 }
@@ -88,7 +88,7 @@ static void op_write(struct op *op, struct change *c)
     for (size_t n = 0; n < op->filter.domain_count; n++)
         buf_add_field(&list, op->filter.domains[n]);
     if (list.failed)
-        mem_fail();
+        change_lack(c);
     struct op_row row = {.kind = op->kind,
                          .done = op->trying.ended,
                          .phase = op->trying.phase,
@@ -194,7 +194,7 @@ static void filter_load(struct store *store, MDB_txn *txn, struct op *op, const 
 
 static void op_load(struct store *store, MDB_txn *txn, uint64_t id, const struct op_row *row)
 {
-    struct op *op = mem_must(sizeof *op);
+    struct op *op = reserve_must(sizeof *op);
     *op =
         (struct op){.id = id,
                     .kind = row->kind,
@@ -209,11 +209,9 @@ static void op_load(struct store *store, MDB_txn *txn, uint64_t id, const struct
 
 void ops_load(struct store *store)
 {
-    MDB_txn *txn = env_read(&store->env);
-    MDB_cursor *cursor = NULL;
+    MDB_txn *txn = env_read_must(&store->env);
+    MDB_cursor *cursor = env_cursor(&store->env, txn, T_OPS);
     MDB_val key, value;
-    if (txn == NULL || mdb_cursor_open(txn, store->env.dbi[T_OPS], &cursor) != 0)
-        mem_fail();
     while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
         struct op_row row;
         const uint8_t *bytes = key.mv_data;
@@ -223,8 +221,7 @@ void ops_load(struct store *store)
     }
     mdb_cursor_close(cursor);
     /* Uploads that were cut off, and jobs that were closed while workers held some of them. */
-    if (mdb_cursor_open(txn, store->env.dbi[T_UPLOADS], &cursor) != 0)
-        mem_fail();
+    cursor = env_cursor(&store->env, txn, T_UPLOADS);
     while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0)
         if (key.mv_size == KEY_JOB)
             ops_start(store, value.mv_size > 0 ? OP_EXPIRE : OP_SWEEP, get_be64(key.mv_data));

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The domain's entry in the window, made at its first recipient. NULL: no memory. */
+/* The domain's entry in the window, made at its first recipient. */
 static struct window_domain *domain_of(struct window *window, struct str name)
 {
     struct window_domain *domain = window->domain_n == 1 ? window->list[0] : NULL;
@@ -58,14 +58,16 @@ bool admit_add(struct admit *admit, const struct rcpt_spec *rcpt, struct err *er
     size_t size = rcpt_record_size(&record), offset = window->bytes.len;
     if (!rcpt_check(rcpt, size, err))
         return false;
-    if (window->rcpt_n >= ADMIT_WINDOW_RCPTS || !rcpt_record_encode(&record, &window->bytes)) {
+    if (window->rcpt_n >= ADMIT_WINDOW_RCPTS)
+        return err_set(err, ENOMEM, "no room for another recipient in the window; it must be posted first");
+    if (!rcpt_record_encode(&record, &window->bytes) ||
+        !mem_try_grow(&window->rcpts, &window->rcpt_cap, window->rcpt_n + 1, sizeof *window->rcpts)) {
         window->bytes.len = offset;
         window->bytes.failed = false;
-        return err_set(err, ENOMEM, "no room for another recipient in the window; it must be posted first");
+        return err_set(err, ENOMEM, "no memory for another recipient");
     }
     struct window_domain *domain = domain_of(window, rcpt->domain);
     domain->count++;
-    window->rcpts = mem_grow(window->rcpts, &window->rcpt_cap, window->rcpt_n + 1, sizeof *window->rcpts);
     window->rcpts[window->rcpt_n++] =
         (struct window_rcpt){.domain = domain->number, .offset = (uint32_t)offset, .size = (uint32_t)size};
     admit->count++;
@@ -118,8 +120,8 @@ static size_t batch_extent(const struct window *window, const uint32_t *order, s
     return n;
 }
 
-/* The groups: lane 0 for now, and whose lane it will be in window.order. */
-static void groups_put(struct window *window, const uint32_t *order, size_t from,
+/* The groups: lane 0 for now, and whose lane it will be in window.order. False: no memory. */
+static bool groups_put(struct window *window, const uint32_t *order, size_t from,
                        const struct packed_batch *batch, uint8_t *at)
 {
     struct batch_group group = {0};
@@ -133,13 +135,14 @@ static void groups_put(struct window *window, const uint32_t *order, size_t from
             }
             domain = number;
             group = (struct batch_group){.first = slot};
-            window->order =
-                mem_grow(window->order, &window->order_cap, window->order_n + 1, sizeof *window->order);
+            if (!mem_try_grow(&window->order, &window->order_cap, window->order_n + 1, sizeof *window->order))
+                return false;
             window->order[window->order_n++] = number;
         }
         group.count++;
     }
     batch_group_put(at, group);
+    return true;
 }
 
 static bool batch_pack(struct admit *admit, const uint32_t *order, size_t from, struct packed_batch *batch)
@@ -147,13 +150,15 @@ static bool batch_pack(struct admit *admit, const uint32_t *order, size_t from, 
     struct window *window = &admit->window;
     uint64_t before = admit->count - window->rcpt_n;
     uint8_t *at = (uint8_t *)buf_room(&window->packed, batch->size);
-    if (at == NULL)
+    if (at == NULL ||
+        !mem_try_grow(&window->batches, &window->batch_cap, window->batch_n + 1, sizeof *window->batches))
         return false;
     batch->offset = window->packed.len;
     batch->first_domain = window->order_n;
     batch->batch = admit->row.batches++;
     batch_head_put(at, batch->parts, before + from, batch->slots, batch->groups);
-    groups_put(window, order, from, batch, at + BATCH_HEAD_SIZE);
+    if (!groups_put(window, order, from, batch, at + BATCH_HEAD_SIZE))
+        return false;
     at += BATCH_HEAD_SIZE + (size_t)batch->groups * BATCH_GROUP_SIZE;
     for (uint16_t slot = 0; slot < batch->slots; slot++) {
         const struct window_rcpt *rcpt = &window->rcpts[order[from + slot]];
@@ -165,8 +170,6 @@ static bool batch_pack(struct admit *admit, const uint32_t *order, size_t from, 
         }
     }
     window->packed.len += batch->size;
-    window->batches =
-        mem_grow(window->batches, &window->batch_cap, window->batch_n + 1, sizeof *window->batches);
     window->batches[window->batch_n++] = *batch;
     return true;
 }

@@ -74,7 +74,7 @@ struct store *store_open(const struct store_settings *settings, struct now now, 
     store->given = calloc(store->settings.workers, sizeof *store->given);
     pthread_mutex_init(&store->lock, NULL);
     writer_init(store);
-    if (store->workers == NULL || store->given == NULL) {
+    if (store->workers == NULL || store->given == NULL || !reserve_take()) {
         err_set(err, ENOMEM, "no memory to open the queue");
     } else if (env_open(&store->env, settings->directory, settings->max_size, settings->reserve, err)) {
         store->settings.directory = store->env.directory;
@@ -200,7 +200,7 @@ static void *taker_main(void *arg)
 
 static void rouse(struct inbox *inbox, unsigned kind)
 {
-    struct inbox_node *node = mem_must(sizeof *node);
+    struct inbox_node *node = reserve_must(sizeof *node);
     *node = (struct inbox_node){.kind = kind};
     inbox_post(inbox, node);
 }
@@ -286,7 +286,7 @@ void store_figures(struct store *store, struct store_figures *figures)
         .commit_rows = atomic_load(&store->figures.rows),
         .settle_backlog = atomic_load(&store->figures.settle_backlog),
         .log_bytes = atomic_load(&store->figures.log_bytes),
-        .full = atomic_load(&store->full) || atomic_load(&store->log_full),
+        .full = atomic_load(&store->full) || atomic_load(&store->log_full) || reserve_is_gone(),
     };
     ended =
         figures->delivered + figures->bounced + figures->expired + figures->cancelled + figures->suppressed;

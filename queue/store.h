@@ -102,7 +102,8 @@ struct rcpt_spec {
 /* ---- admit: any thread, one at a time per admit ---------------------------------------------------------
  */
 
-enum admit_result { ADMIT_OK, ADMIT_FULL, ADMIT_STOPPING, ADMIT_KEY_TAKEN };
+enum admit_result { ADMIT_OK, ADMIT_FULL, ADMIT_NO_MEMORY, ADMIT_STOPPING, ADMIT_KEY_TAKEN };
+#define ADMIT_NO_MEMORY_WORDS "memory is out: give the daemon more, or send this again later"
 
 struct admit; /* one job being uploaded */
 

@@ -174,7 +174,7 @@ struct store {
     atomic_bool threads;  /* its threads run, or did */
     atomic_bool log_full; /* new jobs wait for a consumer (retention.h), */
     struct err log_words; /* under the lock: for which, and why */
-    atomic_bool undone;   /* the last change found no space: nothing new is accepted */
+    atomic_int undone;    /* an admit_result, while nothing new is accepted as the last change was undone */
     atomic_uint_fast64_t next_job;
     atomic_uint admits_in_flight;
     atomic_uint_fast64_t suppressions;     /* committed rows: at 0 nobody looks */

@@ -64,7 +64,7 @@ void suppress_committed(struct store *store, uint64_t count, bool added)
 
 struct store_suppressed_msg *suppress_msg(size_t count, size_t size)
 {
-    struct store_suppressed_msg *msg = mem_must(sizeof *msg + count * sizeof(struct str) + size);
+    struct store_suppressed_msg *msg = reserve_must(sizeof *msg + count * sizeof(struct str) + size);
     *msg = (struct store_suppressed_msg){.node.kind = STORE_SUPPRESSED};
     msg->keys = (struct str *)(void *)(msg + 1);
     msg->bytes = (char *)(msg->keys + count);

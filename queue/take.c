@@ -448,7 +448,7 @@ static void answer(struct serve *s, bool idle)
     struct store *store = s->store;
     struct batch_reader reader = {0};
     struct taken *suppressed = NULL;
-    struct store_taken_msg *msg = mem_must(sizeof *msg);
+    struct store_taken_msg *msg = reserve_must(sizeof *msg);
     *msg = (struct store_taken_msg){
         .node.kind = STORE_TAKEN, .lane = s->take->lane, .passed_over = s->take->passed_over};
     struct taken **end = &msg->list;

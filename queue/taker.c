@@ -3,6 +3,7 @@
 
 #include "queue/live.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define BLOCKED_NS (5 * NS_PER_MS) /* how often a take that waits for memory is tried again */
@@ -15,6 +16,8 @@ bool taker_init(struct store *store, struct err *err)
     taker->next_recheck_ms = INT64_MAX;
     buf_init(&taker->joined, (size_t)VALUE_MAX * 128);
     store->shared.scan_wanted = true;
+    if (buf_room(&taker->joined, taker->joined.max) == NULL)
+        return err_set(err, ENOMEM, "no memory to read the queue in %s", store->env.directory);
     taker->txn = env_read(&store->env);
     if (taker->txn == NULL || mdb_cursor_open(taker->txn, store->env.dbi[T_READY], &taker->ready) != 0 ||
         mdb_cursor_open(taker->txn, store->env.dbi[T_DUE], &taker->due) != 0 ||
@@ -115,7 +118,7 @@ bool taker_next(MDB_cursor *cursor, struct str *found, struct str *row)
 void store_take_but(struct store *store, uint32_t lane, unsigned want, unsigned to,
                     struct store_except *except)
 {
-    struct take *take = mem_must(sizeof *take);
+    struct take *take = reserve_must(sizeof *take);
     QUEUE_ASSERT(to < store->settings.workers && want > 0);
     *take = (struct take){.node.kind = TAKER_TAKE,
                           .lane = lane,
@@ -132,14 +135,14 @@ void store_take(struct store *store, uint32_t lane, unsigned want, unsigned to)
 
 void taker_walk(struct store *store, uint64_t job)
 {
-    struct walk *walk = mem_must(sizeof *walk);
+    struct walk *walk = reserve_must(sizeof *walk);
     *walk = (struct walk){.node.kind = TAKER_WALK, .job = job};
     inbox_post(store->taker_inbox, &walk->node);
 }
 
 void taker_rouse(struct store *store)
 {
-    struct inbox_node *node = mem_must(sizeof *node);
+    struct inbox_node *node = reserve_must(sizeof *node);
     *node = (struct inbox_node){.kind = TAKER_WAKE};
     store->shared.taker_wakes_ms = 0; /* once is enough */
     inbox_post(store->taker_inbox, node);

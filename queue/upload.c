@@ -167,8 +167,10 @@ static void post(struct admit *admit, admit_done *done, void *user)
     bool packed = !admit->unchecked && window_pack(admit);
     admit->posted = true;
     /* Refusals go through the writer as well: `done` always comes from its thread. */
-    if (atomic_fetch_add(&store->admits_in_flight, 1) >= ADMIT_IN_FLIGHT_MAX || !packed)
+    if (atomic_fetch_add(&store->admits_in_flight, 1) >= ADMIT_IN_FLIGHT_MAX)
         admit->result = ADMIT_FULL;
+    if (!packed)
+        admit->result = ADMIT_NO_MEMORY;
     if (atomic_load(&store->stopping))
         admit->result = ADMIT_STOPPING;
     if (atomic_load(&store->writer_gone)) {

@@ -4,7 +4,7 @@
  * COMMIT_LINGER_MS or fill a change; whatever else is there goes along. The change is shared out, so that
  * nobody starves: settles first, then admits, then one slice of an operation, then timers. Only after the
  * commit are claims ended, callers answered and lanes announced; a change that was undone for want of space
- * refuses its admits and tries the rest again. */
+ * or memory refuses its admits and tries the rest again. */
 #include "queue/writer.h"
 
 #include "engine/base/log.h"
@@ -17,6 +17,7 @@
 #include "queue/taken.h"
 #include "queue/timers.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define CHECK_EVERY_NS NS_PER_S
@@ -139,6 +140,12 @@ static void admits_write(struct writer *writer, struct change *c, bool small)
     }
 }
 
+/* After it was undone. */
+static enum admit_result change_refuses(const struct change *c)
+{
+    return c->rc == ENOMEM ? ADMIT_NO_MEMORY : ADMIT_FULL;
+}
+
 /* Takes out of the queue what the change wrote; the rest keeps its order, but one that is half written goes
  * to the end. A change that was undone refuses all. */
 static struct admit *admits_take(struct writer *writer, bool committed)
@@ -156,7 +163,7 @@ static struct admit *admits_take(struct writer *writer, bool committed)
         if (committed)
             admit->at = admit->trying;
         else
-            admit->result = ADMIT_FULL;
+            admit->result = change_refuses(&writer->change);
         if (committed && !admit->written) {
             *half_end = admit;
             half_end = &admit->next;
@@ -197,13 +204,14 @@ static void space_check(struct store *store, struct now now)
         writer->full = full;
         atomic_store(&store->full, full);
     }
-    if (!writer->full && !atomic_load(&store->log_full))
+    bool full = writer->full || atomic_load(&store->log_full);
+    if (!full && (!reserve_is_gone() || reserve_take()))
         return;
     struct admit *list = writer->admits;
     writer->admits = NULL;
     writer->admits_tail = &writer->admits;
     for (struct admit *admit = list; admit != NULL; admit = admit->next)
-        admit->result = ADMIT_FULL;
+        admit->result = full ? ADMIT_FULL : ADMIT_NO_MEMORY;
     admits_complete(list);
 }
 
@@ -211,7 +219,7 @@ static void drop_jobs(struct store *store, const struct change_ids *jobs)
 {
     for (size_t n = 0; n < jobs->n; n++) {
         for (unsigned worker = 0; worker < store->settings.workers; worker++) {
-            struct store_drop_msg *msg = mem_must(sizeof *msg);
+            struct store_drop_msg *msg = reserve_must(sizeof *msg);
             *msg = (struct store_drop_msg){.node.kind = STORE_DROP_JOB, .job = jobs->list[n]};
             inbox_post(store->workers[worker], &msg->node);
         }
@@ -240,7 +248,7 @@ static void after_commit(struct store *store, struct change *c)
     figures_set(store, c);
     lane_deltas_after(store, c, true);
     store->writer.meta = c->meta;
-    atomic_store(&store->undone, false);
+    atomic_store(&store->undone, ADMIT_OK);
     pthread_mutex_lock(&store->lock);
     settle_unclaim(store);
     for (size_t n = 0; n < c->after.unclaim.n; n++)
@@ -271,8 +279,7 @@ static void after_undone(struct store *store, struct change *c)
     lane_deltas_after(store, c, false);
     fresh_after(store, false);
     settles_sort_again(store, c->now);
-    atomic_store(&store->undone, true);
-    env_give_up_reserve(&store->env);
+    atomic_store(&store->undone, change_refuses(c));
     store->writer.next_timer_ms = 0;
     store->writer.next_check_ns = 0;
     store->writer.retry_ns = c->now.mono_ns + RETRY_AFTER_NS;
@@ -384,7 +391,7 @@ int64_t writer_step(struct store *store, struct now now)
     store->fresh.now = now;
     collect(store, now);
     bounce_look(store, now, &drain_ns);
-    if (writer->admits != NULL || writer->full ||
+    if (writer->admits != NULL || writer->full || reserve_is_gone() ||
         (store->fresh.first != NULL && !atomic_load(&store->undone)))
         space_check(store, now);
     if (now.mono_ns < writer->retry_ns)

@@ -1,5 +1,5 @@
 # What tests the programs, and how; `make help` says which target is what. Included by Makefile.
-.PHONY: units test-unit test-integration test-all tiny fuzz fuzz-short libfuzzers crash powercut alloc sim sim-selftest coverage nightly
+.PHONY: units test-unit test-integration test-all tiny fuzz fuzz-short libfuzzers crash powercut alloc memory sim sim-selftest coverage nightly
 UNIT := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_PARTS := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -11,7 +11,7 @@ SIM_SEAMS := prng_seed getrlimit fallocate socket setsockopt bind close inbox_po
 
 CMOCKA = $(shell pkg-config --libs cmocka)
 
-units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/faults.so $B/render $B/sim $(BENCH_PROGRAMS)
+units: $(UNIT) $(if $(SANITIZER),,$(UNIT:$B/unit/%=$B/alloc/%)) $(FUZZ:%=$B/replay/%) $B/powercut $B/faults.so $B/memory.so $B/render $B/sim $(BENCH_PROGRAMS)
 
 $B/render: $B/obj/tests/integration/render_main.o $B/libpostrider.a
 	$(call link)
@@ -26,7 +26,9 @@ $B/alloc/libpostrider.a: $B/libpostrider.a
 $B/alloc/%: $B/obj/tests/unit/%.o $B/obj/tests/faults/alloc.o $B/libunit.a $B/alloc/libpostrider.a
 	$(call link,,$(CMOCKA))
 $B/faults.so: tests/faults/preload.c
-	@mkdir -p $(@D) && $(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -Wno-pedantic -o $@ $<
+$B/memory.so: tests/faults/memory.c
+$B/faults.so $B/memory.so:
+	@mkdir -p $(@D) && $(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fno-optimize-sibling-calls -fPIC -shared -Wno-pedantic -o $@ $<
 $B/powercut: $(call obj,$(POWERCUT)) $B/libpostrider.a
 	$(call link,$(WRAPPED:%=-Wl$(comma)--wrap=%),-l:liblmdb.a $(CMOCKA))
 $B/replay/%: $B/obj/tests/fuzz/fuzz_%.o $B/obj/tests/fuzz/replay.o $B/libpostrider.a
@@ -74,6 +76,9 @@ powercut: deps-test
 alloc: deps-test
 	@$(MAKE) --no-print-directory -j2 $(UNIT:$B/unit/%=$B/alloc/%)
 	$(PY) tests/faults/alloc.py --each $(or $(EACH),0) $(UNIT:$B/unit/%=$B/alloc/%)
+memory: deps-test
+	@$(MAKE) --no-print-directory -j2 programs $B/load $B/memory.so
+	BUILD=$B $(PY) tests/resources/memory.py $(MEMORY)
 sim: deps-test
 	@$(MAKE) --no-print-directory -j2 $B/sim
 	$B/sim --seeds $(or $(SEEDS),1000) --jobs $(shell nproc)
@@ -87,4 +92,4 @@ coverage: deps-test
 	@$(PY) tests/coverage.py build-coverage
 nightly: test-all
 	@$(MAKE) --no-print-directory sim SEEDS=100000
-	@$(MAKE) --no-print-directory sim-selftest powercut alloc crash fuzz coverage tiny
+	@$(MAKE) --no-print-directory sim-selftest powercut alloc crash memory fuzz coverage tiny

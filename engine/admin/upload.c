@@ -223,7 +223,9 @@ static void take_bad_line(struct upload *upload, struct str line, uint64_t numbe
 {
     struct err err;
     err_set(&err, 0, "malformed JSON at column %d: %s", error->column, error->text);
-    if (!upload->job.open || job_line_resembles_text(line))
+    if (json_error_code(error) == json_error_out_of_memory)
+        upload_fail(upload, 500, "failed", number, "no memory for the line");
+    else if (!upload->job.open || job_line_resembles_text(line))
         take_bad_job(upload, number, "bad_json", &err);
     else
         upload_job_reject(&upload->job, &upload->scope, number, (struct str){NULL, 0}, &err);
@@ -318,6 +320,10 @@ static void parse_json(struct upload *upload, struct now now)
     if (str_starts(text, STR("\xef\xbb\xbf")))
         text = str_make(text.p + 3, text.n - 3);
     json_t *root = js_load(text, &error);
+    if (root == NULL && json_error_code(&error) == json_error_out_of_memory) {
+        upload_fail(upload, 500, "failed", 0, "no memory for the body");
+        return;
+    }
     if (root == NULL) {
         upload_fail(upload, 400, "bad_json", (uint64_t)(error.line > 0 ? error.line : 1),
                     "malformed JSON at column %d: %s%s", error.column, error.text,

@@ -98,6 +98,7 @@ void upload_note_result(struct upload *upload, enum admit_result result, uint64_
 {
     static const struct upload_failure failures[] = {
         [ADMIT_FULL] = {507, "full", 0, {0, ""}},
+        [ADMIT_NO_MEMORY] = {507, "full", 0, {0, ADMIT_NO_MEMORY_WORDS}},
         [ADMIT_STOPPING] = {503, "stopping", 0, {0, "postriderd is shutting down: send this again later"}},
         [ADMIT_KEY_TAKEN] = {409,
                              "in_progress",

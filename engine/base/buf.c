@@ -4,6 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static _Thread_local bool lacked;
+
+bool buf_lacked(void)
+{
+    bool was = lacked;
+    lacked = false;
+    return was;
+}
+
 void buf_init(struct buf *buf, size_t max)
 {
     *buf = (struct buf){.max = max};
@@ -35,7 +44,7 @@ char *buf_room(struct buf *buf, size_t n)
             cap = buf->max;
         char *data = realloc(buf->data, cap);
         if (data == NULL) {
-            buf->failed = true;
+            buf->failed = lacked = true;
             return NULL;
         }
         buf->data = data;

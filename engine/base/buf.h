@@ -30,6 +30,9 @@ bool buf_add_char(struct buf *buf, char c);
 bool buf_add_u64(struct buf *buf, uint64_t n); /* in decimal */
 bool buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool buf_vprintf(struct buf *buf, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+/* Whether memory was out for any buf of this thread since it asked last: whoever refuses what was too large
+ * asks, for then it was not the sender's fault. */
+bool buf_lacked(void);
 /* Removes n bytes at the front. */
 void buf_shift(struct buf *buf, size_t n);
 

@@ -1,12 +1,18 @@
 /* js.c - see js.h. */
 #include "engine/base/js.h"
 
+#include "engine/base/reserve.h"
 #include "engine/base/units.h"
 #include "engine/base/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+void js_set_up(void)
+{
+    json_set_alloc_funcs(reserve_must, free);
+}
 
 static json_t *repaired_text(struct str s)
 {

@@ -9,6 +9,9 @@
 
 #include <jansson.h>
 
+/* Once, before anything of jansson is used: it waits for memory (reserve.h) instead of doing without, for it
+ * loses bytes of a text whose buffer cannot grow, and then reads beyond it (2.14, lex_save). */
+void js_set_up(void);
 /* A string; each byte that is not part of valid UTF-8 becomes U+FFFD. */
 json_t *js_text(struct str s);
 /* The same written at once, with its quotes, for what is made too often for a tree. */

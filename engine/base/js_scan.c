@@ -10,7 +10,9 @@
 #include <endian.h>
 #include <stdlib.h>
 
-#define DEPTH_MAX     32          /* deeper texts are jansson's */
+#define DEPTH_MAX     32 /* deeper texts are jansson's */
+#define LONG_TEXT     (64 * 1024)
+#define JANSSON_ROOM  4 /* for a text it takes at most so many times its length, while it doubles a buffer */
 #define ROOM_ON_STACK (12 * 1024) /* for strings with escapes: a message of 4 KiB and its line fit */
 
 #define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
@@ -211,6 +213,7 @@ struct loader {
     char *room; /* for one string at a time; made when first needed, if the stack's is too small */
     char *allocated;
     unsigned depth;
+    bool lacks; /* there was no memory for a long text */
 };
 
 static json_t *load_value(struct loader *loader); /* NULL: jansson is to look */
@@ -220,8 +223,10 @@ static bool load_string(struct loader *loader, struct str *out)
     size_t left = (size_t)(loader->scan.end - loader->scan.p);
     if (left > ROOM_ON_STACK && loader->allocated == NULL) {
         loader->room = loader->allocated = malloc(left); /* less is left for any further string */
-        if (loader->allocated == NULL)
+        if (loader->allocated == NULL) {
+            loader->lacks = true;
             return false;
+        }
     }
     return js_scan_string(&loader->scan, loader->room, out);
 }
@@ -287,11 +292,28 @@ static json_t *load_nested(struct loader *loader, char open)
     return value;
 }
 
-static json_t *load_value(struct loader *loader)
+/* Whether jansson will find so much. It is not to wait (js_set_up) for a long text, whose sender can be
+ * refused. */
+static bool finds(size_t n)
+{
+    void *room = n > LONG_TEXT ? malloc(n) : NULL;
+    free(room);
+    return n <= LONG_TEXT || room != NULL;
+}
+
+static json_t *load_text(struct loader *loader)
 {
     struct str text;
+    if (!load_string(loader, &text))
+        return NULL;
+    loader->lacks |= !finds(text.n);
+    return loader->lacks ? NULL : json_stringn_nocheck(text.p, text.n);
+}
+
+static json_t *load_value(struct loader *loader)
+{
     if (js_scan_char(&loader->scan, '"'))
-        return load_string(loader, &text) ? json_stringn_nocheck(text.p, text.n) : NULL;
+        return load_text(loader);
     if (js_scan_char(&loader->scan, '{'))
         return load_nested(loader, '{');
     if (js_scan_char(&loader->scan, '['))
@@ -300,18 +322,25 @@ static json_t *load_value(struct loader *loader)
 }
 
 /* The whole text, if it is an object. */
-static json_t *load_text(struct str text)
+static json_t *load_whole(struct str text, bool *lacks)
 {
     char room[ROOM_ON_STACK];
     struct loader loader = {.scan = {text.p, text.p + text.n}, .room = room};
     json_t *root = js_scan_char(&loader.scan, '{') ? load_nested(&loader, '{') : NULL;
     free(loader.allocated);
     js_scan_space(&loader.scan);
+    *lacks = loader.lacks;
     return loader.scan.p == loader.scan.end ? root : drop(root);
 }
 
 json_t *js_load(struct str text, json_error_t *error)
 {
-    json_t *root = text.n > 0 ? load_text(text) : NULL;
+    bool lacks = false;
+    json_t *root = text.n > 0 ? load_whole(text, &lacks) : NULL;
+    if (root == NULL && (lacks || !finds(JANSSON_ROOM * text.n))) {
+        *error = (json_error_t){.text = "no memory"};
+        error->text[sizeof error->text - 1] = (char)json_error_out_of_memory; /* where jansson has its code */
+        return NULL;
+    }
     return root != NULL ? root : json_loadb(text.n > 0 ? text.p : "", text.n, JSON_REJECT_DUPLICATES, error);
 }

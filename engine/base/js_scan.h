@@ -38,7 +38,7 @@ bool js_scan_string(struct js_scan *scan, char *room, struct str *out);
 bool js_scan_plain(struct js_scan *scan, struct str *out);
 
 /* json_loadb(text, JSON_REJECT_DUPLICATES) in a fraction of the time: the same value, or NULL and the same
- * error. */
+ * error; where there is no memory for a long text, one of json_error_out_of_memory. */
 json_t *js_load(struct str text, json_error_t *error);
 
 #endif

@@ -89,11 +89,14 @@ bool upload_job_begin(struct upload_job *job, const struct upload_scope *scope, 
     *job = (struct upload_job){.open = true, .line_number = line_number};
     buf_init(&job->rejected_list, REJECTED_MAX);
     buf_init(&job->answer, ANSWER_MAX);
+    (void)buf_lacked();
     if (job_line_read(&job->line, root, &scope->rules, now, &failure->err))
         return true;
     int code = failure->err.code;
-    if (code == ENOMEM)
-        return fail(failure, 500, "failed", line_number);
+    if (code == ENOMEM || buf_lacked()) {
+        no_memory(job, failure);
+        return false;
+    }
     return fail(failure, code == EACCES ? 403 : 400, code == EACCES ? "forbidden" : "bad_job", line_number);
 }
 
@@ -150,8 +153,8 @@ void upload_job_reject(struct upload_job *job, const struct upload_scope *scope,
 static bool refuse(struct upload_job *job, const struct upload_scope *scope, uint64_t line_number,
                    struct str to, const struct err *err, struct upload_failure *failure)
 {
-    if (err->code == ENOMEM) {
-        failure->err = *err;
+    if (err->code == ENOMEM || buf_lacked()) {
+        err_set(&failure->err, ENOMEM, "no memory for the recipient");
         return fail(failure, 500, "failed", line_number);
     }
     upload_job_reject(job, scope, line_number, to, err);

@@ -3,6 +3,7 @@
 
 #include "engine/base/utf8.h"
 
+#include <errno.h>
 #include <idn2.h>
 
 enum { LABEL_MAX = 63, DOMAIN_TEXT_MAX = 253 };
@@ -81,7 +82,8 @@ bool domain_to_ascii(struct str domain, char out[DOMAIN_MAX + 1], size_t *out_n,
     uint8_t *ascii = NULL;
     int rc = idn2_lookup_u8((const uint8_t *)text, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
     if (rc != IDN2_OK)
-        return err_set(err, 0, "the domain is no internationalized domain: %s", idn2_strerror(rc));
+        return err_set(err, rc == IDN2_MALLOC ? ENOMEM : 0, "the domain is no internationalized domain: %s",
+                       idn2_strerror(rc));
     bool ok = ascii_domain(str_of((const char *)ascii), out, out_n, err);
     idn2_free(ascii);
     return ok;

@@ -61,7 +61,8 @@ void lane_settle_in(struct lane *lane)
         lane->sources = &config->pools[lane->tenant->pool_index];
 }
 
-/* The lane of that name, made if need be: idle, then, until it is announced. NULL: no memory. */
+/* The lane of that name, made if need be: idle, then, until it is announced. It waits for memory (reserve.h):
+ * the store says no more about a lane that it has told a worker of. */
 static struct lane *lane_get(struct router *router, const struct lane_name *name)
 {
     struct lane *lane = lane_by_id(router, name->id);
@@ -69,9 +70,8 @@ static struct lane *lane_get(struct router *router, const struct lane_name *name
         lane_wake(lane);
         return lane;
     }
-    lane = calloc(1, sizeof *lane + name->domain.n + 1);
-    if (lane == NULL)
-        return NULL;
+    lane = reserve_must(sizeof *lane + name->domain.n + 1);
+    memset(lane, 0, sizeof *lane + name->domain.n + 1);
     lane->router = router;
     lane->id = name->id;
     lane->class_ = name->class_;
@@ -534,8 +534,6 @@ static void lane_find_way(struct lane *lane)
 void lane_announced(struct router *router, const struct store_lane_msg *msg)
 {
     struct lane *lane = lane_get_named(router, msg);
-    if (lane == NULL) /* no memory: the store announces it again when more comes, or at the next start */
-        return;
     lane_renew(lane);
     if (lane_is_nowhere(lane))
         lane_find_way(lane);
@@ -558,11 +556,6 @@ void lane_handed_over(struct router *router, struct lane_handover *handover)
     struct lane *lane = lane_get_named(router, &handover->lane);
     for (const struct taken *taken = handover->given; taken != NULL; taken = taken->next)
         router->taken++;
-    if (lane == NULL) {
-        lane_release(router, handover->given);
-        dns_mx_unref(handover->mx);
-        return;
-    }
     if (handover->announced)
         lane_renew(lane);
     lane_give(lane, handover->given);
@@ -597,10 +590,9 @@ void lane_given(struct router *router, const struct store_given_msg *msg)
     const struct lane_name name = {msg->lane, job->class_, job->tenant, job->pool, msg->domain};
     struct lane *lane = lane_get(router, &name);
     router->taken++;
-    if (lane == NULL || router->stopping) {
+    if (router->stopping) {
         settle_release(router, msg->taken);
-        if (lane != NULL)
-            lane_check(lane);
+        lane_check(lane);
         return;
     }
     lane_give(lane, msg->taken);

@@ -60,6 +60,10 @@ static const struct verdict verdict_unsaid = {.outcome = VERDICT_DEFERRED,
                                               .text_size = sizeof "no memory for a reply" - 1,
                                               .text = "no memory for a reply"};
 
+/* The same of a message that was taken: whatever else is lost, it must not go again. */
+static const struct verdict verdict_taken = {
+    .outcome = VERDICT_DELIVERED, .scope = SCOPE_TRANSACTION, .code = 250, .status = {2, 0, 0}};
+
 /* Room for one more verdict, until the transaction is given back; NULL: no memory. */
 static struct verdict *verdict_new(struct session_transaction *t)
 {
@@ -79,8 +83,11 @@ static const struct verdict *verdict_from_reply(struct session *session, struct 
                                                 enum smtp_step step)
 {
     struct verdict *verdict = verdict_new(t);
-    if (verdict == NULL)
-        return &verdict_unsaid;
+    if (verdict == NULL) {
+        struct verdict unkept;
+        verdict_of_reply(&unkept, step, session->reply.code, session->reply.text);
+        return unkept.outcome == VERDICT_DELIVERED ? &verdict_taken : &verdict_unsaid;
+    }
     verdict_of_reply(verdict, step, session->reply.code, session->reply.text);
     session_judge(session, step, verdict);
     return verdict;

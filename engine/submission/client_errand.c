@@ -99,6 +99,9 @@ static void say_admitted(struct client *client)
         store_full_words(client->door->settings.submission->store, &err);
         snprintf(client->reply, sizeof client->reply, "452 4.3.1 %.400s", err.text);
         break;
+    case ADMIT_NO_MEMORY:
+        snprintf(client->reply, sizeof client->reply, "452 4.3.1 " ADMIT_NO_MEMORY_WORDS);
+        break;
     default:
         snprintf(client->reply, sizeof client->reply, "421 4.3.2 shutting down: send this again later");
         break;

@@ -28,7 +28,7 @@ static bool may_mail(struct turn *turn)
     if (config->require_auth && dialogue->user == NULL)
         return turn_refuse(turn, "530 5.7.0 log in first (AUTH)");
     if (dialogue->full)
-        return turn_refuse(turn, "452 4.3.1 the queue is full: try again later");
+        return turn_refuse(turn, "452 4.3.1 the queue is full, or memory out: try again later");
     if (config->max_messages > 0 && dialogue->messages >= config->max_messages)
         return turn_refuse(turn, "452 4.5.3 no more messages in this connection: open another");
     return true;

@@ -103,7 +103,8 @@ static bool header_read(struct header *header, struct str message, char reply[AN
     for (size_t i = 0; i < OUR_FIELDS; i++)
         buf_init(&header->values[i], HEADER_MAX);
     buf_init(&header->metadata, METADATA_MAX);
-    bool good = mime_read_header(message, &fields, &body, &err) || refuse(reply, "554 5.6.0 %s", err.text);
+    bool good = mime_read_header(message, &fields, &body, &err) ||
+                (err.code == ENOMEM ? no_memory(reply) : refuse(reply, "554 5.6.0 %s", err.text));
     for (size_t i = 0; good && i < fields.count; i++)
         good = note_field(header, &fields.at[i], reply);
     free(fields.at);
@@ -234,6 +235,7 @@ bool posting_begin(struct posting *posting, struct store *store, const struct jo
     struct buf trace;
     struct err err = {0};
     job_line_begin(&job);
+    (void)buf_lacked();
     buf_init(&trace, TRACE_MAX);
     buf_init(&posting->id, RCPT_ID_MAX);
     bool good = header_read(&header, buf_str(&parcel->message), reply) &&
@@ -248,6 +250,8 @@ bool posting_begin(struct posting *posting, struct store *store, const struct jo
         good = posting->admit != NULL && buf_add_str(&posting->id, buf_str(&header.values[OUR_ID]));
         good = good || no_memory(reply);
     }
+    if (!good && buf_lacked())
+        no_memory(reply);
     buf_free(&trace);
     header_free(&header);
     job_line_free(&job);

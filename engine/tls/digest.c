@@ -2,6 +2,7 @@
 #include "engine/tls/digest.h"
 
 #include "engine/base/log.h"
+#include "engine/base/reserve.h"
 
 #include <openssl/evp.h>
 #include <pthread.h>
@@ -14,13 +15,12 @@ struct digest {
     EVP_MD_CTX *context;
 };
 
-/* SHA-256 fails only where memory is out or OpenSSL was set up without it: an address of content must not be
- * made up then. */
+/* An address of content must not be made up. */
 static void digest_require(int ok)
 {
     if (ok)
         return;
-    log_error("OpenSSL gives no SHA-256 (no memory, or its configuration forbids it); the daemon stops");
+    log_error("OpenSSL gives no SHA-256: its configuration forbids it; the daemon stops");
     abort();
 }
 
@@ -42,7 +42,8 @@ static const EVP_MD *sha256(void)
 
 void digest_of(const void *data, size_t n, uint8_t out[DIGEST_SIZE])
 {
-    digest_require(EVP_Digest(data, n, out, NULL, sha256(), NULL));
+    for (unsigned tries = 0; !EVP_Digest(data, n, out, NULL, sha256(), NULL); tries++)
+        reserve_wait(tries);
 }
 
 /* By its definition: OpenSSL's own takes one piece, or its parameters in a language of their own. */
@@ -55,8 +56,9 @@ void digest_hmac(const void *key, size_t key_n, const struct digest_piece *piece
     else if (key_n > 0)
         memcpy(block, key, key_n);
     for (unsigned outer = 0; outer < 2; outer++) {
-        struct digest *digest = digest_begin();
-        digest_require(digest != NULL);
+        struct digest *digest;
+        for (unsigned tries = 0; (digest = digest_begin()) == NULL; tries++)
+            reserve_wait(tries);
         for (size_t i = 0; i < sizeof pad; i++)
             pad[i] = block[i] ^ (outer ? 0x5c : 0x36);
         digest_add(digest, pad, sizeof pad);
@@ -71,8 +73,10 @@ void digest_hmac(const void *key, size_t key_n, const struct digest_piece *piece
 void digest_pbkdf2(const void *password, size_t password_n, const void *salt, size_t salt_n,
                    unsigned iterations, uint8_t out[DIGEST_SIZE])
 {
-    digest_require(PKCS5_PBKDF2_HMAC(password, (int)password_n, salt, (int)salt_n, (int)iterations, sha256(),
-                                     DIGEST_SIZE, out));
+    for (unsigned tries = 0; !PKCS5_PBKDF2_HMAC(password, (int)password_n, salt, (int)salt_n, (int)iterations,
+                                                sha256(), DIGEST_SIZE, out);
+         tries++)
+        reserve_wait(tries);
 }
 
 bool digest_equal(const uint8_t a[DIGEST_SIZE], const uint8_t b[DIGEST_SIZE])

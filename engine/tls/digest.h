@@ -1,5 +1,6 @@
 /* digest.h - SHA-256 (OpenSSL), whole or in pieces, HMAC with it, and keys from passwords: content addresses,
- * idempotency keys, signed requests, logins. Any thread. */
+ * idempotency keys, signed requests, logins. What has no other answer waits for memory (reserve.h). Any
+ * thread. */
 #ifndef POSTRIDER_TLS_DIGEST_H
 #define POSTRIDER_TLS_DIGEST_H
 

@@ -41,6 +41,10 @@ static struct count_row *row_make(struct counts *counts, uint64_t name, const st
     row->source = put(&at, strings[2]);
     row->text = put(&at, strings[3]);
     HASH_ADD(hh, counts->table, name, sizeof row->name, row);
+    if (row->hh.tbl == NULL) {
+        free(row);
+        return NULL;
+    }
     return row;
 }
 

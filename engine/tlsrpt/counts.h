@@ -6,6 +6,7 @@
 
 #include "engine/tlsrpt/rpt.h"
 
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 struct count_row {

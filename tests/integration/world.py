@@ -68,11 +68,12 @@ def read_record(path):
 
 class World:
     @classmethod
-    def start(cls, scenario, directory=None, wait=10, options=()):
-        """The scenario is a dict or YAML text; `directory`, if given, keeps the files."""
-        return cls(scenario, directory, wait, options)
+    def start(cls, scenario, directory=None, wait=10, options=(), log=True):
+        """The scenario is a dict or YAML text; `directory`, if given, keeps the files. Without a log there
+        are no deliveries()."""
+        return cls(scenario, directory, wait, options, log)
 
-    def __init__(self, scenario, directory, wait, options=()):
+    def __init__(self, scenario, directory, wait, options=(), log=True):
         self.temporary = None if directory else tempfile.mkdtemp(prefix="world-")
         self.directory = str(directory or self.temporary)
         if isinstance(scenario, dict):
@@ -80,8 +81,9 @@ class World:
         with open(self.path("scenario.yaml"), "w", encoding="utf-8") as file:
             file.write(scenario)
         self.process = subprocess.Popen(
-            [os.path.join(BUILD, "world"), "-l", self.path("log"), "-c", self.path("control"),
-             "-s", self.path("summary"), "-p", self.path("ports"), *options, self.path("scenario.yaml")],
+            [os.path.join(BUILD, "world"), "-c", self.path("control"), "-s", self.path("summary"),
+             "-p", self.path("ports"), *(["-l", self.path("log")] if log else []), *options,
+             self.path("scenario.yaml")],
             stdout=subprocess.PIPE, stderr=open(self.path("stderr"), "w", encoding="utf-8"), text=True)
         self.summary = None
         readable, _, _ = select.select([self.process.stdout], [], [], wait * PATIENCE)

@@ -121,6 +121,26 @@ static void test_buf_bounds(void **state)
     assert_true(buf.data == NULL && buf.max == 10);
 }
 
+/* What is too large is told apart from what there is no memory for. */
+static void test_buf_lacked(void **state)
+{
+    struct buf buf;
+    (void)state;
+    (void)buf_lacked();
+    buf_init(&buf, 8);
+    assert_null(buf_room(&buf, 9));
+    assert_false(buf_lacked());
+    buf_free(&buf);
+    buf_init(&buf, SIZE_MAX);
+#if !defined(__SANITIZE_ADDRESS__) &&                                                                        \
+    !defined(__SANITIZE_THREAD__) /* they end a program that asks for so much */
+    assert_null(buf_room(&buf, SIZE_MAX / 4));
+    assert_true(buf.failed && buf_lacked());
+    assert_false(buf_lacked());
+#endif
+    buf_free(&buf);
+}
+
 static void test_buf_grows(void **state)
 {
     (void)state;
@@ -363,12 +383,19 @@ static void test_secret(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_str_compare),     cmocka_unit_test(test_str_find_trim_dup),
-        cmocka_unit_test(test_str_numbers),     cmocka_unit_test(test_str_glob),
-        cmocka_unit_test(test_buf_bounds),      cmocka_unit_test(test_buf_grows),
-        cmocka_unit_test(test_codec_fixed),     cmocka_unit_test(test_codec_round_trip),
-        cmocka_unit_test(test_codec_bad_input), cmocka_unit_test(test_prng),
-        cmocka_unit_test(test_secret),          cmocka_unit_test(test_err),
+        cmocka_unit_test(test_str_compare),
+        cmocka_unit_test(test_str_find_trim_dup),
+        cmocka_unit_test(test_str_numbers),
+        cmocka_unit_test(test_str_glob),
+        cmocka_unit_test(test_buf_bounds),
+        cmocka_unit_test(test_buf_grows),
+        cmocka_unit_test(test_buf_lacked),
+        cmocka_unit_test(test_codec_fixed),
+        cmocka_unit_test(test_codec_round_trip),
+        cmocka_unit_test(test_codec_bad_input),
+        cmocka_unit_test(test_prng),
+        cmocka_unit_test(test_secret),
+        cmocka_unit_test(test_err),
         cmocka_unit_test(test_network),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -680,6 +680,26 @@ static void is_given(void **state)
     world_end(&w);
 }
 
+/* The taker may have it from the tables when who landed it has still to offer it: a moment between two
+ * threads, made here by hand. */
+static void is_given_to_one(void **state)
+{
+    struct world w;
+    (void)state;
+    give_make(&w, 8);
+    struct rid rid = {.job = atomic_load(&w.store->next_job)};
+    assert_true(claims_set(&w.store->shared.claims, rid));
+    assert_int_equal(world_small_job(&w, 1, 1), rid.job);
+    world_hear(&w);
+    assert_int_equal(w.given_n, 0);
+    assert_true(claims_clear(&w.store->shared.claims, rid));
+    world_run(&w);
+    assert_int_equal(w.taken_n, 1);
+    world_settle(&w, OUTCOME_DELIVERED);
+    store_check(w.store, true);
+    world_end(&w);
+}
+
 /* Credit comes back as recipients do; beyond it, and behind others of the lane, they are taken in turn. */
 static void is_given_by_credit(void **state)
 {
@@ -798,6 +818,7 @@ int main(void)
         cmocka_unit_test(many),
         cmocka_unit_test(lanes_add_up),
         cmocka_unit_test(is_given),
+        cmocka_unit_test(is_given_to_one),
         cmocka_unit_test(is_given_by_credit),
         cmocka_unit_test(given_comes_back),
         cmocka_unit_test(goes_to_its_worker),
