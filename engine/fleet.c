@@ -67,8 +67,9 @@ static unsigned fleet_sessions_max(const struct config *config)
         if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0)
             log_warn("cannot raise the limit of open files: %s", strerror(errno));
     }
-    uint64_t files = limit.rlim_cur > SESSIONS_MAX ? SESSIONS_MAX : (uint64_t)limit.rlim_cur;
-    return (unsigned)(files > 2 * kept ? files - kept : files / 2);
+    uint64_t files = limit.rlim_cur;
+    files = files > 2 * kept ? files - kept : files / 2;
+    return files < SESSIONS_MAX ? (unsigned)files : SESSIONS_MAX;
 }
 
 struct worker *fleet_open(struct fleet *fleet, unsigned index, struct now now, struct err *err)

@@ -165,7 +165,7 @@
 #define HOST_ADDRESSES_MAX BOUND(32, 4)
 
 /* `postrider probe`: addresses that it asks, of one host and of all. */
-#define PROBE_HOST_TALKS_MAX FIXED(8)
+#define PROBE_HOST_TALKS_MAX BOUND(8, 3)
 #define PROBE_TALKS_MAX      FIXED(64)
 
 #define COMMAND_MAX          FIXED(1024)                  /* one command with all its parameters */
@@ -282,9 +282,11 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define WORKER_TAKEN_RESERVE   BOUND(10000, 16)  /* and besides, of transactional mail alone */
 #define PATH_TAKEN_MAX         BOUND(4096, 16)   /* of them, on one path */
 #define PATH_TAKEN_PART        FIXED(8)          /* and at most this part of what room is left */
-#define HOSTS_REMEMBERED_MAX   BOUND(20000, 4)   /* addresses of mail hosts with a past */
+#define HOSTS_REMEMBERED_MAX   BOUND(20000, 64)  /* addresses of mail hosts with a past */
 #define HOST_PLAIN_MS          3600000  /* how long a host whose TLS failed is spoken to in the clear */
 #define HOST_BY_DATA_MS        86400000 /* and one whose replies are not in step by BDAT, by DATA */
+#define SHORT_WAIT_MS          1000     /* without descriptors or memory none is begun for so long, */
+#define SHORT_TOLD_MS          60000    /* which is said as often */
 #define HOST_LOST_AGAIN_MS     1000     /* sessions lost within it are one loss, */
 #define HOST_LOSSES_MAX        FIXED(3) /* but so many one after the other are enough */
 #define SESSIONS_MAX           BOUND(65536, 64) /* of all workers together */
@@ -323,22 +325,24 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define HOLDS_MAX              BOUND(10000, 64) /* of mail: fix, job, suspensions */
 #define HOLDS_ASKED            BOUND(64, 2) /* of jobs: so many are asked for at once whether they are over */
 #define HOLDS_FULL_TOLD_MS     3600000      /* how often at most an alert says that no more can be held */
-#define LANES_HELD_MAX         BOUND(20000, 2) /* of a worker's, kept to be seen while they are held */
-#define TRACES_MAX             BOUND(4, 1)     /* sites watched at once, */
-#define TRACE_SESSIONS_MAX     BOUND(8, 2)     /* sessions of each, */
+#define LANES_HELD_MAX         BOUND(20000, 64) /* of a worker's, kept to be seen while they are held */
+#define TRACES_MAX             BOUND(4, 2)      /* sites watched at once, */
+#define TRACE_SESSIONS_MAX     BOUND(8, 2)      /* sessions of each, */
 #define TRACE_BYTES_MAX        BOUND(256 * 1024, 8192) /* lines that wait for whoever watches, */
 #define TRACE_LINE_MAX         BOUND(16 * 1024, 4096)  /* and one of them, as JSON */
 #define PARK_MS                60000      /* a pause that lasts longer has its lanes forgotten meanwhile */
 #define JOB_HOLD_REPLIES       FIXED(5)   /* about its content at one site, and at least */
 #define JOB_HOLD_SHARE         FIXED(4)   /* one in so many of its last */
 #define JOB_HOLD_WINDOW        FIXED(200) /* replies there: then a job is held */
-#define EVIDENCE_MAX           BOUND(4096, 16) /* jobs at sites with such replies, */
-#define EVIDENCE_MS            86400000        /* forgotten that long after the last */
-#define REFUSING_ALL           FIXED(65536)    /* all transactions of a path in vain; about its last */
-#define REFUSING_LAST          FIXED(16)       /* count, */
-#define REFUSING_OFTEN         FIXED(16384)    /* and above a quarter the message waits for a recipient */
-#define LEARNT_WRITE_MS        1000            /* how often what a path has learnt is written at most */
-#define POOL_LINGER_MS         60000           /* how long what is known of a pool's hosts is used */
+#define HEAP_BLOCK_MAX         BOUND(1 << 20, 1 << 18) /* larger blocks go back to the system when freed, */
+#define HEAP_FREE_MAX          BOUND(4 << 20, 1 << 18) /* and what is free at an arena's end above this */
+#define EVIDENCE_MAX           BOUND(4096, 16)         /* jobs at sites with such replies, */
+#define EVIDENCE_MS            86400000                /* forgotten that long after the last */
+#define REFUSING_ALL           FIXED(65536) /* all transactions of a path in vain; about its last */
+#define REFUSING_LAST          FIXED(16)    /* count, */
+#define REFUSING_OFTEN         FIXED(16384) /* and above a quarter the message waits for a recipient */
+#define LEARNT_WRITE_MS        1000         /* how often what a path has learnt is written at most */
+#define POOL_LINGER_MS         60000        /* how long what is known of a pool's hosts is used */
 #define CONTENT_LIVE_MAX       BOUND(64 * 1024 * 1024, 4096) /* bytes of messages for taken recipients */
 #define LANES_KEPT_MAX                                                                                       \
     BOUND(4096, 2)           /* of a worker's, with nothing to do, kept with their hosts and pools, */

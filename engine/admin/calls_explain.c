@@ -55,7 +55,9 @@ static void explain_lane(struct api *api, uint32_t lane, const char *domain, str
     why->limit = asked->limit;
     why->until_ms = asked->until_ms;
     if (!asked->known)
-        snprintf(why->text, sizeof why->text, "no worker has looked at %s yet: it comes up within moments",
+        snprintf(why->text, sizeof why->text,
+                 "no worker has %s in hand: it comes up within moments, or is one of a great many that are "
+                 "held (postrider suspensions)",
                  domain);
     else if (asked->resolving)
         snprintf(why->text, sizeof why->text, "the MX hosts of %s are being looked up", domain);

@@ -21,6 +21,7 @@
 #include "engine/route/trace.h"
 #include "engine/rules/rules.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 struct carrier {
@@ -355,14 +356,37 @@ static const struct session_handlers carrier_handlers = {
     .closed = carrier_closed,
 };
 
+/* There was not so much as a socket. */
+static void carrier_not_begun(const struct carrier *carrier, const struct err *err)
+{
+    struct pool *pool = carrier->pool;
+    struct path *path = pool->path;
+    struct verdict why;
+    switch (err->code) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        path_ran_short(path, pool, err);
+        return;
+    default:
+        verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "%s", err->text);
+        host_failed(path->router, &carrier->address, path->settings);
+        pool_target_failed(pool, &why);
+    }
+}
+
 bool carrier_open(struct pool *pool, const struct target *target)
 {
     struct path *path = pool->path;
     struct router *router = path->router;
     struct err err;
     struct carrier *carrier = calloc(1, sizeof *carrier);
-    if (carrier == NULL)
+    if (carrier == NULL) {
+        err_set(&err, ENOMEM, "no memory for a connection to %s", path_site(path));
+        path_ran_short(path, pool, &err);
         return false;
+    }
     if (!path_connecting(path)) { /* another worker has just taken the place: looked at again soon */
         path_wait(path, pool);
         path_wake_at(path, router->now.mono_ns + LOAN_WAIT_MS * NS_PER_MS);
@@ -383,11 +407,8 @@ bool carrier_open(struct pool *pool, const struct target *target)
         source->address_len ? (const struct sockaddr *)&source->address_value : NULL, source->address_len,
         (const struct sockaddr *)&carrier->address, target->len, &carrier->demand, &pool->way, &err);
     if (carrier->session == NULL) {
-        struct verdict why;
-        verdict_local(&why, SCOPE_HOST, STATUS(4, 4, 1), "%s", err.text);
-        host_failed(router, &carrier->address, path->settings);
         path_connection_over(path, false, PATH_END_FINE);
-        pool_target_failed(pool, &why);
+        carrier_not_begun(carrier, &err);
         carrier_free(carrier);
         return false;
     }

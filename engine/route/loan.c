@@ -194,14 +194,16 @@ static void loan_serve(struct loan *loan)
         loan_answer(router, loan, 0);
         return;
     }
-    unsigned most = loan_quantum(pool->path);
+    unsigned most = loan_quantum(pool->path), least = LOAN_LEAST;
     if (most > loan->wanted)
         most = loan->wanted;
+    if (least > loan->wanted) /* at the borrower there is no room for more */
+        least = loan->wanted;
     if (most > pool->backlog / 2) /* the rest is for the owner's own sessions */
         most = (unsigned)(pool->backlog / 2);
     bool waited = router->now.mono_ns - loan->wanted_ns >= LOAN_IDLE_MS * NS_PER_MS;
-    if (most >= LOAN_LEAST || waited)
-        loan_answer(router, loan, most >= LOAN_LEAST ? most : 0);
+    if (most >= least || waited)
+        loan_answer(router, loan, most >= least ? most : 0);
 }
 
 void loan_serve_pool(struct pool *pool)

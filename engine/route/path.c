@@ -1,6 +1,7 @@
 /* path.c - see path.h. What is counted over all workers is in ledger.c, which tells of the window. */
 #include "engine/route/path.h"
 
+#include "engine/base/log.h"
 #include "engine/base/names.h"
 #include "engine/route/carrier.h"
 #include "engine/route/lane_line.h"
@@ -221,7 +222,8 @@ static struct path_answer path_no(const char *limit, int64_t until_ns)
 
 bool path_sessions_used_up(const struct router *router)
 {
-    return atomic_load_explicit(router->sessions_all, memory_order_relaxed) >= router->sessions_max;
+    return router->short_until_ns > router->now.mono_ns ||
+           atomic_load_explicit(router->sessions_all, memory_order_relaxed) >= router->sessions_max;
 }
 
 /* How many connections this worker may have at most: what is lent is not its own. */
@@ -274,6 +276,8 @@ struct path_answer path_check(const struct path *path, enum path_use use)
         when_ns = limit_when_ns(&path->ledger->connects, now_ns);
         if (when_ns > now_ns)
             return path_no("max_connection_rate", when_ns);
+        if (path->router->short_until_ns > now_ns)
+            return path_no("resources", path->router->short_until_ns);
         if (path_sessions_used_up(path->router))
             return path_no("sessions", INT64_MAX);
     }
@@ -301,6 +305,7 @@ void path_connection_over(struct path *path, bool was_ready, enum path_end end)
 {
     path->connections--;
     path->router->sessions--;
+    path->router->short_until_ns = 0; /* what it held is free */
     atomic_fetch_sub_explicit(path->router->sessions_all, 1, memory_order_relaxed);
     if (!was_ready)
         path->connecting--;
@@ -483,6 +488,22 @@ static void path_line_up(struct path *path)
     path->line_next = NULL;
     *path->router->line_tail = path;
     path->router->line_tail = &path->line_next;
+}
+
+void path_ran_short(struct path *path, struct pool *pool, const struct err *why)
+{
+    struct router *router = path->router;
+    int64_t now_ns = router->now.mono_ns;
+    router->short_until_ns = now_ns + SHORT_WAIT_MS * NS_PER_MS;
+    if (router->short_told_ns == 0 || now_ns - router->short_told_ns >= SHORT_TOLD_MS * NS_PER_MS) {
+        router->short_told_ns = now_ns;
+        log_warn("%s: mail waits and goes on by itself; raise the limit of open files (ulimit -n, or "
+                 "LimitNOFILE= of the service) or of memory, or lower max_connections",
+                 why->text);
+    }
+    path_wait(path, pool);
+    path_line_up(path);
+    path_wake_at(path, router->short_until_ns);
 }
 
 static void path_leave_line(struct path *path)

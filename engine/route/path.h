@@ -12,7 +12,7 @@ enum path_use { PATH_SEND, PATH_CONNECT };
 struct path_answer {
     bool yes;
     const char *limit; /* which says no: "stop", "drain", "pause", "slow", "max_rate", "max_connection_rate",
-                          "max_connections", "backoff", "sessions"; "" when yes */
+                          "max_connections", "backoff", "sessions", "resources"; "" when yes */
     int64_t until_ns;  /* mono; INT64_MAX: when something ends, not at a time */
 };
 
@@ -32,8 +32,12 @@ void path_free(struct path *path); /* has no pools any more */
 /* Frees the paths that a new one would not differ from; once a minute. */
 void path_sweep(struct router *router);
 
-/* All the sessions that the process may have are in use. */
+/* All the sessions that the process may have are in use, or it ran short of what one needs. */
 bool path_sessions_used_up(const struct router *router);
+/* A connection could not be begun for want of descriptors or memory, which is no host's fault and no
+ * recipient's: this worker begins none for SHORT_WAIT_MS, or until one that it has ends, and the pool is in
+ * the line for the next. */
+void path_ran_short(struct path *path, struct pool *pool, const struct err *why);
 struct path_answer path_check(const struct path *path, enum path_use use);
 
 /* Ends sessions beyond what the path may have, of each pool in proportion. */

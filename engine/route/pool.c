@@ -430,7 +430,7 @@ static void pool_pump(struct pool *pool)
         }
         unsigned before = pool->open;
         pool_connect_one(pool);
-        if (pool->open == before)
+        if (pool->open == before && !path_sessions_used_up(path->router))
             return;
     }
 }

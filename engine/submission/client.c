@@ -214,15 +214,17 @@ static void look_whether_full(struct door *door)
     door->full_until_ns = door->settings.now->mono_ns + 100 * NS_PER_MS;
 }
 
-/* Counts the memory of its message; when all together take too much, those that are large give up. */
+/* Counts the memory of its message; when those of others take too much, one that is large gives up: alone
+ * there is room for any. */
 static void count_message(struct client *client)
 {
     struct submission *submission = client->door->settings.submission;
     struct parcel *parcel = &client->dialogue.parcel;
     uint64_t held = parcel->message.cap + parcel->rcpts.cap, before = client->held;
-    uint64_t all = atomic_fetch_add_explicit(&submission->bytes, held - before, memory_order_relaxed);
+    uint64_t others =
+        atomic_fetch_add_explicit(&submission->bytes, held - before, memory_order_relaxed) - before;
     client->held = held;
-    if (all > 2 * SUBMISSION_BYTES_MAX && held > SUBMISSION_QUICK_BYTES && client->wait == CLIENT_READY) {
+    if (others > 2 * SUBMISSION_BYTES_MAX && held > SUBMISSION_QUICK_BYTES && client->wait == CLIENT_READY) {
         buf_free(&parcel->message);
         parcel->message.failed = true; /* said when it is whole */
     }

@@ -33,7 +33,7 @@ next:
   port = {next}
   allow_localhost
 begin retry
-* * F,1h,1m
+* * F,1h,2s
 """
 
 OPENSMTPD = """listen on 127.0.7.2 port {port} hostname {hostname}
@@ -84,7 +84,7 @@ def prepare(engine, directory, values):
     if engine == "exim":
         os.makedirs(f"{directory}/log")
         space.call("chown", "-R", "Debian-exim:Debian-exim", f"{directory}/spool", f"{directory}/log")
-        return [exim.EXIM, "-bdf", "-q1m"], {}
+        return [exim.EXIM, "-bdf", "-q2s"], {}
     os.chmod(f"{directory}/spool", 0o711)
     write(f"{directory}/smtpd.conf", OPENSMTPD.format(**values), 0o600)
     return [opensmtpd.SMTPD, "-d", "-f", f"{directory}/smtpd.conf"], {opensmtpd.SPOOL: f"{directory}/spool"}

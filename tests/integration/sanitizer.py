@@ -23,7 +23,8 @@ def limit(name):
     with open(os.path.join(ROOT, "engine", "limits.h"), encoding="utf-8") as f:
         value = re.search(rf"#define {name}\s+(?:\\\s+)?(BOUND|FIXED)\((.*?)\)(?:\s*/\*|$)", f.read(), re.M)
     shipped, _, tiny = value[2].partition(",")
-    return eval(tiny if TINY and value[1] == "BOUND" else shipped)  # a number, or a product of some
+    number = tiny if TINY and value[1] == "BOUND" else shipped
+    return eval(number, {"UINT64_C": int})  # or a product or a shift of some
 
 
 def check(text, whose):

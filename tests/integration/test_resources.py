@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -181,9 +182,39 @@ def test_descriptors_run_out(scene):
     finally:
         resource.prlimit(s.daemon.process.pid, resource.RLIMIT_NOFILE, before)
     assert hand_in(s.daemon, 9, 40, sizes) == 202
-    wait_for(lambda: s.daemon.status()["queued"] == 0, 60, "all to go out once there are descriptors")
+    wait_for(lambda: s.daemon.status()["queued"] == 0, 20, "all to go out once there are descriptors")
     status = s.daemon.status()
     assert status["delivered"] == status["accepted"] >= sum(sizes.values()), status
+    tries = [e.get("reply", "") for e in s.daemon.events() if e["type"] == "deferred"]
+    assert not [words for words in tries if "cannot connect" in words], tries  # no host's fault
+
+
+def large_message(path, size):
+    """By SMTP, a command at a time."""
+    with socket.socket(socket.AF_UNIX) as client, client.makefile("rb") as replies:
+        client.connect(path)
+        assert replies.readline().startswith(b"220")
+        for command in b"HELO a", b"MAIL FROM:<a@sender.test>", b"RCPT TO:<u@a.test>", b"DATA":
+            client.sendall(command + b"\r\n")
+            assert replies.readline()[:1] in (b"2", b"3")
+        client.sendall(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * (size // 72) + b".\r\n")
+        assert replies.readline().startswith(b"250")
+
+
+def test_what_large_messages_took_is_given_back(scene, tmp_path):
+    """The allocator would keep most of it for the next ones."""
+    if KIND:
+        pytest.skip("its allocator is another")
+    path = str(tmp_path / "smtp.sock")
+    s = scene(host(latency_ms=5), ONE_DOMAIN, config=f"submission: [{{ listen: 'unix:{path}' }}]\n")
+    sizes = [2_000_000 + 100_000 * i for i in range(30)]
+    before, most = s.daemon.status()["memory_bytes"], 0
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        for done in [pool.submit(large_message, path, size) for size in sizes]:
+            done.result(60)
+            most = max(most, s.daemon.status()["memory_bytes"])
+    assert most > before + 30_000_000
+    wait_for(lambda: s.daemon.status()["memory_bytes"] < before + 30_000_000, 20, "the memory to go back")
 
 
 class EarlyClient(threading.Thread):

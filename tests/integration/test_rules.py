@@ -5,12 +5,14 @@ import json
 import os
 import re
 import subprocess
+import textwrap
 import urllib.parse
 
 import pytest
 import yaml
 
 from daemon import BUILD, ROOT, Daemon
+from sanitizer import limit
 
 POSTRIDER = os.path.join(BUILD, "postrider")
 ELSEWHERE = {None: "mx.nobody.example", "yahoo": "mta7.am0.yahoodns.net", "gmail": "aspmx.l.google.com"}
@@ -102,9 +104,11 @@ def test_a_step_counts(daemon):
 
 
 def test_a_long_reply_is_read_to_its_bound(daemon):
-    filler = "x" * 1200
-    assert meets(daemon, "421 4.7.28 an unusual rate of mail " + filler, "aspmx.l.google.com") == "gmail-rate"
-    assert meets(daemon, f"421 4.7.28 {filler} an unusual rate of mail", "aspmx.l.google.com") is None
+    filler, words = " x" * (limit("REPLY_TEXT_MAX") // 2), "an unusual rate of mail"
+    for text, rule in (words + filler, "gmail-rate"), (filler + " " + words, None):
+        *lines, last = textwrap.wrap(text, limit("REPLY_LINE_MAX") - len("421 4.7.28 "))
+        reply = "".join(f"421-4.7.28 {line}\n" for line in lines) + "421 4.7.28 " + last
+        assert meets(daemon, reply, "aspmx.l.google.com") == rule
 
 
 # ---- the operator's ----

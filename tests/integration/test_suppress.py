@@ -76,7 +76,11 @@ def test_suppressed_in_the_hands_of_a_worker(scene):
     s = scene(ONE_HOST, ONE_DOMAIN, site="max_rate: 2/min")
     ident = submit(s, [f"u{i}@a.test" for i in range(60)])["job"]
     wait_for(lambda: s.daemon.job(ident)["counts"]["delivered"] > 0, 20, "the first to be delivered")
-    good(s.daemon.cli("suppress", "add", "u40@a.test", "u59@a.test"))
+
+    def in_hand():
+        return s.daemon.get("/v1/sites/a.test").json["buffered"]
+    last = wait_for(lambda: in_hand() > 1 and in_hand(), 20, "more in its hands")
+    good(s.daemon.cli("suppress", "add", f"u{last - 1}@a.test", f"u{last}@a.test"))
     s.daemon.wait_counts(ident, suppressed=2)
     assert s.daemon.job(ident)["queued"] >= 50
 

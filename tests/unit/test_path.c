@@ -14,6 +14,7 @@
 #include <stddef.h>
 /* cmocka asks for the three above */
 #include <cmocka.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,6 +157,35 @@ static void test_all_sessions_of_the_worker_in_use(void **state)
     says(path, PATH_CONNECT, "sessions");
     says(path, PATH_SEND, "");
     f.sessions_all = 0;
+    fixture_free(&f);
+}
+
+static void test_no_descriptor_is_waited_for(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "");
+    struct path *path = fixture_path(&f), *other = path_get(&f.router, "x.test", path->settings, 0);
+    struct pool pool = {.path = path};
+    struct err why;
+    err_set(&why, EMFILE, "a test: Too many open files");
+    path_ran_short(path, &pool, &why);
+    assert_true(pool.waiting);
+    says(path, PATH_CONNECT, "resources");
+    says(other, PATH_CONNECT, "resources");
+    says(path, PATH_SEND, "");
+    assert_int_equal(path_check(path, PATH_CONNECT).until_ns,
+                     f.router.now.mono_ns + SHORT_WAIT_MS * NS_PER_MS);
+    pass(&f, SHORT_WAIT_MS + 10);
+    says(path, PATH_CONNECT, "");
+    assert_false(pool.waiting); /* it was asked, and has nothing to send */
+
+    path_connecting(other);
+    path_ran_short(path, &pool, &why);
+    path_connection_over(other, false, PATH_END_FINE); /* its descriptor serves another */
+    says(path, PATH_CONNECT, "");
+    path_serve_line(&f.router);
+    assert_false(pool.waiting);
     fixture_free(&f);
 }
 
@@ -442,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_connections_up_to_window_then_cap),
         cmocka_unit_test(test_failures_shrink_the_window_by_fractions),
         cmocka_unit_test(test_all_sessions_of_the_worker_in_use),
+        cmocka_unit_test(test_no_descriptor_is_waited_for),
         cmocka_unit_test(test_pauses_double_and_a_success_ends_the_row),
         cmocka_unit_test(test_the_receiver_may_name_the_pause),
         cmocka_unit_test(test_rate_of_the_last_minute),
