@@ -10,6 +10,7 @@
 
 #include "engine/base/prng.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,8 +26,8 @@ struct memory {
     atomic_uint accepted[JOBS];    /* by job: recipients, once the admit is done; jobs number from 1 */
     atomic_uint sent[JOBS][RCPTS]; /* when, in ms since the test began; 0: not yet */
     int64_t began_ns;
-    unsigned killed_ms;               /* the last kill */
-    atomic_uint sent_twice, too_late; /* too_late: twice, though long before the kill */
+    unsigned killed_ms[ROUNDS], kills;
+    atomic_uint sent_twice, too_late; /* too_late: twice, though long before the next kill */
     atomic_uint uploaded;
     atomic_bool finish; /* no more jobs: run until all has ended */
 };
@@ -100,6 +101,15 @@ static void *uploader(void *arg)
     return NULL;
 }
 
+/* The first kill after that, give or take a millisecond; UINT_MAX: none, and nothing may go twice. */
+static unsigned next_kill_ms(const struct memory *memory, unsigned ms)
+{
+    unsigned n = 0;
+    while (n < memory->kills && memory->killed_ms[n] + 1 < ms)
+        n++;
+    return n < memory->kills ? memory->killed_ms[n] : UINT_MAX;
+}
+
 /* What becomes of one; a delivery counts as sent. */
 static void decide(struct crew *crew, struct prng *prng, struct taken *taken)
 {
@@ -121,8 +131,8 @@ static void decide(struct crew *crew, struct prng *prng, struct taken *taken)
         unsigned at_ms = 1 + (unsigned)((now.mono_ns - crew->memory->began_ns) / NS_PER_MS);
         unsigned before_ms = atomic_exchange(&crew->memory->sent[taken->rid.job][n], at_ms);
         atomic_fetch_add(&crew->memory->sent_twice, before_ms != 0);
-        bool settled = before_ms != 0 && before_ms + WINDOW_MS < crew->memory->killed_ms;
-        atomic_fetch_add(&crew->memory->too_late, settled);
+        if (before_ms != 0 && before_ms + WINDOW_MS < next_kill_ms(crew->memory, before_ms))
+            atomic_fetch_add(&crew->memory->too_late, 1);
     }
 }
 
@@ -344,7 +354,8 @@ static void survives_kill(void **state)
         if (!last) {
             usleep((useconds_t)(WINDOW_MS * 1000 + prng_below(&prng, 500000)));
             kill(child, SIGKILL);
-            memory->killed_ms = (unsigned)((clock_now().mono_ns - memory->began_ns) / NS_PER_MS);
+            memory->killed_ms[memory->kills++] =
+                (unsigned)((clock_now().mono_ns - memory->began_ns) / NS_PER_MS);
         }
         int status;
         assert_int_equal(waitpid(child, &status, 0), child);
