@@ -182,6 +182,7 @@ def test_postfix_with_dovecot(mechanism):
             relay.daemon.wait_counts(relay.submit(recipients), delivered=40)
             wait_for(lambda: len(peer.messages()) == 40, 30, "Postfix to have them")
             assert f"sasl_method={mechanism.upper()}, sasl_username=tim" in peer.read_log()
+            wait_for(lambda: relay.daemon.status()["sessions"] == 0, 20, "those that have logged in to end")
             password(relay.daemon, "wrong")
             ident = relay.submit(["late@a.test"])
             relay.log_says("mail waits: 5.7.8")
