@@ -90,13 +90,14 @@ bool upload_job_begin(struct upload_job *job, const struct upload_scope *scope, 
     buf_init(&job->rejected_list, REJECTED_MAX);
     buf_init(&job->answer, ANSWER_MAX);
     (void)buf_lacked();
-    if (job_line_read(&job->line, root, &scope->rules, now, &failure->err))
-        return true;
-    int code = failure->err.code;
-    if (code == ENOMEM || buf_lacked()) {
+    bool good = job_line_read(&job->line, root, &scope->rules, now, &failure->err);
+    int code = good ? 0 : failure->err.code;
+    if (code == ENOMEM || buf_lacked()) { /* it may also look good, and want a piece */
         no_memory(job, failure);
         return false;
     }
+    if (good)
+        return true;
     return fail(failure, code == EACCES ? 403 : 400, code == EACCES ? "forbidden" : "bad_job", line_number);
 }
 

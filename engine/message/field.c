@@ -464,6 +464,13 @@ static void put_raw_value(struct field_writer *w, unsigned flags, struct str s)
         field_put(w, s);
 }
 
+/* What there was no room for must not be missing without a word: then the whole fails. */
+static void text_over(struct field_writer *w)
+{
+    w->out->failed |= w->text->failed;
+    buf_clear(w->text);
+}
+
 void field_step(struct field_writer *w, enum record_kind kind, unsigned flags, struct str text)
 {
     switch (kind) {
@@ -476,11 +483,11 @@ void field_step(struct field_writer *w, enum record_kind kind, unsigned flags, s
             put_comment(w, buf_str(w->text));
         else
             put_flat_text(w, buf_str(w->text));
-        buf_clear(w->text);
+        text_over(w);
         break;
     case RECORD_PHRASE_END:
         put_phrase(w, buf_str(w->text));
-        buf_clear(w->text);
+        text_over(w);
         break;
     case RECORD_RAW:
         put_raw(w, flags, text);

@@ -291,6 +291,7 @@ bool template_render(const struct template *t, const struct render_args *args, s
                      struct err *err)
 {
     struct render r = {.t = t, .out = out, .err = err, .unstuffed = args->unstuffed};
+    (void)buf_lacked();
     if (!begin(out, t, err))
         return false;
     out->has_8bit = t->info.has_8bit;
@@ -301,6 +302,8 @@ bool template_render(const struct template *t, const struct render_args *args, s
         set_values(t, args, out->values, out->hash);
     if (!add_ops(&r))
         return false;
+    if (buf_lacked())
+        return out_of_memory(err);
     for (size_t i = 0; i < out->count; i++) {
         struct iovec *part = &out->parts[i];
         if (part->iov_len & OWN) {

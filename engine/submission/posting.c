@@ -250,8 +250,8 @@ bool posting_begin(struct posting *posting, struct store *store, const struct jo
         good = posting->admit != NULL && buf_add_str(&posting->id, buf_str(&header.values[OUR_ID]));
         good = good || no_memory(reply);
     }
-    if (!good && buf_lacked())
-        no_memory(reply);
+    if (buf_lacked()) /* it may also look good, and want a piece */
+        good = no_memory(reply);
     buf_free(&trace);
     header_free(&header);
     job_line_free(&job);

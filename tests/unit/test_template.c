@@ -3,6 +3,7 @@
 #include "tests/unit/message_help.h"
 
 #include "engine/message/encode.h"
+#include "engine/message/field.h"
 #include "engine/message/record.h"
 
 static struct made *m;
@@ -576,20 +577,48 @@ static void test_trace(void **state)
     assert_false(m->t.info.removed_received);
 }
 
+/* A header field whose words there was no room to put together fails; it is not written without them. */
+static void test_field_without_room(void **state)
+{
+    struct buf out, text;
+    struct field_writer w;
+    (void)state;
+    buf_init(&out, 1000);
+    buf_init(&text, 8);
+    field_begin(&w, &out, &text, 3);
+    field_step(&w, RECORD_TEXT, 0, STR("longer than that"));
+    field_step(&w, RECORD_TEXT_END, 0, STR(""));
+    field_step(&w, RECORD_FIELD_END, 0, STR(""));
+    assert_true(out.failed);
+    buf_free(&out);
+    buf_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_field_without_room),
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        TEST(test_whole),       TEST(test_alternative),
-        TEST(test_line_ends),   TEST(test_long_lines),
-        TEST(test_parts),       TEST(test_headers),
-        TEST(test_addresses),   TEST(test_undeclared_8bit),
-        TEST(test_url),         TEST(test_percent_variables),
-        TEST(test_binary),      TEST(test_binary_is_not_kept),
-        TEST(test_feedback_id), TEST(test_missing),
-        TEST(test_merge_modes), TEST(test_refused),
-        TEST(test_nesting),     TEST(test_damaged),
-        TEST(test_reuse),       TEST(test_trace),
+        TEST(test_whole),
+        TEST(test_alternative),
+        TEST(test_line_ends),
+        TEST(test_long_lines),
+        TEST(test_parts),
+        TEST(test_headers),
+        TEST(test_addresses),
+        TEST(test_undeclared_8bit),
+        TEST(test_url),
+        TEST(test_percent_variables),
+        TEST(test_binary),
+        TEST(test_binary_is_not_kept),
+        TEST(test_feedback_id),
+        TEST(test_missing),
+        TEST(test_merge_modes),
+        TEST(test_refused),
+        TEST(test_nesting),
+        TEST(test_damaged),
+        TEST(test_reuse),
+        TEST(test_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
