@@ -16,19 +16,20 @@ import subprocess
 import sys
 import time
 
-HANG_S = 100  # more than the longest limit that a test sets itself, 60 s
+COUNT_S = 300  # of a run in which nothing fails
+HANG_S = 100  # more than the longest limit that a test sets itself, 60 s; or three times that run
 PROGRAM_S = 10  # of all runs of one program, unless all are asked for
 SAID = re.compile(r"no memory|out of memory|Cannot allocate memory", re.I)
 
 
-def run(program, fails=0):
+def run(program, fails=0, limit_s=COUNT_S):
     env = {**os.environ, "POSTRIDER_ALLOC_FAILS": str(fails)}
     begun = time.monotonic()
     try:
         done = subprocess.run([program], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=HANG_S)
+                              stderr=subprocess.STDOUT, timeout=limit_s)
     except subprocess.TimeoutExpired as e:
-        return None, (e.stdout or b"").decode("utf-8", "replace"), HANG_S
+        return None, (e.stdout or b"").decode("utf-8", "replace"), limit_s
     return done.returncode, done.stdout.decode("utf-8", "replace"), time.monotonic() - begun
 
 
@@ -74,7 +75,7 @@ def check(program, each):
         each = max(1, int(PROGRAM_S / seconds))
     problems, failed = {}, 0
     for n in numbers(calls, each):
-        code, text, _ = run(program, n)
+        code, text, _ = run(program, n, max(HANG_S, 3 * seconds))
         at = where(program, text)
         failed += at is not None
         wrong = verdict(program, code, text)
