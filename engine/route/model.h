@@ -280,8 +280,8 @@ struct router {
     struct session_context session_context;
     struct session_turns turns;
     int64_t short_until_ns, short_told_ns; /* see path_ran_short */
-    unsigned sessions_max;          /* of all workers together, as descriptors allow */
-    _Atomic unsigned *sessions_all; /* how many all of them have */
+    unsigned sessions_max;                 /* of all workers together, as descriptors allow */
+    _Atomic unsigned *sessions_all;        /* how many all of them have */
     bool stopping;
 
     struct lane *lanes;
