@@ -50,8 +50,7 @@ from world import World  # noqa: E402
 SITE_SHARE = 10  # sites that nobody wrote to before: so many times fewer than sessions
 BUDGET = 512 << 20  # bytes that the daemon may use beyond what it has when idle
 BULK = 4000  # recipients of a large new job
-SQUEEZES = 3
-ROOM_S = 5  # between two of them
+SQUEEZES, SQUEEZES_MAX = 3, 10  # more than three only where nothing has failed
 ACCEPT_S = 30  # until mail is accepted again,
 SESSIONS_S = 60  # until the sessions are there,
 DRAIN_S = 600  # and until all is delivered, once the limit is lifted
@@ -317,7 +316,9 @@ class Run:
 
     def squeeze(self, clients):
         """Down to what is used, and up again; then the time until all is as before."""
-        for n in range(1, SQUEEZES + 1):
+        for n in range(1, SQUEEZES_MAX + 1):
+            if n > SQUEEZES and self.fired(clients):
+                break
             before = self.failures.read()[0]
             self.limit.set(self.limit.used())
             time.sleep(self.seconds)
@@ -331,7 +332,10 @@ class Run:
             self.figures.setdefault("accepted_again_s", []).append(round(time.monotonic() - lifted, 2))
             wait_for(self.all_sessions, SESSIONS_S, "the sessions to be back")
             self.figures.setdefault("sessions_again_s", []).append(round(time.monotonic() - lifted, 2))
-            time.sleep(ROOM_S)
+            time.sleep(self.seconds / 2)
+
+    def fired(self, clients):
+        return self.failures.read()[0] > 0 and any(client.words for client in clients)
 
     def traffic(self):
         """Clients of all kinds while memory comes and goes."""
@@ -341,7 +345,7 @@ class Run:
         for client in clients:
             client.start()
         try:
-            time.sleep(ROOM_S)
+            time.sleep(self.seconds / 2)
             self.squeeze(clients)
         finally:
             for client in clients:
@@ -392,10 +396,8 @@ class Run:
         words = sum((client.words for client in clients), collections.Counter())
         self.figures.update(failed_allocations=calls, refusals=dict(words.most_common()),
                             unanswered=sum(client.unanswered for client in clients))
-        if not calls:
-            self.problems.append("fired: no allocation failed")
-        if not words:
-            self.problems.append("fired: intake refused nothing")
+        if not self.fired(clients):
+            self.problems.append("fired: no allocation failed, or intake refused nothing")
 
     def go(self):
         self.daemon.start()
