@@ -286,7 +286,8 @@ void store_figures(struct store *store, struct store_figures *figures)
         .commit_rows = atomic_load(&store->figures.rows),
         .settle_backlog = atomic_load(&store->figures.settle_backlog),
         .log_bytes = atomic_load(&store->figures.log_bytes),
-        .full = atomic_load(&store->full) || atomic_load(&store->log_full) || reserve_is_gone(),
+        .full = atomic_load(&store->full) || atomic_load(&store->log_full) ||
+                (reserve_is_gone() && !reserve_take()),
     };
     ended =
         figures->delivered + figures->bounced + figures->expired + figures->cancelled + figures->suppressed;

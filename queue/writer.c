@@ -23,7 +23,7 @@
 #define CHECK_EVERY_NS NS_PER_S
 #define CHECK_LEAST_NS (5 * NS_PER_MS)
 #define FILL_NS_BYTE   2                 /* nothing fills a disk faster than half a gigabyte a second */
-#define RETRY_AFTER_NS (100 * NS_PER_MS) /* after a change that found no space */
+#define RETRY_AFTER_NS (100 * NS_PER_MS) /* after a change that found no space or memory */
 
 void writer_init(struct store *store)
 {
@@ -143,7 +143,7 @@ static void admits_write(struct writer *writer, struct change *c, bool small)
 /* After it was undone. */
 static enum admit_result change_refuses(const struct change *c)
 {
-    return c->rc == ENOMEM ? ADMIT_NO_MEMORY : ADMIT_FULL;
+    return c->rc == ENOMEM || reserve_is_gone() ? ADMIT_NO_MEMORY : ADMIT_FULL;
 }
 
 /* Takes out of the queue what the change wrote; the rest keeps its order, but one that is half written goes

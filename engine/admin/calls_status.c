@@ -163,7 +163,8 @@ static void engine_metrics(struct buf *out, const struct figures *f)
     metric(out, "store_commits_total", "counter", "Commits since the start.", f->store.commits);
     metric(out, "store_rows_total", "counter", "Rows in them.", f->store.commit_rows);
     metric(out, "store_settle_backlog", "gauge", "Outcomes that wait for a commit.", f->store.settle_backlog);
-    metric(out, "store_full", "gauge", "1 while new jobs are refused for lack of space.", f->store.full);
+    metric(out, "store_full", "gauge", "1 while new jobs are refused for lack of space or memory.",
+           f->store.full);
     metric(out, "event_log_bytes", "gauge", "The event log on disk.", f->store.log_bytes);
     metric(out, "disk_free_bytes", "gauge", "Bytes free where the store is.", f->disk_free);
     metric(out, "memory_bytes", "gauge", "Memory of the process without the store's map.", f->memory);

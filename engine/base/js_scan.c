@@ -12,8 +12,11 @@
 
 #define DEPTH_MAX     32 /* deeper texts are jansson's */
 #define LONG_TEXT     (64 * 1024)
-#define JANSSON_ROOM  4 /* for a text it takes at most so many times its length, while it doubles a buffer */
-#define ROOM_ON_STACK (12 * 1024) /* for strings with escapes: a message of 4 KiB and its line fit */
+#define JANSSON_ROOM  128          /* for a text it takes at most so many times its length, as a tree */
+#define VALUES_LOOK   1024         /* values after which it is looked whether there is room for as many, */
+#define VALUES_ROOM   (512 * 1024) /* which take so much at most, */
+#define VALUE_PLACE   32           /* and for a list or object that doubles, for each value so far */
+#define ROOM_ON_STACK (12 * 1024)  /* for strings with escapes: a message of 4 KiB and its line fit */
 
 #define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
 
@@ -213,7 +216,8 @@ struct loader {
     char *room; /* for one string at a time; made when first needed, if the stack's is too small */
     char *allocated;
     unsigned depth;
-    bool lacks; /* there was no memory for a long text */
+    size_t values;
+    bool lacks; /* there was no memory for a long text, or for many values */
 };
 
 static json_t *load_value(struct loader *loader); /* NULL: jansson is to look */
@@ -312,6 +316,10 @@ static json_t *load_text(struct loader *loader)
 
 static json_t *load_value(struct loader *loader)
 {
+    if (++loader->values % VALUES_LOOK == 0)
+        loader->lacks |= !finds(VALUES_ROOM + VALUE_PLACE * loader->values);
+    if (loader->lacks)
+        return NULL;
     if (js_scan_char(&loader->scan, '"'))
         return load_text(loader);
     if (js_scan_char(&loader->scan, '{'))

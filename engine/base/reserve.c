@@ -15,7 +15,7 @@
 
 /* Its pages are never touched, so that only limits count it. */
 static _Atomic(void *) reserve;
-static atomic_bool gone;
+static atomic_bool taken_before;
 static _Atomic int64_t lacked_ns; /* when it was given up, or somebody waited */
 
 /* What was freed may lie in pieces that never make up the whole again, but serve. */
@@ -38,7 +38,7 @@ bool reserve_take(void)
         return pieces_serve();
     if (!atomic_compare_exchange_strong(&reserve, &none, taken))
         munmap(taken, MEMORY_RESERVE);
-    else if (atomic_exchange(&gone, false))
+    else if (atomic_exchange(&taken_before, true))
         log_warn("there is memory again: new jobs are accepted");
     return true;
 }
@@ -49,7 +49,6 @@ bool reserve_give_up(void)
     atomic_store(&lacked_ns, clock_now().mono_ns);
     if (taken == NULL)
         return false;
-    atomic_store(&gone, true);
     munmap(taken, MEMORY_RESERVE);
     log_warn(
         "memory is out: the reserve of %d KiB is given up so that settling goes on; new jobs are refused "
@@ -60,7 +59,7 @@ bool reserve_give_up(void)
 
 bool reserve_is_gone(void)
 {
-    return atomic_load(&gone);
+    return atomic_load(&taken_before) && atomic_load(&reserve) == NULL;
 }
 
 void reserve_wait(unsigned tries)

@@ -177,6 +177,7 @@ bool upload_job_add(struct upload_job *job, const struct upload_scope *scope, co
                     uint64_t line_number, struct upload_failure *failure)
 {
     struct err err;
+    (void)buf_lacked(); /* for another's buf */
     return job->replay || add(job, rcpt, &err) || refuse(job, scope, line_number, rcpt->to, &err, failure);
 }
 
@@ -193,6 +194,7 @@ bool upload_job_rcpt(struct upload_job *job, const struct upload_scope *scope, s
     struct rcpt_spec rcpt;
     struct err err;
     err.code = 0;
+    (void)buf_lacked();
     return job->replay || (rcpt_read(reader, object, &rcpt, &err) && add(job, &rcpt, &err)) ||
            refuse(job, scope, line_number, text_member(object, "to"), &err, failure);
 }

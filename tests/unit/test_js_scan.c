@@ -2,6 +2,8 @@
  * the same value with its members in the same order, or the same error. */
 #include "engine/base/js_scan.h"
 
+#include "engine/base/buf.h"
+#include "engine/base/js.h"
 #include "engine/base/prng.h"
 
 #include <setjmp.h>
@@ -10,6 +12,8 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define ROUNDS 60000
 
@@ -239,12 +243,43 @@ static void test_cases(void **state)
     compare(str_make("{\"a\":\"b\0c\"}", 11));
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they take more than they are given */
+/* Many small values take many times their text: where there is no room for them it says so, and waits for
+ * none. */
+static void test_many_values_without_memory(void **state)
+{
+    (void)state;
+    static const struct str begins[] = {{"{\"a\":[0", 7}, {"{\"a\":[{}", 8}, {"[0", 2}};
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        json_error_t error;
+        struct buf text;
+        buf_init(&text, 8 << 20);
+        buf_add_str(&text, begins[i]);
+        while (text.len < (4 << 20))
+            buf_add_str(&text, STR(",0,{},0,{},0"));
+        buf_add_str(&text, i < 2 ? STR("]}") : STR("]"));
+        setrlimit(RLIMIT_DATA, &(struct rlimit){.rlim_cur = 64 << 20, .rlim_max = RLIM_INFINITY});
+        alarm(60);
+        json_t *root = js_load(buf_str(&text), &error);
+        alarm(0);
+        setrlimit(RLIMIT_DATA, &(struct rlimit){.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY});
+        assert_null(root);
+        assert_int_equal(json_error_code(&error), json_error_out_of_memory);
+        buf_free(&text);
+    }
+}
+#endif
+
 int main(void)
 {
+    js_set_up();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cases),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_random),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(test_many_values_without_memory),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
