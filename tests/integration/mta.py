@@ -46,6 +46,15 @@ def certificate(directory, name=HOST):
     return certificate, key
 
 
+def end_space(process):
+    """Ends an unshare and all within: --kill-child is forgotten by a program that changes its user."""
+    with contextlib.suppress(FileNotFoundError):  # it has ended already
+        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+            for first in file.read().split():
+                os.kill(int(first), signal.SIGKILL)  # and with the first, all; unshare waits for it
+    process.wait(30)
+
+
 class Server:
     """One of Debian's. Of each: name, package, PROGRAMS (what must be there), USERS as in peers/adapter.py,
     ETC (directories below /etc that MOUNTS names), MOUNTS ({place: directory of ours}), RECIPIENT_FIELD (in
@@ -120,10 +129,7 @@ class Server:
         return text
 
     def __exit__(self, kind, *_):
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
-            for first in file.read().split():
-                os.kill(int(first), signal.SIGKILL)  # and with the first, all; unshare waits for it
-        self.process.wait(30)
+        end_space(self.process)
         self.log.close()
         if kind is None:
             shutil.rmtree(self.directory)

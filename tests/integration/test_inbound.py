@@ -14,7 +14,7 @@ import tempfile
 import pytest
 from conftest import ONE_DOMAIN, ONE_HOST, host
 from daemon import BUILD, ROOT, Daemon, free_port, job, wait_for
-from mta import Aiosmtpd
+from mta import Aiosmtpd, end_space
 
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 from peers import ENGINES  # noqa: E402
@@ -268,8 +268,7 @@ class Bouncer:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait(20)
+        end_space(self.process)
         self.log.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
