@@ -2,8 +2,9 @@
  *
  * The writer and the taker cannot give up half-way: when memory for their small tables is out, they wait for
  * some (reserve.h), and intake is refused meanwhile. What callers bring (windows, contents, lists of
- * recipients) is allocated where failure can be answered, and what LMDB itself asks for is a reason to undo a
- * change, as want of space is. An arena holds what lives as long as one transaction. */
+ * recipients) is allocated where failure can be answered, but for the table of a window's domains, which
+ * waits too; what LMDB itself asks for is a reason to undo a change, as want of space is. An arena holds what
+ * lives as long as one transaction. */
 #ifndef POSTRIDER_QUEUE_MEMORY_H
 #define POSTRIDER_QUEUE_MEMORY_H
 

@@ -8,6 +8,7 @@
 #define POSTRIDER_TESTS_FUZZ_H
 
 #include "engine/base/str.h"
+#include "engine/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,17 @@ static inline char *fuzz_copy(struct str text)
     if (text.n > 0)
         memcpy(copy, text.p, text.n);
     return copy;
+}
+
+/* What is configured where nothing is. */
+static inline struct config *fuzz_config(void)
+{
+    struct config *config;
+    struct buf errors;
+    buf_init(&errors, CONFIG_ERRORS_MAX);
+    CLAIM(config_load(NULL, &config, &errors));
+    buf_free(&errors);
+    return config;
 }
 
 #endif

@@ -73,10 +73,7 @@ static void rcpt_same(struct str line)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (config == NULL) {
-        struct buf errors;
-        buf_init(&errors, CONFIG_ERRORS_MAX);
-        CLAIM(config_load(NULL, &config, &errors));
-        buf_free(&errors);
+        config = fuzz_config();
         repeats_init(&repeats);
     }
     char *copy = fuzz_copy(fuzz_rest(data, size));

@@ -67,10 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct parcel parcel = {.begun = true, .way = PARCEL_RELAY};
     struct rcpt_spec rcpt = {.to = STR("a@b.test"), .domain = STR("b.test")};
     if (config == NULL) {
-        struct buf errors;
-        buf_init(&errors, CONFIG_ERRORS_MAX);
-        CLAIM(config_load(NULL, &config, &errors));
-        buf_free(&errors);
+        config = fuzz_config();
         repeats_init(&repeats);
     }
     parcel_init(&parcel, 1 << 20);
