@@ -19,6 +19,7 @@ void dns_answer_fail(struct dns_answer *answer, const char *format, ...)
     va_start(args, format);
     answer->kind = DNS_ANSWER_FAILED;
     answer->count = 0;
+    answer->secure = false; /* that there is no answer is nobody's word */
     vsnprintf(answer->reason, sizeof answer->reason, format, args);
     va_end(args);
 }
