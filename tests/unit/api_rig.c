@@ -214,6 +214,8 @@ static void take_message(struct api_rig *rig, struct inbox_node *node)
         settle(rig, message->list);
         if (!message->idle)
             store_take(rig->store, message->lane, TAKE_AT_ONCE, 0);
+    } else if (node->kind == STORE_BOUNCE) { /* keeps what it has */
+        store_bounced(rig->store, ((struct store_bounce_msg *)node)->bounce);
     }
     free(node);
 }
@@ -321,6 +323,8 @@ void api_rig_close(struct api_rig *rig)
         next = node->next;
         if (node->kind == STORE_TAKEN && ((struct store_taken_msg *)node)->list != NULL)
             store_taken_free(((struct store_taken_msg *)node)->list);
+        if (node->kind == STORE_BOUNCE)
+            store_bounce_free(((struct store_bounce_msg *)node)->bounce);
         free(node);
     }
     if (rig->kept != NULL)
