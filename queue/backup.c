@@ -169,9 +169,7 @@ static bool copy_to(struct store *store, int fd, const struct place *place, stru
 /* What has landed is brought into the tables. */
 static bool all_applied(struct store *store, struct err *err)
 {
-    uint64_t landed = atomic_load(&store->fresh.landed_seq);
-    fresh_barrier(store);
-    return atomic_load(&store->fresh.applied_seq) >= landed ||
+    return fresh_barrier(store) ||
            err_set(err, EAGAIN, "the queue is too busy to be copied just now: try again");
 }
 

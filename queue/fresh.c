@@ -308,19 +308,19 @@ bool fresh_waits(struct store *store)
     return atomic_load(&store->fresh.applied_seq) < atomic_load(&store->fresh.landed_seq);
 }
 
-void fresh_barrier(struct store *store)
+bool fresh_barrier(struct store *store)
 {
     struct fresh *fresh = &store->fresh;
     uint64_t seq = atomic_load(&fresh->landed_seq);
     if (atomic_load(&fresh->applied_seq) >= seq)
-        return;
+        return true;
     uint64_t wanted = atomic_load(&fresh->wanted_seq);
     while (wanted < seq && !atomic_compare_exchange_weak(&fresh->wanted_seq, &wanted, seq))
         ;
     if (!atomic_load(&store->threads)) {
         for (unsigned n = 0; n < WAIT_MS && atomic_load(&fresh->applied_seq) < seq; n++)
             store_write_step(store, fresh->now);
-        return;
+        return atomic_load(&fresh->applied_seq) >= seq;
     }
     writer_rouse(store);
     struct timespec until;
@@ -332,6 +332,7 @@ void fresh_barrier(struct store *store)
            pthread_cond_timedwait(&fresh->applied, &fresh->wait_lock, &until) == 0)
         ;
     pthread_mutex_unlock(&fresh->wait_lock);
+    return atomic_load(&fresh->applied_seq) >= seq;
 }
 
 void fresh_free(struct store *store)

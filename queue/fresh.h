@@ -122,8 +122,8 @@ void *fresh_main(void *store);
 /* Whether the post may land. */
 bool fresh_fits(const struct admit *admit);
 /* Waits until all that landed before the call is in the main environment, but not for ever (WAIT_MS). Without
- * threads it runs the writer's rounds itself. Any thread but the store's own. */
-void fresh_barrier(struct store *store);
+ * threads it runs the writer's rounds itself. False: it is not yet. Any thread but the store's own. */
+bool fresh_barrier(struct store *store);
 /* Whether anything that landed is not yet there. Any thread. */
 bool fresh_waits(struct store *store);
 

@@ -4,11 +4,15 @@
  * paged by an `after` position, at most READ_ROWS_MAX rows examined a page, so that no read holds up the
  * reuse of pages. What a function returns was committed when it was called, and whatever was accepted before
  * the call is seen: small jobs that are still on their way into the tables (fresh.h) are waited for, but by
- * query_events and query_dsn_due, which give a job's events once they are in the log. */
+ * query_events and query_dsn_due, which give a job's events once they are in the log. That wait is limited:
+ * query_catch_up tells whether it was long enough. */
 #ifndef POSTRIDER_QUEUE_QUERY_H
 #define POSTRIDER_QUEUE_QUERY_H
 
 #include "queue/store.h"
+
+/* Waits as queries do. False: of what was accepted before the call, some cannot be seen yet. */
+bool query_catch_up(struct store *store);
 
 enum rcpt_state {
     RCPT_READY, /* never tried, or released */
@@ -50,7 +54,7 @@ size_t query_job_statuses(struct store *store, uint64_t job, struct status_count
 struct rcpt_info { /* attempts to status, and reply to site: of who is deferred, bounced or expired, else 0 */
     struct rid rid;
     enum rcpt_state state;
-    bool claimed; /* with a worker now */
+    bool claimed; /* queued, and with a worker */
     uint32_t attempts;
     int64_t first_ms, last_ms, next_ms; /* 0: none */
     uint16_t code;
@@ -62,6 +66,7 @@ struct rcpt_info { /* attempts to status, and reply to site: of who is deferred,
 };
 void rcpt_info_init(struct rcpt_info *info);
 void rcpt_info_free(struct rcpt_info *info);
+/* One that is queued and not claimed has no outcome that waits to be written down. */
 bool query_rcpt(struct store *store, struct rid rid, struct rcpt_info *info);
 
 /* Recipients of a job that match; `visit` returns false to stop. Returns false when the list is at its end,

@@ -1,6 +1,7 @@
 /* query_jobs.c - jobs, their contents, counts by status, and operations. */
 #include "queue/query.h"
 #include "queue/read.h"
+#include "queue/store_internal.h"
 
 #include <stdlib.h>
 
@@ -28,6 +29,11 @@ static void job_fill(uint64_t id, const struct job_row *row, struct job_info *in
     info->total = row->total;
     memcpy(info->by_state, row->by_state, sizeof info->by_state);
     memcpy(info->content_hash, row->content_hash, sizeof info->content_hash);
+}
+
+bool query_catch_up(struct store *store)
+{
+    return fresh_barrier(store);
 }
 
 bool query_job(struct store *store, uint64_t job, struct job_info *info)

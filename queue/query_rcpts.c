@@ -1,6 +1,7 @@
 /* query_rcpts.c - recipients of one job: one, all that match, the failures. */
 #include "queue/query.h"
 #include "queue/read.h"
+#include "queue/store_internal.h"
 
 /* What one recipient's strings can add up to: its record, and what was last heard of it. */
 #define INFO_MAX (RCPT_LINE_MAX + VALUE_MAX)
@@ -30,10 +31,14 @@ void rcpt_info_free(struct rcpt_info *info)
 bool query_rcpt(struct store *store, struct rid rid, struct rcpt_info *info)
 {
     struct read read;
+    /* Asked before the row is read: one that is settled in between is then seen as what it became. */
+    bool claimed = store_is_claimed(store, rid);
     if (!read_begin_job(&read, store, rid.job))
         return false;
     bool found = read_info(&read, rid, info);
     read_end(&read);
+    if (found)
+        info->claimed |= claimed && (info->state == RCPT_READY || info->state == RCPT_DEFERRED);
     return found;
 }
 

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
+
+#define LOOK_MS 50 /* before it is handed over again the first time */
 
 /* What the daemon reads of a message; all of it is taken from the pipe, or its writer would be broken off. */
 static bool read_message(struct buf *message)
@@ -45,6 +48,7 @@ static void print_recipient(const json_t *rcpt)
     } known[] = {
         {"unmatched", "no recipient of ours was found"},
         {"mismatch", "not the recipient that it speaks of: nothing was done"},
+        {"under_way", "its delivery is not written down yet: to be handed in again"},
         {"queued", "still queued: nothing was done"},
         {"ended", "had not been delivered: nothing was done"},
         {"event", "written down"},
@@ -97,9 +101,37 @@ static int handle_answer(const struct cli *cli, const struct http_answer *answer
     return 0;
 }
 
-static int hand_over(const struct cli *cli, const struct buf *message)
+/* A host may bounce a message before the daemon has written down that it took it. */
+static bool is_too_early(const struct http_answer *answer)
+{
+    if (answer->status != 503)
+        return false;
+    json_t *json = json_loadb(answer->body.data, answer->body.len, 0, NULL);
+    bool early = strcmp(member_text(json_object_get(json, "error"), "code"), "under_way") == 0;
+    json_decref(json);
+    return early;
+}
+
+/* Once, and again while it is too early. */
+static int perform(const struct cli *cli, struct http_call *call)
 {
     struct http_answer answer;
+    for (long waited_ms = 0, wait_ms = LOOK_MS; http_perform(cli, call, &answer); wait_ms *= 2) {
+        if (waited_ms >= INBOUND_WAIT_MS || !is_too_early(&answer)) {
+            int code = handle_answer(cli, &answer);
+            http_answer_free(&answer);
+            return code;
+        }
+        http_answer_free(&answer);
+        rewind(call->upload);
+        nanosleep(&(struct timespec){.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000}, NULL);
+        waited_ms += wait_ms;
+    }
+    return EX_TEMPFAIL;
+}
+
+static int hand_over(const struct cli *cli, const struct buf *message)
+{
     struct buf path;
     path_start(&path, "/v1/inbound", NULL, "");
     path_add(&path, "rcpt", envelope_rcpt(cli));
@@ -113,10 +145,7 @@ static int hand_over(const struct cli *cli, const struct buf *message)
     if (call.upload == NULL) {
         cli_fail("cannot keep the message: %s", strerror(errno));
     } else {
-        if (http_perform(cli, &call, &answer)) {
-            code = handle_answer(cli, &answer);
-            http_answer_free(&answer);
-        }
+        code = perform(cli, &call);
         fclose(call.upload);
     }
     buf_free(&path);

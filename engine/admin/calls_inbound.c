@@ -114,9 +114,15 @@ void call_inbound(struct http_request *request, struct now now, void *user)
     if (!take_flag(request, "dry_run", &dry_run) || !take_flag(request, "trusted", &input.trusted) ||
         !take_tenant(api, request, &input.tenant))
         return;
-    if (!inbound_read(api->context.inbound, &input, &result))
+    if (!inbound_read(api->context.inbound, &input, &result)) {
         http_fail(request, 500, "failed", "no memory to read the message");
-    else if (dry_run || write_down(api, request, &result, now))
+    } else if (result.under_way && !dry_run) {
+        inbound_put_off(api->context.inbound, &result);
+        http_fail(request, 503, "under_way",
+                  "the delivery that the message speaks of is not written down yet: hand it in again in a "
+                  "second");
+    } else if (dry_run || write_down(api, request, &result, now)) {
         answer_json(request, 200, result_json(&result, dry_run));
+    }
     inbound_result_free(&result);
 }

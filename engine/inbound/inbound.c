@@ -22,8 +22,8 @@ const char *inbound_agreement_name(enum inbound_agreement agreement)
 
 const char *inbound_action_name(enum inbound_action action)
 {
-    static const char *const names[ACTIONS] = {"ignored", "unmatched", "mismatch", "queued",
-                                               "ended",   "event",     "suppress"};
+    static const char *const names[ACTIONS] = {"ignored", "unmatched", "mismatch", "under_way",
+                                               "queued",  "ended",     "event",    "suppress"};
     return names[action];
 }
 
@@ -65,20 +65,20 @@ static enum inbound_action bounce_action(const struct notice_rcpt *rcpt,
                                          const struct inbound_finding *finding, bool sure)
 {
     if (finding->state == RCPT_READY || finding->state == RCPT_DEFERRED)
-        return ACTION_QUEUED;
+        return finding->claimed ? ACTION_UNDER_WAY : ACTION_QUEUED;
     if (finding->state != RCPT_DELIVERED)
         return ACTION_ENDED;
     return sure && is_hard(rcpt) ? ACTION_SUPPRESS : ACTION_EVENT;
 }
 
 static enum inbound_action action_of(const struct notice_rcpt *rcpt, const struct inbound_finding *finding,
-                                     bool trusted)
+                                     bool trusted, bool behind)
 {
     bool sure = trusted || finding->agreement == AGREEMENT_EXACT;
     if (rcpt->kind != NOTICE_BOUNCE && rcpt->kind != NOTICE_COMPLAINT)
         return ACTION_IGNORED;
     if (finding->agreement == AGREEMENT_NONE)
-        return ACTION_UNMATCHED;
+        return behind ? ACTION_UNDER_WAY : ACTION_UNMATCHED;
     if (finding->agreement == AGREEMENT_MISMATCH)
         return ACTION_MISMATCH;
     if (rcpt->kind == NOTICE_BOUNCE)
@@ -86,22 +86,47 @@ static enum inbound_action action_of(const struct notice_rcpt *rcpt, const struc
     return sure ? ACTION_SUPPRESS : ACTION_EVENT;
 }
 
+/* Fills the findings. True: a job is named that is not there, and one who was not found may be of it. */
+static bool find(struct inbound *inbound, const struct notice *notice, struct str tenant,
+                 struct candidates *candidates, struct inbound_finding *findings)
+{
+    bool missed = false;
+    match_candidates(inbound->store, notice, tenant, candidates);
+    for (size_t i = 0; i < notice->rcpt_count; i++) {
+        match_rcpt(inbound->store, notice, &notice->rcpts[i], tenant, candidates, &findings[i]);
+        missed |= findings[i].agreement == AGREEMENT_NONE;
+    }
+    return missed && (candidates->unknown || notice->envid.n > 0);
+}
+
+static void decide(struct inbound *inbound, const struct inbound_input *input, struct candidates *candidates,
+                   struct inbound_result *result)
+{
+    const struct notice *notice = &result->notice;
+    bool behind = false;
+    if (find(inbound, notice, input->tenant, candidates, result->findings)) {
+        behind = !query_catch_up(inbound->store);
+        find(inbound, notice, input->tenant, candidates, result->findings);
+    }
+    for (size_t i = 0; i < notice->rcpt_count; i++) {
+        struct inbound_finding *finding = &result->findings[i];
+        finding->action = action_of(&notice->rcpts[i], finding, input->trusted, behind);
+        result->under_way |= finding->action == ACTION_UNDER_WAY;
+    }
+}
+
 bool inbound_read(struct inbound *inbound, const struct inbound_input *input, struct inbound_result *result)
 {
     struct candidates *candidates = malloc(sizeof *candidates);
     const struct notice *notice = &result->notice;
     result->findings = NULL;
+    result->under_way = false;
     bool done = notice_read(input->message, input->envelope_rcpt, &result->notice) && candidates != NULL;
     if (done && notice->rcpt_count > 0) {
         result->findings = calloc(notice->rcpt_count, sizeof *result->findings);
         done = result->findings != NULL;
         if (done)
-            match_candidates(inbound->store, notice, input->tenant, candidates);
-        for (size_t i = 0; done && i < notice->rcpt_count; i++) {
-            struct inbound_finding *finding = &result->findings[i];
-            match_rcpt(inbound->store, notice, &notice->rcpts[i], input->tenant, candidates, finding);
-            finding->action = action_of(&notice->rcpts[i], finding, input->trusted);
-        }
+            decide(inbound, input, candidates, result);
     }
     free(candidates);
     return done;
@@ -151,6 +176,13 @@ static void count_result(struct inbound *inbound, const struct inbound_result *r
     atomic_fetch_add_explicit(&inbound->notices[result->notice.kind], 1, memory_order_relaxed);
     for (size_t i = 0; i < result->notice.rcpt_count; i++)
         atomic_fetch_add_explicit(&inbound->actions[result->findings[i].action], 1, memory_order_relaxed);
+}
+
+void inbound_put_off(struct inbound *inbound, const struct inbound_result *result)
+{
+    for (size_t i = 0; i < result->notice.rcpt_count; i++)
+        if (result->findings[i].action == ACTION_UNDER_WAY)
+            atomic_fetch_add_explicit(&inbound->actions[ACTION_UNDER_WAY], 1, memory_order_relaxed);
 }
 
 bool inbound_post(struct inbound *inbound, const struct inbound_result *result, struct now now,

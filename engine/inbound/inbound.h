@@ -21,7 +21,12 @@
  * 5.1.10, 5.2.1) and the words nothing else, or when the words leave no doubt of it (report/wording.h). A
  * complaint is an event whatever the recipient's state, and suppresses. A recipient that is
  * still queued is not ended by a bounce: what its own host answers will; one that has failed has had its
- * event. The same notice handed over twice gives two events. */
+ * event. The same notice handed over twice gives two events.
+ *
+ * When it is too early. A host may bounce a message some milliseconds after it took it: before the worker has
+ * read the reply, or while the outcome waits to be written down. Such a recipient is *under way*: with a
+ * worker, or of a job that the tables do not show yet; what a bounce of it means is known only later. Nothing
+ * is written then, and whoever handed the notice over reads it again in a moment, or has it sent again. */
 #ifndef POSTRIDER_INBOUND_INBOUND_H
 #define POSTRIDER_INBOUND_INBOUND_H
 
@@ -51,8 +56,9 @@ enum inbound_action {
     ACTION_IGNORED, /* a delay, a success, feedback that is no complaint */
     ACTION_UNMATCHED,
     ACTION_MISMATCH,
-    ACTION_QUEUED, /* a bounce of one that is still queued */
-    ACTION_ENDED,  /* a bounce of one that had failed, or was never sent */
+    ACTION_UNDER_WAY, /* it is too early to say */
+    ACTION_QUEUED,    /* a bounce of one that waits in the queue */
+    ACTION_ENDED,     /* a bounce of one that had failed, or was never sent */
     ACTION_EVENT,
     ACTION_SUPPRESS, /* an event, and the address is suppressed */
     ACTIONS
@@ -64,6 +70,7 @@ struct inbound_finding { /* goes with the notice's recipient of the same index *
     enum inbound_agreement agreement;
     struct rid rid; /* where agreement is not NONE, and what follows */
     enum rcpt_state state;
+    bool claimed; /* with a worker */
     char to[ADDRESS_MAX + 1], tenant[NAME_MAX_BYTES + 1];
 };
 
@@ -77,11 +84,14 @@ struct inbound_input {
 struct inbound_result {
     struct notice notice;
     struct inbound_finding *findings; /* notice.rcpt_count of them */
+    bool under_way;                   /* one of them is: not to be posted */
 };
 
 /* False: no memory. inbound_result_free in any case. */
 bool inbound_read(struct inbound *inbound, const struct inbound_input *input, struct inbound_result *result);
 void inbound_result_free(struct inbound_result *result);
+/* It is to be handed over again: only counts it. */
+void inbound_put_off(struct inbound *inbound, const struct inbound_result *result);
 /* Writes what was decided, and counts it; `done` as in edit.h, also where there is nothing to write. False:
  * no memory, and `done` is not called. */
 bool inbound_post(struct inbound *inbound, const struct inbound_result *result, struct now now,

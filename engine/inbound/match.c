@@ -48,10 +48,9 @@ static void copy_text(char *to, size_t size, struct str text)
     snprintf(to, size, "%.*s", STR_ARG(text));
 }
 
-static bool job_of(struct store *store, uint64_t id, struct str tenant, struct job_info *job)
+static bool is_meant(const struct job_info *job, struct str tenant)
 {
-    return query_job(store, id, job) && !job->is_dsn &&
-           (tenant.n == 0 || str_eq(tenant, str_of(job->tenant)));
+    return !job->is_dsn && (tenant.n == 0 || str_eq(tenant, str_of(job->tenant)));
 }
 
 static void fill_candidate(struct candidate *candidate, const struct job_info *job,
@@ -59,6 +58,7 @@ static void fill_candidate(struct candidate *candidate, const struct job_info *j
 {
     candidate->rid = info->rid;
     candidate->state = info->state;
+    candidate->claimed = info->claimed;
     copy_text(candidate->to, sizeof candidate->to, info->to);
     copy_text(candidate->domain, sizeof candidate->domain, info->domain);
     copy_text(candidate->tenant, sizeof candidate->tenant, str_of(job->tenant));
@@ -120,7 +120,9 @@ static void add_from(struct store *store, struct str text, bool field, struct st
     size_t at = 0;
     for (unsigned i = 0; i < TOKENS_MAX && next_rid(text, &at, &rid, &token); i++) {
         struct job_info job;
-        if (!job_of(store, rid.job, tenant, &job))
+        bool known = query_job(store, rid.job, &job);
+        candidates->unknown |= !known;
+        if (!known || !is_meant(&job, tenant))
             continue;
         if (holds_return_path(&job, token, text))
             add_candidate(store, &job, rid, EVIDENCE_RETURN_PATH, candidates);
@@ -134,6 +136,7 @@ void match_candidates(struct store *store, const struct notice *notice, struct s
                       struct candidates *candidates)
 {
     candidates->count = 0;
+    candidates->unknown = false;
     for (size_t i = 0; i < notice->to_count; i++)
         add_from(store, notice->to[i], false, tenant, candidates);
     for (size_t i = 0; i < notice->trace_count; i++)
@@ -189,6 +192,7 @@ static void take_candidate(struct inbound_finding *finding, const struct candida
     finding->agreement = agreement;
     finding->rid = candidate->rid;
     finding->state = candidate->state;
+    finding->claimed = candidate->claimed;
     memcpy(finding->to, candidate->to, sizeof finding->to);
     memcpy(finding->tenant, candidate->tenant, sizeof finding->tenant);
 }
@@ -205,8 +209,7 @@ static bool find_job_by_envid(struct store *store, struct str envid, struct str 
         n = query_jobs(store, before, page, JOBS_PAGE);
         for (size_t i = 0; i < n && !found; i++) {
             before = page[i].id;
-            found = !page[i].is_dsn && str_eq(envid, str_of(page[i].envid)) &&
-                    (tenant.n == 0 || str_eq(tenant, str_of(page[i].tenant)));
+            found = str_eq(envid, str_of(page[i].envid)) && is_meant(&page[i], tenant);
             if (found)
                 *job = page[i];
         }
@@ -216,41 +219,42 @@ static bool find_job_by_envid(struct store *store, struct str envid, struct str 
 }
 
 struct search {
-    const struct job_info *job;
-    struct candidate *candidate;
+    struct rid rid;
     bool found;
 };
 
 static bool take_first(const struct rcpt_info *info, void *user)
 {
     struct search *search = user;
-    fill_candidate(search->candidate, search->job, info);
+    search->rid = info->rid;
     search->found = true;
     return false;
 }
 
 static bool find_in_job(struct store *store, const struct job_info *job, struct str address,
-                        struct candidate *candidate)
+                        struct candidates *candidates)
 {
-    struct search search = {.job = job, .candidate = candidate};
+    struct search search = {.found = false};
     struct rcpt_filter filter = {.to = address};
     struct rid after = {0};
     bool more = address.n > 0;
     for (unsigned page = 0; more && !search.found && page < INBOUND_PAGES_MAX; page++)
         more = query_job_rcpts(store, job->id, &filter, &after, take_first, &search);
-    return search.found;
+    if (search.found)
+        add_candidate(store, job, search.rid, EVIDENCE_FIELD, candidates);
+    return candidates->count > 0;
 }
 
 static void match_by_envid(struct store *store, const struct notice *notice, const struct notice_rcpt *rcpt,
                            struct str tenant, struct inbound_finding *finding)
 {
     struct job_info job;
-    struct candidate candidate = {.evidence = EVIDENCE_FIELD};
+    struct candidates candidates = {.count = 0};
     if (notice->envid.n == 0 || !find_job_by_envid(store, notice->envid, tenant, &job))
         return;
-    if (find_in_job(store, &job, rcpt->original, &candidate) ||
-        find_in_job(store, &job, rcpt->address, &candidate))
-        take_candidate(finding, &candidate, AGREEMENT_EXACT);
+    if (find_in_job(store, &job, rcpt->original, &candidates) ||
+        find_in_job(store, &job, rcpt->address, &candidates))
+        take_candidate(finding, &candidates.list[0], AGREEMENT_EXACT);
 }
 
 void match_rcpt(struct store *store, const struct notice *notice, const struct notice_rcpt *rcpt,

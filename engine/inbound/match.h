@@ -17,12 +17,14 @@ struct candidate {
     struct rid rid;
     enum evidence evidence;
     enum rcpt_state state;
+    bool claimed;
     char to[ADDRESS_MAX + 1], domain[DOMAIN_MAX + 1], tenant[NAME_MAX_BYTES + 1];
 };
 
 struct candidates {
     struct candidate list[INBOUND_CANDIDATES_MAX];
     size_t count;
+    bool unknown; /* a rid was named of a job that is not there */
 };
 
 /* All whose rid the notice names, of this tenant or, if empty, of any. */

@@ -48,8 +48,10 @@ struct client {
     struct posting posting;
     bool refused, committed; /* the posting: `reply` says why; or all of it is with the store */
     enum admit_result admitted;
-    size_t heard;            /* of a message to return domains: the recipients done so far */
-    enum edit_result edited; /* how the last one ended */
+    size_t heard;              /* of a message to return domains: the recipients done so far, */
+    int64_t heard_ns, look_ns; /* since when; and when it is looked at again, as it was too early */
+    bool put_off;              /* it still is */
+    enum edit_result edited;   /* how the last one ended */
     enum login_result login;
     char login_tenant[NAME_MAX_BYTES + 1];
     char tenant[NAME_MAX_BYTES + 1]; /* bound to; "": to none */

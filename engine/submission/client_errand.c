@@ -141,7 +141,27 @@ static bool is_feedback(const struct config_submission *config, struct str to)
     return false;
 }
 
-/* What the message says of this recipient of it, which may be a return path of ours. */
+static bool is_time_to_look(struct desk_item *item)
+{
+    return clock_now().mono_ns >= client_of(item)->look_ns;
+}
+
+/* Too early to say what it means: looks again soon, and then less and less often. False: no more. */
+static bool look_again(struct client *client, size_t heard, struct now now)
+{
+    int64_t waited_ns = now.mono_ns - client->heard_ns;
+    if (waited_ns >= INBOUND_WAIT_MS * NS_PER_MS)
+        return false;
+    client->heard = heard;
+    client->look_ns = now.mono_ns + waited_ns;
+    client->errand.ready = is_time_to_look;
+    client->errand.fd = -1; /* the connection is the worker's */
+    desk_watch(client->door->settings.submission->desk, &client->errand);
+    return true;
+}
+
+/* What the message says of this recipient of it, which may be a return path of ours. Where it is put off,
+ * what it says of those before is written already, and will be again: reports go to one. */
 static void inbound_on_desk(struct desk_item *item, struct now now)
 {
     struct client *client = client_of(item);
@@ -149,13 +169,20 @@ static void inbound_on_desk(struct desk_item *item, struct now now)
     const struct parcel *parcel = &client->dialogue.parcel;
     struct inbound_result result;
     struct rcpt_spec rcpt;
+    size_t heard = client->heard;
     parcel_next_rcpt(parcel, &client->heard, &rcpt);
     const struct inbound_input input = {.message = buf_str(&parcel->message),
                                         .envelope_rcpt = rcpt.to,
                                         .trusted = is_feedback(client->entrance->config, rcpt.to)};
     bool read = inbound_read(inbound, &input, &result);
-    client->refused = false;
-    if (!read || !inbound_post(inbound, &result, now, on_edited, client)) {
+    client->refused = client->put_off = false;
+    if (read && result.under_way) {
+        if (!look_again(client, heard, now)) {
+            inbound_put_off(inbound, &result);
+            client->put_off = true;
+            give_back(client);
+        }
+    } else if (!read || !inbound_post(inbound, &result, now, on_edited, client)) {
         client->refused = true;
         give_back(client);
     }
@@ -166,6 +193,7 @@ void client_inbound(struct client *client)
 {
     client->wait = CLIENT_INBOUND;
     client->heard = 0;
+    client->heard_ns = client->door->settings.now->mono_ns;
     client->errand.run = inbound_on_desk;
     desk_post(client->door->settings.submission->desk, &client->errand);
 }
@@ -175,6 +203,8 @@ bool client_inbound_back(struct client *client)
     const char *reply = "250 2.0.0 read";
     if (client->refused)
         reply = "451 4.3.0 no memory: try again later";
+    else if (client->put_off)
+        reply = "451 4.3.0 the delivery that it speaks of is not written down yet: try again later";
     else if (client->edited == EDIT_FULL)
         reply = "452 4.3.1 there is no space to write down what the message says: try again later";
     else if (client->edited != EDIT_OK)
@@ -183,7 +213,7 @@ bool client_inbound_back(struct client *client)
         desk_post(client->door->settings.submission->desk, &client->errand);
         return true;
     }
-    client->refused |= client->edited != EDIT_OK;
+    client->refused |= client->put_off || client->edited != EDIT_OK;
     snprintf(client->reply, sizeof client->reply, "%s", reply);
     client->wait = CLIENT_READY;
     return false;

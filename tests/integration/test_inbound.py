@@ -1,5 +1,6 @@
 """Bounces and complaints that come back by mail: delivered first, then fed through `postrider inbound` as a
 mail server would, and seen in events, counters and metrics."""
+import asyncio
 import email.message
 import email.policy
 import json
@@ -10,6 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import ONE_DOMAIN, ONE_HOST, host
@@ -132,6 +135,51 @@ def test_a_recipient_that_has_not_been_delivered(scene):
     answer = inbound(d, sample("arf-abuse", rids["later@a.test"], "later@a.test"))
     assert [r["action"] for r in answer["recipients"]] == ["suppress"]
     assert d.job(ident)["counts"]["deferred"] == 1
+
+
+def test_back_before_the_delivery_is_written_down():
+    """The host has the message and has not answered: a bounce of it is not lost, whichever way it comes."""
+    taken, gate, port = threading.Event(), threading.Event(), free_port()
+
+    async def handle_DATA(self, server, session, envelope):
+        taken.set()
+        while not gate.is_set():
+            await asyncio.sleep(0.02)
+        return "250 2.0.0 taken"
+
+    def by_smtp(rid, to):
+        message = sample("qmail", rid, to).replace(b"\n", b"\r\n")
+        with smtplib.SMTP("127.0.7.1", port, timeout=60) as smtp:
+            try:
+                smtp.sendmail("", [f"bounce-{rid}@sender.test"], message)
+            except smtplib.SMTPDataError as refused:
+                return refused.smtp_code
+            return 250
+
+    with Aiosmtpd(handle_DATA=handle_DATA) as peer, ThreadPoolExecutor(4) as pool, Daemon(
+            f'routes:\n  - {{ domain: "*", host: {peer.address}, port: {peer.port} }}\n'
+            f"submission:\n  - {{ listen: 127.0.7.1:{port}, return_domains: [sender.test] }}\n") as d:
+        ident = d.submit(job(**{"from": VERP}), ["ada@a.test", "eve@a.test"]).json["jobs"][0]["job"]
+        ada, eve = (f"{ident}-0-{slot}" for slot in range(2))
+        try:
+            wait_for(taken.is_set, what="the host to have the message")
+            dry = inbound(d, sample("qmail", ada, "ada@a.test"), "--dry-run")
+            assert [r["action"] for r in dry["recipients"]] == ["under_way"]
+            # It stays so for longer than is waited: whoever brought it is to bring it again.
+            late_smtp = pool.submit(by_smtp, eve, "eve@a.test")
+            assert "not written down yet" in inbound(d, sample("qmail", ada, "ada@a.test"), code=75)
+            assert late_smtp.result(60) == 451
+            assert metric(d, 'inbound_recipients_total{action="under_way"}') >= 2
+            # Then it is written while they wait.
+            waiting = [pool.submit(by_smtp, eve, "eve@a.test"),
+                       pool.submit(inbound, d, sample("qmail", ada, "ada@a.test"))]
+            assert not any(w.done() for w in waiting)
+        finally:
+            gate.set()
+        assert waiting[0].result(60) == 250
+        assert [r["action"] for r in waiting[1].result(60)["recipients"]] == ["suppress"]
+        assert sorted(e["rid"] for e in late(d, "bounced")) == [ada, eve]
+        d.wait_counts(ident, delivered=2)
 
 
 def test_by_envelope_id(scene):

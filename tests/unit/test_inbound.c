@@ -201,7 +201,10 @@ static void states(void **state)
     char header[200];
     desk->job = world_job(&desk->w, &spec, 1, 1);
     is(read_gone(desk, path_of(desk, 0, VERP), "user0@d0.example", ""), ACTION_QUEUED, AGREEMENT_EXACT);
+    assert_false(desk->result.under_way);
     world_run(&desk->w);
+    is(read_gone(desk, path_of(desk, 0, VERP), "user0@d0.example", ""), ACTION_UNDER_WAY, AGREEMENT_EXACT);
+    assert_true(desk->result.under_way);
     world_settle(&desk->w, OUTCOME_DEFERRED);
     is(read_gone(desk, path_of(desk, 0, VERP), "user0@d0.example", ""), ACTION_QUEUED, AGREEMENT_EXACT);
     snprintf(header, sizeof header, "%s", path_of(desk, 0, "Message-ID: <%s@news.example>"));
@@ -209,6 +212,77 @@ static void states(void **state)
     world_pass(&desk->w, 120000);
     world_settle(&desk->w, OUTCOME_BOUNCED);
     is(read_gone(desk, path_of(desk, 0, VERP), "user0@d0.example", ""), ACTION_ENDED, AGREEMENT_EXACT);
+}
+
+static void settle_unwritten(struct desk *desk)
+{
+    for (struct taken *taken = desk->w.taken; taken != NULL; taken = taken->next)
+        world_outcome(&desk->w, taken, OUTCOME_DELIVERED);
+    store_settle(desk->w.store, desk->w.taken);
+    desk->w.taken = NULL;
+    desk->w.taken_n = 0;
+}
+
+/* It is back before the delivery is in the tables. */
+static void too_early(void **state)
+{
+    struct desk *desk = *state;
+    struct job_spec spec = verp_spec("third");
+    struct inbound_figures figures;
+    spec.envid = STR("order-3");
+    desk->job = world_job(&desk->w, &spec, 1, 1);
+    world_run(&desk->w);
+    const char *by_envid = GONE "\nOriginal-Envelope-Id: order-3\n", *to = "user0@d0.example";
+    is(read_complaint(desk, to, path_of(desk, 0, "Message-ID: <%s@news.example>")), ACTION_SUPPRESS,
+       AGREEMENT_EXACT);
+    for (int settled = 0; settled < 2; settled++) {
+        is(read_gone(desk, path_of(desk, 0, VERP), to, ""), ACTION_UNDER_WAY, AGREEMENT_EXACT);
+        is(read_report(desk, "x@news.example", to, by_envid, ""), ACTION_UNDER_WAY, AGREEMENT_EXACT);
+        /* What says nothing about it does not wait. */
+        is(read_gone(desk, path_of(desk, 0, VERP), "user0@else.example", ""), ACTION_MISMATCH,
+           AGREEMENT_MISMATCH);
+        assert_false(desk->result.under_way);
+        if (!settled)
+            settle_unwritten(desk);
+    }
+    read_gone(desk, path_of(desk, 0, VERP), to, "");
+    inbound_put_off(desk->inbound, &desk->result);
+    inbound_figures(desk->inbound, &figures);
+    assert_int_equal(figures.actions[ACTION_UNDER_WAY], 1);
+    world_run(&desk->w);
+    world_pass(&desk->w, COMMIT_LINGER_MS);
+    is(read_gone(desk, path_of(desk, 0, VERP), to, ""), ACTION_SUPPRESS, AGREEMENT_EXACT);
+    assert_false(desk->result.under_way);
+    is(read_report(desk, "x@news.example", to, by_envid, ""), ACTION_SUPPRESS, AGREEMENT_EXACT);
+}
+
+/* Of a small job that is on its way into the tables. */
+static void too_early_for_its_job(void **state)
+{
+    struct desk *desk = *state;
+    struct job_spec spec = verp_spec("fourth");
+    const char *to = "user0@d0.example";
+    world_close(&desk->w);
+    desk->w.settings.hold_ms = 5000;
+    world_open(&desk->w);
+    inbound_destroy(desk->inbound);
+    desk->inbound = inbound_create(desk->w.store);
+    assert_non_null(desk->inbound);
+    desk->job = world_job(&desk->w, &spec, 2, 1);
+    world_run(&desk->w);
+    assert_int_equal(atomic_load(&desk->w.store->fresh.jobs), 1);
+    settle_unwritten(desk);
+    is(read_gone(desk, path_of(desk, 0, VERP), to, ""), ACTION_SUPPRESS, AGREEMENT_EXACT);
+    /* The writer gets nowhere: whatever lands is not in the tables. */
+    atomic_fetch_add(&desk->w.store->fresh.landed_seq, 1);
+    const char *elsewhere = "bounce-999-0-0@news.example";
+    is(read_gone(desk, elsewhere, to, ""), ACTION_UNDER_WAY, AGREEMENT_NONE);
+    is(read_report(desk, "x@news.example", to, GONE "\nOriginal-Envelope-Id: order-9\n", ""),
+       ACTION_UNDER_WAY, AGREEMENT_NONE);
+    is(read_gone(desk, "x@news.example", to, ""), ACTION_UNMATCHED, AGREEMENT_NONE);
+    is(read_gone(desk, path_of(desk, 1, VERP), "user1@d0.example", ""), ACTION_SUPPRESS, AGREEMENT_EXACT);
+    atomic_fetch_sub(&desk->w.store->fresh.landed_seq, 1);
+    is(read_gone(desk, elsewhere, to, ""), ACTION_UNMATCHED, AGREEMENT_NONE);
 }
 
 /* ---- written down ---- */
@@ -304,6 +378,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(by_envelope_id, desk_make, desk_end),
         cmocka_unit_test_setup_teardown(complaints, desk_make, desk_end),
         cmocka_unit_test_setup_teardown(states, desk_make, desk_end),
+        cmocka_unit_test_setup_teardown(too_early, desk_make, desk_end),
+        cmocka_unit_test_setup_teardown(too_early_for_its_job, desk_make, desk_end),
         cmocka_unit_test_setup_teardown(written, desk_make, desk_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
