@@ -2,6 +2,7 @@
 #include "tests/sim/book.h"
 
 #include "engine/limits.h"
+#include "engine/message/envelope.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/host.h"
 #include "tests/sim/sim.h"
@@ -103,7 +104,15 @@ void book_sender(unsigned job, char text[64])
 {
     text[0] = '\0';
     if (!plan.job[job].null_sender)
-        snprintf(text, 64, "news+j%u@%s", job, plan.domain[plan.job[job].sender_domain].name);
+        snprintf(text, 64, "news+j%u%s@%s", job, plan.job[job].verp ? "+{{rid}}" : "",
+                 plan.domain[plan.job[job].sender_domain].name);
+}
+
+void book_envid(unsigned job, char text[64])
+{
+    text[0] = '\0';
+    if (plan.job[job].envid)
+        snprintf(text, 64, "mail.%u", job);
 }
 
 struct book_rcpt *book_find(struct str address)
@@ -121,12 +130,28 @@ struct book_rcpt *book_find(struct str address)
 struct book_job *book_find_sender(struct str address)
 {
     unsigned job;
-    char text[64], whole[64];
+    char text[ADDRESS_MAX], sender[64], rid_text[RID_TEXT_MAX] = "";
+    struct rid rid;
     snprintf(text, sizeof text, "%.*s", STR_ARG(address));
-    if (sscanf(text, "news+j%u@", &job) != 1 || job >= plan.jobs)
+    if (sscanf(text, "news+j%u+%39[0-9-]@", &job, rid_text) < 1 || job >= plan.jobs)
         return NULL;
-    book_sender(job, whole);
-    return strcmp(whole, text) == 0 ? &book_jobs[job] : NULL;
+    if (plan.job[job].verp && !rid_parse(str_of(rid_text), &rid))
+        return NULL;
+    book_sender(job, sender);
+    size_t n = envelope_expand(str_of(sender), str_of(rid_text), text);
+    return n != SIZE_MAX && str_eq(str_make(text, n), address) ? &book_jobs[job] : NULL;
+}
+
+void book_check_path(const struct book_rcpt *rcpt, struct str sender)
+{
+    char pattern[64], rid[RID_TEXT_MAX], path[ADDRESS_MAX];
+    if (!rcpt->named || !plan.job[rcpt->job].verp)
+        return;
+    book_sender(rcpt->job, pattern);
+    size_t n = envelope_expand(str_of(pattern), str_make(rid, rid_format(rcpt->rid, rid)), path);
+    if (n == SIZE_MAX || !str_eq(str_make(path, n), sender))
+        sim_fail("content", "r%u.j%u gets its mail with another's return path, %.*s", rcpt->number, rcpt->job,
+                 STR_ARG(sender));
 }
 
 /* ---- the driver ---- */

@@ -3,7 +3,8 @@
  * Told by whoever sees it: the driver (what was accepted), the hosts (what they were offered, answered,
  * took), the event log (what the daemon says became of it). It is checked at once, so that a failure comes
  * with the step that did it. A recipient is found by its address, "r3.j17@d2.test": the third of the plan's
- * job 17; reports go to "news+j17@d4.test", the sender of that job. */
+ * job 17; reports go to "news+j17@d4.test", the sender of that job, or "news+j17+80-0-3@d4.test" where it has
+ * a return path for each recipient. */
 #ifndef POSTRIDER_TESTS_SIM_BOOK_H
 #define POSTRIDER_TESTS_SIM_BOOK_H
 
@@ -66,9 +67,12 @@ void book_end(void);
 struct book_rcpt *book_find(struct str address);
 /* Whose sender it is; NULL: no job's. */
 struct book_job *book_find_sender(struct str address);
+/* Fails where a sender is the return path of another recipient. */
+void book_check_path(const struct book_rcpt *rcpt, struct str sender);
 unsigned book_number(const struct book_job *job);
 void book_address(unsigned job, unsigned rcpt, char text[64]);
-void book_sender(unsigned job, char text[64]); /* "" for the null sender */
+void book_sender(unsigned job, char text[64]); /* as the job has it; "" for the null sender */
+void book_envid(unsigned job, char text[64]);  /* "": none */
 
 /* ---- the driver ---- */
 

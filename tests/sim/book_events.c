@@ -1,6 +1,7 @@
 /* book_events.c - what the event log says, against what hosts and the driver have seen. See book.h. */
 #include "tests/sim/book.h"
 
+#include "tests/sim/late.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/zone.h"
 
@@ -140,6 +141,10 @@ static bool on_event(const struct event *event, void *user)
     trace("event %" PRIu64 " %s %.*s %u %.*s, next in %" PRId64 " ms", event->seq,
           event_type_name(event->type), STR_ARG(event->to), event->code, STR_ARG(event->reply),
           event->next_ms ? event->next_ms - sim.now.wall_ms : 0);
+    if (event->type == EVENT_BOUNCED_LATE) {
+        late_event(event);
+        return true;
+    }
     struct book_rcpt *rcpt = book_find(event->to);
     struct book_job *job = book_find_sender(event->to);
     if (rcpt != NULL)

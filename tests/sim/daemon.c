@@ -8,6 +8,7 @@
 #include "tests/sim/events.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/files.h"
+#include "tests/sim/late.h"
 #include "tests/sim/net.h"
 #include "tests/sim/plan.h"
 #include "tests/sim/ring.h"
@@ -37,6 +38,7 @@ static struct {
     struct setup *setup;
     struct store *store;
     struct fleet *fleet;
+    struct inbound *inbound;
     struct reporter *reporter;
     struct worker *workers[WORKERS_MAX];
     struct thread threads[THREADS];
@@ -52,6 +54,11 @@ struct store *daemon_store(void)
 struct fleet *daemon_fleet(void)
 {
     return postriderd.fleet;
+}
+
+struct inbound *daemon_inbound(void)
+{
+    return postriderd.inbound;
 }
 
 bool daemon_is_steady(void)
@@ -108,6 +115,9 @@ static void up(void)
     postriderd.store = store_open(&settings, sim.now, &err);
     if (postriderd.setup == NULL || postriderd.store == NULL)
         sim_fail("start", "the store does not open: %s", err.text);
+    postriderd.inbound = inbound_create(postriderd.store);
+    if (postriderd.inbound == NULL)
+        sim_fail("start", "no memory for what comes back");
     const struct fleet_parts parts = {postriderd.store, postriderd.setup, NULL, plan.workers};
     postriderd.fleet = fleet_create(&parts, &err);
     if (postriderd.fleet == NULL)
@@ -273,6 +283,7 @@ static void down(void)
     reporter_destroy(postriderd.reporter);
     fleet_destroy(postriderd.fleet);
     postriderd.fleet = NULL;
+    inbound_destroy(postriderd.inbound);
     store_close(postriderd.store);
     setup_unref(postriderd.setup);
     for (unsigned i = 0; i < THREADS; i++)
@@ -303,6 +314,7 @@ void daemon_crash(void)
     files_copy(old, postriderd.directory, "fresh.log");
     files_copy(old, postriderd.directory, "data.mdb");
     book_crashed();
+    late_crashed();
     sim.deaf = true;
     net_crash();
     down();

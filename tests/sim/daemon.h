@@ -8,6 +8,7 @@
 #define POSTRIDER_TESTS_SIM_DAEMON_H
 
 #include "engine/fleet.h"
+#include "engine/inbound/inbound.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@ void daemon_crash(void);
 bool daemon_is_steady(void);
 struct store *daemon_store(void);
 struct fleet *daemon_fleet(void);
+struct inbound *daemon_inbound(void);
 
 /* One step of one thread or one event; where there is none, time goes on to the next, but not beyond
  * until_ns. False: nothing will ever happen. */

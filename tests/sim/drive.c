@@ -203,8 +203,8 @@ void drive_crash_soon(unsigned once_in)
         return;
     crashes_left--;
     crashes[crashes_left] = (struct act){.run = act_crash, .fault = FAULTS};
-    events_at(sim.now.mono_ns + sim_between(DICE_DRIVE, 0, 300) * NS_PER_MS, on_act, &crashes[crashes_left],
-              NULL, 0);
+    int64_t ns = sim_once_in(DICE_DRIVE, 2) ? 0 : sim_between(DICE_DRIVE, 0, 300) * NS_PER_MS;
+    events_at(sim.now.mono_ns + ns, on_act, &crashes[crashes_left], NULL, 0);
 }
 
 static void act_restart(struct act *act)

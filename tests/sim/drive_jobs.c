@@ -104,10 +104,11 @@ static void offer_begin(struct offer *offer)
     struct book_job *job = &book_jobs[offer->job];
     struct buf content;
     struct err err;
-    char sender[64], campaign[16];
+    char sender[64], envid[64], campaign[16];
     buf_init(&content, CONTENT_MAX);
     content_make(offer->job, &content);
     book_sender(offer->job, sender);
+    book_envid(offer->job, envid);
     snprintf(campaign, sizeof campaign, "c%u", offer->job % 3);
     int64_t lifetime_ms = from->lifetime_ms ? from->lifetime_ms : plan.lifetime_ms;
     struct job_spec spec = {
@@ -115,8 +116,9 @@ static void offer_begin(struct offer *offer)
         .campaign = str_of(campaign),
         .class_ = from->class_,
         .from = str_of(sender),
+        .envid = str_of(envid),
         .bounces = from->bounces,
-        .same_for_all = from->same_for_all,
+        .same_for_all = from->same_for_all && !from->verp,
         .not_before_ms = from->not_before_ms ? sim.now.wall_ms + from->not_before_ms : 0,
         .lifetime_ms = from->lifetime_ms,
         .content = content.data,

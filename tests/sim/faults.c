@@ -65,6 +65,8 @@ static const char *const names[FAULTS] = {
     [FAULT_SUPPRESSED] = "address suppressed",
     [FAULT_SITE_SLOWED] = "site slowed by hand",
     [FAULT_KEY_REPEATED] = "idempotency key repeated",
+    [FAULT_BOUNCED_LATE] = "bounced late, by mail",
+    [FAULT_TOO_EARLY] = "its delivery not written down yet",
 };
 
 _Static_assert(sizeof names / sizeof *names == FAULTS, "each has a name");

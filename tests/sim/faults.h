@@ -77,6 +77,9 @@ enum fault {
     FAULT_SUPPRESSED,
     FAULT_SITE_SLOWED,
     FAULT_KEY_REPEATED,
+    /* what comes back by mail */
+    FAULT_BOUNCED_LATE,
+    FAULT_TOO_EARLY,
     FAULTS
 };
 

@@ -3,6 +3,7 @@
 #include "tests/sim/host_parts.h"
 
 #include "tests/sim/faults.h"
+#include "tests/sim/late.h"
 #include "tests/sim/sim.h"
 
 #include <netinet/in.h>
@@ -33,6 +34,7 @@ void hosts_begin(void)
         host->think_ns = sim_between(DICE_PLAN, 0, 100) * NS_PER_MS;
         if (fault_is_on(FAULT_RCPT_TOO_MANY) && sim_once_in(DICE_PLAN, 3))
             host->rcpts_max = (unsigned)sim_between(DICE_PLAN, 1, 5);
+        host->bounces_late = fault_is_on(FAULT_BOUNCED_LATE) && sim_once_in(DICE_PLAN, 2);
         if (!host->ehlo) {
             host->mail_told = host->rcpt_told = 0;
             host->pipelining = host->size = host->eight_bit = host->dsn = host->chunking = false;
@@ -133,14 +135,18 @@ void smtp_take(struct smtp *smtp)
     struct txn *txn = smtp->txn;
     struct str message =
         smtp->in_chunk ? str_make(smtp->body.data, smtp->body_n) : unstuff(smtp->body.data, smtp->body_n);
+    const struct late_mail mail = {host_name(smtp->host), txn->from, txn->envid, message};
     check_message(txn, message);
     for (size_t i = 0; i < txn->rcpt_n; i++) {
         if (!txn->rcpts[i].accepted)
             continue;
-        if (txn->rcpts[i].rcpt != NULL)
-            book_landed(txn->rcpts[i].rcpt);
-        else
+        if (txn->rcpts[i].rcpt == NULL) {
             book_report(txn->rcpts[i].report, message);
+            continue;
+        }
+        book_landed(txn->rcpts[i].rcpt);
+        if (smtp->host->bounces_late)
+            late_taken(&mail, txn->rcpts[i].rcpt);
     }
 }
 

@@ -8,6 +8,7 @@
 struct host {
     unsigned number;
     bool pipelining, ehlo, greylists, size, eight_bit, dsn, chunking;
+    bool bounces_late;
     unsigned rcpts_max; /* a transaction; 0: any number */
     unsigned mail_told,
         rcpt_told; /* with LIMITS (RFC 9422): messages a connection, recipients a message; 0: not */
@@ -18,6 +19,7 @@ struct host {
 struct txn {
     unsigned refs;
     struct book_job *job; /* by its sender; NULL: of a report, or of a null sender */
+    char from[ADDRESS_MAX + 1], envid[64];
     size_t rcpt_n, rcpt_cap;
     struct txn_rcpt {
         struct book_rcpt *rcpt;  /* or, of a report: */

@@ -3,6 +3,7 @@
 
 #include "tests/sim/drive.h"
 #include "tests/sim/faults.h"
+#include "tests/sim/late.h"
 #include "tests/sim/sim.h"
 
 #include <stdio.h>
@@ -35,10 +36,13 @@ void host_heard(struct link *link, void *marked, bool sure)
         struct txn_rcpt *one = &made->txn->rcpts[i];
         if (one->rcpt == NULL || (made->kind == MARK_RCPT ? i != made->rcpt : !one->accepted))
             continue;
-        if (made->code >= 500)
+        if (made->code >= 500) {
             book_heard_refused(one->rcpt, made->code, sure);
-        else
-            book_heard_landed(one->rcpt, sure);
+            continue;
+        }
+        book_heard_landed(one->rcpt, sure);
+        if (sure)
+            late_heard(one->rcpt);
     }
     txn_unref(made->txn);
     free(made);
@@ -176,8 +180,23 @@ static void check_parameters(const struct smtp *smtp, struct str line)
     const struct host *host = smtp->host;
     if ((!host->size && memmem(line.p, line.n, " SIZE=", 6)) ||
         (!host->eight_bit && memmem(line.p, line.n, " BODY=", 6)) ||
-        (!host->dsn && (memmem(line.p, line.n, " RET=", 5) || memmem(line.p, line.n, " NOTIFY=", 8))))
+        (!host->dsn && (memmem(line.p, line.n, " RET=", 5) || memmem(line.p, line.n, " NOTIFY=", 8) ||
+                        memmem(line.p, line.n, " ENVID=", 7))))
         sim_fail("protocol", "%s does not offer what is asked in: %.*s", host_name(host), STR_ARG(line));
+}
+
+/* What ours look like needs no xtext (RFC 3461 4). */
+static void note_envid(struct txn *txn, struct str line)
+{
+    static const char name[] = " ENVID=";
+    const char *at = memmem(line.p, line.n, name, sizeof name - 1);
+    size_t n = 0;
+    if (at == NULL)
+        return;
+    at += sizeof name - 1;
+    while (at + n < line.p + line.n && at[n] != ' ')
+        n++;
+    snprintf(txn->envid, sizeof txn->envid, "%.*s", (int)n, at);
 }
 
 static void say_mail(struct smtp *smtp, struct str line)
@@ -193,6 +212,8 @@ static void say_mail(struct smtp *smtp, struct str line)
     if (from.n > 0 && job == NULL)
         sim_fail("content", "mail comes from %.*s, which is no job's sender", STR_ARG(from));
     smtp->txn->job = job;
+    snprintf(smtp->txn->from, sizeof smtp->txn->from, "%.*s", STR_ARG(from));
+    note_envid(smtp->txn, line);
     if (smtp->murky)
         book_murk(job, smtp->astray);
     if (fault_now(FAULT_POLICY, 80)) {
@@ -287,6 +308,7 @@ static void say_rcpt(struct smtp *smtp, struct str line)
                  host_name(smtp->host), smtp->host->rcpt_told);
     if (one->rcpt != NULL) {
         murk_rcpt(smtp, one->rcpt);
+        book_check_path(one->rcpt, str_of(smtp->txn->from));
         book_attempt(one->rcpt, smtp->host, (unsigned)smtp->txn->rcpt_n);
         if (smtp->txn->rcpt_n == 1)
             book_tenant_message(plan.job[one->rcpt->job].tenant);

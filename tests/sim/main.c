@@ -7,6 +7,7 @@
 #include "tests/sim/faults.h"
 #include "tests/sim/files.h"
 #include "tests/sim/host.h"
+#include "tests/sim/late.h"
 #include "tests/sim/net.h"
 #include "tests/sim/ring.h"
 #include "tests/sim/sim.h"
@@ -64,7 +65,7 @@ static bool nothing_to_report(void)
 static bool all_is_over(void)
 {
     struct store_figures figures;
-    if (!drive_is_done() || book_open() > 0)
+    if (!drive_is_done() || book_open() > 0 || late_open() > 0)
         return false;
     store_figures(daemon_store(), &figures);
     return figures.queued == 0 && figures.claimed == 0 && figures.jobs == 0 && nothing_to_report();
@@ -77,7 +78,8 @@ static void run_until_drained(void)
         if (until_ns == INT64_MAX && sim.calm)
             until_ns = drain_until_ns();
         if (sim.now.mono_ns > until_ns || !daemon_go_on(INT64_MAX))
-            sim_fail("drain", "%u recipients do not end though all is well", book_open());
+            sim_fail("drain", "%u recipients do not end, %u bounces are not taken, though all is well",
+                     book_open(), late_open());
         if (n % 16 == 0 && sim.calm && all_is_over())
             return;
     }
@@ -99,6 +101,7 @@ static uint64_t run_seed(uint64_t seed, bool telling)
     faults_begin(seed % FAIR_EVERY == 0);
     plan_make(seed % FAIR_EVERY == 0);
     book_begin();
+    late_begin();
     hosts_begin();
     zone_begin();
     int64_t start_ns = sim.now.mono_ns;
@@ -109,12 +112,14 @@ static uint64_t run_seed(uint64_t seed, bool telling)
         run_until_idle();
     while (!all_is_over());
     audit(daemon_store());
+    late_audit(daemon_store());
     daemon_stop();
     drive_end();
     net_end();
     rings_end();
     zone_end();
     events_end();
+    late_end();
     book_end();
     daemon_end();
     shared->steps += sim.steps;

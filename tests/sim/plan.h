@@ -52,6 +52,8 @@ struct plan_job {
     enum job_class class_;
     enum job_bounces bounces;
     bool null_sender, same_for_all, keyed;
+    bool verp;  /* its sender holds {{rid}}: a return path for each recipient */
+    bool envid; /* it has an envelope id (RFC 3461) */
     int64_t at_ns, not_before_ms, lifetime_ms; /* at_ns: since the start; not_before: after that; 0: none */
 };
 
