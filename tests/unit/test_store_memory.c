@@ -2,8 +2,6 @@
  * reason, and what was accepted is settled and counted as ever. */
 #include "tests/unit/store_check.h"
 
-#include <fcntl.h>
-#include <pthread.h>
 #include <sys/resource.h>
 
 #define HOARD (1 << 20)
@@ -81,43 +79,12 @@ static void test_refused_and_again(void **state)
     world_end(&world);
 }
 
-static void *gives_up(void *until)
-{
-    while (clock_now().mono_ns < *(int64_t *)until)
-        reserve_give_up();
-    return NULL;
-}
-
-/* One takes the reserve while another gives it up: in the end everybody knows whether it is there. */
-static void test_taken_and_given_up_at_once(void **state)
-{
-    (void)state;
-    int err = dup(STDERR_FILENO), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    dup2(null, STDERR_FILENO); /* each time is said */
-    for (unsigned round = 0; round < 200; round++) {
-        pthread_t other;
-        int64_t until = clock_now().mono_ns + 2 * NS_PER_MS;
-        assert_true(reserve_take());
-        assert_int_equal(pthread_create(&other, NULL, gives_up, &until), 0);
-        while (clock_now().mono_ns < until)
-            reserve_take();
-        pthread_join(other, NULL);
-        bool gone = reserve_is_gone();
-        assert_true(reserve_give_up() != gone);
-    }
-    dup2(err, STDERR_FILENO);
-    close(err);
-    close(null);
-    assert_true(reserve_take());
-}
-
 int main(void)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return 0; /* they take more than they are given */
 #else
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused_and_again),
-                                       cmocka_unit_test(test_taken_and_given_up_at_once)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused_and_again)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 #endif
 }
