@@ -49,6 +49,7 @@
 #define READ_ROWS_MAX       BOUND(1000, 32) /* rows read before a read transaction is renewed */
 #define MEMORY_RESERVE      BOUND(8 * 1024 * 1024, 256 * 1024) /* kept for settling, should memory run out */
 #define MEMORY_WAIT_MS      60000 /* how long the queue's threads wait for some before the daemon ends */
+#define MEMORY_TOLD_MS      60000 /* how often at most the log says that it has run out */
 #define READERS_MAX         BOUND(512, 64)                   /* LMDB reader slots */
 #define BACKUP_PATH_MAX     FIXED(4000)                      /* bytes of the path of a backup */
 #define BACKUP_SYNC_BYTES   BOUND(UINT64_C(64) << 20, 65536) /* of it, written before they are synced */
@@ -290,6 +291,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define HOST_BY_DATA_MS        86400000 /* and one whose replies are not in step by BDAT, by DATA */
 #define SHORT_WAIT_MS          1000     /* without descriptors or memory none is begun for so long, */
 #define SHORT_TOLD_MS          60000    /* which is said as often */
+#define BROKEN_TOLD_MS         1000     /* how often at most a line says that a message cannot be made */
 #define HOST_LOST_AGAIN_MS     1000     /* sessions lost within it are one loss, */
 #define HOST_LOSSES_MAX        FIXED(3) /* but so many one after the other are enough */
 #define SESSIONS_MAX           BOUND(65536, 64) /* of all workers together */

@@ -37,3 +37,15 @@ static void log_line(const char *level, const char *format, va_list args)
 LOG_FUNCTION(log_error, "error")
 LOG_FUNCTION(log_warn, "warn")
 LOG_FUNCTION(log_info, "info")
+
+bool log_gate_pass(struct log_gate *gate, int64_t now_ns, int64_t every_ms, unsigned *left_out)
+{
+    if (now_ns < gate->next_ns) {
+        gate->left_out++;
+        return false;
+    }
+    if (left_out != NULL)
+        *left_out = gate->left_out;
+    *gate = (struct log_gate){.next_ns = now_ns + every_ms * NS_PER_MS};
+    return true;
+}

@@ -6,7 +6,8 @@
  * again and again, for others free some. From then on until the reserve is taken again, whoever takes in new
  * jobs refuses them, and asks by reserve_take whether there is room. After MEMORY_WAIT_MS in vain the process
  * says so and ends, which loses nothing that was accepted: with less than it needs for a minute a new start
- * is the better way. Everybody else asks malloc, and copes with its NULL. Any thread. */
+ * is the better way. Everybody else asks malloc, and copes with its NULL. The log is told when the reserve is
+ * given up and when it is there again, of one time in MEMORY_TOLD_MS at most. Any thread. */
 #ifndef POSTRIDER_BASE_RESERVE_H
 #define POSTRIDER_BASE_RESERVE_H
 

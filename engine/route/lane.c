@@ -1,7 +1,6 @@
 /* lane.c - see lane.h. Where a lane's mail goes is found in lane_route.c, which tells of its states. */
 #include "engine/route/lane.h"
 
-#include "engine/base/log.h"
 #include "engine/route/aside.h"
 #include "engine/route/flow.h"
 #include "engine/route/handover.h"
@@ -419,7 +418,7 @@ void lane_signed(struct router *router, struct sign_request *request)
     } else if (request->good) {
         lane_place(lane, request->taken, false);
     } else {
-        log_warn("job %llu: %s", (unsigned long long)request->taken->job->id, request->err.text);
+        settle_tell_broken(router, request->taken->job->id, &request->err);
         verdict_local(&why, SCOPE_TRANSACTION, STATUS(4, 7, 0), "the message cannot be signed: %s",
                       request->err.text);
         settle_verdict(router, request->taken, &why, &(struct settle_where){.path = NULL});

@@ -18,6 +18,7 @@
 #ifndef POSTRIDER_ROUTE_MODEL_H
 #define POSTRIDER_ROUTE_MODEL_H
 
+#include "engine/base/log.h"
 #include "engine/config.h"
 #include "engine/dns/dns.h"
 #include "engine/message/template.h"
@@ -279,9 +280,10 @@ struct router {
     struct inbox *const *inboxes; /* of all workers */
     struct session_context session_context;
     struct session_turns turns;
-    int64_t short_until_ns, short_told_ns; /* see path_ran_short */
-    unsigned sessions_max;                 /* of all workers together, as descriptors allow */
-    _Atomic unsigned *sessions_all;        /* how many all of them have */
+    int64_t short_until_ns; /* see path_ran_short */
+    struct log_gate short_said, broken_said;
+    unsigned sessions_max;          /* of all workers together, as descriptors allow */
+    _Atomic unsigned *sessions_all; /* how many all of them have */
     bool stopping;
 
     struct lane *lanes;

@@ -495,12 +495,10 @@ void path_ran_short(struct path *path, struct pool *pool, const struct err *why)
     struct router *router = path->router;
     int64_t now_ns = router->now.mono_ns;
     router->short_until_ns = now_ns + SHORT_WAIT_MS * NS_PER_MS;
-    if (router->short_told_ns == 0 || now_ns - router->short_told_ns >= SHORT_TOLD_MS * NS_PER_MS) {
-        router->short_told_ns = now_ns;
+    if (log_gate_pass(&router->short_said, now_ns, SHORT_TOLD_MS, NULL))
         log_warn("%s: mail waits and goes on by itself; raise the limit of open files (ulimit -n, or "
                  "LimitNOFILE= of the service) or of memory, or lower max_connections",
                  why->text);
-    }
     path_wait(path, pool);
     path_line_up(path);
     path_wake_at(path, router->short_until_ns);

@@ -1,10 +1,13 @@
 /* settle.c - see settle.h. */
 #include "engine/route/settle.h"
 
+#include "engine/base/log.h"
 #include "engine/route/evidence.h"
 #include "engine/route/path.h"
 #include "engine/route/react.h"
 #include "engine/rules/rules.h"
+
+#include <inttypes.h>
 
 #define WORDS_SLAB_MIN 512   /* bytes of replies and names in one block: of the first recipients of a step, */
 #define WORDS_SLAB_MAX 16384 /* of the others */
@@ -143,6 +146,17 @@ void settle_verdict(struct router *router, struct taken *taken, const struct ver
     if (where->path != NULL) /* a deferral that gives up is a failure */
         path_count(where->path, taken->outcome == OUTCOME_BOUNCED ? VERDICT_FAILED : why->outcome);
     settle_add(router, taken);
+}
+
+void settle_tell_broken(struct router *router, uint64_t job, const struct err *why)
+{
+    unsigned left_out;
+    if (!log_gate_pass(&router->broken_said, router->now.mono_ns, BROKEN_TOLD_MS, &left_out))
+        return;
+    if (left_out > 0)
+        log_warn("job %" PRIu64 ": %s; %u such lines before it were left out", job, why->text, left_out);
+    else
+        log_warn("job %" PRIu64 ": %s", job, why->text);
 }
 
 void settle_release(struct router *router, struct taken *taken)

@@ -22,6 +22,9 @@ struct settle_where {
 /* Settles one recipient that is in nobody's list any more. */
 void settle_verdict(struct router *router, struct taken *taken, const struct verdict *why,
                     struct settle_where *where);
+/* For the log: a message of the job cannot be made or signed. A line of a worker's in BROKEN_TOLD_MS at most,
+ * for there may be as many as messages; each recipient's deferral says it too. */
+void settle_tell_broken(struct router *router, uint64_t job, const struct err *why);
 /* It was not tried after all. */
 void settle_release(struct router *router, struct taken *taken);
 /* Its address gets no mail any more. */

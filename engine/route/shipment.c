@@ -2,7 +2,6 @@
  * allocation here. */
 #include "engine/route/shipment.h"
 
-#include "engine/base/log.h"
 #include "engine/message/envelope.h"
 #include "engine/route/downgrade.h"
 #include "engine/route/lane.h"
@@ -156,7 +155,7 @@ static void shipment_broken(struct pool *pool, struct lane *lane, struct taken *
 {
     struct verdict why;
     verdict_local(&why, SCOPE_TRANSACTION, STATUS(4, 3, 0), "the message cannot be made: %s", err->text);
-    log_warn("job %llu: %s", (unsigned long long)list->job->id, err->text);
+    settle_tell_broken(pool->path->router, list->job->id, err);
     struct settle_where where = {.path = pool->path};
     while (list != NULL) {
         struct taken *taken = list;

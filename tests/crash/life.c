@@ -425,7 +425,7 @@ static void backup_remove(const char *root)
     char path[300];
     for (unsigned n = 0; n < 2; n++) {
         (void)snprintf(path, sizeof path, "%s/%s", root, names[n]);
-        (void)nftw(path, world_unlink, 8, FTW_DEPTH | FTW_PHYS);
+        temporary_remove(path);
     }
 }
 

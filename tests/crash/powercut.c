@@ -41,13 +41,8 @@ static struct run run;
 static void directory_make(const char *name, unsigned life, char path[300])
 {
     (void)snprintf(path, 300, "%s/%s%u", run.base, name, life);
-    (void)nftw(path, world_unlink, 8, FTW_DEPTH | FTW_PHYS);
+    temporary_remove(path);
     assert_int_equal(mkdir(path, 0700), 0);
-}
-
-static void directory_remove(const char *path)
-{
-    (void)nftw(path, world_unlink, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 /* ---- planted defects ---- */
@@ -185,7 +180,7 @@ static size_t cut_life(struct life *life, const char *next)
         if (n == goes_on)
             disk_cut(at[n], &life->prng, next, &(struct disk_tally){0});
     }
-    directory_remove(path);
+    temporary_remove(path);
     return at[goes_on];
 }
 
@@ -202,10 +197,10 @@ static void tell_story(void)
         run.operations += disk_at();
         directory_make("life", run.life + 1, next);
         cut_at = cut_life(&life, next);
-        directory_remove(root);
+        temporary_remove(root);
         (void)snprintf(root, sizeof root, "%s", next);
     }
-    directory_remove(root);
+    temporary_remove(root);
     life_end(&life);
 }
 
@@ -350,6 +345,6 @@ int main(int argc, char **argv)
         bad = report();
         printf("powercut: nothing was lost; %u kinds of fault never happened\n", bad);
     }
-    directory_remove(run.base);
+    temporary_remove(run.base);
     return bad ? 1 : 0;
 }

@@ -6,14 +6,17 @@ usage: tests/faults/alloc.py [--each N] PROGRAM…    (make alloc)
 Each program is run once to count its allocations, then again for each of them, or for N of them, evenly
 spread. A test may then fail, for it does not get what it asks for; the program may end with the sentence that
 says there is no memory. What it may not do is crash, end without a word, or hang. A program whose runs take
-too long is given fewer of them, and that is said.
+too long is given fewer of them. What a run leaves behind, processes and files of up to 1 GB, goes with it.
 """
 import argparse
 import concurrent.futures
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 COUNT_S = 300  # of a run in which nothing fails
@@ -22,15 +25,41 @@ PROGRAM_S = 10  # of all runs of one program, unless all are asked for
 SAID = re.compile(r"no memory|out of memory|Cannot allocate memory", re.I)
 
 
-def run(program, fails=0, limit_s=COUNT_S):
-    env = {**os.environ, "POSTRIDER_ALLOC_FAILS": str(fails)}
-    begun = time.monotonic()
+running, stopped = set(), threading.Event()
+
+
+def end(process):
+    """With all that it has forked."""
     try:
-        done = subprocess.run([program], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=limit_s)
-    except subprocess.TimeoutExpired as e:
-        return None, (e.stdout or b"").decode("utf-8", "replace"), limit_s
-    return done.returncode, done.stdout.decode("utf-8", "replace"), time.monotonic() - begun
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def stop(number, frame):
+    stopped.set()
+    for process in list(running):
+        end(process)
+    sys.exit(128 + number)
+
+
+def run(program, fails=0, limit_s=COUNT_S):
+    """Its end (None: it hangs), what it said, and how long it took; in a directory of its own."""
+    above, begun = os.environ.get("POSTRIDER_TEST_TMP", "/var/tmp"), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="alloc-", dir=above, ignore_cleanup_errors=True) as directory:
+        env = {**os.environ, "POSTRIDER_ALLOC_FAILS": str(fails), "POSTRIDER_TEST_TMP": directory}
+        process = subprocess.Popen([program], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        running.add(process)
+        try:
+            text, code = process.communicate(timeout=limit_s)[0], process.returncode
+        except subprocess.TimeoutExpired:
+            end(process)
+            text, code = process.communicate()[0], None
+        finally:
+            running.discard(process)
+            end(process)
+    return code, text.decode("utf-8", "replace"), time.monotonic() - begun
 
 
 def lines_of(program, offsets):
@@ -75,6 +104,8 @@ def check(program, each):
         each = max(1, int(PROGRAM_S / seconds))
     problems, failed = {}, 0
     for n in numbers(calls, each):
+        if stopped.is_set():
+            break
         code, text, _ = run(program, n, max(HANG_S, 3 * seconds))
         at = where(program, text)
         failed += at is not None
@@ -89,6 +120,8 @@ def main():
     parser.add_argument("--each", type=int, default=0, help="default: all of them")
     parser.add_argument("programs", nargs="+")
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     bad, calls, failed = 0, 0, 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for one in pool.map(lambda program: check(program, options.each), options.programs):

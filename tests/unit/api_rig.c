@@ -6,7 +6,6 @@
 #include "engine/setup.h"
 #include "engine/steer.h"
 
-#include <ftw.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -264,8 +263,8 @@ static void load_config(struct api_rig *rig, const char *yaml)
 void api_rig_open(struct api_rig *rig, const char *yaml)
 {
     struct err err;
-    *rig = (struct api_rig){.directory = "/tmp/postrider-test-api-XXXXXX"};
-    assert_non_null(mkdtemp(rig->directory));
+    *rig = (struct api_rig){0};
+    assert_true(temporary_directory(rig->directory));
     snprintf(rig->socket, sizeof rig->socket, "%s/jobs.sock", rig->directory);
     snprintf(rig->control, sizeof rig->control, "%s/control.sock", rig->directory);
     load_config(rig, yaml);
@@ -301,14 +300,6 @@ void api_rig_open(struct api_rig *rig, const char *yaml)
         fail_msg("%s", err.text);
 }
 
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
-{
-    (void)info;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 void api_rig_close(struct api_rig *rig)
 {
     if (rig->api != NULL) {
@@ -332,7 +323,7 @@ void api_rig_close(struct api_rig *rig)
     store_close(rig->store);
     inbox_destroy(rig->inbox);
     setups_destroy(rig->setups);
-    (void)nftw(rig->directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    temporary_remove(rig->directory);
 }
 
 /* ---- calls ---- */

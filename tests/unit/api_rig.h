@@ -6,12 +6,13 @@
 
 #include "engine/admin/api.h"
 #include "tests/unit/http_client.h"
+#include "tests/unit/temporary.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
 struct api_rig {
-    char directory[64], socket[96], control[96];
+    char directory[TEMPORARY_PATH], socket[TEMPORARY_PATH + 20], control[TEMPORARY_PATH + 20];
     struct config *config; /* of the setup */
     struct setups *setups;
     struct store *store;

@@ -2,9 +2,9 @@
 #include "tests/unit/store_rig.h"
 
 #include "queue/taker.h"
+#include "tests/unit/temporary.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,23 +57,8 @@ void rig_fail(struct rig *rig, const char *format, ...)
 
 static void directory_make(struct rig *rig)
 {
-    const char *root = getenv("TMPDIR");
-    (void)snprintf(rig->directory, sizeof rig->directory, "%s/postrider-store-XXXXXX", root ? root : "/tmp");
-    if (!mkdtemp(rig->directory))
+    if (!temporary_directory(rig->directory))
         rig_fail(rig, "no temporary directory");
-}
-
-static int file_remove(const char *path, const struct stat *st, int kind, struct FTW *place)
-{
-    (void)st;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-void rig_remove(const char *directory)
-{
-    (void)nftw(directory, file_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 /* The databases alone: a lock file is worth nothing after a power cut, and the reserve can be taken again. */
@@ -345,7 +330,7 @@ void rig_abandon(struct rig *rig)
     model_free(&rig->model);
     free(rig->lanes);
     free(rig->answer);
-    rig_remove(rig->directory);
+    temporary_remove(rig->directory);
 }
 
 void rig_close(struct rig *rig)
@@ -365,7 +350,7 @@ void rig_crash_with(struct rig *rig, struct admit *admit)
     rig->deaf = true;
     store_down(rig, admit);
     rig->deaf = false;
-    rig_remove(old);
+    temporary_remove(old);
     for (size_t i = 0; i < rig->lane_count; i++)
         rig->lanes[i].ready = false;
     rig->now = now;

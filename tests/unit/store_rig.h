@@ -60,8 +60,6 @@ void rig_open(struct rig *rig, uint64_t seed, int64_t retain_ms);
 void rig_close(struct rig *rig);
 /* As rig_close, of a store that no step may be asked of any more (or that is gone). */
 void rig_abandon(struct rig *rig);
-/* Deletes a directory with all that is in it. */
-void rig_remove(const char *directory);
 /* Notes what is done next. */
 void rig_note(struct rig *rig, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Ends the test: the seed, what was done last, and what is wrong. */

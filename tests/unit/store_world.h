@@ -6,6 +6,7 @@
 #include "queue/edit.h"
 #include "queue/store_internal.h"
 #include "queue/taker.h"
+#include "tests/unit/temporary.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,6 @@
 /* after those */
 #include <cmocka.h>
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -64,11 +64,8 @@ static inline void world_make(struct world *w, const char *directory)
                                      .workers = 1}};
     if (directory != NULL)
         snprintf(w->directory, sizeof w->directory, "%s", directory);
-    else {
-        const char *base = getenv("POSTRIDER_TEST_TMP");
-        snprintf(w->directory, sizeof w->directory, "%s/postrider-store-XXXXXX", base ? base : "/var/tmp");
-        assert_non_null(mkdtemp(w->directory));
-    }
+    else
+        assert_true(temporary_directory(w->directory));
     world_open(w);
 }
 
@@ -180,19 +177,11 @@ static inline void world_reopen(struct world *w)
     world_open(w);
 }
 
-static inline int world_unlink(const char *path, const struct stat *st, int flag, struct FTW *at)
-{
-    (void)st;
-    (void)flag;
-    (void)at;
-    return remove(path);
-}
-
 static inline void world_end(struct world *w)
 {
     if (w->store != NULL)
         world_close(w);
-    nftw(w->directory, world_unlink, 8, FTW_DEPTH | FTW_PHYS);
+    temporary_remove(w->directory);
 }
 
 /* ---- jobs ---- */

@@ -117,9 +117,9 @@ static void test_control_only(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    char yaml[256], directory[] = "/tmp/postrider-test-tenants-XXXXXX";
+    char yaml[256], directory[TEMPORARY_PATH];
     /* The rig makes its own directory; the jobs socket needs the uid beside its path. */
-    if (mkdtemp(directory) == NULL)
+    if (!temporary_directory(directory))
         return -1;
     snprintf(
         yaml, sizeof yaml,
@@ -133,7 +133,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    char directory[96];
+    char directory[sizeof rig.socket];
     snprintf(directory, sizeof directory, "%s", rig.socket);
     *strrchr(directory, '/') = '\0';
     api_rig_close(&rig);

@@ -6,6 +6,7 @@
 #include "engine/base/prng.h"
 #include "engine/base/secret.h"
 #include "engine/base/str.h"
+#include "tests/unit/temporary.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -352,11 +353,11 @@ static const char *secret_of(const char *path, struct str text, size_t most)
 static void test_secret(void **state)
 {
     (void)state;
-    char directory[] = "/tmp/postrider-test-XXXXXX", path[64];
+    char directory[TEMPORARY_PATH], path[TEMPORARY_PATH + 20];
     static char large[40000];
     struct buf secret;
     struct err err;
-    assert_non_null(mkdtemp(directory));
+    assert_true(temporary_directory(directory));
     snprintf(path, sizeof path, "%s/secret", directory);
     assert_string_equal(secret_of(path, STR(" two words\t\r\nand more"), 100), "two words");
     assert_string_equal(secret_of(path, STR("alone"), 5), "alone");

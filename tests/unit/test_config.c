@@ -1,6 +1,7 @@
 /* The configuration: every kind of error with its place, defaults, what refers to what, and what is shown. */
 #include "engine/config.h"
 #include "engine/config_table.h"
+#include "tests/unit/temporary.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>
@@ -14,13 +15,12 @@
 
 #define SHOW_MAX (1024 * 1024)
 
-static char directory[] = "/tmp/test-config-XXXXXX";
-static char main_file[64], other_file[64];
+static char directory[TEMPORARY_PATH], main_file[TEMPORARY_PATH + 20], other_file[TEMPORARY_PATH + 20];
 
 static int make_directory(void **state)
 {
     (void)state;
-    if (mkdtemp(directory) == NULL)
+    if (!temporary_directory(directory))
         return -1;
     snprintf(main_file, sizeof main_file, "%s/main.yaml", directory);
     snprintf(other_file, sizeof other_file, "%s/other.yaml", directory);

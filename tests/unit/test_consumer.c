@@ -105,8 +105,7 @@ struct place {
 static void place_make(struct place *p, uint64_t rotate_size, int64_t rotate_age_ms, unsigned keep)
 {
     *p = (struct place){.now = clock_now()};
-    snprintf(p->directory, sizeof p->directory, "/var/tmp/postrider-file-XXXXXX");
-    assert_non_null(mkdtemp(p->directory));
+    assert_true(temporary_directory(p->directory));
     snprintf(p->path, sizeof p->path, "%s/events", p->directory);
     struct event_file_settings settings = {p->path, rotate_size, rotate_age_ms, keep};
     event_file_init(&p->file, &settings);
@@ -115,7 +114,7 @@ static void place_make(struct place *p, uint64_t rotate_size, int64_t rotate_age
 static void place_end(struct place *p)
 {
     event_file_close(&p->file);
-    nftw(p->directory, world_unlink, 8, FTW_DEPTH | FTW_PHYS);
+    temporary_remove(p->directory);
 }
 
 static void append(struct place *p, const char *lines)

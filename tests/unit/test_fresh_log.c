@@ -5,6 +5,7 @@
 
 #include "engine/base/prng.h"
 #include "engine/limits.h"
+#include "tests/unit/temporary.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,16 +21,14 @@
 #define BLOCK 4096
 
 static struct prng prng = {3};
-static char directory[300], path[400];
+static char directory[TEMPORARY_PATH], path[TEMPORARY_PATH + 20];
 static struct fresh_log writing;
 
 static int set_up(void **state)
 {
     struct err err = {0};
-    const char *base = getenv("POSTRIDER_TEST_TMP");
     (void)state;
-    snprintf(directory, sizeof directory, "%s/postrider-log-XXXXXX", base ? base : "/var/tmp");
-    assert_non_null(mkdtemp(directory));
+    assert_true(temporary_directory(directory));
     snprintf(path, sizeof path, "%s/fresh.log", directory);
     assert_true(fresh_log_open(&writing, directory, &err));
     return 0;

@@ -2,6 +2,7 @@
 #include "engine/admin/http.h"
 #include "engine/limits.h"
 #include "tests/unit/http_client.h"
+#include "tests/unit/temporary.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,7 +18,7 @@
 
 #include <cmocka.h>
 
-static char directory[64], jobs_path[96], control_path[96];
+static char directory[TEMPORARY_PATH], jobs_path[TEMPORARY_PATH + 20], control_path[TEMPORARY_PATH + 20];
 static struct http *http;
 static atomic_uint begun, released, streams_begun, streams_released;
 static atomic_bool stream_may_go, stopped_seen;
@@ -590,8 +591,7 @@ static int set_up(void **state)
 {
     (void)state;
     struct err err;
-    snprintf(directory, sizeof directory, "/tmp/postrider-test-http-XXXXXX");
-    if (mkdtemp(directory) == NULL)
+    if (!temporary_directory(directory))
         return -1;
     snprintf(jobs_path, sizeof jobs_path, "%s/jobs.sock", directory);
     snprintf(control_path, sizeof control_path, "%s/control.sock", directory);

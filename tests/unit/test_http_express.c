@@ -3,6 +3,7 @@
 #include "engine/admin/http.h"
 #include "engine/limits.h"
 #include "tests/unit/http_client.h"
+#include "tests/unit/temporary.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -17,7 +18,7 @@
 
 #define LARGE (8 * 1024 * 1024) /* an answer that no socket takes at once */
 
-static char directory[64], path[96];
+static char directory[TEMPORARY_PATH], path[TEMPORARY_PATH + 20];
 static struct http *http;
 static atomic_uint begun, released;
 static _Atomic(struct http_request *) held; /* its upload waits in the end */
@@ -392,8 +393,7 @@ static int set_up(void **state)
     struct http_settings settings = {routes, sizeof routes / sizeof *routes, &listener, 1, NULL};
     struct err err;
     (void)state;
-    snprintf(directory, sizeof directory, "/tmp/postrider-test-express-XXXXXX");
-    if (mkdtemp(directory) == NULL)
+    if (!temporary_directory(directory))
         return -1;
     snprintf(path, sizeof path, "%s/jobs.sock", directory);
     listener = (struct http_listener){.path = path, .mode = 0600, .group = "", .threads = 2};

@@ -1,5 +1,6 @@
 /* Job lines, good and bad. */
 #include "engine/intake/job_line.h"
+#include "tests/unit/temporary.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -303,13 +304,13 @@ static int set_up(void **state)
 {
     (void)state;
     repeats_init(&repeats);
-    char path[] = "/tmp/postrider-test-config-XXXXXX";
+    char path[TEMPORARY_PATH];
     static const char yaml[] =
         "hostname: mta.test\nsources:\n  - { name: a }\n"
         "pools:\n  - { name: default, sources: {a: 1} }\n  - { name: second, sources: {a: 1} }\n"
         "tenants:\n  - { name: acme, pool: second }\n";
     struct buf errors;
-    int fd = mkstemp(path);
+    int fd = temporary_file(path);
     FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (file == NULL || fputs(yaml, file) < 0 || fclose(file) != 0)
         return -1;

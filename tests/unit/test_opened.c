@@ -3,6 +3,7 @@
 #include "tests/unit/message_help.h"
 
 #include "engine/route/opened.h"
+#include "tests/unit/temporary.h"
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -17,10 +18,10 @@ static struct buf text, signature;
 static int setup(void **state)
 {
     (void)state;
-    char path[] = "/tmp/test_opened.XXXXXX";
+    char path[TEMPORARY_PATH];
     struct err err;
     EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-    FILE *file = fdopen(mkstemp(path), "w");
+    FILE *file = fdopen(temporary_file(path), "w");
     assert_true(file != NULL && PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL));
     fclose(file);
     EVP_PKEY_free(key);

@@ -8,6 +8,7 @@
 #include "engine/route/path.h"
 #include "engine/route/pool.h"
 #include "engine/route/secure.h"
+#include "tests/unit/temporary.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,8 +29,8 @@ struct fixture {
 
 static void fixture_make(struct fixture *f, const char *yaml)
 {
-    char path[] = "/tmp/test_path.XXXXXX";
-    int fd = mkstemp(path);
+    char path[TEMPORARY_PATH];
+    int fd = temporary_file(path);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, yaml, strlen(yaml)), (ssize_t)strlen(yaml));
     close(fd);

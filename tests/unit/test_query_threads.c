@@ -2,6 +2,7 @@
  * is whole and in order, and in the end every recipient has been seen to be accepted once and to end once.
  * Meant for the thread sanitizer too. */
 #include "tests/unit/store_rig.h"
+#include "tests/unit/temporary.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -24,7 +25,7 @@
 struct place {
     struct store *store;
     struct inbox *inbox;
-    char directory[128];
+    char directory[TEMPORARY_PATH];
     atomic_bool over;
     atomic_uint settled;
     _Atomic int64_t until_ns; /* 0: a thread failed, and nobody waits for what will not come */
@@ -219,13 +220,13 @@ static void work(struct place *place)
 
 static void readers_beside_the_writer(void **state)
 {
-    struct place place = {.directory = "/tmp/postrider-threads-XXXXXX"};
+    struct place place = {0};
     struct consumer consumers[READERS];
     pthread_t threads[READERS], uploads;
     struct err err;
     void *result;
     (void)state;
-    assert_non_null(mkdtemp(place.directory));
+    assert_true(temporary_directory(place.directory));
     struct store_settings settings = {.directory = place.directory,
                                       .max_size = 256u << 20,
                                       .reserve = 1u << 20,
@@ -268,7 +269,7 @@ static void readers_beside_the_writer(void **state)
         left = next;
     }
     inbox_destroy(place.inbox);
-    rig_remove(place.directory);
+    temporary_remove(place.directory);
 }
 
 int main(void)

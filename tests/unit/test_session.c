@@ -6,6 +6,7 @@
 #include "engine/smtp/session.h"
 
 #include "queue/store.h"
+#include "tests/unit/temporary.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -1796,7 +1797,7 @@ static const struct row logins_in_clear[] = {
      "auth_in_clear is no"},
 };
 
-static char password_path[] = "/tmp/postrider-test-XXXXXX";
+static char password_path[TEMPORARY_PATH];
 
 static void with_login(struct client *client)
 {
@@ -1815,8 +1816,7 @@ static void without_clear(struct client *client)
 
 static void write_password(const char *text, size_t repeats)
 {
-    memcpy(password_path + sizeof password_path - 7, "XXXXXX", 7);
-    int fd = mkstemp(password_path);
+    int fd = temporary_file(password_path);
     assert_true(fd >= 0);
     for (size_t i = 0; i < repeats; i++)
         assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));

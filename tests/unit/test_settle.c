@@ -8,12 +8,8 @@
 #include "engine/route/lane.h"
 #include "engine/route/lane_line.h"
 #include "engine/route/settle.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-/* cmocka asks for the three above */
-#include <cmocka.h>
+#include "engine/route/signers.h"
+#include "tests/unit/log_catch.h"
 
 #define WALL_MS INT64_C(1700000000000)
 
@@ -36,6 +32,7 @@ static int fixture_make(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     f->retry = retry_table_create(rules, 1);
+    assert_non_null(f->retry);
     f->source = (struct config_source){.name = "s0",
                                        .address = "",
                                        .ehlo = "mta.test",
@@ -177,6 +174,48 @@ static void test_tls_failure(void **state)
     assert_int_equal(host_dead_until_ns(&f->router, &carrier.address), 0); /* for others it is as good */
 }
 
+/* Its log when so many messages of a lane come back from the signers, who could not sign them. */
+static void signed_in_vain(struct fixture *f, struct log_catch *log, unsigned count)
+{
+    struct lane *lane = calloc(1, sizeof *lane + 1);
+    struct taken *taken = calloc(count, sizeof *taken);
+    struct store_job job = {.id = 77};
+    assert_true(lane != NULL && taken != NULL);
+    *lane = (struct lane){.router = &f->router, .id = 5, .idle = true, .buffered = count + 1};
+    HASH_ADD(hh, f->router.lanes, id, sizeof lane->id, lane);
+    log_catch_begin(log);
+    for (unsigned i = 0; i < count; i++) {
+        struct sign_request request = {.taken = &taken[i], .lane = lane->id, .err.text = "no memory"};
+        taken[i].job = &job;
+        LIST_INSERT_HEAD(&f->router.signing, &request, mine);
+        lane_signed(&f->router, &request);
+        assert_int_equal(taken[i].outcome, OUTCOME_DEFERRED);
+        assert_true(str_eq(taken[i].reply, STR("the message cannot be signed: no memory")));
+    }
+    log_catch_end(log);
+    hand_over(f, taken, count);
+    HASH_DEL(f->router.lanes, lane);
+    free(taken);
+    free(lane);
+}
+
+/* Where none can be sent, there is a line a second, not one a message; each recipient is told why. */
+static void test_a_line_a_second_of_what_is_broken(void **state)
+{
+    struct fixture *f = *state;
+    struct log_catch log;
+    signed_in_vain(f, &log, 500);
+    assert_int_equal(log_catch_count(log.text, "\n"), 1);
+    assert_non_null(strstr(log.text, " job 77: no memory\n"));
+    f->router.now.mono_ns += NS_PER_S - 1;
+    signed_in_vain(f, &log, 5);
+    assert_string_equal(log.text, "");
+    f->router.now.mono_ns++;
+    signed_in_vain(f, &log, 3);
+    assert_int_equal(log_catch_count(log.text, "\n"), 1);
+    assert_non_null(strstr(log.text, " job 77: no memory; 504 such lines before it were left out\n"));
+}
+
 /* While too much is settled and not durable, nothing more is taken; transactional mail has its reserve. */
 static void test_gate(void **state)
 {
@@ -218,6 +257,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_giving_up, fixture_make, fixture_free),
         cmocka_unit_test_setup_teardown(test_words, fixture_make, fixture_free),
         cmocka_unit_test_setup_teardown(test_tls_failure, fixture_make, fixture_free),
+        cmocka_unit_test_setup_teardown(test_a_line_a_second_of_what_is_broken, fixture_make, fixture_free),
         cmocka_unit_test_setup_teardown(test_gate, fixture_make, fixture_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -262,11 +262,9 @@ static struct memory *memory_make(void)
     return memory;
 }
 
-static struct store_settings settings_of(char *directory, size_t size)
+static struct store_settings settings_of(char directory[TEMPORARY_PATH])
 {
-    const char *base = getenv("POSTRIDER_TEST_TMP");
-    snprintf(directory, size, "%s/postrider-crash-XXXXXX", base ? base : "/var/tmp");
-    assert_non_null(mkdtemp(directory));
+    assert_true(temporary_directory(directory));
     return (struct store_settings){.directory = directory,
                                    .max_size = UINT64_C(1) << 30,
                                    .reserve = 1 << 20,
@@ -307,9 +305,9 @@ static void check_accepted(struct store *store, struct memory *memory)
 
 static void threads_agree(void **state)
 {
-    char directory[256];
+    char directory[TEMPORARY_PATH];
     (void)state;
-    struct store_settings settings = settings_of(directory, sizeof directory);
+    struct store_settings settings = settings_of(directory);
     struct memory *memory = memory_make();
     struct crew crew = {.memory = memory, .seed = 7};
     open_crew(&crew, &settings);
@@ -327,16 +325,16 @@ static void threads_agree(void **state)
     assert_int_equal(atomic_load(&memory->sent_twice), 0);
     close_crew(&crew);
     munmap(memory, sizeof *memory);
-    nftw(directory, world_unlink, 8, FTW_DEPTH | FTW_PHYS);
+    temporary_remove(directory);
 }
 
 static void survives_kill(void **state)
 {
-    char directory[256];
+    char directory[TEMPORARY_PATH];
     struct prng prng = {prng_seed()};
     (void)state;
     print_message("seed %llu\n", (unsigned long long)prng.state);
-    struct store_settings settings = settings_of(directory, sizeof directory);
+    struct store_settings settings = settings_of(directory);
     struct memory *memory = memory_make();
     for (unsigned round = 0; round <= ROUNDS; round++) {
         bool last = round == ROUNDS;
@@ -373,7 +371,7 @@ static void survives_kill(void **state)
                   atomic_load(&memory->sent_twice));
     assert_int_equal(atomic_load(&memory->too_late), 0);
     munmap(memory, sizeof *memory);
-    nftw(directory, world_unlink, 8, FTW_DEPTH | FTW_PHYS);
+    temporary_remove(directory);
 }
 
 int main(void)

@@ -41,9 +41,7 @@ static void copy_file(const char *from, const char *to, const char *name)
 static void copy_make(struct world *copy, const struct world *w)
 {
     *copy = (struct world){.now = w->now, .asking = true, .want = LANE_TAKE_MAX, .settings = w->settings};
-    const char *base = getenv("POSTRIDER_TEST_TMP");
-    snprintf(copy->directory, sizeof copy->directory, "%s/postrider-store-XXXXXX", base ? base : "/var/tmp");
-    assert_non_null(mkdtemp(copy->directory));
+    assert_true(temporary_directory(copy->directory));
     copy_file(w->directory, copy->directory, "fresh.log");
     copy_file(w->directory, copy->directory, "data.mdb");
 }

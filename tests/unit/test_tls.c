@@ -2,6 +2,7 @@
  * SNI, the sessions kept, and what is checked: names, authorities, TLSA records. */
 #include "engine/tls/resume.h"
 #include "engine/tls/tls.h"
+#include "tests/unit/temporary.h"
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -380,12 +381,13 @@ static void write_pem(const char *path, X509 *certificate, EVP_PKEY *key)
     fclose(file);
 }
 
-static char directory[] = "/tmp/postrider-tls-XXXXXX";
-static char ca_path[64], certificate_path[64], key_path[64];
+static char directory[TEMPORARY_PATH];
+static char ca_path[TEMPORARY_PATH + 20], certificate_path[TEMPORARY_PATH + 20],
+    key_path[TEMPORARY_PATH + 20];
 
 static int setup_checks(void **state)
 {
-    if (setup(state) != 0 || mkdtemp(directory) == NULL)
+    if (setup(state) != 0 || !temporary_directory(directory))
         return -1;
     snprintf(ca_path, sizeof ca_path, "%s/ca.pem", directory);
     snprintf(certificate_path, sizeof certificate_path, "%s/certificate.pem", directory);

@@ -1,5 +1,6 @@
 /* test_users.c - files of users, good and bad, and who is let in. */
 #include "engine/submission/users.h"
+#include "tests/unit/temporary.h"
 
 #include <crypt.h>
 #include <setjmp.h>
@@ -11,7 +12,7 @@
 
 #include <cmocka.h>
 
-static char path[] = "/tmp/test_users_XXXXXX";
+static char path[TEMPORARY_PATH];
 static const struct now test_now = {1000, 1000};
 
 static void write_file(const char *text)
@@ -24,7 +25,7 @@ static void write_file(const char *text)
 
 static int setup(void **state)
 {
-    int fd = mkstemp(path);
+    int fd = temporary_file(path);
     (void)state;
     return fd < 0 || close(fd) != 0;
 }
