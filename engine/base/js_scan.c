@@ -12,7 +12,10 @@
 
 #define DEPTH_MAX     32 /* deeper texts are jansson's */
 #define LONG_TEXT     (64 * 1024)
-#define JANSSON_ROOM  128          /* for a text it takes at most so many times its length, as a tree */
+#define ROOM_OPENED   240          /* jansson's for a list with a value, an object, or a member; */
+#define ROOM_NEXT     104          /* for a list's next value; */
+#define ROOM_ALWAYS   1024         /* for any text; */
+#define ROOM_MAPPED   32           /* and a page more for each block of 128 KiB */
 #define VALUES_LOOK   1024         /* values after which it is looked whether there is room for as many, */
 #define VALUES_ROOM   (512 * 1024) /* which take so much at most, */
 #define VALUE_PLACE   32           /* and for a list or object that doubles, for each value so far */
@@ -341,11 +344,36 @@ static json_t *load_whole(struct str text, bool *lacks)
     return loader.scan.p == loader.scan.end ? root : drop(root);
 }
 
+/* Blocks of glibc's on 64-bit machines, as jansson 2.14 asks for them:
+ * - A list is 48 + 80 bytes, and grows for each of its values by 16 beside the 8 that it had.
+ * - An object is 80 + 144, and its table grows for each member by 32 beside the 16 that it had.
+ * - A value is a block of 48 and, of a string, one that is 30 longer than the string with its quotes.
+ * - A member is such a block for its name, until the value is there, and one that is 80 longer than the name.
+ * - The lexer's buffer doubles up to twice the longest string, and a name is in two blocks: 4 times the text.
+ * Within strings nothing is counted, and behind an error jansson reads no more. */
+size_t js_load_room(struct str text)
+{
+    size_t room = ROOM_ALWAYS + 4 * text.n;
+    bool quoted = false;
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if (c == '"')
+            quoted = !quoted;
+        else if (quoted)
+            i += c == '\\';
+        else if (c == '{' || c == '[' || c == ':')
+            room += ROOM_OPENED;
+        else if (c == ',')
+            room += ROOM_NEXT;
+    }
+    return room + room / ROOM_MAPPED;
+}
+
 json_t *js_load(struct str text, json_error_t *error)
 {
     bool lacks = false;
     json_t *root = text.n > 0 ? load_whole(text, &lacks) : NULL;
-    if (root == NULL && (lacks || !finds(JANSSON_ROOM * text.n))) {
+    if (root == NULL && (lacks || !finds(js_load_room(text)))) {
         *error = (json_error_t){.text = "no memory"};
         error->text[sizeof error->text - 1] = (char)json_error_out_of_memory; /* where jansson has its code */
         return NULL;

@@ -40,5 +40,8 @@ bool js_scan_plain(struct js_scan *scan, struct str *out);
 /* json_loadb(text, JSON_REJECT_DUPLICATES) in a fraction of the time: the same value, or NULL and the same
  * error; where there is no memory for a long text, one of json_error_out_of_memory. */
 json_t *js_load(struct str text, json_error_t *error);
+/* The most memory that jansson has at any time while it reads this text, good or not: js_load looks whether
+ * there is as much. */
+size_t js_load_room(struct str text);
 
 #endif

@@ -2,7 +2,9 @@
  *
  * The rule decides before verdict.c's table. What a reaction reaches is never wider than its evidence: the
  * path (path_learn.h), a sender domain or a job at this site (hold.h), or this recipient alone. Held and
- * slowed recipients keep their attempt; nothing lengthens a lifetime. One worker's thread. */
+ * slowed recipients keep their attempt; nothing lengthens a lifetime. Where HOLDS_MAX are held already, mail
+ * that is to be held goes on, of a job as the reply's code says, of a sender after the site's pause, and each
+ * worker's alert tells of it once in HOLDS_FULL_TOLD_MS. One worker's thread. */
 #ifndef POSTRIDER_ROUTE_REACT_H
 #define POSTRIDER_ROUTE_REACT_H
 

@@ -1,5 +1,6 @@
 /* test_js_scan.c - js_load against jansson: over random texts, and random texts that were damaged, both give
- * the same value with its members in the same order, or the same error. */
+ * the same value with its members in the same order, or the same error; and jansson never takes more memory
+ * than js_load_room says. */
 #include "engine/base/js_scan.h"
 
 #include "engine/base/buf.h"
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -168,6 +170,43 @@ static bool compare(struct str text)
     return good;
 }
 
+static size_t live, peak;
+
+static size_t block_size(void *p)
+{
+    return malloc_usable_size(p) + sizeof(size_t); /* the allocator's own word */
+}
+
+static void *counted_malloc(size_t n)
+{
+    void *p = malloc(n);
+    assert_non_null(p);
+    live += block_size(p);
+    peak = live > peak ? live : peak;
+    return p;
+}
+
+static void counted_free(void *p)
+{
+    if (p != NULL)
+        live -= block_size(p);
+    free(p);
+}
+
+/* The most that jansson has had for it, which is not above the bound. */
+static size_t measure(struct str text)
+{
+    size_t room = js_load_room(text);
+    live = peak = 0;
+    json_set_alloc_funcs(counted_malloc, counted_free);
+    json_decref(json_loadb(text.n > 0 ? text.p : "", text.n, JSON_REJECT_DUPLICATES, NULL));
+    js_set_up();
+    assert_int_equal(live, 0);
+    if (peak > room)
+        fail_msg("takes %zu, not %zu: %.*s", peak, room, text.n < 200 ? (int)text.n : 200, text.p);
+    return peak;
+}
+
 static void test_random(void **state)
 {
     (void)state;
@@ -180,6 +219,7 @@ static void test_random(void **state)
         if (prng_below(&prng, 3) == 0)
             damage(&text);
         good += compare(buf_str(&text));
+        measure(buf_str(&text));
     }
     buf_free(&text);
     assert_in_range(good, ROUNDS / 10, ROUNDS); /* the test is about both */
@@ -243,6 +283,68 @@ static void test_cases(void **state)
     compare(str_make("{\"a\":\"b\0c\"}", 11));
 }
 
+/* What is worst for it, in lists around each size at which they grow; n: a name that was not there. */
+static void test_room_of_many(void **state)
+{
+    (void)state;
+    static const struct many {
+        const char *begin, *each, *end;
+    } cases[] = {
+        {"[0", ",[]", "]"},
+        {"[0", ",{}", "]"},
+        {"[0", ",0", "]"},
+        {"[0", ",1.5", "]"},
+        {"[0", ",\"\"", "]"},
+        {"[0", ",\"0123456789012345678901\"", "]"},
+        {"[0", ",[[[[{}]]]]", "]"},
+        {"[0", ",{\"\":\"\"}", "]"},
+        {"[0", ",[{}", "]"},
+        {"{\"x\":0", ",\"n\":0", "}"},
+        {"{\"x\":0", ",\"n\":\"\"", "}"},
+        {"{\"x\":0", ",\"n\":{}", "}"},
+        {"{\"x\":0", ",\"n\":[0", "}"},
+        {"", "[", ""},
+        {"", "{\"\":", ""},
+        {"[\"", "x", "\"]"},
+        {"[\"", "\\n", "\"]"},
+        {"{\"", "x", "\":0}"},
+        {"{\"", "x", "\":\"abc"},
+    };
+    struct buf text;
+    buf_init(&text, 8 << 20);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct many *one = &cases[i];
+        const char *name = strchr(one->each, 'n');
+        for (unsigned n = 1; n < 40000; n += n < 70 ? 1 : n / 9) {
+            buf_clear(&text);
+            buf_add_z(&text, one->begin);
+            for (unsigned k = 0; k < n; k++) {
+                if (name != NULL && one->begin[0] == '{')
+                    buf_printf(&text, "%.*s%x%s", (int)(name - one->each), one->each, k, name + 1);
+                else
+                    buf_add_z(&text, one->each);
+            }
+            buf_add_z(&text, one->end);
+            measure(buf_str(&text));
+        }
+    }
+    buf_free(&text);
+}
+
+/* Where the bound is near: it lets in what it can. */
+static void test_room_is_near(void **state)
+{
+    (void)state;
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    buf_add_z(&text, "[0");
+    while (text.len < 500000)
+        buf_add_z(&text, ",{\"Ada\":\"of London\",\"a\":[1]},\"text, as [it] is: {plain}\"");
+    buf_add_z(&text, "]");
+    assert_in_range(js_load_room(buf_str(&text)), 1, 3 * measure(buf_str(&text)));
+    buf_free(&text);
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they take more than they are given */
 /* Many small values take many times their text: where there is no room for them it says so, and waits for
  * none. */
@@ -268,6 +370,24 @@ static void test_many_values_without_memory(void **state)
         buf_free(&text);
     }
 }
+
+/* A text that no value comes of is malformed, and not too much for a small machine. */
+static void test_malformed_with_little_memory(void **state)
+{
+    (void)state;
+    json_error_t error;
+    struct buf text;
+    buf_init(&text, 8 << 20);
+    buf_add_z(&text, "{\"to\":\"");
+    while (text.len < (4 << 20))
+        buf_add_z(&text, "[a line, as long as: this] ");
+    setrlimit(RLIMIT_DATA, &(struct rlimit){.rlim_cur = 64 << 20, .rlim_max = RLIM_INFINITY});
+    json_t *root = js_load(buf_str(&text), &error);
+    setrlimit(RLIMIT_DATA, &(struct rlimit){.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY});
+    assert_null(root);
+    assert_int_equal(json_error_code(&error), json_error_premature_end_of_input);
+    buf_free(&text);
+}
 #endif
 
 int main(void)
@@ -277,8 +397,11 @@ int main(void)
         cmocka_unit_test(test_cases),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_room_of_many),
+        cmocka_unit_test(test_room_is_near),
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(test_many_values_without_memory),
+        cmocka_unit_test(test_malformed_with_little_memory),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
