@@ -89,7 +89,7 @@ static void job_make(struct plan_job *job)
     job->null_sender = once_in(6);
     job->same_for_all = once_in(2);
     job->keyed = once_in(3);
-    job->verp = once_in(3);
+    job->verp = once_in(6);
     job->envid = once_in(3);
     job->at_ns = once_in(3) ? 0 : sim_between(DICE, 0, plan.horizon_ns * 3 / 4);
     job->lifetime_ms = once_in(5) ? sim_between(DICE, MINUTE_MS, plan.lifetime_ms) : 0;
