@@ -7,7 +7,8 @@
  * Parts, from below: this file and faults.h; events.h (what happens when); ring.h and net.h (a kernel:
  * io_uring and TCP); book.h (what must hold, noted and checked as it goes); host.h and zone.h (the Internet:
  * mail hosts and names); plan.h (what a seed sets up); daemon.h (postriderd, stepped); drive.h (jobs and
- * acts); audit.h (what must hold at the end). seams.h stands in for what the daemon asks the system. */
+ * acts); late.h (bounces that come back by mail); audit.h (what must hold at the end). seams.h stands in
+ * for what the daemon asks the system. */
 #ifndef POSTRIDER_TESTS_SIM_SIM_H
 #define POSTRIDER_TESTS_SIM_SIM_H
 
