@@ -48,7 +48,7 @@ help:
 #: make sim-selftest a bug planted for each of its checkers, which it must find
 #: make coverage     how many lines the tests run, by part
 #: make memory       none left with 10,000,000 recipients queued and 10,000 sessions; and what must hold after it
-#: make nightly      test-all, tiny, sim with 100,000 seeds, 100,000 power cuts, 1,000 kills, each allocation, memory, fuzz, coverage: hours
+#: make nightly      test-all, tiny, sim with 100,000 seeds, 100,000 power cuts, 1,000 kills, alloc EACH=300, memory, fuzz, coverage: hours
 #: make man          the manual pages, into build/man/
 #: make bench        what this machine does; BENCH="--help" explains
 #: make compare      against other engines on this machine (root: a network of its own)

@@ -259,17 +259,25 @@ static struct str field_of(const struct edits *edits, struct edit_field field)
     return str_make(field.n > 0 ? edits->bytes.data + field.at : "", field.n);
 }
 
-static void event_write(struct edits *edits, struct edit *edit, struct change *c)
+/* False: its job was purged while it was posted, and nobody could tell any more whom it speaks of. */
+static bool event_write(struct edits *edits, struct edit *edit, struct change *c)
 {
+    bool is_alert = edit->event.type == EVENT_ALERT;
+    uint8_t key[KEY_JOB];
+    struct str row;
+    key_job(edit->event.rid.job, key);
+    if (!is_alert && !change_get(c, T_JOBS, key, sizeof key, &row))
+        return false;
     edit->event.site = field_of(edits, edit->site);
     edit->event.source = field_of(edits, edit->source);
     edit->event.mx = field_of(edits, edit->mx);
     edit->event.tls = field_of(edits, edit->tls);
     edit->event.reply = field_of(edits, edit->reply);
     change_event(c, &edit->event);
-    if (edit->event.type != EVENT_ALERT)
+    if (!is_alert)
         retention_late(c->store, edit->event.rid.job, c->meta.last_seq);
     c->rows++;
+    return true;
 }
 
 /* Of rows that no reply adds to any more, the one behind this: each strike takes one away, so that they do
@@ -320,8 +328,7 @@ static void edits_put(struct edits *edits, struct change *c)
         struct str key = field_of(edits, edit->key), value = field_of(edits, edit->value), old;
         edit->put = edit->act == EDIT_PUT || (edit->act == EDIT_STRIKE && strike_write(edits, edit, c));
         if (edit->act == EDIT_EVENT) {
-            event_write(edits, edit, c);
-            edits->changed++;
+            edits->changed += event_write(edits, edit, c);
         } else if (edit->act == EDIT_DELETE) {
             edits->changed += change_del(c, edit->table, key.p, key.n);
         } else if (edit->put && (!change_get(c, edit->table, key.p, key.n, &old) || !str_eq(old, value))) {

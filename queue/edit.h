@@ -98,7 +98,8 @@ uint64_t query_suppression_count(struct store *store);
 
 /* A complaint, or a bounce that came by mail after the receiver had accepted the message: an event of its own
  * (EVENT_COMPLAINED, or EVENT_BOUNCED_LATE, which is named "bounced" and has "late": true in JSON). The
- * recipient's state and the counters stay as they are: it has ended once. */
+ * recipient's state and the counters stay as they are: it has ended once. Of a job that is purged by then
+ * nothing is written. */
 struct late_event {
     enum event_type type;
     struct rid rid;

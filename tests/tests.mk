@@ -92,4 +92,5 @@ coverage: deps-test
 	@$(PY) tests/coverage.py build-coverage
 nightly: test-all
 	@$(MAKE) --no-print-directory sim SEEDS=100000
-	@$(MAKE) --no-print-directory sim-selftest powercut alloc crash memory fuzz coverage tiny
+	@$(MAKE) --no-print-directory sim-selftest powercut crash memory fuzz coverage tiny
+	@$(MAKE) --no-print-directory alloc EACH=300

@@ -206,9 +206,10 @@ static void events(void **state)
     struct world w;
     (void)state;
     world_make(&w, NULL);
+    uint64_t job = world_small_job(&w, 1, 1);
     struct edits *edits = edits_new();
     struct late_event late = {.type = EVENT_BOUNCED_LATE,
-                              .rid = {7, 0, 3},
+                              .rid = {job, 0, 0},
                               .code = 550,
                               .status = STATUS(5, 1, 1),
                               .mx = STR("mx.a.test"),
@@ -217,12 +218,14 @@ static void events(void **state)
     assert_true(edits_late_event(edits, &late));
     late.type = EVENT_COMPLAINED;
     assert_true(edits_late_event(edits, &late));
+    late.rid.job = job + 1;
+    assert_true(edits_late_event(edits, &late)); /* of a job that is not there */
     assert_true(edits_alert(edits, STR("gmail"), STR("a"), STR("acme"), STR("held"), WORLD_START_MS));
     assert_int_equal(world_edit(&w, edits), 3);
     struct seen seen = {0};
-    assert_int_equal(query_events(w.store, 0, see_event, &seen), 3);
-    assert_string_equal(seen.text,
-                        "1 bounced 7 // gone; 2 complained 7 // gone; 3 alert 0 acme/gmail/a held; ");
+    assert_int_equal(query_events(w.store, 1, see_event, &seen), 4);
+    assert_string_equal(seen.text, "2 bounced 1 default// gone; 3 complained 1 default// gone; "
+                                   "4 alert 0 acme/gmail/a held; ");
     world_close(&w);
     world_end(&w);
 }
