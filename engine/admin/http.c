@@ -36,6 +36,7 @@ struct listener {
     struct MHD_Daemon *daemon;
     _Atomic(struct express *) express; /* accepts connections; its threads may serve before it is set */
     struct unix_socket socket;
+    bool open; /* the socket is */
     unsigned index;
 };
 
@@ -548,8 +549,6 @@ static void socket_remove(const struct listener *listener)
 static bool listener_start(struct listener *listener, struct err *err)
 {
     const struct http_listener *settings = listener->settings;
-    if (!socket_open(listener, err))
-        return false;
     listener->daemon = library_start(listener);
     if (listener->daemon == NULL)
         err_set(err, errno, "cannot start the HTTP server on %s: %s", settings->path, strerror(errno));
@@ -562,8 +561,6 @@ static bool listener_start(struct listener *listener, struct err *err)
     if (listener->daemon != NULL)
         MHD_stop_daemon(listener->daemon);
     listener->daemon = NULL;
-    socket_remove(listener);
-    close(listener->socket.fd);
     return false;
 }
 
@@ -583,8 +580,10 @@ struct http *http_create(const struct http_settings *settings, struct err *err)
         listener->http = http;
         listener->settings = &settings->listeners[i];
         listener->index = (unsigned)i;
-        good = listener_start(listener, err);
+        listener->open = good = socket_open(listener, err);
     }
+    for (size_t i = 0; good && i < settings->listener_count; i++)
+        good = listener_start(&http->listeners[i], err);
     if (good)
         return http;
     http_destroy(http);
@@ -613,14 +612,15 @@ bool http_destroy(struct http *http)
     bool idle = wait_until_idle(http);
     for (size_t i = 0; i < LISTENERS_MAX; i++) {
         struct listener *listener = &http->listeners[i];
-        if (listener->daemon == NULL)
+        if (!listener->open)
             continue;
         socket_remove(listener);
-        if (idle) {
+        if (idle && listener->daemon != NULL) {
             express_destroy(atomic_load(&listener->express));
             MHD_stop_daemon(listener->daemon);
-            close(listener->socket.fd);
         }
+        if (idle)
+            close(listener->socket.fd);
     }
     if (!idle) {
         /* The library must not be stopped while something is suspended; the process ends anyway. */

@@ -67,8 +67,9 @@ struct http_settings {
     void *user;            /* for the handlers */
 };
 
-/* Makes the sockets and serves: handlers may run before it returns. A socket file that nobody listens on is
- * replaced; one that somebody does, or a file that is no socket, is an error. */
+/* Makes all sockets, then serves: handlers may run before it returns, but who is answered on one socket can
+ * connect to the others. A socket file that nobody listens on is replaced; one that somebody does, or a file
+ * that is no socket, is an error. */
 struct http *http_create(const struct http_settings *settings, struct err *err);
 /* http_stopping() is true from now on, and streams that wait are asked to fill. */
 void http_stop(struct http *http);

@@ -472,37 +472,51 @@ static bool serve(struct http **out, struct err *err)
     return *out != NULL;
 }
 
+struct early {
+    const char *first, *last;
+    bool answered, last_was_there; /* by then */
+};
+
 /* Asks as soon as somebody listens. */
 static void *ask_early(void *user)
 {
+    struct early *early = user;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct http_reply reply;
-    memcpy(address.sun_path, user, strlen(user) + 1);
+    struct stat info;
+    memcpy(address.sun_path, early->first, strlen(early->first) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     for (unsigned n = 0; connect(fd, (struct sockaddr *)&address, sizeof address) != 0 && n < 100000; n++)
         usleep(20);
     close(fd);
-    http_call(user, "GET", "/figures", "", STR(""), &reply);
-    assert_int_equal(reply.status, 200);
+    http_call(early->first, "GET", "/figures", "", STR(""), &reply);
+    early->last_was_there = stat(early->last, &info) == 0;
+    early->answered = reply.status == 200;
     http_reply_free(&reply);
     return NULL;
 }
 
+/* Who is answered on the first socket finds the last one there. */
 static void test_asked_before_it_is_up(void **state)
 {
-    char early[96], late[96];
-    struct http_listener listeners[2] = {{.path = early, .mode = 0600, .group = "", .threads = 2},
-                                         {.path = late, .mode = 0600, .group = "", .threads = 1}};
-    struct http_settings settings = {routes, sizeof routes / sizeof *routes, listeners, 2, NULL};
+    enum { N = 8 };
+    char paths[N][96];
+    struct http_listener listeners[N];
+    struct http_settings settings = {routes, sizeof routes / sizeof *routes, listeners, N, NULL};
+    struct early early = {.first = paths[0], .last = paths[N - 1]};
     struct err err;
     pthread_t thread;
     (void)state;
-    snprintf(early, sizeof early, "%s/early.sock", directory);
-    snprintf(late, sizeof late, "%s/late.sock", directory);
-    assert_int_equal(pthread_create(&thread, NULL, ask_early, early), 0);
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(paths[i], sizeof paths[i], "%s/%u.sock", directory, i);
+        listeners[i] = (struct http_listener){.path = paths[i], .mode = 0600, .group = "", .threads = 2};
+    }
+    assert_int_equal(pthread_create(&thread, NULL, ask_early, &early), 0);
     struct http *own = http_create(&settings, &err);
     assert_non_null(own);
     pthread_join(thread, NULL);
+    assert_true(early.answered);
+    assert_true(early.last_was_there);
     assert_true(http_destroy(own));
 }
 
