@@ -277,6 +277,18 @@ static void lane_run_borrowed(const struct router *router, uint32_t lane, struct
     }
 }
 
+/* Nothing of it is in memory, but where it goes is held: what the store has, such as what was given back when
+ * that began, waits for the same. */
+static bool lane_is_shut(const struct lane *lane)
+{
+    if (lane->state != LANE_ROUTED || lane->strand_count == 0)
+        return false;
+    for (unsigned i = 0; i < lane->strand_count; i++)
+        if (pool_is_open(lane->strands[i].pool))
+            return false;
+    return true;
+}
+
 static void lane_run(struct look *look, struct router *router)
 {
     struct lane_look *question = (struct lane_look *)(void *)look;
@@ -286,7 +298,7 @@ static void lane_run(struct look *look, struct router *router)
     lane_run_borrowed(router, question->lane, why);
     if (lane != NULL && lane->state == LANE_ROUTED && lane->strand_count > 0)
         secure_text(&lane->strands[0].pool->tls, question->tls); /* also while it rests */
-    if (lane == NULL || (lane->resting && !lane->held_back))
+    if (lane == NULL || (lane->resting && !lane->held_back && !lane_is_shut(lane)))
         return;
     why->known = true;
     why->buffered += lane->buffered;
