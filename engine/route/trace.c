@@ -143,6 +143,7 @@ static void trace_append(struct trace *trace, const struct buf *line)
 {
     if (pthread_mutex_trylock(&trace->lock) != 0) {
         atomic_fetch_add(&trace->dropped, 1);
+        atomic_store(&trace->waiting, true); /* it may have been the last line for long */
         return;
     }
     if (line->failed || TRACE_BYTES_MAX - trace->lines.len < line->len ||
