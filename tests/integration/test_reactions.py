@@ -71,24 +71,24 @@ def rates(s, name, seconds):
 
 def test_gmails_rate_reply_cuts_the_rate_at_once_and_lets_it_recover(scene):
     """As the receiver counts: half from the reply on, then gradually more, at last all; nobody else is
-    slowed, and no attempt is used up."""
+    slowed, and no attempt is used up. Few enough a second that a machine with much to do keeps up."""
     s = scene([{**GMAIL, "reply_delay_ms": 5}, SECOND_HOST], [GMAIL_DOMAIN, SECOND_DOMAIN],
-              sites=f"  - {{ name: gmail, mx: ['*.google.com'], recovery: 4s, max_rate: 100/s, {QUICK} }}\n",
+              sites=f"  - {{ name: gmail, mx: ['*.google.com'], recovery: 4s, max_rate: 30/s, {QUICK} }}\n",
               config=rule("unusual rate of mail", "slow", site="gmail"))
     ident = submit(s, [f"u{i}@g.test" for i in range(10000)])["job"]
-    wait_for(lambda: s.world.counts(GMAIL["name"])["messages"] > 150, 30, "some speed")
+    wait_for(lambda: s.world.counts(GMAIL["name"])["messages"] > 45, 30, "some speed")
     full = max(rates(s, GMAIL["name"], 2))
-    assert 75 < full < 110
+    assert 22 < full < 33
     s.world.host(GMAIL["name"], "replies", [made(
         "mail", 421, "4.7.28 Gmail has detected an unusual rate of mail originating from your IP address.\n"
         "4.7.28 To protect our users from spam, mail has been temporarily rate limited.", times=1)])
     wait_for(lambda: site(s, "gmail")["slowed_to"], 10, "the cut")
     wait_for(lambda: site(s, "gmail")["blocked_by"] in ("slow", "backoff"), 1, "what blocks to be told")
-    seen = rates(s, GMAIL["name"], 9)
+    seen = rates(s, GMAIL["name"], 6)
     assert seen[0] < 0.75 * full, seen  # within this second, though all its messages were ready to go
-    assert max(seen[-2:]) > 0.85 * full, seen
-    first, middle, last = (statistics.median(seen[n:n + 3]) for n in (0, 3, 6))
-    assert first < middle < last * 1.05, seen
+    wait_for(lambda: seen.extend(rates(s, GMAIL["name"], 1)) or seen[-1] > 0.85 * full, 20, "all of the rate")
+    first, middle = (statistics.median(seen[n:n + 3]) for n in (0, 3))
+    assert first < middle < seen[-1] * 1.05, seen
     all_delivered(s, submit(s, ["x@b.test"])["job"], 1, 10)
     assert {r["attempts"] for r in s.daemon.recipients(ident)} == {0}
     assert not [e for e in s.daemon.events() if e["type"] == "bounced"]
