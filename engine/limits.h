@@ -151,7 +151,7 @@
 #define INBOUND_CANDIDATES_MAX BOUND(16, 4)      /* recipients of ours that one may mean */
 #define INBOUND_JOBS_MAX       BOUND(1024, 16)   /* newest jobs among which an envelope id is looked for, */
 #define INBOUND_PAGES_MAX      BOUND(100, 50)    /* and pages of READ_ROWS_MAX of its recipients */
-#define INBOUND_WAIT_MS        5000              /* for the outcome of whom it is about to be written down */
+#define INBOUND_WAIT_MS        5000 /* for the delivery that a bounce speaks of to be written down */
 
 /* DKIM. */
 #define DKIM_RSA_BITS_MIN  FIXED(1024) /* RFC 8301 3.2 */

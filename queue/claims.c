@@ -36,7 +36,7 @@ bool claims_set(struct claims *claims, struct rid rid)
 bool claims_clear(struct claims *claims, struct rid rid)
 {
     struct claim *claim = claims_find(claims, rid.job, rid.batch);
-    if (rid.slot >= BATCH_SLOTS_MAX || !claim_has(claim, rid.slot))
+    if (!claim_has(claim, rid.slot))
         return false;
     claim->bits[rid.slot / 64] &= ~(UINT64_C(1) << (rid.slot % 64));
     claims->count--;

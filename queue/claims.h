@@ -27,9 +27,10 @@ struct claims {
 
 /* The batch's bits, or NULL when none is set. */
 struct claim *claims_find(const struct claims *claims, uint64_t job, uint32_t batch);
+/* slot: any; an outsider may ask for one behind the last. */
 static inline bool claim_has(const struct claim *claim, uint16_t slot)
 {
-    return claim != NULL && (claim->bits[slot / 64] >> (slot % 64) & 1);
+    return claim != NULL && slot < BATCH_SLOTS_MAX && (claim->bits[slot / 64] >> (slot % 64) & 1);
 }
 bool claims_has(const struct claims *claims, struct rid rid);
 /* False when it is claimed already. */

@@ -11,7 +11,10 @@
 
 #include "queue/store.h"
 
-/* Waits as queries do. False: of what was accepted before the call, some cannot be seen yet. */
+/* For who can look again, instead of waiting: whether something is on its way into the tables, asked before
+ * they are read; and the wait as queries have it. False: of what was accepted before the call, some cannot be
+ * seen yet. */
+bool query_is_behind(struct store *store);
 bool query_catch_up(struct store *store);
 
 enum rcpt_state {
@@ -44,6 +47,11 @@ struct job_info {
 bool query_job(struct store *store, uint64_t job, struct job_info *info);
 /* Newest first; fills up to n, starting below `before` (0: the newest). */
 size_t query_jobs(struct store *store, uint64_t before, struct job_info *list, size_t n);
+/* Both without the wait: what is in the tables. */
+bool query_job_written(struct store *store, uint64_t job, struct job_info *info);
+size_t query_jobs_written(struct store *store, uint64_t before, struct job_info *list, size_t n);
+/* Whether a job has had this number, or may be about to come with it. */
+bool query_was_given(struct store *store, uint64_t job);
 /* Counts of a job by enhanced status (its last one), deferred and failed alike. */
 struct status_count {
     struct status status;

@@ -31,42 +31,70 @@ static void job_fill(uint64_t id, const struct job_row *row, struct job_info *in
     memcpy(info->content_hash, row->content_hash, sizeof info->content_hash);
 }
 
+bool query_is_behind(struct store *store)
+{
+    return fresh_waits(store);
+}
+
 bool query_catch_up(struct store *store)
 {
     return fresh_barrier(store);
 }
 
+bool query_was_given(struct store *store, uint64_t job)
+{
+    return job < atomic_load(&store->next_job);
+}
+
+static bool take_job(struct read *read, uint64_t job, struct job_info *info)
+{
+    const struct job_row *row = read_job(read, job);
+    if (row)
+        job_fill(job, row, info);
+    read_end(read);
+    return row != NULL;
+}
+
 bool query_job(struct store *store, uint64_t job, struct job_info *info)
 {
     struct read read;
-    if (!read_begin_job(&read, store, job))
-        return false;
-    const struct job_row *row = read_job(&read, job);
-    if (row)
-        job_fill(job, row, info);
-    read_end(&read);
-    return row != NULL;
+    return read_begin_job(&read, store, job) && take_job(&read, job, info);
+}
+
+bool query_job_written(struct store *store, uint64_t job, struct job_info *info)
+{
+    struct read read;
+    return read_begin(&read, store) && take_job(&read, job, info);
+}
+
+static size_t take_jobs(struct read *read, uint64_t before, struct job_info *list, size_t n)
+{
+    MDB_cursor *cursor;
+    struct str key, value;
+    uint8_t from[KEY_JOB];
+    size_t count = 0;
+    key_job(before ? before - 1 : UINT64_MAX, from);
+    bool more =
+        read_cursor(read, T_JOBS, &cursor) && read_seek_back(read, cursor, from, sizeof from, &key, &value);
+    for (; more && count < n; more = read_move(read, cursor, MDB_PREV, &key, &value)) {
+        struct job_row row;
+        if (key.n == KEY_JOB && job_row_decode(value, &row) && row.uploaded)
+            job_fill(get_be64((const uint8_t *)key.p), &row, &list[count++]);
+    }
+    read_end(read);
+    return count;
 }
 
 size_t query_jobs(struct store *store, uint64_t before, struct job_info *list, size_t n)
 {
     struct read read;
-    MDB_cursor *cursor;
-    struct str key, value;
-    uint8_t from[KEY_JOB];
-    size_t count = 0;
-    if (!read_begin_all(&read, store))
-        return 0;
-    key_job(before ? before - 1 : UINT64_MAX, from);
-    bool more =
-        read_cursor(&read, T_JOBS, &cursor) && read_seek_back(&read, cursor, from, sizeof from, &key, &value);
-    for (; more && count < n; more = read_move(&read, cursor, MDB_PREV, &key, &value)) {
-        struct job_row row;
-        if (key.n == KEY_JOB && job_row_decode(value, &row) && row.uploaded)
-            job_fill(get_be64((const uint8_t *)key.p), &row, &list[count++]);
-    }
-    read_end(&read);
-    return count;
+    return read_begin_all(&read, store) ? take_jobs(&read, before, list, n) : 0;
+}
+
+size_t query_jobs_written(struct store *store, uint64_t before, struct job_info *list, size_t n)
+{
+    struct read read;
+    return read_begin(&read, store) ? take_jobs(&read, before, list, n) : 0;
 }
 
 static size_t statuses(struct store *store, enum count_dimension dimension, uint64_t id,

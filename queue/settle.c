@@ -365,7 +365,7 @@ static void check_claimed(struct store *store)
         struct rid rid = writer->slice[n]->rid;
         if (claim == NULL || claim->key.job != rid.job || claim->key.batch != rid.batch)
             claim = claims_find(&store->shared.claims, rid.job, rid.batch);
-        bool claimed = rid.slot < BATCH_SLOTS_MAX && claim_has(claim, rid.slot);
+        bool claimed = claim_has(claim, rid.slot);
         bool twice = n > 0 && rid_eq(rid, writer->slice[n - 1]->rid);
         QUEUE_ASSERT(claimed && !twice);
     }

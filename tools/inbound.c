@@ -124,6 +124,8 @@ static int perform(const struct cli *cli, struct http_call *call)
         }
         http_answer_free(&answer);
         rewind(call->upload);
+        if (wait_ms > INBOUND_WAIT_MS - waited_ms)
+            wait_ms = INBOUND_WAIT_MS - waited_ms;
         nanosleep(&(struct timespec){.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000}, NULL);
         waited_ms += wait_ms;
     }

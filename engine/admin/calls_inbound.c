@@ -119,8 +119,8 @@ void call_inbound(struct http_request *request, struct now now, void *user)
     } else if (result.under_way && !dry_run) {
         inbound_put_off(api->context.inbound, &result);
         http_fail(request, 503, "under_way",
-                  "the delivery that the message speaks of is not written down yet: hand it in again in a "
-                  "second");
+                  "the delivery that the message speaks of is not written down yet: hand it in again "
+                  "later");
     } else if (dry_run || write_down(api, request, &result, now)) {
         answer_json(request, 200, result_json(&result, dry_run));
     }

@@ -56,7 +56,8 @@ static nfds_t list_watched(const struct desk *desk, struct pollfd *fds)
 {
     nfds_t n = 0;
     for (struct desk_item *item = desk->watched; item != NULL && n < HTTP_CONNECTIONS_MAX; item = item->next)
-        fds[n++] = (struct pollfd){.fd = item->fd};
+        if (item->fd >= 0)
+            fds[n++] = (struct pollfd){.fd = item->fd};
     return n;
 }
 

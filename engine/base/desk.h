@@ -18,7 +18,7 @@ struct desk_item {
     void (*run)(struct desk_item *item, struct now now);
     /* For desk_watch. */
     bool (*ready)(struct desk_item *item); /* cheap; on the desk's watcher thread */
-    int fd;                                /* the client's connection */
+    int fd;                                /* the client's connection; -1: none to watch */
     bool gone;                             /* set before run: the client has hung up */
 };
 

@@ -86,7 +86,8 @@ static enum inbound_action action_of(const struct notice_rcpt *rcpt, const struc
     return sure ? ACTION_SUPPRESS : ACTION_EVENT;
 }
 
-/* Fills the findings. True: a job is named that is not there, and one who was not found may be of it. */
+/* Fills the findings. True: a job is named that is not in the tables, and one who was not found may be of it.
+ */
 static bool find(struct inbound *inbound, const struct notice *notice, struct str tenant,
                  struct candidates *candidates, struct inbound_finding *findings)
 {
@@ -103,10 +104,11 @@ static void decide(struct inbound *inbound, const struct inbound_input *input, s
                    struct inbound_result *result)
 {
     const struct notice *notice = &result->notice;
-    bool behind = false;
-    if (find(inbound, notice, input->tenant, candidates, result->findings)) {
-        behind = !query_catch_up(inbound->store);
-        find(inbound, notice, input->tenant, candidates, result->findings);
+    bool behind = query_is_behind(inbound->store);
+    behind = find(inbound, notice, input->tenant, candidates, result->findings) && behind;
+    if (behind) { /* one wait for all that it names: a writer that is stuck is not waited for each time */
+        bool caught_up = query_catch_up(inbound->store);
+        behind = find(inbound, notice, input->tenant, candidates, result->findings) && !caught_up;
     }
     for (size_t i = 0; i < notice->rcpt_count; i++) {
         struct inbound_finding *finding = &result->findings[i];

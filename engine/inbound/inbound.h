@@ -1,8 +1,9 @@
 /* inbound.h - what is done about a notice: the recipient of ours it speaks of, an event, a suppression.
  *
  * Flow. inbound_read reads a message (notice.h), looks in the store for whom it means, and decides; nothing
- * is changed by it. inbound_post writes what was decided in one commit. Any thread; both read the store and
- * do not wait for the writer. The HTTP call uses it, and a listener that takes mail for return paths can.
+ * is changed by it. inbound_post writes what was decided in one commit. Any thread; inbound_read waits
+ * for the writer, up to 2 s, where a job is named that was accepted just before, inbound_post not at all. The
+ * HTTP call uses it, and listeners that take mail for return domains do.
  *
  * Who is meant. A recipient is found by its rid: in the address the notice came to, where it is what {{rid}}
  * became in the envelope sender of that very job; in the Message-ID, Return-Path or another field of the
@@ -26,7 +27,8 @@
  * When it is too early. A host may bounce a message some milliseconds after it took it: before the worker has
  * read the reply, or while the outcome waits to be written down. Such a recipient is *under way*: with a
  * worker, or of a job that the tables do not show yet; what a bounce of it means is known only later. Nothing
- * is written then, and whoever handed the notice over reads it again in a moment, or has it sent again. */
+ * is written then, and whoever handed the notice over reads it again in a moment, or has it sent again.
+ * Mostly that is over in milliseconds; who waits with a worker for his turn is under way until he has it. */
 #ifndef POSTRIDER_INBOUND_INBOUND_H
 #define POSTRIDER_INBOUND_INBOUND_H
 

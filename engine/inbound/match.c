@@ -120,8 +120,8 @@ static void add_from(struct store *store, struct str text, bool field, struct st
     size_t at = 0;
     for (unsigned i = 0; i < TOKENS_MAX && next_rid(text, &at, &rid, &token); i++) {
         struct job_info job;
-        bool known = query_job(store, rid.job, &job);
-        candidates->unknown |= !known;
+        bool known = query_job_written(store, rid.job, &job);
+        candidates->unknown |= !known && query_was_given(store, rid.job);
         if (!known || !is_meant(&job, tenant))
             continue;
         if (holds_return_path(&job, token, text))
@@ -206,7 +206,7 @@ static bool find_job_by_envid(struct store *store, struct str envid, struct str 
     uint64_t before = 0;
     bool found = false;
     for (unsigned seen = 0; n == JOBS_PAGE && seen < INBOUND_JOBS_MAX && !found; seen += JOBS_PAGE) {
-        n = query_jobs(store, before, page, JOBS_PAGE);
+        n = query_jobs_written(store, before, page, JOBS_PAGE);
         for (size_t i = 0; i < n && !found; i++) {
             before = page[i].id;
             found = str_eq(envid, str_of(page[i].envid)) && is_meant(&page[i], tenant);

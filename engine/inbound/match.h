@@ -1,5 +1,5 @@
 /* match.h - which recipient of ours a notice means. Private to inbound/; see inbound.h for what counts as
- * evidence. Reads the store; any thread. */
+ * evidence. Reads the store's tables as they are, without a wait for what is on its way; any thread. */
 #ifndef POSTRIDER_INBOUND_MATCH_H
 #define POSTRIDER_INBOUND_MATCH_H
 
@@ -24,7 +24,7 @@ struct candidate {
 struct candidates {
     struct candidate list[INBOUND_CANDIDATES_MAX];
     size_t count;
-    bool unknown; /* a rid was named of a job that is not there */
+    bool unknown; /* a rid was named of a job that is not in the tables, and may have been accepted */
 };
 
 /* All whose rid the notice names, of this tenant or, if empty, of any. */

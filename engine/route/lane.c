@@ -427,6 +427,23 @@ void lane_signed(struct router *router, struct sign_request *request)
     lane_check(lane);
 }
 
+/* New, or handed over before: it has to be resolved. */
+static bool lane_is_nowhere(const struct lane *lane)
+{
+    return lane->state == LANE_RESOLVING && !lane->asking;
+}
+
+/* To where it went before, or by asking. */
+static void lane_find_way(struct lane *lane)
+{
+    if (lane->handed == NULL || lane->fresh_until_ns <= lane->router->now.mono_ns) {
+        lane_resolve(lane);
+        return;
+    }
+    lane_hand_over(lane, lane->handed_to, dns_mx_ref(lane->handed));
+    lane_place_given(lane); /* there was no memory to tell */
+}
+
 /* An answer to what it asked for has come. */
 static void lane_fill(struct lane *lane, struct taken *list, unsigned count, bool idle, bool passed_over)
 {
@@ -441,9 +458,8 @@ static void lane_fill(struct lane *lane, struct taken *list, unsigned count, boo
     lane->asked_path = NULL;
     lane->asked = 0;
     lane->taking = false;
-    /* Handed over meanwhile: it is another worker's now. */
-    bool gone = lane->state == LANE_RESOLVING && !lane->asking;
-    lane->idle = gone || (idle && !lane->renewed);
+    bool gone = lane_is_nowhere(lane); /* handed over meanwhile: it is another worker's now */
+    lane->idle = idle && (gone || !lane->renewed);
     lane->held_back = lane->idle && passed_over && !gone;
     if (lane->state == LANE_HELD && count > 0)
         lane->sampled = true;
@@ -452,7 +468,10 @@ static void lane_fill(struct lane *lane, struct taken *list, unsigned count, boo
         list = taken->next;
         lane_place(lane, taken, false);
     }
-    lane_want(lane);
+    if (!gone)
+        lane_want(lane);
+    else if (!lane->idle && !router->stopping) /* and may have been told before this that there is no more */
+        lane_find_way(lane);
     if (path != NULL)
         lane_feed_path(path);
     lane_check(lane);
@@ -511,23 +530,6 @@ void lane_look_again(struct lane *lane)
     lane_mark_held(lane);
     store_lane_again(lane->router->store, lane->id);
     lane_want(lane);
-}
-
-/* New, or handed over before: it has to be resolved. */
-static bool lane_is_nowhere(const struct lane *lane)
-{
-    return lane->state == LANE_RESOLVING && !lane->asking;
-}
-
-/* To where it went before, or by asking. */
-static void lane_find_way(struct lane *lane)
-{
-    if (lane->handed == NULL || lane->fresh_until_ns <= lane->router->now.mono_ns) {
-        lane_resolve(lane);
-        return;
-    }
-    lane_hand_over(lane, lane->handed_to, dns_mx_ref(lane->handed));
-    lane_place_given(lane); /* there was no memory to tell */
 }
 
 void lane_announced(struct router *router, const struct store_lane_msg *msg)

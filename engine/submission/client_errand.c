@@ -143,17 +143,23 @@ static bool is_feedback(const struct config_submission *config, struct str to)
 
 static bool is_time_to_look(struct desk_item *item)
 {
-    return clock_now().mono_ns >= client_of(item)->look_ns;
+    const struct client *client = client_of(item);
+    return clock_now().mono_ns >= client->look_ns ||
+           atomic_load(&client->door->settings.submission->stopping);
 }
 
-/* Too early to say what it means: looks again soon, and then less and less often. False: no more. */
-static bool look_again(struct client *client, size_t heard, struct now now)
+/* Too early to say what it means: looks again soon, and then less and less often. False: no more, as
+ * `put_off` or `edited` says. */
+static bool look_again(struct client *client, size_t heard)
 {
-    int64_t waited_ns = now.mono_ns - client->heard_ns;
-    if (waited_ns >= INBOUND_WAIT_MS * NS_PER_MS)
+    int64_t most_ns = INBOUND_WAIT_MS * NS_PER_MS;
+    int64_t waited_ns = clock_now().mono_ns - client->heard_ns; /* to read it may have taken a while */
+    client->put_off = waited_ns >= most_ns;
+    client->edited = EDIT_STOPPING;
+    if (client->put_off || atomic_load(&client->door->settings.submission->stopping))
         return false;
     client->heard = heard;
-    client->look_ns = now.mono_ns + waited_ns;
+    client->look_ns = client->heard_ns + (2 * waited_ns < most_ns ? 2 * waited_ns : most_ns);
     client->errand.ready = is_time_to_look;
     client->errand.fd = -1; /* the connection is the worker's */
     desk_watch(client->door->settings.submission->desk, &client->errand);
@@ -177,9 +183,9 @@ static void inbound_on_desk(struct desk_item *item, struct now now)
     bool read = inbound_read(inbound, &input, &result);
     client->refused = client->put_off = false;
     if (read && result.under_way) {
-        if (!look_again(client, heard, now)) {
-            inbound_put_off(inbound, &result);
-            client->put_off = true;
+        if (!look_again(client, heard)) {
+            if (client->put_off)
+                inbound_put_off(inbound, &result);
             give_back(client);
         }
     } else if (!read || !inbound_post(inbound, &result, now, on_edited, client)) {

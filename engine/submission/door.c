@@ -166,8 +166,10 @@ void door_close(struct door *door)
 void door_stop(struct door *door, bool hard)
 {
     door->stopping = true;
-    if (entrance_count(door) > 0)
+    if (entrance_count(door) > 0) {
+        atomic_store(&door->settings.submission->stopping, true);
         atomic_store(&doorplate(door)->inbox, NULL);
+    }
     door_close(door);
     struct client *client = LIST_FIRST(&door->clients), *next;
     for (; client != NULL; client = next) {

@@ -40,6 +40,7 @@ struct submission {
     struct inbound *inbound;
     struct repeats repeats;
     struct desk *desk;            /* NULL: there are no entrances */
+    atomic_bool stopping;         /* nobody waits on it any more for what may come */
     struct desk *logins;          /* a desk of their own: whoever guesses passwords holds up no message */
     atomic_uint logins_under_way; /* on that desk */
     struct entrance *entrances;

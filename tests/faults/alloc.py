@@ -51,6 +51,8 @@ def run(program, fails=0, limit_s=COUNT_S):
         process = subprocess.Popen([program], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, start_new_session=True)
         running.add(process)
+        if stopped.is_set():
+            end(process)
         try:
             text, code = process.communicate(timeout=limit_s)[0], process.returncode
         except subprocess.TimeoutExpired:

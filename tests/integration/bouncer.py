@@ -105,7 +105,8 @@ def main():
     space.lay_over("/etc", [f"{directory}/layer"])
     for place in "usr", "var/lib":
         space.lay_over("/" + place, [os.path.join(layer, place) for layer in layers])
-    space.call("mount", "-t", "tmpfs", "-o", "mode=755", "bouncer", "/var/spool")
+    for place in "/var/spool", "/run":  # OpenSMTPD's control socket has one name
+        space.call("mount", "-t", "tmpfs", "-o", "mode=755", "bouncer", place)
     command, places = prepare(engine, directory, values)
     for place, seen in places.items():
         space.bind(seen, place)

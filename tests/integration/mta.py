@@ -409,7 +409,8 @@ def inside(plan):
     space.lay_over("/etc", [etc, *(os.path.join(layer, "etc") for layer in plan["layers"])])
     for place in ("usr", "var/lib"):
         space.lay_over("/" + place, [os.path.join(layer, place) for layer in plan["layers"]])
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "mta", "/var/spool"], check=True, timeout=30)
+    for place in "/var/spool", "/run":  # OpenSMTPD's control socket has one name
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "mta", place], check=True, timeout=30)
     for place, directory in plan["mounts"].items():
         bind(directory, place)
     sys.exit(subprocess.call(plan["command"]))

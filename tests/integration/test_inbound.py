@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -173,6 +174,7 @@ def test_back_before_the_delivery_is_written_down():
             # Then it is written while they wait.
             waiting = [pool.submit(by_smtp, eve, "eve@a.test"),
                        pool.submit(inbound, d, sample("qmail", ada, "ada@a.test"))]
+            time.sleep(0.5)
             assert not any(w.done() for w in waiting)
         finally:
             gate.set()
@@ -180,6 +182,24 @@ def test_back_before_the_delivery_is_written_down():
         assert [r["action"] for r in waiting[1].result(60)["recipients"]] == ["suppress"]
         assert sorted(e["rid"] for e in late(d, "bounced")) == [ada, eve]
         d.wait_counts(ident, delivered=2)
+        # When the daemon stops, whoever waits is told at once.
+        gate.clear()
+        taken.clear()
+        ident = d.submit(job(**{"from": VERP}), ["bob@a.test"]).json["jobs"][0]["job"]
+        try:
+            wait_for(taken.is_set, what="the host to have the message")
+            with smtplib.SMTP("127.0.7.1", port, timeout=60) as smtp:
+                smtp.ehlo()
+                for command in "MAIL FROM:<>", f"RCPT TO:<bounce-{ident}-0-0@sender.test>", "DATA":
+                    assert smtp.docmd(command)[0] in (250, 354)
+                report = sample("qmail", f"{ident}-0-0", "bob@a.test") + b"\n.\n"
+                smtp.send(report.replace(b"\n", b"\r\n"))
+                time.sleep(0.5)
+                d.process.terminate()
+                assert smtp.getreply()[0] == 421
+                smtp.close()
+        finally:
+            gate.set()
 
 
 def test_by_envelope_id(scene):

@@ -168,6 +168,13 @@ static void on_posted(enum edit_result result, unsigned changed, void *user)
         drive_crash_soon(100);
 }
 
+static bool somebody_is_under_way(void)
+{
+    struct store_figures figures;
+    store_figures(daemon_store(), &figures);
+    return figures.claimed > 0 || query_is_behind(daemon_store());
+}
+
 /* What was read, against what is known of the recipient: the log was read up to the same commit. */
 static bool is_right(const struct late *late, const struct inbound_finding *finding)
 {
@@ -175,7 +182,7 @@ static bool is_right(const struct late *late, const struct inbound_finding *find
     bool delivered = rcpt->ended && rcpt->last == EVENT_DELIVERED;
     switch (finding->action) {
     case ACTION_UNDER_WAY:
-        return !rcpt->ended;
+        return !rcpt->ended && somebody_is_under_way();
     case ACTION_QUEUED: /* the reply was lost, or what the daemon knew of it */
         return !rcpt->ended && (rcpt->sure == 0 || rcpt->murky || book_jobs[rcpt->job].murky);
     case ACTION_ENDED:
@@ -270,7 +277,6 @@ void late_crashed(void)
             continue;
         late->posted = false;
         trace("the answer to bounce %u is lost", late->number);
-
         put_off(late);
     }
 }

@@ -83,6 +83,8 @@ MUTATIONS = [
      "        if (conn->fd >= 0)\n            close(conn->fd);", "        if (conn->fd >= 0 && conn->fd % 7 != 0)\n            close(conn->fd);"),
     ("bounce_not_put_off", ["inbound"], "engine/inbound/inbound.c",
      "return finding->claimed ? ACTION_UNDER_WAY : ACTION_QUEUED;", "return ACTION_QUEUED;"),
+    ("bounce_always_put_off", ["inbound"], "engine/inbound/inbound.c",
+     "return finding->claimed ? ACTION_UNDER_WAY : ACTION_QUEUED;", "return ACTION_UNDER_WAY;"),
     ("claim_not_seen", ["inbound"], "queue/store.c",
      "bool claimed = claims_has(&store->shared.claims, rid);",
      "bool claimed = rid.job == 0 && claims_has(&store->shared.claims, rid);"),

@@ -205,6 +205,11 @@ static void states(void **state)
     world_run(&desk->w);
     is(read_gone(desk, path_of(desk, 0, VERP), "user0@d0.example", ""), ACTION_UNDER_WAY, AGREEMENT_EXACT);
     assert_true(desk->result.under_way);
+    /* Nobody has the numbers behind the last, whatever stands there. */
+    for (unsigned slot = BATCH_SLOTS_MAX; slot <= UINT16_MAX; slot++)
+        assert_false(store_is_claimed(desk->w.store, (struct rid){desk->job, 0, (uint16_t)slot}));
+    is(read_gone(desk, path_of(desk, UINT16_MAX, VERP), "user0@d0.example", ""), ACTION_UNMATCHED,
+       AGREEMENT_NONE);
     world_settle(&desk->w, OUTCOME_DEFERRED);
     is(read_gone(desk, path_of(desk, 0, VERP), "user0@d0.example", ""), ACTION_QUEUED, AGREEMENT_EXACT);
     snprintf(header, sizeof header, "%s", path_of(desk, 0, "Message-ID: <%s@news.example>"));
@@ -273,10 +278,15 @@ static void too_early_for_its_job(void **state)
     assert_int_equal(atomic_load(&desk->w.store->fresh.jobs), 1);
     settle_unwritten(desk);
     is(read_gone(desk, path_of(desk, 0, VERP), to, ""), ACTION_SUPPRESS, AGREEMENT_EXACT);
-    /* The writer gets nowhere: whatever lands is not in the tables. */
+    /* The writer gets nowhere: whatever lands is not in the tables. The number of this one was given. */
+    struct admit *other = world_begin(&desk->w, &spec);
+    char elsewhere[100];
+    snprintf(elsewhere, sizeof elsewhere, "bounce-%llu-0-0@news.example",
+             (unsigned long long)admit_job(other));
+    admit_free(other);
     atomic_fetch_add(&desk->w.store->fresh.landed_seq, 1);
-    const char *elsewhere = "bounce-999-0-0@news.example";
     is(read_gone(desk, elsewhere, to, ""), ACTION_UNDER_WAY, AGREEMENT_NONE);
+    is(read_gone(desk, "bounce-999-0-0@news.example", to, ""), ACTION_UNMATCHED, AGREEMENT_NONE);
     is(read_report(desk, "x@news.example", to, GONE "\nOriginal-Envelope-Id: order-9\n", ""),
        ACTION_UNDER_WAY, AGREEMENT_NONE);
     is(read_gone(desk, "x@news.example", to, ""), ACTION_UNMATCHED, AGREEMENT_NONE);

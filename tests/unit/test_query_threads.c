@@ -28,6 +28,7 @@ struct place {
     char directory[TEMPORARY_PATH];
     atomic_bool over;
     atomic_uint settled;
+    _Atomic uint64_t ending;  /* rid_pack of one that is about to be settled for good; 0: none yet */
     _Atomic int64_t until_ns; /* 0: a thread failed, and nobody waits for what will not come */
 };
 
@@ -171,6 +172,34 @@ static void *reader(void *user)
     return NULL;
 }
 
+/* ---- who asks about one, while it is settled ---- */
+
+static uint64_t rid_pack(struct rid rid)
+{
+    return rid.job << 32 | (uint64_t)rid.batch << 16 | rid.slot;
+}
+
+/* It is taken, and then it has ended: at no moment may it look as if it waited in the queue. */
+static void *asker(void *user)
+{
+    struct place *place = user;
+    struct rcpt_info info;
+    bool good = true;
+    rcpt_info_init(&info);
+    while (good && !late(place) && !atomic_load(&place->over)) {
+        uint64_t packed = atomic_load(&place->ending);
+        struct rid rid = {packed >> 32, (uint32_t)(packed >> 16 & 0xffff), (uint16_t)packed};
+        bool queued = packed != 0;
+        while (queued && good && !late(place)) {
+            good = query_rcpt(place->store, rid, &info);
+            queued = info.state == RCPT_READY || info.state == RCPT_DEFERRED;
+            good &= !queued || info.claimed;
+        }
+    }
+    rcpt_info_free(&info);
+    return good ? place : NULL;
+}
+
 /* ---- the worker: this thread ---- */
 
 static void settle_all(struct place *place, struct taken *list)
@@ -187,6 +216,8 @@ static void settle_all(struct place *place, struct taken *list)
         taken->at_ms = now.wall_ms;
         taken->next_ms = now.wall_ms + 100;
         ended += !again;
+        if (!again)
+            atomic_store(&place->ending, rid_pack(taken->rid));
     }
     if (list)
         store_settle(place->store, list);
@@ -222,7 +253,7 @@ static void readers_beside_the_writer(void **state)
 {
     struct place place = {0};
     struct consumer consumers[READERS];
-    pthread_t threads[READERS], uploads;
+    pthread_t threads[READERS], askers[READERS], uploads;
     struct err err;
     void *result;
     (void)state;
@@ -243,6 +274,7 @@ static void readers_beside_the_writer(void **state)
     for (unsigned i = 0; i < READERS; i++) {
         consumers[i] = (struct consumer){.place = &place, .good = true};
         assert_int_equal(pthread_create(&threads[i], NULL, reader, &consumers[i]), 0);
+        assert_int_equal(pthread_create(&askers[i], NULL, asker, &place), 0);
     }
     work(&place);
     pthread_join(uploads, &result);
@@ -259,6 +291,8 @@ static void readers_beside_the_writer(void **state)
         assert_int_equal(consumers[i].accepted, JOBS * RCPTS);
         assert_int_equal(consumers[i].ended, JOBS * RCPTS);
         assert_true(consumers[i].deferred > 0);
+        pthread_join(askers[i], &result);
+        assert_non_null(result);
     }
     store_stop(place.store);
     store_close(place.store);

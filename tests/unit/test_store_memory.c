@@ -51,6 +51,8 @@ static void test_refused_and_again(void **state)
 {
     (void)state;
     struct posted posted = {0};
+    if (ADMIT_WINDOW_RCPTS < 1000)
+        skip(); /* the tiny build's largest change needs less than what is left */
     world_make(&world, NULL);
     uint64_t first = world_small_job(&world, 100, 5);
     world_run(&world);
