@@ -160,19 +160,19 @@ def test_back_before_the_delivery_is_written_down():
     with Aiosmtpd(handle_DATA=handle_DATA) as peer, ThreadPoolExecutor(4) as pool, Daemon(
             f'routes:\n  - {{ domain: "*", host: {peer.address}, port: {peer.port} }}\n'
             f"submission:\n  - {{ listen: 127.0.7.1:{port}, return_domains: [sender.test] }}\n") as d:
-        ident = d.submit(job(**{"from": VERP}), ["ada@a.test", "eve@a.test"]).json["jobs"][0]["job"]
-        ada, eve = (f"{ident}-0-{slot}" for slot in range(2))
+        ident = d.submit(job(**{"from": VERP}), ["ada@a.test"]).json["jobs"][0]["job"]
+        ada = f"{ident}-0-0"
         try:
             wait_for(taken.is_set, what="the host to have the message")
             dry = inbound(d, sample("qmail", ada, "ada@a.test"), "--dry-run")
             assert [r["action"] for r in dry["recipients"]] == ["under_way"]
             # It stays so for longer than is waited: whoever brought it is to bring it again.
-            late_smtp = pool.submit(by_smtp, eve, "eve@a.test")
+            late_smtp = pool.submit(by_smtp, ada, "ada@a.test")
             assert "not written down yet" in inbound(d, sample("qmail", ada, "ada@a.test"), code=75)
             assert late_smtp.result(60) == 451
             assert metric(d, 'inbound_recipients_total{action="under_way"}') >= 2
             # Then it is written while they wait.
-            waiting = [pool.submit(by_smtp, eve, "eve@a.test"),
+            waiting = [pool.submit(by_smtp, ada, "ada@a.test"),
                        pool.submit(inbound, d, sample("qmail", ada, "ada@a.test"))]
             time.sleep(0.5)
             assert not any(w.done() for w in waiting)
@@ -180,8 +180,8 @@ def test_back_before_the_delivery_is_written_down():
             gate.set()
         assert waiting[0].result(60) == 250
         assert [r["action"] for r in waiting[1].result(60)["recipients"]] == ["suppress"]
-        assert sorted(e["rid"] for e in late(d, "bounced")) == [ada, eve]
-        d.wait_counts(ident, delivered=2)
+        assert [e["rid"] for e in late(d, "bounced")] == [ada, ada]
+        d.wait_counts(ident, delivered=1)
         # When the daemon stops, whoever waits is told at once.
         gate.clear()
         taken.clear()
