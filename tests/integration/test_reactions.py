@@ -271,7 +271,7 @@ def test_stop_holds_until_an_operator_acts(scene):
     told = why(s, "u29@a.test")
     assert told["limit"] == "stop" and "S3150" in told["why"]
     assert "postrider resume --site a.test" in told["why"]
-    alert, = alerts(s)
+    alert, = wait_for(lambda: alerts(s), 10, "the alert")
     assert alert["site"] == "a.test" and "S3150" in alert["reply"]
     row, = [r for r in s.daemon.get("/v1/queue").json["rows"] if r["domain"] == "a.test"]
     assert (row["queued"], row["ready"], row["deferred"], row["held"]) == (30, 0, 0, 30)
