@@ -106,10 +106,15 @@ static enum sift_fate is_of_job(const struct lane *lane, const struct taken *tak
     return taken->job->id == *job ? SIFT_RELEASE : SIFT_KEEP;
 }
 
-void lane_drop_job(struct router *router, uint64_t job)
+void lane_release_job(struct router *router, uint64_t job)
 {
     shipment_drop_job(router, job);
     sift_all(router, is_of_job, &job);
+}
+
+void lane_drop_job(struct router *router, uint64_t job)
+{
+    lane_release_job(router, job);
     loan_drop_job(router, job);
 }
 

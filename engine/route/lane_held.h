@@ -19,8 +19,10 @@ bool lane_is_stopped(const struct lane *lane);
 bool lane_park(struct lane *lane);
 /* HANDOVER_HOLDS: gives back what is held now, asks for what is not any more. */
 void lane_hear_holds(struct router *router);
-/* STORE_DROP_JOB: gives back what waits of this job. */
+/* STORE_DROP_JOB: gives back what waits of this job, here and with whom this worker lends to. */
 void lane_drop_job(struct router *router, uint64_t job);
+/* Here only: the owner of a loan says so. */
+void lane_release_job(struct router *router, uint64_t job);
 /* What was borrowed of this sender domain's mail to the site goes back: its rate is the owner's affair. */
 void lane_return_sender(struct router *router, const char *site, struct str sender);
 

@@ -523,7 +523,7 @@ void loan_hear(struct router *router, struct inbox_node *node)
         break;
     case HANDOVER_LOAN_DROP:
         if (msg->job != 0)
-            lane_drop_job(router, msg->job);
+            lane_release_job(router, msg->job); /* who lends to each other would tell each other for ever */
         else
             lane_return_sender(router, msg->loan->site, str_of(msg->lesson.sender));
         break;

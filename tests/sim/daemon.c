@@ -23,6 +23,7 @@
 #define STOP_MAX_NS (120 * NS_PER_S)
 #define QUIET_NS    (3 * NS_PER_S) /* after which the store has written all it was given */
 #define STEPS_MAX   20000000
+#define POSTS_MAX   1000000 /* of one step; each takes memory */
 #define DOZE_NS     (60 * NS_PER_S)
 
 /* Its threads: workers from 0 on, then these. */
@@ -42,6 +43,7 @@ static struct {
     struct reporter *reporter;
     struct worker *workers[WORKERS_MAX];
     struct thread threads[THREADS];
+    unsigned posts; /* by the step that runs */
     bool stopping;
     uint64_t seq;
 } postriderd;
@@ -158,6 +160,8 @@ void daemon_rouse_workers(void)
 
 void daemon_rouse(const struct inbox *inbox)
 {
+    if (++postriderd.posts > POSTS_MAX)
+        sim_fail("drain", "a step posts %u messages and has no end", POSTS_MAX);
     for (unsigned i = 0; postriderd.fleet != NULL && i < plan.workers; i++)
         if (fleet_inbox(postriderd.fleet, i) == inbox) {
             postriderd.threads[i].roused = true;
@@ -195,6 +199,7 @@ static void thread_step(unsigned number)
         return;
     }
     thread->roused = false;
+    postriderd.posts = 0;
     switch (number) {
     case WRITER:
         thread->next_ns = store_write_step(postriderd.store, sim.now);
