@@ -259,14 +259,14 @@ static struct str field_of(const struct edits *edits, struct edit_field field)
     return str_make(field.n > 0 ? edits->bytes.data + field.at : "", field.n);
 }
 
-/* False: its job was purged while it was posted, and nobody could tell any more whom it speaks of. */
+/* False: its recipient was purged while it was posted, and nobody could tell any more of whom it speaks. */
 static bool event_write(struct edits *edits, struct edit *edit, struct change *c)
 {
     bool is_alert = edit->event.type == EVENT_ALERT;
-    uint8_t key[KEY_JOB];
+    uint8_t key[KEY_BATCH];
     struct str row;
-    key_job(edit->event.rid.job, key);
-    if (!is_alert && !change_get(c, T_JOBS, key, sizeof key, &row))
+    key_batch(edit->event.rid.job, edit->event.rid.batch, 0, key); /* the job's own row is the last to go */
+    if (!is_alert && !change_get(c, T_BATCHES, key, sizeof key, &row))
         return false;
     edit->event.site = field_of(edits, edit->site);
     edit->event.source = field_of(edits, edit->source);
