@@ -242,8 +242,10 @@ bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err)
     for (unsigned i = 0; i < fleet->count; i++) {
         struct renewal *renewal =
             (struct renewal *)(void *)look_create(sizeof *renewal, renewal_run, renewal_drop);
-        if (renewal == NULL)
-            return err_set(err, ENOMEM, "no memory to tell a worker: reload again");
+        if (renewal == NULL) { /* the others all the same: else they hand lanes to and fro */
+            good = err_set(err, ENOMEM, "no memory to tell a worker: reload again");
+            continue;
+        }
         renewal->setup = setup_ref(setup);
         renewal->signers = fleet->signers;
         look_post(&renewal->look, fleet->inboxes[i]);

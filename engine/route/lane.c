@@ -459,7 +459,7 @@ static void lane_fill(struct lane *lane, struct taken *list, unsigned count, boo
     lane->asked = 0;
     lane->taking = false;
     bool gone = lane_is_nowhere(lane); /* handed over meanwhile: it is another worker's now */
-    lane->idle = idle && (gone || !lane->renewed);
+    lane->idle = idle && !lane->renewed;
     lane->held_back = lane->idle && passed_over && !gone;
     if (lane->state == LANE_HELD && count > 0)
         lane->sampled = true;

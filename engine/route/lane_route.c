@@ -226,6 +226,7 @@ void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route 
     }
     dns_mx_unref(mx);
     lane->state = LANE_ROUTED;
+    wheel_cancel(&router->wheel, &lane->timer);
     lane_mark_held(lane);
     dns_mx_unref(lane->handed); /* it came back: the site's name has changed */
     lane->handed = NULL;
@@ -292,6 +293,7 @@ void lane_resolve(struct lane *lane)
 {
     struct router *router = lane->router;
     const struct config_route *route = lane_configured_route(lane);
+    wheel_cancel(&router->wheel, &lane->timer); /* a hold is over, even where a reload ends it */
     if (lane->state != LANE_ROUTED && lane->state != LANE_DOOMED)
         lane->state = LANE_RESOLVING;
     if (route != NULL) {

@@ -154,6 +154,25 @@ def test_an_invalid_file_changes_nothing_and_says_why(scene):
     assert settings.reload()["changed"] == []
 
 
+def test_a_route_that_comes_and_goes_while_a_domain_cannot_be_resolved(scene):
+    """The wait after an answer that failed is over with the route: DNS is not asked beside a question."""
+    s = scene(host(), [{"name": "a.test", "servfail": True}],
+              site="dead_host_delay: 2s, dead_host_delay_max: 2s")
+    settings = Settings(s)
+    ident = submit(s, [f"u{i}@a.test" for i in range(1000)])["job"]
+    for _ in range(3):
+        s.world.domain("a.test", servfail=True)
+        time.sleep(2.5)  # it is held again
+        s.world.domain("a.test", timeout=True)
+        settings.reload(more=f"routes:\n  - {{ domain: a.test, host: 127.0.8.9, port: {free_port()} }}\n")
+        settings.reload()
+        time.sleep(2.5)  # the wait would have ended, and no answer has come
+        assert s.daemon.process.poll() is None
+    s.world.domain("a.test", mx=[[10, "mx.a.test"]])
+    wait_for(lambda: s.daemon.post(f"/v1/jobs/{ident}/retry").status // 100 == 2 and
+             s.daemon.job(ident)["counts"]["delivered"] == 1000, 60, "the messages")
+
+
 def test_a_file_that_is_written_as_it_is_read(scene):
     """By an editor that writes in place: it is whole, or cut anywhere; nothing of that ends the daemon."""
     s = scene(host(), ONE_DOMAIN)
