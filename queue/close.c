@@ -210,8 +210,13 @@ void retry_deferred(struct change *c, uint64_t job, uint32_t batch, const struct
     claim_deferred(c, job, batch, &mine, counts);
     for (unsigned slot = 0; slot_set_next(&mine, &slot); slot++) {
         struct rid rid = {job, batch, (uint16_t)slot};
-        if (!deferral_load(c, rid, &fate) || fate.next_ms <= c->now.wall_ms)
+        if (!deferral_load(c, rid, &fate))
             continue;
+        if (fate.next_ms <=
+            c->now.wall_ms) { /* due, and passed over by who looked while it was claimed here */
+            change_lane(c, fate.lane)->due_changed = true;
+            continue;
+        }
         struct fate now = fate;
         now.next_ms = c->now.wall_ms;
         deferral_put(c, rid, &fate, &now);

@@ -1,0 +1,60 @@
+/* test_claimed_due.c - an operation claims for the length of its commit (queue/claims.h); whoever looks then
+ * passes over what it claims, and must hear of it again. */
+#include "tests/unit/store_check.h"
+
+#include <dlfcn.h>
+
+static struct world world;
+static bool looks;
+
+/* In place of LMDB's: a worker asks just before the commit. */
+int mdb_txn_commit(MDB_txn *txn)
+{
+    int (*real)(MDB_txn *);
+    void *found = dlsym(RTLD_NEXT, "mdb_txn_commit");
+    memcpy(&real, &found, sizeof real);
+    if (looks && world.store->shared.claims.count > 0) {
+        looks = false;
+        store_take(world.store, world.lanes[0], world.want, 0);
+        store_take_step(world.store, world.now);
+        world.lane_n = 0;
+    }
+    return real(txn);
+}
+
+static void on_done(const struct op_progress *progress, void *user)
+{
+    (void)progress;
+    *(bool *)user = true;
+}
+
+/* A retry leaves as it is what is due already. */
+static void due_while_a_retry_commits(void **state)
+{
+    bool done = false;
+    (void)state;
+    world_make(&world, NULL);
+    world_small_job(&world, 3, 1);
+    world_run(&world);
+    assert_int_equal(world_settle(&world, OUTCOME_DEFERRED), 3);
+    world.asking = false;
+    world_pass(&world, 3600000);
+    assert_int_equal(world.lane_n, 1);
+    looks = true;
+    store_operate(world.store, OP_RETRY, &(struct store_filter){0}, 0, on_done, &done);
+    world_run(&world);
+    assert_true(!looks && done);
+    world.asking = true;
+    world_run(&world);
+    world_pass(&world, 60000);
+    assert_int_equal(world.taken_n, 3);
+    assert_int_equal(world_settle(&world, OUTCOME_DELIVERED), 3);
+    store_check(world.store, true);
+    world_end(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(due_while_a_retry_commits)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
