@@ -176,7 +176,7 @@ def test_a_reply_about_a_sender_domain_slows_that_alone(scene, lending):
     path = site(s, "a.test")
     assert path["slowed_to"] is None and path["blocked_by"] != "pause" and held(s) == []
     # The site's own rate, too, is used up at moments, and then that is told.
-    told = wait_for(lambda: [t for t in [why(s, "u9999@c.test")] if t["limit"] == "slow_sender"], 10, "why")[0]
+    told = wait_for(lambda: (t := why(s, "u9999@c.test"))["limit"] == "slow_sender" and t, 10, "that limit")
     assert "DKIM domain" in told["why"] and "slow.test" in told["why"]
     shown = s.daemon.cli("site", "a.test").stdout
     assert "mail from slow.test: slowed to" in shown and "DKIM domain" in shown
