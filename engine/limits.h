@@ -247,7 +247,10 @@
 #define CONSUMER_STOP_MS    2000             /* what is under way may take when the daemon stops */
 #define URL_MAX             FIXED(2000)
 
-#define LISTEN_BACKLOG BOUND(1024, 8) /* connections not accepted yet, a listening socket */
+/* Connections not accepted yet, a listening socket. Of a burst above it the kernel may forget one that the
+   client takes for made, and whoever waits to be greeted then waits for ever. The kernel caps it
+   (net.core.somaxconn, 4096 unless set), and keeps no memory for those that don't come. */
+#define LISTEN_BACKLOG BOUND(4096, 64)
 
 /* Network, a worker. */
 #define IO_SQ_MAX          BOUND(4096, 8)   /* submissions queued before the kernel is asked to take them */

@@ -4,6 +4,7 @@ import email
 import email.policy
 import json
 import os
+import signal
 import smtplib
 import socket
 import struct
@@ -279,6 +280,19 @@ def test_fifty_clients_share_commits(post):
     kept = sent(post, send, 1000)
     subjects = {email.message_from_bytes(e.content)["Subject"] for e in kept}
     assert len(kept) == 1000 and subjects == {f"{n}-{i}" for n in range(50) for i in range(20)}
+
+
+def test_a_burst_while_nobody_accepts_is_greeted(post):
+    """The kernel makes them, and must not forget one: a client waits to be greeted before it speaks."""
+    os.kill(post.daemon.process.pid, signal.SIGSTOP)
+    try:
+        burst = [socket.create_connection(("127.0.0.1", post.plain), 10) for _ in range(60)]
+    finally:
+        os.kill(post.daemon.process.pid, signal.SIGCONT)
+    for connection in burst:
+        connection.settimeout(10 * PATIENCE)
+        assert connection.recv(512).startswith(b"220 ")
+        connection.close()
 
 
 def test_one_client_alone_waits_for_the_disk_only():
