@@ -176,6 +176,9 @@ def test_what_fails(post):
                               (["x@a@b"], DATAERR, "because of the recipient <x@a@b>"),
                               (["-f", "a@b@c", "x@a.test"], DATAERR, "5.1.7"),
                               (["-f", "a@b.c>\r\nRCPT TO:<y@a.test", "x@a.test"], USAGE, "control character"),
+                              (["-f", "a@b.c> HOLDFOR=99999 ENVID=x", "x@a.test"], USAGE, "holds a < or >"),
+                              (["-f", "a@b.c> HOLDFOR=9 ENVID=<>", "x@a.test"], USAGE, "holds a < or >"),
+                              (["-f", "A <a@b.c> HOLDFOR=9 ENVID=<>", "x@a.test"], USAGE, "holds a < or >"),
                               (["x@a.test>\r\nRSET\r\nX"], USAGE, "control character"),
                               (["-V", "a b", "x@a.test"], USAGE, "-V holds a space"),
                               (["-qSa.test"], USAGE, "-qSa.test is not known")]:

@@ -92,9 +92,22 @@ static int check_text(const char *what, const char *text, bool spaces)
     return 0;
 }
 
+/* A bracket within the address would end it, and what stands behind would be parameters of MAIL. */
+static int check_sender(const char *sender)
+{
+    struct str text = str_trim(str_of(sender != NULL ? sender : ""));
+    size_t open = str_find(text, '<', 0), close = str_find(text, '>', 0);
+    bool bare = open == SIZE_MAX && close == SIZE_MAX;
+    bool around = open < close && close == text.n - 1 && str_find(text, '<', open + 1) == SIZE_MAX;
+    if (bare || around)
+        return 0;
+    return complain(EX_USAGE, "the sender holds a < or > that is not around its address: nothing was sent");
+}
+
 static int options_check(const struct options *options)
 {
     int code = check_text("the sender", options->sender, true);
+    code = code == 0 ? check_sender(options->sender) : code;
     code = code == 0 ? check_text("-N", options->notify, false) : code;
     code = code == 0 ? check_text("-V", options->envid, false) : code;
     code = code == 0 ? check_text("-R", options->ret, false) : code;
