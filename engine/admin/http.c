@@ -12,9 +12,9 @@
 #include "engine/admin/http.h"
 
 #include "engine/admin/http_express.h"
+#include "engine/admin/http_framing.h"
 #include "engine/admin/http_request.h"
 #include "engine/admin/token.h"
-#include "engine/base/js.h"
 #include "engine/base/log.h"
 #include "engine/io/unix_socket.h"
 #include "engine/limits.h"
@@ -138,47 +138,6 @@ bool http_enter(struct http *http)
 void http_leave(struct http *http)
 {
     atomic_fetch_sub(&http->active, 1);
-}
-
-/* ---- answers ---- */
-
-void http_answer(struct http_request *request, unsigned status, const char *type, struct buf *body)
-{
-    request->answered = true;
-    request->status = status;
-    request->type = type;
-    request->out = *body;
-    *body = (struct buf){.max = body->max};
-}
-
-void http_fail(struct http_request *request, unsigned status, const char *code, const char *format, ...)
-{
-    char reason[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(reason, sizeof reason, format, args);
-    va_end(args);
-    struct buf body;
-    buf_init(&body, HTTP_ANSWER_MAX);
-    json_t *error = json_object(), *root = json_object();
-    js_set(error, "code", json_string(code));
-    js_set(error, "reason", js_text(str_of(reason)));
-    js_set(root, "error", error);
-    js_write(&body, root);
-    buf_add_char(&body, '\n');
-    http_answer(request, status, "application/json", &body);
-    buf_free(&body);
-}
-
-void http_answer_stream(struct http_request *request, unsigned status, const char *type,
-                        struct http_stream *stream)
-{
-    request->answered = true;
-    request->status = status;
-    request->type = type;
-    request->stream = stream;
-    stream->request = request;
-    buf_init(&request->out, HTTP_STREAM_MAX);
 }
 
 /* ---- streams ---- */
@@ -306,6 +265,30 @@ static bool check_parameters(struct http_request *request)
     return true;
 }
 
+static enum MHD_Result note_field(void *user, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    (void)kind;
+    http_framing_note(user, name, value);
+    return MHD_YES;
+}
+
+/* Whether its header leaves no doubt and room for an answer; answered if not. */
+static bool is_framed(struct http_request *request)
+{
+    struct http_framing framing = {0};
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, note_field, &framing);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (!http_framing_certain(&framing))
+        http_fail(request, 400, "bad_request",
+                  "where the body ends is in doubt: send one Content-Length, or Transfer-Encoding: chunked");
+    else if (!http_framing_answerable(&framing, info != NULL ? info->header_size : 0))
+        http_fail(request, 431, "too_large", "the header is too long: at most some %d bytes",
+                  HTTP_MEMORY_MAX - HTTP_FRAMING_ANSWER);
+    request->unframed = request->answered;
+    return !request->answered;
+}
+
 static void find_route(struct http_request *request, const char *path, const char *method)
 {
     const struct http_settings *settings = &request->http->settings;
@@ -345,7 +328,7 @@ struct http_request *http_request_begin(struct listener *listener, struct MHD_Co
     request->connection = connection;
     request->express = express;
     buf_init(&request->body, HTTP_BODY_MAX);
-    if (is_admitted(request, path))
+    if ((connection == NULL || is_framed(request)) && is_admitted(request, path))
         find_route(request, path, method);
     if (!request->answered && strcmp(method, "GET") != 0 &&
         http_is_foreign(http_header(request, "Origin"), http_header(request, "Host")))
@@ -426,8 +409,11 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     if (*handle != NULL) {
         result = request_step(*handle, data, size);
     } else {
-        *handle = http_request_begin(listener, connection, NULL, path, method);
-        result = *handle != NULL ? MHD_YES : MHD_NO;
+        struct http_request *request = http_request_begin(listener, connection, NULL, path, method);
+        *handle = request;
+        result = request == NULL     ? MHD_NO
+                 : request->unframed ? send_answer(request) /* nothing behind it is read */
+                                     : MHD_YES;
     }
     http_leave(listener->http);
     return result;

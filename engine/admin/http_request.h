@@ -27,6 +27,7 @@ struct http_request {
     unsigned parameter_count;
     struct buf body; /* of a handler's request */
     bool suspended, kept, answered;
+    bool unframed; /* where it ends is in doubt, or its header too long */
     /* The answer. */
     unsigned status;
     const char *type;

@@ -137,6 +137,44 @@ def test_bad_jobs():
         assert d.call("DELETE", "/v1/queue").status == 405
 
 
+def test_requests_that_end_nobody_knows_where():
+    """A body whose end is in doubt, or a header so long that no answer fits beside it: refused at once, and
+    nothing is accepted."""
+    body = (json.dumps(job()) + '\n{"to":"x@y.invalid"}\n').encode()
+    length = b"Content-Length: %d\r\n" % len(body)
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    chunked = b"Transfer-Encoding: chunked\r\n"
+
+    def ask(d, fields, content):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(d.socket)
+            client.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: p\r\n" + fields + b"\r\n" + content)
+            try:
+                answer = client.recv(65536)
+            except ConnectionResetError:
+                return None
+            return int(answer.split()[1]) if answer else None
+
+    def jobs(d):
+        return len(d.get("/v1/jobs").json["jobs"])
+
+    with Daemon() as d:
+        for fields, content in [(b"Transfer-Encoding: identity\r\n", body),
+                                (b"Transfer-Encoding: gzip, chunked\r\n", chunks),
+                                (b"Transfer-Encoding: xchunked\r\n" + length, body),
+                                (length + chunked, chunks), (chunked + chunked, chunks),
+                                (length + b"Content-Length: 3\r\n", body), (length + length, body),
+                                (b"Transfer-Encoding : chunked\r\n" + length, body)]:
+            assert ask(d, fields, content + b"GET /healthz HTTP/1.1\r\nHost: p\r\n\r\n") == 400, fields
+        for room in range(0, 1500, 10):  # up to where it does not fit at all
+            before = jobs(d)
+            fields = length + b"X: " + b"a" * (limit("HTTP_MEMORY_MAX") - room) + b"\r\n"
+            assert (ask(d, fields, body) == 202) == (jobs(d) > before), room
+        before = jobs(d)
+        assert ask(d, chunked, chunks) == 202 and ask(d, length, body) == 202 and jobs(d) == before + 2
+
+
 def test_variables_cannot_smuggle_lines(scene):
     s = scene(ONE_HOST, ONE_DOMAIN)
     raw = "From: a@sender.test\r\nTo: {{to}}\r\nSubject: {{name}}\r\n\r\nHi {{name}}\r\n"
