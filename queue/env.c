@@ -414,6 +414,12 @@ bool env_check_full(struct env *env, uint64_t *room)
     return full;
 }
 
+bool env_is_deleted(const struct env *env)
+{
+    struct stat st;
+    return fstat(env->data_fd, &st) == 0 && st.st_nlink == 0;
+}
+
 MDB_txn *env_read_must(struct env *env)
 {
     MDB_txn *txn;

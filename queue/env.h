@@ -52,6 +52,8 @@ void env_die(const char *what, int rc) __attribute__((noreturn));
  * again when there is room. About once a second, more often where little is left, and after a failed
  * commit. */
 bool env_check_full(struct env *env, uint64_t *room);
+/* No directory names the file any more: what it holds ends with the process. */
+bool env_is_deleted(const struct env *env);
 /* Bytes of the file in use, free pages included. */
 uint64_t env_bytes(struct env *env);
 /* The same without them; walks LMDB's list of them. */

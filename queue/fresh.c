@@ -254,7 +254,7 @@ int64_t fresh_step(struct store *store, struct now now)
     if (fresh->waiting == NULL)
         return now.mono_ns + GIVE_WAY;
     bool lacks = reserve_is_gone() && !reserve_take();
-    bool full = atomic_load(&store->full) || atomic_load(&store->log_full);
+    bool full = store_is_full(store);
     enum admit_result undone = (enum admit_result)atomic_load(&store->undone);
     if (full || lacks || undone != ADMIT_OK || atomic_load(&store->stopping)) {
         struct admit *list = fresh->waiting;

@@ -286,8 +286,7 @@ void store_figures(struct store *store, struct store_figures *figures)
         .commit_rows = atomic_load(&store->figures.rows),
         .settle_backlog = atomic_load(&store->figures.settle_backlog),
         .log_bytes = atomic_load(&store->figures.log_bytes),
-        .full = atomic_load(&store->full) || atomic_load(&store->log_full) ||
-                (reserve_is_gone() && !reserve_take()),
+        .full = store_is_full(store) || (reserve_is_gone() && !reserve_take()),
     };
     ended =
         figures->delivered + figures->bounced + figures->expired + figures->cancelled + figures->suppressed;
@@ -295,11 +294,19 @@ void store_figures(struct store *store, struct store_figures *figures)
     figures->queued = figures->accepted > ended ? figures->accepted - ended : 0;
 }
 
+bool store_is_full(struct store *store)
+{
+    return atomic_load(&store->full) || atomic_load(&store->log_full) || atomic_load(&store->deleted);
+}
+
 void store_full_words(struct store *store, struct err *err)
 {
-    err_set(err, 0,
-            "the queue is full (its disk, or queue.max_size): free space, or wait until mail has gone out");
-    if (atomic_load(&store->full) || !atomic_load(&store->log_full))
+    err_set(
+        err, 0,
+        atomic_load(&store->deleted)
+            ? "the files of the queue were deleted: see the log of postriderd for what can be saved"
+            : "the queue is full (its disk, or queue.max_size): free space, or wait until mail has gone out");
+    if (atomic_load(&store->deleted) || atomic_load(&store->full) || !atomic_load(&store->log_full))
         return;
     pthread_mutex_lock(&store->lock);
     *err = store->log_words;

@@ -171,6 +171,7 @@ struct store {
     pthread_t writer_thread, taker_thread;
     bool started;
     atomic_bool stopping, fresh_gone, writer_gone, full;
+    atomic_bool deleted;  /* somebody has deleted its file */
     atomic_bool threads;  /* its threads run, or did */
     atomic_bool log_full; /* new jobs wait for a consumer (retention.h), */
     struct err log_words; /* under the lock: for which, and why */
@@ -192,6 +193,8 @@ struct store {
 };
 
 void writer_rouse(struct store *store);
+/* New jobs are refused: no space in the file or the event log, or no file. */
+bool store_is_full(struct store *store);
 
 /* For query.c. */
 static inline struct env *store_env(struct store *store)

@@ -186,6 +186,18 @@ static void admits_complete(struct admit *list)
     }
 }
 
+/* What is accepted is on disk only while the file is: without it mail goes out, and none comes in. */
+static void deletion_check(struct store *store)
+{
+    bool deleted = env_is_deleted(&store->env);
+    if (deleted && !atomic_load(&store->deleted))
+        log_error(
+            "the queue in %s was deleted: new jobs are refused, and what is queued is lost when postriderd "
+            "ends. Make a backup now (postrider backup DIR), stop, and start again with it",
+            store->env.directory);
+    atomic_store(&store->deleted, deleted);
+}
+
 /* Looks at the space before what was left last time can be used up, at least once a second; while there is
  * none, admits are answered without a change. */
 static void space_check(struct store *store, struct now now)
@@ -203,8 +215,9 @@ static void space_check(struct store *store, struct now now)
                      store->env.directory);
         writer->full = full;
         atomic_store(&store->full, full);
+        deletion_check(store);
     }
-    bool full = writer->full || atomic_load(&store->log_full);
+    bool full = store_is_full(store);
     if (!full && (!reserve_is_gone() || reserve_take()))
         return;
     struct admit *list = writer->admits;

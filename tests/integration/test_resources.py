@@ -4,6 +4,7 @@ import mmap
 import os
 import random
 import resource
+import shutil
 import socket
 import struct
 import threading
@@ -163,6 +164,26 @@ def limits_of(process, what, soft):
     before = resource.prlimit(process.pid, what)
     resource.prlimit(process.pid, what, (soft, before[1]))
     return before
+
+
+def test_the_queue_is_deleted(scene, tmp_path):
+    """By somebody who cleans up: nothing is accepted that would be gone with the process, what is queued goes
+    out, and a backup saves it."""
+    s = scene(host(latency_ms=5), ONE_DOMAIN, config=RETRY)
+    assert s.daemon.submit(job(not_before=time.time() + 3600), ["later@a.test"]).status == 202
+    sizes = {}
+    assert hand_in(s.daemon, 0, 1, sizes) == 202
+    shutil.rmtree(s.daemon.state)
+    refused = wait_for(lambda: (a := s.daemon.submit(job(), ["x@a.test"])).status == 507 and a, 10, "a no")
+    assert "deleted" in refused.json["error"]["reason"] and s.daemon.status()["full"]
+    assert s.daemon.get("/healthz").status == 503 and s.daemon.read_log().count("was deleted") == 1
+    wait_for(lambda: s.daemon.status()["queued"] == 1, 30, "the rest to go out")
+    copy = tmp_path / "copy"
+    assert s.daemon.post(f"/v1/backup?directory={copy}").status == 200
+    s.daemon.stop()
+    shutil.move(copy, s.daemon.state)
+    s.daemon.start()
+    assert s.daemon.status()["queued"] == 1 and s.daemon.submit(job(), ["x@a.test"]).status == 202
 
 
 def test_descriptors_run_out(scene):
