@@ -11,12 +11,17 @@
 struct look *look_create(size_t size, void (*run)(struct look *, struct router *),
                          void (*drop)(struct look *))
 {
+    pthread_condattr_t monotonic;
     struct look *look = calloc(1, size);
     if (look == NULL)
         return NULL;
     look->node.kind = HANDOVER_LOOK;
     atomic_init(&look->holders, 1);
-    sem_init(&look->done, 0, 0);
+    pthread_mutex_init(&look->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&look->done, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     look->run = run;
     look->drop = drop;
     return look;
@@ -29,8 +34,11 @@ void look_share(struct look *look)
 
 void look_finish(struct look *look, int result)
 {
+    pthread_mutex_lock(&look->lock);
     look->result = result;
-    sem_post(&look->done);
+    look->answered = true;
+    pthread_cond_signal(&look->done);
+    pthread_mutex_unlock(&look->lock);
     look_let_go(look);
 }
 
@@ -42,13 +50,14 @@ void look_post(struct look *look, struct inbox *inbox)
 
 bool look_wait(struct look *look, int64_t wait_ms)
 {
-    int64_t until_ms = clock_now().wall_ms + wait_ms; /* sem_timedwait knows the wall clock only */
-    struct timespec until = {.tv_sec = (time_t)(until_ms / MS_PER_S),
-                             .tv_nsec = (long)(until_ms % MS_PER_S * NS_PER_MS)};
-    while (sem_timedwait(&look->done, &until) != 0)
-        if (errno != EINTR)
-            return false;
-    return true;
+    int64_t until_ns = clock_now().mono_ns + wait_ms * NS_PER_MS;
+    struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+    pthread_mutex_lock(&look->lock);
+    while (!look->answered && pthread_cond_timedwait(&look->done, &look->lock, &until) != ETIMEDOUT)
+        continue;
+    bool answered = look->answered;
+    pthread_mutex_unlock(&look->lock);
+    return answered;
 }
 
 void look_let_go(struct look *look)
@@ -57,7 +66,8 @@ void look_let_go(struct look *look)
         return;
     if (look->drop)
         look->drop(look);
-    sem_destroy(&look->done);
+    pthread_cond_destroy(&look->done);
+    pthread_mutex_destroy(&look->lock);
     free(look);
 }
 

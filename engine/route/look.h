@@ -8,12 +8,14 @@
 
 #include "engine/route/model.h"
 
-#include <semaphore.h>
+#include <pthread.h>
 
 struct look {
     struct inbox_node node;
     _Atomic int holders;
-    sem_t done;
+    pthread_mutex_t lock;
+    pthread_cond_t done; /* by the monotonic clock: the other may jump while somebody waits */
+    bool answered;       /* under the lock */
     void (*run)(struct look *look, struct router *router); /* on the worker's thread */
     void (*drop)(struct look *look); /* frees what the look holds besides itself; may be NULL */
     int result;                      /* of look_finish */
