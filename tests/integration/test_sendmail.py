@@ -186,6 +186,9 @@ def test_what_fails(post):
         assert done.returncode == code and words in done.stderr.decode(), (args, done)
     done = run(post, "-t", message="Subject: x\n\nTo: x@a.test\n")
     assert done.returncode == DATAERR and b"names no recipients" in done.stderr
+    done = run(post, "-F", "x" * 1025, "x@a.test", message="Subject: x\n\nHi\n")
+    assert done.returncode == USAGE and b"the name is longer than" in done.stderr
+    assert run(post, "-F", "x" * 1024, "x@a.test", message="Subject: x\n\nHi\n").returncode == OK
     before = post.count()
     done = run(post, "x@a.test", "x@a@b")
     assert done.returncode == DATAERR and post.count() == before

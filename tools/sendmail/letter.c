@@ -201,6 +201,8 @@ static struct str name_of(const struct passwd *user)
 int letter_add_from(struct letter *letter, const char *option, const char *name)
 {
     struct buf text;
+    if (name != NULL && strlen(name) > NAME_MAX_SHOWN)
+        return complain(EX_USAGE, "the name is longer than %d bytes: nothing was sent", NAME_MAX_SHOWN);
     buf_init(&text, MESSAGE_MAX + 8192);
     buf_add_z(&text, "From:");
     put_name(&text, name != NULL ? str_of(name) : name_of(caller()));
