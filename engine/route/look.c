@@ -48,12 +48,18 @@ void look_post(struct look *look, struct inbox *inbox)
     inbox_post(inbox, &look->node);
 }
 
+void look_refuse(struct look *look)
+{
+    look->refused = true; /* by who is about to wait: nobody needs to be told */
+}
+
 bool look_wait(struct look *look, int64_t wait_ms)
 {
     int64_t until_ns = clock_now().mono_ns + wait_ms * NS_PER_MS;
     struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
     pthread_mutex_lock(&look->lock);
-    while (!look->answered && pthread_cond_timedwait(&look->done, &look->lock, &until) != ETIMEDOUT)
+    while (!look->answered && !look->refused &&
+           pthread_cond_timedwait(&look->done, &look->lock, &until) != ETIMEDOUT)
         continue;
     bool answered = look->answered;
     pthread_mutex_unlock(&look->lock);

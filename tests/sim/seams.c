@@ -98,7 +98,7 @@ bool __wrap_look_wait(struct look *look, int64_t wait_ms)
 {
     int64_t until_ns = sim.now.mono_ns + wait_ms * NS_PER_MS;
     while (!look->answered) /* by this very thread */
-        if (sim.now.mono_ns >= until_ns || !daemon_go_on(until_ns))
+        if (look->refused || sim.now.mono_ns >= until_ns || !daemon_go_on(until_ns))
             return false;
     return true;
 }
