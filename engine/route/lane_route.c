@@ -204,6 +204,7 @@ void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route 
     lane->fresh_until_ns = mx->expires_ns;
     if (lane->state == LANE_ROUTED && lane_same_hosts(lane->mx, mx)) {
         dns_mx_unref(mx);
+        lane_place_given(lane); /* it was handed over once more, with this */
         lane_want(lane);
         return;
     }
@@ -262,8 +263,7 @@ static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
         break;
     }
     dns_mx_unref(mx);
-    if (lane->state != LANE_ROUTED)
-        lane_place_given(lane);
+    lane_place_given(lane);
     lane_want(lane);
     lane_check(lane);
 }

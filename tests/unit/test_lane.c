@@ -1,0 +1,184 @@
+/* test_lane.c - a worker's lanes and their store (lane.h): mail that waits hears of it when it may go on. No
+ * session is opened: what is asked for waits in the lanes' strands. */
+/* First: it sets uthash up its own way, which nothing here depends on. */
+#include "tests/unit/store_world.h"
+
+#include "engine/route/handover.h"
+#include "engine/route/lane.h"
+#include "engine/route/lane_line.h"
+#include "engine/route/lane_route.h"
+#include "engine/route/path.h"
+#include "engine/route/pool.h"
+#include "engine/route/remember.h"
+#include "engine/route/secure.h"
+#include "engine/route/settle.h"
+
+struct fixture {
+    struct world w;
+    struct config *config;
+    struct trusts *trusts;
+    struct dns_mx *mx; /* of every domain */
+    struct router router;
+    _Atomic unsigned sessions_all;
+};
+
+static struct config *config_of(const char *yaml)
+{
+    char path[TEMPORARY_PATH];
+    struct config *config;
+    struct buf errors;
+    int fd = temporary_file(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, yaml, strlen(yaml)), (ssize_t)strlen(yaml));
+    close(fd);
+    buf_init(&errors, CONFIG_ERRORS_MAX);
+    bool loaded = config_load(path, &config, &errors);
+    unlink(path);
+    if (!loaded)
+        fail_msg("%.*s", (int)errors.len, errors.data);
+    buf_free(&errors);
+    return config;
+}
+
+static void fixture_make(struct fixture *f, const char *yaml)
+{
+    struct err err;
+    *f = (struct fixture){.config = config_of(yaml)};
+    world_make(&f->w, NULL);
+    f->trusts = secure_load(f->config, &err);
+    assert_non_null(f->trusts);
+    f->router = (struct router){.config = f->config,
+                                .trusts = f->trusts,
+                                .store = f->w.store,
+                                .now = f->w.now,
+                                .worker_count = 1,
+                                .sessions_all = &f->sessions_all, /* none may be opened */
+                                .line_tail = &f->router.line,
+                                .prng.state = 3};
+    lane_line_init(&f->router.starved);
+    TAILQ_INIT(&f->router.idlers);
+    TAILQ_INIT(&f->router.resting);
+    TAILQ_INIT(&f->router.held_lanes);
+    wheel_init(&f->router.wheel, f->router.now);
+    f->mx = dns_mx_create(1);
+    assert_non_null(f->mx);
+    snprintf(f->mx->hosts[0].name, sizeof f->mx->hosts[0].name, "127.0.0.9");
+    f->mx->expires_ns = f->router.now.mono_ns + 3600 * NS_PER_S;
+}
+
+static void fixture_free(struct fixture *f)
+{
+    struct router *router = &f->router;
+    struct path *path, *next_path;
+    lane_return_given(router);
+    lane_free_all(router);
+    settle_flush(router);
+    HASH_ITER(hh, router->paths, path, next_path)
+    {
+        struct pool *pool, *next_pool;
+        HASH_ITER(hh, path->pools, pool, next_pool)
+        pool_free(pool);
+        path_free(path);
+    }
+    edits_free(router->edits);
+    dns_mx_unref(f->mx);
+    trusts_destroy(f->trusts);
+    world_end(&f->w);
+    config_free(f->config);
+}
+
+/* What the worker that resolved it says of a lane: where its mail goes, and here is what came unasked. */
+static void hand_over(struct fixture *f, const struct store_lane_msg *msg, bool announced,
+                      struct taken *given)
+{
+    struct lane_handover handover = {
+        .mx = dns_mx_ref(f->mx), .lane = *msg, .announced = announced, .given = given};
+    lane_handed_over(&f->router, &handover);
+}
+
+static void hear_given(struct fixture *f, const struct store_given_msg *given)
+{
+    struct store_lane_msg msg = {.lane = given->lane, .tenant = "default"};
+    snprintf(msg.domain, sizeof msg.domain, "%.*s", STR_ARG(given->domain));
+    given->taken->next = NULL;
+    hand_over(f, &msg, false, given->taken);
+}
+
+static bool hear(struct fixture *f)
+{
+    struct inbox_node *node = inbox_take(f->w.inbox);
+    bool any = node != NULL;
+    for (struct inbox_node *next; node != NULL; node = next) {
+        next = node->next;
+        const struct store_lane_msg *msg = (struct store_lane_msg *)(void *)node;
+        if (node->kind == STORE_LANE_READY && lane_by_id(&f->router, msg->lane) == NULL)
+            hand_over(f, msg, true, NULL);
+        else if (node->kind == STORE_LANE_READY)
+            lane_announced(&f->router, msg);
+        else if (node->kind == STORE_TAKEN)
+            lane_filled(&f->router, (struct store_taken_msg *)(void *)node);
+        else if (node->kind == STORE_GIVEN)
+            hear_given(f, (struct store_given_msg *)(void *)node);
+        free(node);
+    }
+    return any;
+}
+
+/* As worker_step does it; and the store's two threads. */
+static bool step(struct fixture *f)
+{
+    struct router *router = &f->router;
+    router->now = f->w.now;
+    bool heard = hear(f);
+    wheel_run(&router->wheel, router->now);
+    pool_run_touched(router);
+    settle_flush(router);
+    remember_flush(router);
+    lane_feed_starved(router);
+    lane_reap(router);
+    int64_t write_ns = store_write_step(f->w.store, f->w.now);
+    int64_t take_ns = store_take_step(f->w.store, f->w.now);
+    return heard || write_ns <= f->w.now.mono_ns || take_ns <= f->w.now.mono_ns;
+}
+
+static void pass(struct fixture *f, int64_t ms)
+{
+    f->w.now.mono_ns += ms * NS_PER_MS;
+    f->w.now.wall_ms += ms;
+    for (unsigned quiet = 0, n = 0; quiet < 3; n++) {
+        assert_true(n < 100000);
+        quiet = step(f) ? 0 : quiet + 1;
+    }
+}
+
+static struct path *path_of(struct fixture *f, unsigned source)
+{
+    struct path *path = path_get(&f->router, "127.0.0.9", &f->config->site_default, source);
+    assert_non_null(path);
+    return path;
+}
+
+/* ---- the tests ---- */
+
+/* Another worker resolves the domain, and has handed its lane over when one more comes to it unasked. */
+static void test_what_is_handed_over_to_a_lane_that_is_there(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_make(&f, "");
+    f.w.store->settings.give_max = 8;
+    for (unsigned n = 1; n <= 3; n++) {
+        world_small_job(&f.w, 1, 1);
+        pass(&f, 1);
+        assert_int_equal(path_of(&f, 0)->buffered, n);
+    }
+    fixture_free(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_handed_over_to_a_lane_that_is_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
