@@ -189,12 +189,16 @@ void lane_reap(struct router *router)
 
 /* ---- asking the store ---- */
 
-/* Of its first pool that is open; NULL: none is. */
+/* Of its first pool that is open; NULL: none is. Each that is not makes it ask when it is. */
 static struct path *lane_open_path(const struct lane *lane)
 {
-    for (unsigned i = 0; i < lane->strand_count; i++)
-        if (pool_is_open(lane->strands[i].pool))
-            return lane->strands[i].pool->path;
+    for (unsigned i = 0; i < lane->strand_count; i++) {
+        struct pool *pool = lane->strands[i].pool;
+        if (pool_is_open(pool))
+            return pool->path;
+        if (!pool->held)
+            pool_touch(pool);
+    }
     return NULL;
 }
 

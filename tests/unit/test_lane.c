@@ -8,10 +8,15 @@
 #include "engine/route/lane_line.h"
 #include "engine/route/lane_route.h"
 #include "engine/route/path.h"
+#include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
 #include "engine/route/remember.h"
 #include "engine/route/secure.h"
 #include "engine/route/settle.h"
+
+#define TWO_SOURCES                                                                                          \
+    "sources: [{name: a, address: 127.0.0.1}, {name: b, address: 127.0.0.2}]\n"                              \
+    "pools: [{name: default, sources: {a: 1, b: 1}}]\n"
 
 struct fixture {
     struct world w;
@@ -158,6 +163,14 @@ static struct path *path_of(struct fixture *f, unsigned source)
     return path;
 }
 
+static void pause_for(struct path *path, unsigned s)
+{
+    struct verdict why;
+    verdict_local(&why, SCOPE_PATH, STATUS(4, 7, 1), "not now");
+    why.wait_s = s;
+    path_pause(path, &why);
+}
+
 /* ---- the tests ---- */
 
 /* Another worker resolves the domain, and has handed its lane over when one more comes to it unasked. */
@@ -175,10 +188,74 @@ static void test_what_is_handed_over_to_a_lane_that_is_there(void **state)
     fixture_free(&f);
 }
 
+/* All that a lane has in memory waits for the source that is paused; the other one could send the rest. */
+static void test_a_lane_whose_other_source_is_paused(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_make(&f, TWO_SOURCES);
+    struct path *a = path_of(&f, 0), *b = path_of(&f, 1);
+    pause_for(b, 1);
+    world_small_job(&f.w, 1000, 1);
+    pass(&f, 1);
+    assert_true(a->buffered > 0 && b->buffered == 0);
+    pass(&f, 2000);
+    assert_int_equal(b->buffered, 0); /* nobody sends: it has enough */
+    pause_for(a, 24 * 3600);
+    pass(&f, 1000);
+    assert_int_equal(a->buffered, 0);
+    assert_true(b->buffered > 0);
+    fixture_free(&f);
+}
+
+/* Its pause ends while the store still has the word that all of it is held. */
+static void test_a_lane_that_is_parked_as_its_pause_ends(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_make(&f, "");
+    struct path *path = path_of(&f, 0);
+    struct path_lesson lesson = {.reaction = {.kind = REACTION_STOP}, .reason = "go away"};
+    path_learn(path, &lesson);
+    world_small_job(&f.w, 1000, 1);
+    store_take_step(f.w.store, f.w.now);
+    assert_true(hear(&f));
+    assert_true(path->parked);
+    struct inbox_node *late =
+        inbox_take(f.w.store->taker_inbox); /* which the taker took before this was there */
+    assert_true(late != NULL && late->kind == TAKER_TAKE && late->next == NULL);
+    assert_true(path_release(path));
+    pass(&f, 10);
+    inbox_post(f.w.store->taker_inbox, late);
+    pass(&f, 1000);
+    assert_true(path->buffered > 0);
+    fixture_free(&f);
+}
+
+/* By another worker, to which sessions of the path were lent, and which found no memory to tell. */
+static void test_a_pause_that_nobody_told_of(void **state)
+{
+    struct fixture f;
+    bool fresh;
+    (void)state;
+    fixture_make(&f, "");
+    struct path *path = path_of(&f, 0);
+    ledger_pause(path->ledger, f.w.now.mono_ns, f.w.now.mono_ns + 2 * NS_PER_S, &fresh);
+    world_small_job(&f.w, 1000, 1);
+    pass(&f, 1);
+    assert_int_equal(path->buffered, 0);
+    pass(&f, 3000);
+    assert_true(path->buffered > 0);
+    fixture_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_handed_over_to_a_lane_that_is_there),
+        cmocka_unit_test(test_a_lane_whose_other_source_is_paused),
+        cmocka_unit_test(test_a_lane_that_is_parked_as_its_pause_ends),
+        cmocka_unit_test(test_a_pause_that_nobody_told_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
