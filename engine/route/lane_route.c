@@ -70,12 +70,15 @@ void lane_unroute(struct lane *lane)
 
 static void lane_doom(struct lane *lane, enum lane_state state, struct status status, const char *reason)
 {
+    bool slowed = lane->asides != NULL;
     lane_unroute(lane);
     if (lane->doom == NULL && (lane->doom = malloc(sizeof *lane->doom)) == NULL)
         return; /* stays as it is; asked again when it is announced again */
     verdict_local(lane->doom, SCOPE_RECIPIENT, status, "%s: %s", lane->domain, reason);
     lane->state = state;
     lane->sampled = false;
+    if (slowed) /* by the site that it is of no more: none of its mail is passed over for that */
+        lane_look_again(lane);
 }
 
 static void lane_hold_over(struct wheel_timer *timer, struct now now)

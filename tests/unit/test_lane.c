@@ -3,6 +3,8 @@
 /* First: it sets uthash up its own way, which nothing here depends on. */
 #include "tests/unit/store_world.h"
 
+#include "engine/dns/dns_ares.h"
+#include "engine/route/evidence.h"
 #include "engine/route/handover.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_line.h"
@@ -12,11 +14,39 @@
 #include "engine/route/pool.h"
 #include "engine/route/remember.h"
 #include "engine/route/secure.h"
+#include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
 
 #define TWO_SOURCES                                                                                          \
     "sources: [{name: a, address: 127.0.0.1}, {name: b, address: 127.0.0.2}]\n"                              \
     "pools: [{name: default, sources: {a: 1, b: 1}}]\n"
+
+/* In place of the network: it says of each domain that there is none. */
+struct dns_net {
+    struct dns_question *question;
+};
+static struct dns_net net;
+
+struct dns_net *dns_net_create(struct io *io, struct wheel *wheel, const struct dns_settings *settings,
+                               struct err *err)
+{
+    (void)io, (void)wheel, (void)settings, (void)err;
+    return &net;
+}
+
+void dns_net_destroy(struct dns_net *that)
+{
+    (void)that;
+}
+
+void dns_net_ask(struct dns_net *that, struct dns_question *question, struct now now)
+{
+    static struct dns_answer answer;
+    (void)that, (void)now;
+    answer = (struct dns_answer){.kind = DNS_ANSWER_NO_DOMAIN, .ttl_s = 3600};
+    snprintf(answer.name, sizeof answer.name, "%s", question->name);
+    question->answered(question, &answer);
+}
 
 struct fixture {
     struct world w;
@@ -24,6 +54,7 @@ struct fixture {
     struct trusts *trusts;
     struct dns_mx *mx; /* of every domain */
     struct router router;
+    struct evidence evidence;
     _Atomic unsigned sessions_all;
 };
 
@@ -50,16 +81,21 @@ static void fixture_make(struct fixture *f, const char *yaml)
     struct err err;
     *f = (struct fixture){.config = config_of(yaml)};
     world_make(&f->w, NULL);
+    assert_true(evidence_init(&f->evidence, f->w.store));
     f->trusts = secure_load(f->config, &err);
     assert_non_null(f->trusts);
     f->router = (struct router){.config = f->config,
                                 .trusts = f->trusts,
                                 .store = f->w.store,
                                 .now = f->w.now,
+                                .evidence = &f->evidence,
                                 .worker_count = 1,
                                 .sessions_all = &f->sessions_all, /* none may be opened */
                                 .line_tail = &f->router.line,
                                 .prng.state = 3};
+    f->router.dns =
+        dns_create(NULL, NULL, &f->router.prng, &(struct dns_settings){.cache_max = DNS_CACHE_MAX}, &err);
+    assert_non_null(f->router.dns);
     lane_line_init(&f->router.starved);
     TAILQ_INIT(&f->router.idlers);
     TAILQ_INIT(&f->router.resting);
@@ -85,8 +121,11 @@ static void fixture_free(struct fixture *f)
         pool_free(pool);
         path_free(path);
     }
+    sender_rates_free(router);
+    dns_destroy(router->dns);
     edits_free(router->edits);
     dns_mx_unref(f->mx);
+    evidence_free(&f->evidence);
     trusts_destroy(f->trusts);
     world_end(&f->w);
     config_free(f->config);
@@ -136,6 +175,7 @@ static bool step(struct fixture *f)
     router->now = f->w.now;
     bool heard = hear(f);
     wheel_run(&router->wheel, router->now);
+    dns_step(router->dns, router->now);
     pool_run_touched(router);
     settle_flush(router);
     remember_flush(router);
@@ -150,6 +190,7 @@ static void pass(struct fixture *f, int64_t ms)
 {
     f->w.now.mono_ns += ms * NS_PER_MS;
     f->w.now.wall_ms += ms;
+    sender_rates_tick(&f->router);
     for (unsigned quiet = 0, n = 0; quiet < 3; n++) {
         assert_true(n < 100000);
         quiet = step(f) ? 0 : quiet + 1;
@@ -208,6 +249,36 @@ static void test_a_lane_whose_other_source_is_paused(void **state)
     fixture_free(&f);
 }
 
+static void slow_down(struct path *path, const char *sender)
+{
+    struct path_lesson lesson = {
+        .reaction = {.kind = REACTION_SLOW, .rate = {1, 3600000}}, .reason = "too fast", .of_sender = true};
+    snprintf(lesson.sender, sizeof lesson.sender, "%s", sender);
+    path_learn(path, &lesson);
+}
+
+/* Enough of a slowed sender waits elsewhere; what it has for a domain that is gone fails all the same. */
+static void test_a_domain_that_is_gone_while_its_sender_is_slowed(void **state)
+{
+    enum { DOMAINS = 2 * SENDER_TAKEN_MAX / ASIDE_TAKEN, EACH = 2 * ASIDE_TAKEN };
+    struct fixture f;
+    struct store_figures figures;
+    (void)state;
+    fixture_make(&f, "");
+    slow_down(path_of(&f, 0), "acme.example");
+    world_small_job(&f.w, DOMAINS * EACH, DOMAINS);
+    pass(&f, 1);
+    struct lane *lane = f.router.lanes;
+    while (lane->buffered == ASIDE_TAKEN)
+        lane = lane->hh.next;
+    lane_resolve(lane);
+    for (unsigned s = 0; s < 60; s++)
+        pass(&f, 1000);
+    store_figures(f.w.store, &figures);
+    assert_int_equal(figures.bounced, EACH);
+    fixture_free(&f);
+}
+
 /* Its pause ends while the store still has the word that all of it is held. */
 static void test_a_lane_that_is_parked_as_its_pause_ends(void **state)
 {
@@ -254,6 +325,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_handed_over_to_a_lane_that_is_there),
         cmocka_unit_test(test_a_lane_whose_other_source_is_paused),
+        cmocka_unit_test(test_a_domain_that_is_gone_while_its_sender_is_slowed),
         cmocka_unit_test(test_a_lane_that_is_parked_as_its_pause_ends),
         cmocka_unit_test(test_a_pause_that_nobody_told_of),
     };
