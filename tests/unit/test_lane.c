@@ -13,9 +13,10 @@
 #include "engine/route/path_learn.h"
 #include "engine/route/pool.h"
 #include "engine/route/remember.h"
-#include "engine/route/secure.h"
+#include "engine/route/renew.h"
 #include "engine/route/sender_rate.h"
 #include "engine/route/settle.h"
+#include "engine/setup.h"
 
 #define TWO_SOURCES                                                                                          \
     "sources: [{name: a, address: 127.0.0.1}, {name: b, address: 127.0.0.2}]\n"                              \
@@ -50,18 +51,17 @@ void dns_net_ask(struct dns_net *that, struct dns_question *question, struct now
 
 struct fixture {
     struct world w;
-    struct config *config;
-    struct trusts *trusts;
     struct dns_mx *mx; /* of every domain */
     struct router router;
     struct evidence evidence;
     _Atomic unsigned sessions_all;
 };
 
-static struct config *config_of(const char *yaml)
+static struct setup *setup_of(const char *yaml, const struct setup *before)
 {
     char path[TEMPORARY_PATH];
     struct config *config;
+    struct err err;
     struct buf errors;
     int fd = temporary_file(path);
     assert_true(fd >= 0);
@@ -73,19 +73,23 @@ static struct config *config_of(const char *yaml)
     if (!loaded)
         fail_msg("%.*s", (int)errors.len, errors.data);
     buf_free(&errors);
-    return config;
+    struct setup *setup = setup_create(config, before, &err);
+    assert_non_null(setup);
+    return setup;
 }
 
 static void fixture_make(struct fixture *f, const char *yaml)
 {
     struct err err;
-    *f = (struct fixture){.config = config_of(yaml)};
+    struct setup *setup = setup_of(yaml, NULL);
+    *f = (struct fixture){.sessions_all = 0};
     world_make(&f->w, NULL);
     assert_true(evidence_init(&f->evidence, f->w.store));
-    f->trusts = secure_load(f->config, &err);
-    assert_non_null(f->trusts);
-    f->router = (struct router){.config = f->config,
-                                .trusts = f->trusts,
+    f->router = (struct router){.setup = setup,
+                                .config = setup->config,
+                                .trusts = setup->trusts,
+                                .tenant_limits = setup->tenant_limits,
+                                .retry = setup->retry,
                                 .store = f->w.store,
                                 .now = f->w.now,
                                 .evidence = &f->evidence,
@@ -126,9 +130,8 @@ static void fixture_free(struct fixture *f)
     edits_free(router->edits);
     dns_mx_unref(f->mx);
     evidence_free(&f->evidence);
-    trusts_destroy(f->trusts);
+    renew_end(router);
     world_end(&f->w);
-    config_free(f->config);
 }
 
 /* What the worker that resolved it says of a lane: where its mail goes, and here is what came unasked. */
@@ -199,7 +202,7 @@ static void pass(struct fixture *f, int64_t ms)
 
 static struct path *path_of(struct fixture *f, unsigned source)
 {
-    struct path *path = path_get(&f->router, "127.0.0.9", &f->config->site_default, source);
+    struct path *path = path_get(&f->router, "127.0.0.9", &f->router.config->site_default, source);
     assert_non_null(path);
     return path;
 }
@@ -246,6 +249,24 @@ static void test_a_lane_whose_other_source_is_paused(void **state)
     pass(&f, 1000);
     assert_int_equal(a->buffered, 0);
     assert_true(b->buffered > 0);
+    fixture_free(&f);
+}
+
+/* Its source is stopped, and a reload gives it another. */
+static void test_a_source_that_comes_while_lanes_are_parked(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_make(&f, "sources: [{name: a, address: 127.0.0.1}]\npools: [{name: default, sources: {a: 1}}]\n");
+    pause_for(path_of(&f, 0), 24 * 3600);
+    world_small_job(&f.w, 1000, 1);
+    pass(&f, 1000);
+    assert_true(path_of(&f, 0)->parked);
+    struct setup *next = setup_of(TWO_SOURCES, f.router.setup);
+    renew(&f.router, next, NULL);
+    setup_unref(next);
+    pass(&f, 1000);
+    assert_true(path_of(&f, 1)->buffered > 0);
     fixture_free(&f);
 }
 
@@ -325,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_handed_over_to_a_lane_that_is_there),
         cmocka_unit_test(test_a_lane_whose_other_source_is_paused),
+        cmocka_unit_test(test_a_source_that_comes_while_lanes_are_parked),
         cmocka_unit_test(test_a_domain_that_is_gone_while_its_sender_is_slowed),
         cmocka_unit_test(test_a_lane_that_is_parked_as_its_pause_ends),
         cmocka_unit_test(test_a_pause_that_nobody_told_of),
