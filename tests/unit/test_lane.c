@@ -270,6 +270,27 @@ static void test_a_source_that_comes_while_lanes_are_parked(void **state)
     fixture_free(&f);
 }
 
+/* All to its site waits for an operator; one more message finds that the domain is not there any more. */
+static void test_a_domain_that_is_gone_while_its_site_is_stopped(void **state)
+{
+    struct fixture f;
+    struct store_figures figures;
+    (void)state;
+    fixture_make(&f, "");
+    struct path_lesson lesson = {.reaction = {.kind = REACTION_STOP}, .reason = "go away"};
+    path_learn(path_of(&f, 0), &lesson);
+    world_small_job(&f.w, 1000, 1);
+    pass(&f, 1000);
+    assert_true(path_of(&f, 0)->parked);
+    pass(&f, 2 * 3600 * 1000); /* what DNS said of it is forgotten */
+    world_small_job(&f.w, 2, 1);
+    for (unsigned s = 0; s < 60; s++)
+        pass(&f, 1000);
+    store_figures(f.w.store, &figures);
+    assert_int_equal(figures.bounced, 1002);
+    fixture_free(&f);
+}
+
 static void slow_down(struct path *path, const char *sender)
 {
     struct path_lesson lesson = {
@@ -347,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_what_is_handed_over_to_a_lane_that_is_there),
         cmocka_unit_test(test_a_lane_whose_other_source_is_paused),
         cmocka_unit_test(test_a_source_that_comes_while_lanes_are_parked),
+        cmocka_unit_test(test_a_domain_that_is_gone_while_its_site_is_stopped),
         cmocka_unit_test(test_a_domain_that_is_gone_while_its_sender_is_slowed),
         cmocka_unit_test(test_a_lane_that_is_parked_as_its_pause_ends),
         cmocka_unit_test(test_a_pause_that_nobody_told_of),
