@@ -224,10 +224,11 @@ static void test_what_is_handed_over_to_a_lane_that_is_there(void **state)
     (void)state;
     fixture_make(&f, "");
     f.w.store->settings.give_max = 8;
-    for (unsigned n = 1; n <= 3; n++) {
+    for (unsigned n = 0; n < 3; n++) {
         world_small_job(&f.w, 1, 1);
         pass(&f, 1);
-        assert_int_equal(path_of(&f, 0)->buffered, n);
+        assert_true(path_of(&f, 0)->buffered > 0);
+        assert_null(f.router.lanes->given); /* of the only lane */
     }
     fixture_free(&f);
 }
