@@ -30,6 +30,7 @@ struct member {
     unsigned index;
     pthread_t thread;
     bool started;
+    _Atomic bool over; /* it takes nothing from its inbox any more */
     struct worker *worker;
     struct err err;
     sem_t up;
@@ -104,6 +105,7 @@ static void *member_run(void *arg)
         return NULL;
     while (worker_step(worker, clock_now(), INT64_MAX))
         continue;
+    atomic_store(&member->over, true);
     return NULL;
 }
 
@@ -248,7 +250,7 @@ bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err)
         }
         renewal->setup = setup_ref(setup);
         renewal->signers = fleet->signers;
-        look_post(&renewal->look, fleet->inboxes[i]);
+        fleet_ask(fleet, i, &renewal->look);
         if (!look_wait(&renewal->look, wait_ms)) {
             good = err_set(err, ETIMEDOUT, "a worker is busy: it follows in a while");
             wait_ms = 0; /* one wait is enough: the daemon may be stopping, and then none answers */
@@ -336,6 +338,14 @@ struct store *fleet_store(const struct fleet *fleet)
 unsigned fleet_size(const struct fleet *fleet)
 {
     return fleet->count;
+}
+
+void fleet_ask(const struct fleet *fleet, unsigned worker, struct look *look)
+{
+    if (atomic_load(&fleet->members[worker].over))
+        look_refuse(look);
+    else
+        look_post(look, fleet->inboxes[worker]);
 }
 
 struct inbox *fleet_inbox(const struct fleet *fleet, unsigned worker)

@@ -42,8 +42,11 @@ void fleet_tell_stop(struct fleet *fleet);
 struct holds;
 struct holds *fleet_holds(const struct fleet *fleet);
 struct store *fleet_store(const struct fleet *fleet);
-/* For inspect.c. */
+/* For inspect.c and steer.c. */
 unsigned fleet_size(const struct fleet *fleet);
+struct look;
+/* Posts it to the worker, or refuses it when that has ended: nobody waits while the daemon stops. */
+void fleet_ask(const struct fleet *fleet, unsigned worker, struct look *look);
 struct inbox *fleet_inbox(const struct fleet *fleet, unsigned worker);
 const struct worker *fleet_worker(const struct fleet *fleet, unsigned worker);
 /* The worker that a domain, or a site, belongs to. */

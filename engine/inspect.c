@@ -143,7 +143,7 @@ void inspect_paths(struct fleet *fleet, const char *site, struct path_list *out)
         }
         paths->only_site = site != NULL;
         snprintf(paths->site, sizeof paths->site, "%s", site ? site : "");
-        look_post(&paths->look, fleet_inbox(fleet, i));
+        fleet_ask(fleet, i, &paths->look);
         out->complete &= look_wait(&paths->look, INSPECT_WAIT_MS) && paths_merge(out, paths);
         look_let_go(&paths->look);
     }
@@ -192,7 +192,7 @@ void inspect_senders(struct fleet *fleet, const char *site, struct sender_list *
     if (senders == NULL)
         return;
     snprintf(senders->site, sizeof senders->site, "%s", site);
-    look_post(&senders->look, fleet_inbox(fleet, fleet_home(fleet, str_of(site))));
+    fleet_ask(fleet, fleet_home(fleet, str_of(site)), &senders->look);
     if (look_wait(&senders->look, INSPECT_WAIT_MS) && senders->list != NULL) {
         *out = (struct sender_list){senders->list, senders->count, true};
         senders->list = NULL;
@@ -336,7 +336,7 @@ void inspect_lane(struct fleet *fleet, uint32_t lane, const char *domain, struct
         question->lane = lane;
         question->has_from = from.p != NULL;
         snprintf(question->from, sizeof question->from, "%.*s", STR_ARG(from));
-        look_post(&question->look, fleet_inbox(fleet, worker));
+        fleet_ask(fleet, worker, &question->look);
         bool answered = look_wait(&question->look, INSPECT_WAIT_MS);
         if (answered && question->tls[0] != '\0')
             memcpy(tls, question->tls, sizeof tls);
@@ -443,7 +443,7 @@ void inspect_held_lanes(struct fleet *fleet, struct held_lanes *out)
             out->complete = false;
             continue;
         }
-        look_post(&held->look, fleet_inbox(fleet, i));
+        fleet_ask(fleet, i, &held->look);
         out->complete &= look_wait(&held->look, INSPECT_WAIT_MS) && held_merge(out, held);
         look_let_go(&held->look);
     }
@@ -484,7 +484,7 @@ static bool trace_ask(struct fleet *fleet, unsigned worker, struct trace *trace)
     if (asked == NULL)
         return false;
     asked->trace = trace_ref(trace);
-    look_post(&asked->look, fleet_inbox(fleet, worker));
+    fleet_ask(fleet, worker, &asked->look);
     bool good = !look_wait(&asked->look, INSPECT_WAIT_MS) || asked->joined;
     look_let_go(&asked->look);
     return good;
@@ -602,7 +602,7 @@ void inspect_domain_sites(struct fleet *fleet, const char *const *domains, char 
         }
         for (size_t i = 0; i < n; i++)
             snprintf(question->domains[i], sizeof question->domains[i], "%s", domains[i]);
-        look_post(&question->look, fleet_inbox(fleet, worker));
+        fleet_ask(fleet, worker, &question->look);
         if (look_wait(&question->look, INSPECT_WAIT_MS))
             for (size_t i = 0; i < n; i++)
                 if (question->domains[i][0] && !sites[i][0])

@@ -184,6 +184,7 @@ static void daemon_stop(struct daemon *daemon)
         api_destroy(daemon->api);
     if (daemon->store)
         store_stop(daemon->store);
+    consumers_destroy(daemon->consumers);
     fleet_destroy(daemon->fleet);
     submission_destroy(daemon->submission);
     inbound_destroy(daemon->inbound);

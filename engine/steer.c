@@ -134,7 +134,7 @@ static bool act_on_paths(struct fleet *fleet, struct str site, bool (*act)(struc
         snprintf(asked->site, sizeof asked->site, "%.*s", STR_ARG(site));
         asked->act = act;
         asked->senders = senders;
-        look_post(&asked->look, fleet_inbox(fleet, i));
+        fleet_ask(fleet, i, &asked->look);
         if (look_wait(&asked->look, INSPECT_WAIT_MS))
             *changed += asked->changed;
         else
@@ -223,7 +223,7 @@ static enum steer_result steer_workers(struct fleet *fleet, bool dns, const char
         order->dns = dns;
         order->drain = drain;
         snprintf(order->source, sizeof order->source, "%s", source);
-        look_post(&order->look, fleet_inbox(fleet, i));
+        fleet_ask(fleet, i, &order->look);
         if (!look_wait(&order->look, INSPECT_WAIT_MS))
             result = STEER_BUSY;
         else if (order->failed)

@@ -58,6 +58,9 @@ void call_reload(struct http_request *request, struct now now, void *user)
         js_set(root, "restart", options_json(answer, false));
         js_set(root, "complete", json_boolean(answer->errors.len == 0));
         answer_json(request, 200, root);
+    } else if (http_stopping(request)) {
+        http_fail(request, 503, "stopping",
+                  "postriderd is shutting down: the configuration is read at its next start");
     } else {
         refuse(request, buf_str(&answer->errors));
     }

@@ -407,7 +407,7 @@ static bool prepare(struct consumer *consumer, struct err *err)
     return consumer->webhook != NULL || err_prefix(err, "consumer \"%s\"", config->name);
 }
 
-static void destroy(struct consumer *consumer)
+void consumer_destroy(struct consumer *consumer)
 {
     gather_free(&consumer->gather);
     event_file_close(&consumer->file);
@@ -445,7 +445,7 @@ struct consumer *consumer_start(const struct consumer_begin *begin, struct err *
         err_set(err, failed, "cannot start the thread of the consumer \"%s\": %s", begin->config->name,
                 strerror(failed));
     }
-    destroy(consumer);
+    consumer_destroy(consumer);
     return NULL;
 }
 
@@ -462,7 +462,6 @@ void consumer_ask_to_stop(struct consumer *consumer)
 void consumer_end(struct consumer *consumer)
 {
     pthread_join(consumer->thread, NULL);
-    destroy(consumer);
 }
 
 void consumer_info(struct consumer *consumer, struct now now, struct consumer_info *info)

@@ -35,8 +35,10 @@ struct consumer;
 struct consumer *consumer_start(const struct consumer_begin *begin, struct err *err);
 /* It ends when what is under way has, CONSUMER_STOP_MS at most. */
 void consumer_ask_to_stop(struct consumer *consumer);
-/* Waits for that and for its last cursor, for which the store must still run; frees. */
+/* Waits for that and for its last cursor, for which the store must still run. Its info can still be asked. */
 void consumer_end(struct consumer *consumer);
+/* After consumer_end, when nobody asks any more; before store_close. */
+void consumer_destroy(struct consumer *consumer);
 
 struct consumer_info {
     const struct config_consumer *config;

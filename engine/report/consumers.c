@@ -184,6 +184,7 @@ struct consumers *consumers_start(struct store *store, const struct config *conf
     if (ready)
         return consumers;
     consumers_stop(consumers);
+    consumers_destroy(consumers);
     return NULL;
 }
 
@@ -193,6 +194,12 @@ void consumers_stop(struct consumers *consumers)
         consumer_ask_to_stop(consumers->list[i]);
     for (size_t i = 0; i < consumers->count; i++)
         consumer_end(consumers->list[i]);
+}
+
+void consumers_destroy(struct consumers *consumers)
+{
+    for (size_t i = 0; consumers != NULL && i < consumers->count; i++)
+        consumer_destroy(consumers->list[i]);
     free(consumers);
 }
 

@@ -12,8 +12,10 @@ struct consumers;
 
 /* The store runs and outlives them, as does config. NULL and err. */
 struct consumers *consumers_start(struct store *store, const struct config *config, struct err *err);
-/* Ends all, each within CONSUMER_STOP_MS and a commit. */
+/* Ends all, each within CONSUMER_STOP_MS and a commit. They can still be asked for info. */
 void consumers_stop(struct consumers *consumers);
+/* NULL: nothing. After consumers_stop, when nobody asks any more. */
+void consumers_destroy(struct consumers *consumers);
 
 /* Any thread. */
 size_t consumers_count(const struct consumers *consumers);

@@ -40,6 +40,12 @@ void look_post(struct look *look, struct inbox *inbox)
     inbox_post(inbox, &look->node);
 }
 
+void look_refuse(struct look *look)
+{
+    look->refused = true;
+    sem_post(&look->done);
+}
+
 bool look_wait(struct look *look, int64_t wait_ms)
 {
     int64_t until_ms = clock_now().wall_ms + wait_ms; /* sem_timedwait knows the wall clock only */
@@ -48,7 +54,7 @@ bool look_wait(struct look *look, int64_t wait_ms)
     while (sem_timedwait(&look->done, &until) != 0)
         if (errno != EINTR)
             return false;
-    return true;
+    return !look->refused;
 }
 
 void look_let_go(struct look *look)

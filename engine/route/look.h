@@ -17,12 +17,15 @@ struct look {
     void (*run)(struct look *look, struct router *router); /* on the worker's thread */
     void (*drop)(struct look *look); /* frees what the look holds besides itself; may be NULL */
     int result;                      /* of look_finish */
+    bool refused;
 };
 
 /* size: of the struct that begins with a look; zeroed. NULL: no memory. */
 struct look *look_create(size_t size, void (*run)(struct look *, struct router *),
                          void (*drop)(struct look *));
 void look_post(struct look *look, struct inbox *inbox);
+/* Instead, when there is no worker that could answer: look_wait is false, at once. */
+void look_refuse(struct look *look);
 /* For an answer that another thread than a worker gives: it calls look_finish once. */
 void look_share(struct look *look);
 void look_finish(struct look *look, int result);

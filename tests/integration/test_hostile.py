@@ -363,4 +363,4 @@ def test_answers_at_random(answers, context):
         if any(peer.may_deliver for peer in peers):
             assert state == "delivered", name
     run(hosts_of(answers, {f"whim{seed}": whim(seed) for seed in range(300)}, context), check)
-    assert said.count("delivered") > 30 and said.count("deferred") > 30 and said.count("bounced") > 10
+    assert said.count("delivered") > 30 and said.count("deferred") > 30 and said.count("bounced") > 5
