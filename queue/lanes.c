@@ -119,14 +119,32 @@ void store_lane_again(struct store *store, uint32_t lane)
     pthread_mutex_unlock(&store->lock);
 }
 
-/* Something may be taken that was not there before. */
+/* The taker has looked at the lane's row of T_WAKE already. */
+static bool wake_passed(const struct shared *shared, const struct change_lane *lane)
+{
+    return lane->wake_ms != 0 && (lane->wake_ms < shared->wake_ms ||
+                                  (lane->wake_ms == shared->wake_ms && lane->id <= shared->wake_lane));
+}
+
+/* It comes upon that row again. */
+static void wake_again(struct shared *shared, const struct change_lane *lane)
+{
+    shared->wake_ms = lane->wake_ms - 1;
+    shared->wake_lane = UINT32_MAX;
+}
+
+/* Something may be taken that was not there before: ready, or due as before. */
 static void gained(struct store *store, const struct change_lane *lane)
 {
+    struct shared *shared = &store->shared;
     struct lane_live *live = lane_find(store, lane->id);
-    if (live != NULL)
+    if (live != NULL) {
         live->fresh = true;
-    else if (!lane_announce(store, lane->id, &lane->row))
-        store->shared.scan_wanted = true;
+    } else if (!lane_announce(store, lane->id, &lane->row)) {
+        shared->scan_wanted = true;
+        if (wake_passed(shared, lane))
+            wake_again(shared, lane);
+    }
 }
 
 /* Its due rows changed: what is due now is announced, what is due later is left to T_WAKE. */
@@ -143,12 +161,9 @@ static void due_changed(struct store *store, const struct change_lane *lane)
     }
     if (lane->wake_ms == 0)
         return;
-    bool passed = lane->wake_ms < shared->wake_ms ||
-                  (lane->wake_ms == shared->wake_ms && lane->id <= shared->wake_lane);
-    if (passed && live == NULL && !lane_announce(store, lane->id, &lane->row)) {
-        shared->wake_ms = lane->wake_ms - 1; /* the taker will come upon it again */
-        shared->wake_lane = UINT32_MAX;
-    }
+    bool passed = wake_passed(shared, lane);
+    if (passed && live == NULL && !lane_announce(store, lane->id, &lane->row))
+        wake_again(shared, lane);
     if (!passed && lane->wake_ms < shared->taker_wakes_ms)
         taker_rouse(store);
 }

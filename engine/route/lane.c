@@ -189,12 +189,16 @@ void lane_reap(struct router *router)
 
 /* ---- asking the store ---- */
 
-/* Of its first pool that is open; NULL: none is. */
+/* Of its first pool that is open; NULL: none is. Each that is not makes it ask when it is. */
 static struct path *lane_open_path(const struct lane *lane)
 {
-    for (unsigned i = 0; i < lane->strand_count; i++)
-        if (pool_is_open(lane->strands[i].pool))
-            return lane->strands[i].pool->path;
+    for (unsigned i = 0; i < lane->strand_count; i++) {
+        struct pool *pool = lane->strands[i].pool;
+        if (pool_is_open(pool))
+            return pool->path;
+        if (!pool->held)
+            pool_touch(pool);
+    }
     return NULL;
 }
 
@@ -255,10 +259,11 @@ static bool path_has_its_share(const struct path *path, const struct lane *lane)
 static void lane_ask(struct lane *lane, bool turn)
 {
     struct router *router = lane->router;
-    if (lane->idle || lane->taking || lane->line != NULL || router->stopping || lane_park(lane) ||
-        !lane_can_use_more(lane))
+    if (lane->idle || lane->taking || lane->line != NULL || router->stopping)
         return;
-    lane_refresh(lane);
+    lane_refresh(lane); /* also where nothing goes now: the domain may have moved */
+    if (lane_park(lane) || !lane_can_use_more(lane))
+        return;
     struct path *path = lane->state == LANE_ROUTED ? lane_open_path(lane) : NULL;
     unsigned room = lane_room(lane), piece = (lane_share(lane) + 3) / 4;
     if (room == 0 || (!turn && lane_line_waits(&router->starved, lane->class_))) {

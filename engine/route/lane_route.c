@@ -68,9 +68,18 @@ void lane_unroute(struct lane *lane)
     lane->mx = NULL;
 }
 
+/* It is of no site any more. What was passed over, as held there or for a slowed sender, is so no more. */
+static void lane_leave_site(struct lane *lane)
+{
+    bool passed_over = lane->asides != NULL || lane->held_back || lane->taking;
+    lane_unroute(lane);
+    if (passed_over)
+        lane_look_again(lane);
+}
+
 static void lane_doom(struct lane *lane, enum lane_state state, struct status status, const char *reason)
 {
-    lane_unroute(lane);
+    lane_leave_site(lane);
     if (lane->doom == NULL && (lane->doom = malloc(sizeof *lane->doom)) == NULL)
         return; /* stays as it is; asked again when it is announced again */
     verdict_local(lane->doom, SCOPE_RECIPIENT, status, "%s: %s", lane->domain, reason);
@@ -204,11 +213,12 @@ void lane_route(struct lane *lane, struct dns_mx *mx, const struct config_route 
     lane->fresh_until_ns = mx->expires_ns;
     if (lane->state == LANE_ROUTED && lane_same_hosts(lane->mx, mx)) {
         dns_mx_unref(mx);
+        lane_place_given(lane); /* it was handed over once more, with this */
         lane_want(lane);
         return;
     }
     lane_give_back(lane);
-    lane_unroute(lane);
+    lane_leave_site(lane);
     char site[DOMAIN_MAX + 1];
     const struct config_site *settings = lane_site(router->config, mx, site);
     unsigned owner = (unsigned)(str_hash(str_of(site)) % router->worker_count);
@@ -262,8 +272,7 @@ static void lane_resolved(struct dns_query *query, struct dns_mx *mx)
         break;
     }
     dns_mx_unref(mx);
-    if (lane->state != LANE_ROUTED)
-        lane_place_given(lane);
+    lane_place_given(lane);
     lane_want(lane);
     lane_check(lane);
 }
@@ -334,7 +343,7 @@ void lane_reroute(struct lane *lane)
     bool was_route = lane_hosts_are_route(mx);
     lane->fresh_until_ns = INT64_MAX; /* giving back makes it ask for more, which is not to resolve it */
     lane_give_back(lane);
-    lane_unroute(lane);
+    lane_leave_site(lane);
     lane->state = LANE_RESOLVING;
     if (route == NULL && !was_route) {
         lane_route(lane, mx, NULL);

@@ -550,14 +550,23 @@ void path_serve(struct path *path)
     }
 }
 
+/* The store tells again of lanes that it has been told to forget; one that it has not come to yet asks anew
+ * when it answers. */
+static void path_unpark(struct path *path)
+{
+    path->parked = false;
+    for (const struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)
+        for (const struct strand *strand = pool->strands; strand != NULL; strand = strand->pool_next)
+            strand->lane->renewed |= strand->lane->taking;
+    store_look_again(path->router->store);
+}
+
 static void path_fire(struct wheel_timer *timer, struct now now)
 {
     (void)now; /* the router's now is as fresh */
     struct path *path = (struct path *)((char *)timer - offsetof(struct path, timer));
-    if (path->parked && ledger_pause_until_ns(path->ledger) <= path->router->now.mono_ns) {
-        path->parked = false;
-        store_look_again(path->router->store);
-    }
+    if (path->parked && ledger_pause_until_ns(path->ledger) <= path->router->now.mono_ns)
+        path_unpark(path);
     if (ledger_pause_until_ns(path->ledger) > path->router->now.mono_ns)
         path_wake_at(path, ledger_pause_until_ns(path->ledger)); /* it fired for a limit that ended sooner */
     for (struct pool *pool = path->pools; pool != NULL; pool = pool->hh.next)

@@ -65,10 +65,11 @@ struct pool *pool_get(struct path *path, struct dns_mx *hosts, uint16_t port, co
         pool->tls = *tls;
         pool->key_size = n;
         memcpy(pool->key, key, n);
-        pool->held = !pool_is_open(pool); /* born while its path is paused: the lanes ask when that is over */
         TAILQ_INIT(&pool->carriers);
         TAILQ_INIT(&pool->idlers);
         HASH_ADD(hh, path->pools, key, n, pool);
+        if (!pool_is_open(pool))
+            pool_touch(pool); /* born while its path is paused: its lanes ask when that is over */
     }
     if (pool != NULL) { /* also of one that was there: a newer configuration may say the same */
         pool->route = route;
@@ -206,8 +207,13 @@ __attribute__((always_inline)) static inline void pool_fetch_next(const struct f
 struct taken *pool_pull(struct pool *pool, unsigned rcpts_max, struct strand **out, unsigned *n)
 {
     struct path *path = pool->path;
-    if (pool->backlog == 0 || !pool_is_open(pool))
+    if (pool->backlog == 0)
         return NULL;
+    if (!pool_is_open(pool)) {
+        if (!pool->held)
+            pool_touch(pool);
+        return NULL;
+    }
     struct path_answer answer = path_check(path, PATH_SEND);
     if (!answer.yes) {
         path_wake_at(path, answer.until_ns);
@@ -274,6 +280,7 @@ void pool_give_back(struct pool *pool, const struct verdict *why)
     for (struct strand *strand = pool->strands, *next; strand != NULL; strand = next) {
         next = strand->pool_next;
         struct taken *list = lane_empty_strand(strand);
+        bool any = list != NULL;
         while (list != NULL) {
             struct taken *taken = list;
             list = taken->next;
@@ -282,6 +289,8 @@ void pool_give_back(struct pool *pool, const struct verdict *why)
             else
                 settle_release(pool->path->router, taken);
         }
+        if (any && strand->lane->strand_count > 1) /* what it has from another source may be too little now */
+            lane_want(strand->lane);
     }
 }
 
@@ -451,6 +460,18 @@ static bool pool_is_called_in(const struct pool *pool)
            pool->path->source_index == PATH_SOURCE_GONE || pool->tls.trust == NULL;
 }
 
+/* Whoever closed it: of a pause by another worker nobody may have told. */
+static void pool_await_opening(struct pool *pool)
+{
+    struct path *path = pool->path;
+    int64_t until_ns = ledger_pause_until_ns(path->ledger);
+    pool->held = true;
+    if (until_ns > path->router->now.mono_ns)
+        path_wake_at(path, until_ns);
+    if (pool->loan != NULL)
+        loan_end(pool->loan);
+}
+
 static void pool_run(struct pool *pool)
 {
     if (pool->strand_count == 0 && pool->open == 0 && pool->loans == 0 && !targets_busy(pool->targets)) {
@@ -464,8 +485,7 @@ static void pool_run(struct pool *pool)
     lane_feed_path(pool->path);
     loan_serve_pool(pool);
     if (!pool_is_open(pool)) {
-        if (pool->loan != NULL)
-            loan_end(pool->loan);
+        pool_await_opening(pool);
         return;
     }
     if (pool->held) {

@@ -5,6 +5,7 @@
 #include "engine/base/names.h"
 #include "engine/dkim/dkim.h"
 #include "engine/route/carrier.h"
+#include "engine/route/hold.h"
 #include "engine/route/lane.h"
 #include "engine/route/lane_route.h"
 #include "engine/route/loan.h"
@@ -114,8 +115,12 @@ static void renew_paths(struct router *router)
 static void renew_lanes(struct router *router)
 {
     struct lane *lane, *next;
+    /* Each before one is routed: what that gives back may make another ask for more. */
     HASH_ITER(hh, router->lanes, lane, next)
-    lane_settle_in(lane); /* each before one is routed: what that gives back may make another ask for more */
+    {
+        lane_settle_in(lane);
+        lane->renewed |= lane->taking; /* the answer to come is of what was held before */
+    }
     HASH_ITER(hh, router->lanes, lane, next)
     lane_reroute(lane);
     for (struct loan *loan = router->borrowed; loan != NULL; loan = loan->next_borrowed) {
@@ -124,6 +129,17 @@ static void renew_lanes(struct router *router)
         loan->lane->tenant = config_tenant_of(router->config, STR("default"));
         loan->lane->strands[0].flow->tenant = loan->lane->tenant;
     }
+}
+
+/* Lanes that the store has been told to forget may go another way now, or belong to another site: parked with
+ * a path, or held. */
+static void renew_parked(struct router *router)
+{
+    bool any = router->held != NULL && router->held->count > 0;
+    for (const struct path *path = router->paths; path != NULL && !any; path = path->hh.next)
+        any = path->parked;
+    if (any)
+        store_look_again(router->store);
 }
 
 void renew(struct router *router, struct setup *setup, struct signers *signers)
@@ -141,5 +157,6 @@ void renew(struct router *router, struct setup *setup, struct signers *signers)
     router->renewed++;
     renew_paths(router);
     renew_lanes(router);
+    renew_parked(router);
     renew_keep(router, old);
 }

@@ -1,5 +1,5 @@
-/* test_claimed_due.c - an operation claims for the length of its commit (queue/claims.h); whoever looks then
- * passes over what it claims, and must hear of it again. */
+/* test_claimed_due.c - due mail that somebody claims (queue/claims.h): an operation for the length of its
+ * commit, a worker until it gives it back. Whoever looks then passes over it, and must hear of it again. */
 #include "tests/unit/store_check.h"
 
 #include <dlfcn.h>
@@ -53,8 +53,32 @@ static void due_while_a_retry_commits(void **state)
     world_end(&world);
 }
 
+/* No more lanes may be live as it is given back; room comes later. */
+static void due_and_given_back_without_room(void **state)
+{
+    (void)state;
+    world_make(&world, NULL);
+    world_small_job(&world, 3, 1);
+    world_run(&world);
+    assert_int_equal(world_settle(&world, OUTCOME_DEFERRED), 3);
+    world_pass(&world, 3600000);
+    assert_int_equal(world.taken_n, 3);
+    assert_int_equal(world.store->shared.lane_count, 0);
+    world.store->shared.lane_count += LANES_LIVE_MAX;
+    assert_int_equal(world_settle(&world, OUTCOME_RELEASED), 3);
+    world_pass(&world, 60000);
+    assert_int_equal(world.taken_n, 0);
+    world.store->shared.lane_count -= LANES_LIVE_MAX;
+    world_pass(&world, 60000);
+    assert_int_equal(world.taken_n, 3);
+    assert_int_equal(world_settle(&world, OUTCOME_DELIVERED), 3);
+    store_check(world.store, true);
+    world_end(&world);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(due_while_a_retry_commits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(due_while_a_retry_commits),
+                                       cmocka_unit_test(due_and_given_back_without_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
