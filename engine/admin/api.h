@@ -16,7 +16,7 @@
  *   400 bad_request bad_parameter bad_json bad_job bad_list, 403 forbidden, 404 not_found,
  *   405 method_not_allowed, 409 in_progress (this idempotency key's first request is under way) not_ended,
  *   413 too_large, 415 bad_type, 422 key_reused (this idempotency key came with another body),
- *   500 failed, 503 stopping busy, 507 full.
+ *   431 too_large (its header), 500 failed, 503 stopping busy, 507 full.
  *   Those of POST /v1/jobs also have "line" and "jobs".
  *
  * POST /v1/jobs, PUT too (parameter: dry_run=1)

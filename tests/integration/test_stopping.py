@@ -19,7 +19,7 @@ WRITES = ["/v1/jobs/1/pause", "/v1/jobs/1/resume", "/v1/jobs/1/retry", "/v1/queu
 
 
 def test_calls_of_every_kind_until_the_end(scene, tmp_path):
-    consumers = "".join(f"  - {{ name: c{n}, file: {tmp_path}/{n} }}\n" for n in range(20))
+    consumers = "".join(f"  - {{ name: c{n}, file: {tmp_path}/{n} }}\n" for n in range(5))
     s = scene(host(reply_delay_ms=20), ONE_DOMAIN, config=f"consumers:\n{consumers}")
     daemon = s.daemon
 
