@@ -207,6 +207,17 @@ static void op_load(struct store *store, MDB_txn *txn, uint64_t id, const struct
     ops_append(store, op);
 }
 
+/* Jobs that were closed while workers held some of them; at the start, also uploads that were cut off. */
+static void start_listed(struct store *store, MDB_txn *txn, bool uploads)
+{
+    MDB_cursor *cursor = env_cursor(&store->env, txn, T_UPLOADS);
+    MDB_val key, value;
+    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0)
+        if (key.mv_size == KEY_JOB && (uploads || value.mv_size > 0))
+            ops_start(store, value.mv_size > 0 ? OP_EXPIRE : OP_SWEEP, get_be64(key.mv_data));
+    mdb_cursor_close(cursor);
+}
+
 void ops_load(struct store *store)
 {
     MDB_txn *txn = env_read_must(&store->env);
@@ -220,12 +231,14 @@ void ops_load(struct store *store)
             op_load(store, txn, get_be64(bytes), &row);
     }
     mdb_cursor_close(cursor);
-    /* Uploads that were cut off, and jobs that were closed while workers held some of them. */
-    cursor = env_cursor(&store->env, txn, T_UPLOADS);
-    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0)
-        if (key.mv_size == KEY_JOB)
-            ops_start(store, value.mv_size > 0 ? OP_EXPIRE : OP_SWEEP, get_be64(key.mv_data));
-    mdb_cursor_close(cursor);
+    start_listed(store, txn, true);
+    env_read_end(txn);
+}
+
+void ops_close_again(struct store *store)
+{
+    MDB_txn *txn = env_read_must(&store->env);
+    start_listed(store, txn, false);
     env_read_end(txn);
 }
 

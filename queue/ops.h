@@ -27,6 +27,8 @@ void ops_write(struct store *store, struct change *c);
 void ops_after(struct store *store, struct now now, bool committed);
 /* At the start: those that were under way. */
 void ops_load(struct store *store);
+/* The clock was set back: what timers would look at again shortly (close_again) is far ahead now. */
+void ops_close_again(struct store *store);
 /* Whether all that are under way would go on after a restart. */
 bool ops_safe(const struct store *store);
 /* At the end: answers those still under way, and frees all. */

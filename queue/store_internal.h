@@ -105,6 +105,7 @@ struct writer {
     struct op *ops;                        /* in turn: the first is next */
     struct op *draining;                   /* bounces that wait for workers: bounce.h */
     uint64_t contents_seen[CONTENTS_SEEN]; /* by their hash: what came not long ago */
+    int64_t wall_ms;                       /* in its last step, to see the clock set back */
     int64_t next_check_ns;                 /* of space */
     int64_t retry_ns;                      /* no change before this, for there was no space */
     int64_t next_timer_ms;                 /* the first row of T_TIMERS, or of the events to drop */

@@ -402,6 +402,9 @@ int64_t writer_step(struct store *store, struct now now)
     struct writer *writer = &store->writer;
     int64_t drain_ns;
     store->fresh.now = now;
+    if (writer->wall_ms - now.wall_ms > CLOSE_AGAIN_MS)
+        ops_close_again(store);
+    writer->wall_ms = now.wall_ms;
     collect(store, now);
     bounce_look(store, now, &drain_ns);
     if (writer->admits != NULL || writer->full || reserve_is_gone() ||

@@ -601,6 +601,35 @@ static void expires_with_what_is_given_back(void **state)
     world_end(&w);
 }
 
+/* The clock runs ahead while a job's time ends and a retry has some of it in hand, and is then set right: they
+ * are not left until that time comes. */
+static void expires_while_the_clock_is_ahead(void **state)
+{
+    struct world w;
+    struct world_op op = {0};
+    struct job_row row;
+    (void)state;
+    world_make(&w, NULL);
+    struct job_spec spec = world_spec("short");
+    spec.lifetime_ms = HOUR_MS;
+    uint64_t job = world_job(&w, &spec, 10, 1);
+    world_run(&w);
+    assert_int_equal(world_settle(&w, OUTCOME_DEFERRED), 10);
+    w.now.wall_ms += 24 * HOUR_MS;
+    store_operate(w.store, OP_RETRY, &(struct store_filter){0}, 0, world_op_done, &op);
+    store_write_step(w.store, w.now);
+    assert_true(world_job_row(&w, job, &row));
+    assert_int_equal(row.by_state[RCPT_EXPIRED], 0);
+    w.now.wall_ms -= 24 * HOUR_MS;
+    for (unsigned s = 0; s < 180; s++)
+        world_pass(&w, 1000);
+    assert_true(world_job_row(&w, job, &row));
+    assert_int_equal(row.by_state[RCPT_EXPIRED], 10);
+    assert_int_equal(row.state, JOB_ENDED);
+    store_check(w.store, true);
+    world_end(&w);
+}
+
 static void expires(void **state)
 {
     struct world w;
@@ -1230,6 +1259,7 @@ int main(void)
         cmocka_unit_test(cancels),
         cmocka_unit_test(cancels_after_crash),
         cmocka_unit_test(expires),
+        cmocka_unit_test(expires_while_the_clock_is_ahead),
         cmocka_unit_test(expires_with_what_is_given_back),
         cmocka_unit_test(waits_for_not_before),
         cmocka_unit_test(retries_and_bounces_by_filter),
