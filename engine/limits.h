@@ -325,11 +325,13 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define SLOW_OVER              FIXED(4) /* times what it was: then a slowed path is at full rate again */
 #define SENDER_RATES_MAX       BOUND(1000, 8) /* sender domains at sites that a worker knows to be slowed; */
 #define SENDER_TAKEN_MAX       BOUND(256, 4)  /* recipients of one in memory, */
-#define ASIDE_TAKEN            BOUND(32, 2)   /* and in one lane; beyond, they stay in the store */
-#define SPLIT_MS               3600000        /* how long fewer recipients share a transaction, */
-#define MESSAGES_MS            86400000       /* fewer messages a connection, */
-#define TLS_ONLY_MS            86400000       /* and TLS is a must, after a reply that asked for it */
-#define RECONNECT_MS           60000          /* the first back-off of a path whose connections end unused */
+#define ASIDE_TAKEN            BOUND(32, 2)   /* and in one lane; beyond, they stay in the store; */
+#define SET_ASIDE_MAX          BOUND(16384, 32) /* of all in a worker's memory, */
+#define SET_ASIDE_PART         FIXED(8)         /* of which one has at most this part of what is left */
+#define SPLIT_MS               3600000          /* how long fewer recipients share a transaction, */
+#define MESSAGES_MS            86400000         /* fewer messages a connection, */
+#define TLS_ONLY_MS            86400000         /* and TLS is a must, after a reply that asked for it */
+#define RECONNECT_MS           60000 /* the first back-off of a path whose connections end unused */
 #define HOLDS_MAX              BOUND(10000, 64) /* of mail: fix, job, suspensions */
 #define HOLDS_ASKED            BOUND(64, 2) /* of jobs: so many are asked for at once whether they are over */
 #define HOLDS_FULL_TOLD_MS     3600000      /* how often at most an alert says that no more can be held */

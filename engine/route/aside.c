@@ -56,13 +56,29 @@ static void aside_set_full(struct aside *aside, bool full)
     TAILQ_INSERT_TAIL(full ? &rate->full : &rate->open, aside, link);
 }
 
+/* How many of one sender may wait: a part of what is left, so that there is room for the next. */
+static unsigned sender_share(const struct router *router)
+{
+    unsigned left = router->set_aside < SET_ASIDE_MAX ? SET_ASIDE_MAX - router->set_aside : 0;
+    unsigned share = 1 + left / SET_ASIDE_PART;
+    return share < SENDER_TAKEN_MAX ? share : SENDER_TAKEN_MAX;
+}
+
+static void aside_count(const struct aside *aside, int n)
+{
+    const struct strand *strand = &aside->strand;
+    strand->lane->set_aside += (unsigned)n;
+    strand->pool->path->set_aside += (unsigned)n;
+    strand->lane->router->set_aside += (unsigned)n;
+    aside->rate->buffered += (unsigned)n;
+}
+
 void aside_added(struct strand *strand)
 {
     struct aside *aside = aside_of_strand(strand);
     struct sender_rate *rate = aside->rate;
-    strand->lane->set_aside++;
-    rate->buffered++;
-    bool enough = strand->buffered >= ASIDE_TAKEN || rate->buffered >= SENDER_TAKEN_MAX;
+    aside_count(aside, 1);
+    bool enough = strand->buffered >= ASIDE_TAKEN || rate->buffered >= sender_share(strand->lane->router);
     if (aside->full || rate->over || !enough)
         return;
     aside_set_full(aside, true);
@@ -80,7 +96,7 @@ static void aside_reopen(struct aside *aside)
 static void aside_reopen_first(struct sender_rate *rate)
 {
     struct aside *first = TAILQ_FIRST(&rate->full);
-    if (first == NULL || rate->buffered > SENDER_TAKEN_MAX / 2)
+    if (first == NULL || rate->buffered > sender_share(first->strand.lane->router) / 2)
         return;
     if (first->strand.buffered <= ASIDE_TAKEN / 2)
         aside_reopen(first);
@@ -92,11 +108,17 @@ void aside_left(struct strand *strand, unsigned n)
 {
     struct aside *aside = aside_of_strand(strand);
     struct sender_rate *rate = aside->rate;
-    strand->lane->set_aside -= n;
-    rate->buffered -= n;
-    if (aside->full && strand->buffered <= ASIDE_TAKEN / 2 && rate->buffered < SENDER_TAKEN_MAX)
+    aside_count(aside, -(int)n);
+    if (aside->full && strand->buffered <= ASIDE_TAKEN / 2 &&
+        rate->buffered < sender_share(strand->lane->router))
         aside_reopen(aside);
     aside_reopen_first(rate);
+}
+
+void aside_refill(struct sender_rate *rate)
+{
+    for (unsigned n = 0; n < SENDER_TAKEN_MAX / ASIDE_TAKEN; n++)
+        aside_reopen_first(rate);
 }
 
 bool aside_is_satisfied(const struct lane *lane)

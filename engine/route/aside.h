@@ -3,8 +3,9 @@
  *
  * A lane has an aside for each of its sources and each slowed sender of whom it has mail: a strand in the
  * same pool, in a flow that asks the sender's limit too. A few recipients are enough there: with ASIDE_TAKEN,
- * or SENDER_TAKEN_MAX of one sender in all lanes, the store passes over the rest (lane_mark_held) until half
- * of them has gone. One worker's thread. */
+ * or SENDER_TAKEN_MAX of one sender in all lanes (fewer where many are slowed), the store passes over the
+ * rest (lane_mark_held) until half of them has gone. What waits here is not counted in a path's share: many
+ * slowed senders of a receiver are in nobody's way there. One worker's thread. */
 #ifndef POSTRIDER_ROUTE_ASIDE_H
 #define POSTRIDER_ROUTE_ASIDE_H
 
@@ -23,6 +24,8 @@ struct strand *aside_of(struct strand *strand, const struct taken *taken);
 /* n recipients came to wait in this strand of a slowed sender, or left it. */
 void aside_added(struct strand *strand);
 void aside_left(struct strand *strand, unsigned n);
+/* Once a second: those that have enough, while what others had goes without theirs taking its place. */
+void aside_refill(struct sender_rate *rate);
 /* The lane can use no more of any slowed sender; or knows of none. */
 bool aside_is_satisfied(const struct lane *lane);
 /* What waits of the sender in this worker's lanes goes apart. */

@@ -252,7 +252,7 @@ static unsigned lane_share(const struct lane *lane)
 
 static bool path_has_its_share(const struct path *path, const struct lane *lane)
 {
-    return path->buffered + path->asked >= lane_share(lane);
+    return path->buffered - path->set_aside + path->asked >= lane_share(lane);
 }
 
 /* turn: it comes out of a line, and passes nobody. */

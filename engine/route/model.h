@@ -232,6 +232,7 @@ struct path {
     unsigned loans, lent;                   /* how many, and of its connections how many are lent: loan.h */
     bool borrowed;                          /* it is another worker's, which lent sessions to this one */
     unsigned buffered, asked; /* recipients in its strands; asked for by lanes of which it is the first */
+    unsigned set_aside;       /* of buffered, those of slowed senders: aside.h */
     struct lane_line hungry;
     /* What replies have taught: path_learn.h. */
     struct learnt learnt;
@@ -295,7 +296,8 @@ struct router {
     struct slab *words;    /* and the words and names that these share, */
     unsigned words_refs;   /* and so often: settle.c */
     unsigned taken, asked, in_flight,
-        sessions; /* recipients in memory, asked for, in transactions; connections */
+        sessions;       /* recipients in memory, asked for, in transactions; connections */
+    unsigned set_aside; /* of taken, those of slowed senders: aside.h */
     struct lane_line starved;
     struct lane *reap;
     struct lane_list resting; /* the longest resting first */

@@ -138,8 +138,10 @@ static void rate_tend(struct router *router, struct sender_rate *rate)
         rate->missed = false;
         store_look_again(router->store);
     }
-    if (!rate->over)
+    if (!rate->over) {
+        aside_refill(rate);
         return;
+    }
     aside_sweep(rate);
     if (!rate->dirty && TAILQ_EMPTY(&rate->open) && TAILQ_EMPTY(&rate->full))
         rate_free(router, rate);

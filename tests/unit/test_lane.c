@@ -4,6 +4,7 @@
 #include "tests/unit/store_world.h"
 
 #include "engine/dns/dns_ares.h"
+#include "engine/route/aside.h"
 #include "engine/route/evidence.h"
 #include "engine/route/handover.h"
 #include "engine/route/lane.h"
@@ -322,6 +323,91 @@ static void test_a_domain_that_is_gone_while_its_sender_is_slowed(void **state)
     fixture_free(&f);
 }
 
+/* So many of a receiver's senders are slowed that what is set aside of them alone would fill the path: that
+ * is not in the way of others. */
+static void test_many_slowed_senders_are_passed(void **state)
+{
+    enum { SENDERS = PATH_TAKEN_MAX / SENDER_TAKEN_MAX + 2, DOMAINS = SENDER_TAKEN_MAX / ASIDE_TAKEN };
+    struct fixture f;
+    char sender[32], from[40];
+    (void)state;
+    fixture_make(&f, "");
+    struct path *path = path_of(&f, 0);
+    struct job_spec spec = world_spec("hello");
+    spec.from = STR("news@quick.example");
+    world_job(&f.w, &spec, DOMAINS, DOMAINS);
+    pass(&f, 1000);
+    assert_int_equal(path->buffered, DOMAINS);
+    for (unsigned n = 0; n < SENDERS; n++) {
+        snprintf(sender, sizeof sender, "slow%u.example", n);
+        snprintf(from, sizeof from, "news@%s", sender);
+        slow_down(path, sender);
+        spec.from = str_of(from);
+        world_job(&f.w, &spec, 2 * SENDER_TAKEN_MAX, DOMAINS);
+        pass(&f, 1000);
+    }
+    for (unsigned s = 0; s < 60; s++)
+        pass(&f, 1000);
+    assert_true(path->set_aside >= PATH_TAKEN_MAX);
+    spec.from = STR("news@quick.example");
+    world_job(&f.w, &spec, DOMAINS, DOMAINS);
+    pass(&f, 1000);
+    assert_int_equal(path->buffered - path->set_aside, 2 * DOMAINS);
+    fixture_free(&f);
+}
+
+static uint64_t job_to(struct fixture *f, unsigned domain, unsigned n)
+{
+    struct job_spec spec = world_spec("hello");
+    struct admit *admit = world_begin(&f->w, &spec);
+    uint64_t job = admit_job(admit);
+    for (unsigned i = 0; i < n; i++) {
+        char to[64];
+        snprintf(to, sizeof to, "user%u@d%u.example", i, domain);
+        world_add(admit, to, "x");
+        if (i + 1 < n)
+            world_post_full(&f->w, admit);
+    }
+    assert_int_equal(world_post(&f->w, admit, true, NULL), ADMIT_OK);
+    admit_free(admit);
+    return job;
+}
+
+/* Lanes that have had enough of a slowed sender are asked again, also when those that took their turn have
+ * none any more. */
+static void test_a_slowed_sender_of_whom_nothing_is_set_aside(void **state)
+{
+    enum { DOMAINS = 8 * SENDER_TAKEN_MAX / ASIDE_TAKEN };
+    struct fixture f;
+    uint64_t jobs[DOMAINS];
+    struct world_op ops[DOMAINS];
+    unsigned domain, cancelled = 0;
+    (void)state;
+    fixture_make(&f, "");
+    struct path *path = path_of(&f, 0);
+    slow_down(path, "acme.example");
+    for (unsigned n = 0; n < DOMAINS; n++)
+        jobs[n] = job_to(&f, n, 2 * ASIDE_TAKEN);
+    pass(&f, 1000);
+    assert_true(path->set_aside >= SENDER_TAKEN_MAX);
+    pause_for(path, 600); /* what waits is given back */
+    pass(&f, 1000);
+    assert_int_equal(path->set_aside, 0);
+    const struct sender_rate *rate = f.router.sender_rates;
+    for (const struct aside *aside = TAILQ_FIRST(&rate->open); aside != NULL;
+         aside = TAILQ_NEXT(aside, link)) {
+        assert_int_equal(sscanf(aside->strand.lane->domain, "d%u.example", &domain), 1);
+        ops[cancelled] = (struct world_op){0};
+        store_operate(f.w.store, OP_CANCEL, &(struct store_filter){.job = jobs[domain]}, 1000000,
+                      world_op_done, &ops[cancelled++]);
+    }
+    assert_true(cancelled > 0 && cancelled < DOMAINS);
+    for (unsigned s = 0; s < 700; s++)
+        pass(&f, 1000);
+    assert_true(path->set_aside > 0);
+    fixture_free(&f);
+}
+
 /* Its pause ends while the store still has the word that all of it is held. */
 static void test_a_lane_that_is_parked_as_its_pause_ends(void **state)
 {
@@ -371,6 +457,8 @@ int main(void)
         cmocka_unit_test(test_a_source_that_comes_while_lanes_are_parked),
         cmocka_unit_test(test_a_domain_that_is_gone_while_its_site_is_stopped),
         cmocka_unit_test(test_a_domain_that_is_gone_while_its_sender_is_slowed),
+        cmocka_unit_test(test_many_slowed_senders_are_passed),
+        cmocka_unit_test(test_a_slowed_sender_of_whom_nothing_is_set_aside),
         cmocka_unit_test(test_a_lane_that_is_parked_as_its_pause_ends),
         cmocka_unit_test(test_a_pause_that_nobody_told_of),
     };

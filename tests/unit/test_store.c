@@ -601,8 +601,8 @@ static void expires_with_what_is_given_back(void **state)
     world_end(&w);
 }
 
-/* The clock runs ahead while a job's time ends and a retry has some of it in hand, and is then set right: they
- * are not left until that time comes. */
+/* The clock runs ahead while a job's time ends and a retry has some of it in hand, and is then set right:
+ * they are not left until that time comes. */
 static void expires_while_the_clock_is_ahead(void **state)
 {
     struct world w;
