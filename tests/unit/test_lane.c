@@ -271,18 +271,24 @@ static void test_a_source_that_comes_while_lanes_are_parked(void **state)
     fixture_free(&f);
 }
 
-/* All to its site waits for an operator; one more message finds that the domain is not there any more. */
+/* All to its site waits for an operator. */
+static void stop_and_park(struct fixture *f)
+{
+    struct path_lesson lesson = {.reaction = {.kind = REACTION_STOP}, .reason = "go away"};
+    path_learn(path_of(f, 0), &lesson);
+    world_small_job(&f->w, 1000, 1);
+    pass(f, 1000);
+    assert_true(path_of(f, 0)->parked);
+}
+
+/* One more message to a stopped site finds that its domain is not there any more. */
 static void test_a_domain_that_is_gone_while_its_site_is_stopped(void **state)
 {
     struct fixture f;
     struct store_figures figures;
     (void)state;
     fixture_make(&f, "");
-    struct path_lesson lesson = {.reaction = {.kind = REACTION_STOP}, .reason = "go away"};
-    path_learn(path_of(&f, 0), &lesson);
-    world_small_job(&f.w, 1000, 1);
-    pass(&f, 1000);
-    assert_true(path_of(&f, 0)->parked);
+    stop_and_park(&f);
     pass(&f, 2 * 3600 * 1000); /* what DNS said of it is forgotten */
     world_small_job(&f.w, 2, 1);
     for (unsigned s = 0; s < 60; s++)
@@ -319,6 +325,28 @@ static void test_a_domain_that_is_gone_while_its_sender_is_slowed(void **state)
         pass(&f, 1000);
     store_figures(f.w.store, &figures);
     assert_int_equal(figures.bounced, EACH);
+    fixture_free(&f);
+}
+
+/* It has left its site when a reload comes: also where there was no memory to say why (make alloc). */
+static void test_a_domain_that_is_gone_before_a_reload(void **state)
+{
+    struct fixture f;
+    struct store_figures figures;
+    (void)state;
+    fixture_make(&f, "");
+    world_small_job(&f.w, 1000, 1);
+    pass(&f, 1);
+    assert_true(path_of(&f, 0)->buffered > 0);
+    lane_resolve(f.router.lanes);
+    pass(&f, 1);
+    struct setup *next = setup_of("", f.router.setup);
+    renew(&f.router, next, NULL);
+    setup_unref(next);
+    for (unsigned s = 0; s < 60; s++)
+        pass(&f, 1000);
+    store_figures(f.w.store, &figures);
+    assert_int_equal(figures.bounced, 1000);
     fixture_free(&f);
 }
 
@@ -371,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_a_source_that_comes_while_lanes_are_parked),
         cmocka_unit_test(test_a_domain_that_is_gone_while_its_site_is_stopped),
         cmocka_unit_test(test_a_domain_that_is_gone_while_its_sender_is_slowed),
+        cmocka_unit_test(test_a_domain_that_is_gone_before_a_reload),
         cmocka_unit_test(test_a_lane_that_is_parked_as_its_pause_ends),
         cmocka_unit_test(test_a_pause_that_nobody_told_of),
     };
