@@ -350,6 +350,24 @@ static void test_a_domain_that_is_gone_before_a_reload(void **state)
     fixture_free(&f);
 }
 
+/* Too many are held for its lanes to be kept; once a minute it is looked which paths are of no use. */
+static void test_a_path_of_parked_lanes_that_are_forgotten(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_make(&f, "");
+    stop_and_park(&f);
+    lane_free_all(&f.router);
+    pass(&f, 1000);
+    assert_null(path_of(&f, 0)->pools);
+    assert_true(path_release(path_of(&f, 0)));
+    path_learn_tick(&f.router);
+    path_sweep(&f.router);
+    pass(&f, 1000);
+    assert_true(path_of(&f, 0)->buffered > 0);
+    fixture_free(&f);
+}
+
 /* Its pause ends while the store still has the word that all of it is held. */
 static void test_a_lane_that_is_parked_as_its_pause_ends(void **state)
 {
@@ -400,6 +418,7 @@ int main(void)
         cmocka_unit_test(test_a_domain_that_is_gone_while_its_site_is_stopped),
         cmocka_unit_test(test_a_domain_that_is_gone_while_its_sender_is_slowed),
         cmocka_unit_test(test_a_domain_that_is_gone_before_a_reload),
+        cmocka_unit_test(test_a_path_of_parked_lanes_that_are_forgotten),
         cmocka_unit_test(test_a_lane_that_is_parked_as_its_pause_ends),
         cmocka_unit_test(test_a_pause_that_nobody_told_of),
     };
