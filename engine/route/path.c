@@ -574,10 +574,19 @@ static void path_fire(struct wheel_timer *timer, struct now now)
     path_serve(path);
 }
 
+void path_hurry(struct path *path, int64_t mono_ns)
+{
+    if (wheel_is_set(&path->timer))
+        path_wake_at(path, mono_ns);
+}
+
 void path_wake_at(struct path *path, int64_t mono_ns)
 {
+    int64_t look_ns = path->router->now.mono_ns + LOAN_LOOK_MS * NS_PER_MS;
     if (mono_ns == INT64_MAX)
         return;
+    if (path->borrowed && mono_ns > look_ns) /* by its owner's words, which may change unheard of */
+        mono_ns = look_ns;
     if (wheel_is_set(&path->timer) && path->timer.at_ms * NS_PER_MS <= mono_ns + NS_PER_MS)
         return;
     wheel_set(&path->router->wheel, &path->timer, mono_ns, path_fire);
