@@ -30,7 +30,8 @@ struct member {
     unsigned index;
     pthread_t thread;
     bool started;
-    _Atomic bool over; /* it takes nothing from its inbox any more */
+    _Atomic bool over;       /* it takes nothing from its inbox any more */
+    struct inbox_node *stop; /* the word, made beforehand so that it can't fail; NULL once it was said */
     struct worker *worker;
     struct err err;
     sem_t up;
@@ -190,11 +191,15 @@ struct fleet *fleet_create(const struct fleet_parts *parts, struct err *err)
     fleet->sessions_max = fleet_sessions_max(parts->setup->config);
     store_set_job_closer(store, opened_close);
     for (unsigned i = 0; i < workers; i++) {
-        fleet->inboxes[i] = inbox_create(err);
-        if (fleet->inboxes[i] == NULL) {
+        struct inbox_node *stop = calloc(1, sizeof *stop);
+        fleet->members[i].stop = stop;
+        if (stop == NULL)
+            err_set(err, ENOMEM, "no memory for the workers");
+        if (stop == NULL || (fleet->inboxes[i] = inbox_create(err)) == NULL) {
             fleet_destroy(fleet);
             return NULL;
         }
+        stop->kind = HANDOVER_STOP;
         store_attach_worker(store, i, fleet->inboxes[i]);
     }
     if ((fleet->holds = holds_create(store, fleet->inboxes, workers)) == NULL ||
@@ -263,13 +268,11 @@ bool fleet_renew(struct fleet *fleet, struct setup *setup, struct err *err)
 void fleet_tell_stop(struct fleet *fleet)
 {
     for (unsigned i = 0; i < fleet->count; i++) {
-        struct inbox_node *node = calloc(1, sizeof *node);
-        if (node == NULL || fleet->members[i].worker == NULL) {
-            free(node);
+        struct member *member = &fleet->members[i];
+        if (member->stop == NULL || member->worker == NULL)
             continue;
-        }
-        node->kind = HANDOVER_STOP;
-        inbox_post(fleet->inboxes[i], node);
+        inbox_post(fleet->inboxes[i], member->stop);
+        member->stop = NULL;
     }
     signers_hurry(fleet->signers); /* each worker knows why what comes back is not signed */
 }
@@ -291,6 +294,7 @@ void fleet_destroy(struct fleet *fleet)
     fleet_stop_policies(fleet);
     for (unsigned i = 0; i < fleet->count; i++) {
         worker_destroy(fleet->members[i].worker);
+        free(fleet->members[i].stop);
         if (fleet->inboxes[i] == NULL)
             continue;
         for (struct inbox_node *node = inbox_take(fleet->inboxes[i]), *next; node != NULL; node = next) {

@@ -312,6 +312,7 @@ _Static_assert(DNS_FAILED_TTL_S >= DNS_TTL_MIN_S && DNS_NEGATIVE_TTL_MAX_S <= DN
 #define LOAN_AHEAD_MS          200            /* of a path with a rate, what goes in so long */
 #define LOAN_IDLE_MS           500            /* after which a loan without recipients ends */
 #define LOAN_WAIT_MS           20   /* how often who waits for a connection lent elsewhere looks again */
+#define LOAN_LOOK_MS           1000 /* the same, who waits for a rate of a path that is borrowed */
 #define RECALL_MS              1000 /* after which what was suppressed is looked for in memory */
 #define TURN_RCPTS             BOUND(16, 1) /* recipients a turn of a tenant of weight 1 */
 #define TURN_MESSAGES          FIXED(20) /* that a connection carries before it makes room for another pool */

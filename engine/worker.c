@@ -88,8 +88,6 @@ static void worker_tick(struct wheel_timer *timer, struct now now)
     struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, tick));
     path_learn_tick(&worker->router);
     sender_rates_tick(&worker->router);
-    if (holds_generation(worker->router.holds) != worker->router.held->generation)
-        lane_hear_holds(&worker->router); /* there was no memory to tell */
     trace_tick(&worker->router);
     worker_tend_shared(&worker->router);
     wheel_set(&worker->router.wheel, timer, now.mono_ns + LEARNT_WRITE_MS * NS_PER_MS, worker_tick);

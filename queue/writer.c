@@ -285,8 +285,10 @@ static void after_undone(struct store *store, struct change *c)
     pthread_mutex_lock(&store->lock);
     for (size_t n = 0; n < c->after.unclaim.n; n++)
         claims_clear(&store->shared.claims, c->after.unclaim.list[n]);
-    if (c->after.unclaim.n > 0)
+    if (c->after.unclaim.n > 0) {
         lanes_restart(store);
+        taker_rouse(store);
+    }
     pthread_mutex_unlock(&store->lock);
     settle_again(store);
     lane_deltas_after(store, c, false);

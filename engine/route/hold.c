@@ -4,6 +4,7 @@
 #include "engine/base/codec.h"
 #include "engine/base/inbox.h"
 #include "engine/base/log.h"
+#include "engine/base/reserve.h"
 #include "engine/route/handover.h"
 
 #include <inttypes.h>
@@ -182,8 +183,7 @@ struct holds {
     unsigned workers;
     pthread_mutex_t lock;
     struct hold_set *set;
-    _Atomic uint64_t generation; /* the set's */
-    unsigned asked;              /* holds_end_jobs: where to go on */
+    unsigned asked; /* holds_end_jobs: where to go on */
 };
 
 static enum policy_kind policy_of(enum hold_kind kind)
@@ -257,24 +257,17 @@ struct hold_set *holds_get(struct holds *holds)
     return set;
 }
 
-/* Under the lock. Each worker hears; one for whom there is no memory sees it by the generation. */
+/* Under the lock. Each worker hears, and before what the caller does next: the word waits for memory
+ * (reserve.h). One that asked the store by the list of before would stand. */
 static void set_publish(struct holds *holds, struct hold_set *set)
 {
     hold_set_unref(holds->set);
     holds->set = set;
-    atomic_store(&holds->generation, set->generation);
     for (unsigned i = 0; i < holds->workers; i++) {
-        struct inbox_node *node = calloc(1, sizeof *node);
-        if (node == NULL)
-            continue;
-        node->kind = HANDOVER_HOLDS;
+        struct inbox_node *node = reserve_must(sizeof *node);
+        *node = (struct inbox_node){.kind = HANDOVER_HOLDS};
         inbox_post(holds->inboxes[i], node);
     }
-}
-
-uint64_t holds_generation(const struct holds *holds)
-{
-    return atomic_load_explicit(&holds->generation, memory_order_relaxed);
 }
 
 /* ---- rows: posted under the lock, so that their order is that of the changes ---- */

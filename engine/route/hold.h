@@ -74,8 +74,6 @@ unsigned holds_release(struct holds *holds, const struct hold_filter *filter, bo
 unsigned holds_expire(struct holds *holds, int64_t now_ms, int64_t *next_ms);
 /* Ends those of jobs that are over: asks of HOLDS_ASKED of them, other ones each time. */
 unsigned holds_end_jobs(struct holds *holds, bool (*is_over)(uint64_t job, void *user), void *user);
-/* Of the list as it is now: a worker that could not be told of a change sees it by this. */
-uint64_t holds_generation(const struct holds *holds);
 
 /* ---- matching, pure ---- */
 

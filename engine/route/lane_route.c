@@ -7,6 +7,7 @@
  * A routed or doomed lane is resolved again when the answer has run out; nothing stops meanwhile. */
 #include "engine/route/lane_route.h"
 
+#include "engine/base/reserve.h"
 #include "engine/route/aside.h"
 #include "engine/route/handover.h"
 #include "engine/route/lane.h"
@@ -77,11 +78,12 @@ static void lane_leave_site(struct lane *lane)
         lane_look_again(lane);
 }
 
+/* The verdict waits for memory (reserve.h): without a state to go by nothing would move the lane again. */
 static void lane_doom(struct lane *lane, enum lane_state state, struct status status, const char *reason)
 {
     lane_leave_site(lane);
-    if (lane->doom == NULL && (lane->doom = malloc(sizeof *lane->doom)) == NULL)
-        return; /* stays as it is; asked again when it is announced again */
+    if (lane->doom == NULL)
+        lane->doom = reserve_must(sizeof *lane->doom);
     verdict_local(lane->doom, SCOPE_RECIPIENT, status, "%s: %s", lane->domain, reason);
     lane->state = state;
     lane->sampled = false;

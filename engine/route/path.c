@@ -202,8 +202,8 @@ static bool path_is_forgettable(const struct path *path)
     int64_t now_ns = path->router->now.mono_ns;
     const struct ledger *ledger = path->ledger;
     return path->pools == NULL && path->asked == 0 && !path->learning && path->loans == 0 &&
-           !path->borrowed && ledger_pause_until_ns(ledger) <= now_ns && ledger_pauses(ledger) == 0 &&
-           limit_when_ns(&ledger->messages, now_ns) <= now_ns &&
+           !path->borrowed && !path->parked && ledger_pause_until_ns(ledger) <= now_ns &&
+           ledger_pauses(ledger) == 0 && limit_when_ns(&ledger->messages, now_ns) <= now_ns &&
            limit_when_ns(&ledger->connects, now_ns) <= now_ns && path_rate_1m(path) == 0;
 }
 
@@ -373,7 +373,7 @@ static void minute_count(struct minute *minute, int64_t now_s)
 static uint64_t minute_sum(const struct minute *minute, int64_t now_s)
 {
     uint64_t sum = 0;
-    for (int64_t s = minute->at_s; s > now_s - 60 && s > minute->at_s - 60; s--)
+    for (int64_t s = minute->at_s; s >= 0 && s > now_s - 60 && s > minute->at_s - 60; s--)
         sum += minute->count[s % 60];
     return sum;
 }
@@ -412,7 +412,7 @@ void path_add_figures(struct path *path, const struct figures *other)
     struct figures *sum = &path->figures;
     int64_t now_s = path->router->now.mono_ns / NS_PER_S;
     minute_move(&sum->minute, now_s);
-    for (int64_t s = other->minute.at_s; s > now_s - 60 && s > other->minute.at_s - 60; s--)
+    for (int64_t s = other->minute.at_s; s >= 0 && s > now_s - 60 && s > other->minute.at_s - 60; s--)
         if (s <= now_s)
             sum->minute.count[s % 60] += other->minute.count[s % 60];
     sum->delivered += other->delivered;
@@ -574,10 +574,19 @@ static void path_fire(struct wheel_timer *timer, struct now now)
     path_serve(path);
 }
 
+void path_hurry(struct path *path, int64_t mono_ns)
+{
+    if (wheel_is_set(&path->timer))
+        path_wake_at(path, mono_ns);
+}
+
 void path_wake_at(struct path *path, int64_t mono_ns)
 {
+    int64_t look_ns = path->router->now.mono_ns + LOAN_LOOK_MS * NS_PER_MS;
     if (mono_ns == INT64_MAX)
         return;
+    if (path->borrowed && mono_ns > look_ns) /* by its owner's words, which may change unheard of */
+        mono_ns = look_ns;
     if (wheel_is_set(&path->timer) && path->timer.at_ms * NS_PER_MS <= mono_ns + NS_PER_MS)
         return;
     wheel_set(&path->router->wheel, &path->timer, mono_ns, path_fire);

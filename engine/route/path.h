@@ -88,5 +88,7 @@ void path_serve(struct path *path);
 void path_serve_line(struct router *router);
 /* Sets the timer that serves and kicks the path's pools at mono_ns, unless it is set earlier. */
 void path_wake_at(struct path *path, int64_t mono_ns);
+/* A limit for which the timer may be set ends sooner than it did. */
+void path_hurry(struct path *path, int64_t mono_ns);
 
 #endif

@@ -36,8 +36,10 @@ static bool path_apply(struct path *path)
     bool any = learnt_look(&path->learnt, path->settings->max_connections, path->settings->recovery_ms,
                            router->now.wall_ms, &now);
     unsigned cap = atomic_load_explicit(&ledger->cap, memory_order_relaxed);
-    if (atomic_load_explicit(&ledger->slowed.interval_ns, memory_order_relaxed) != now.interval_ns)
+    if (atomic_load_explicit(&ledger->slowed.interval_ns, memory_order_relaxed) != now.interval_ns) {
         limit_change(&ledger->slowed, now.interval_ns, router->now.mono_ns);
+        path_hurry(path, limit_when_ns(&ledger->slowed, router->now.mono_ns));
+    }
     path_set(&ledger->cap, now.cap);
     path_set(&ledger->rcpts_max, now.rcpts_max);
     path_set(&ledger->messages_max, now.messages_max);

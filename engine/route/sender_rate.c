@@ -82,6 +82,18 @@ static struct sender_rate *rate_get(struct router *router, struct str site, stru
 
 /* ---- into force, and written down ---- */
 
+/* Paths with mail of it that waits may have been told to come again by the interval of before. */
+static void rate_change(struct router *router, struct sender_rate *rate, int64_t interval_ns)
+{
+    limit_change(&rate->limit, interval_ns, router->now.mono_ns);
+    int64_t when_ns = limit_when_ns(&rate->limit, router->now.mono_ns);
+    for (unsigned i = 0; i < router->config->source_count; i++) {
+        struct path *path = path_find(router, sender_rate_site(rate), i);
+        if (path != NULL)
+            path_hurry(path, when_ns);
+    }
+}
+
 /* Works out what holds now; false: it has faded. */
 static bool rate_apply(struct router *router, struct sender_rate *rate)
 {
@@ -90,7 +102,7 @@ static bool rate_apply(struct router *router, struct sender_rate *rate)
     bool any = learnt_look(&rate->learnt, settings->max_connections, settings->recovery_ms,
                            router->now.wall_ms, &now);
     if (atomic_load_explicit(&rate->limit.interval_ns, memory_order_relaxed) != now.interval_ns)
-        limit_change(&rate->limit, now.interval_ns, router->now.mono_ns);
+        rate_change(router, rate, now.interval_ns);
     return any;
 }
 

@@ -3,11 +3,12 @@
 #include "tests/unit/store_check.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 
 static struct world world;
-static bool looks;
+static bool looks, lacks;
 
-/* In place of LMDB's: a worker asks just before the commit. */
+/* In place of LMDB's: a worker asks just before the commit, for which there is then no space. */
 int mdb_txn_commit(MDB_txn *txn)
 {
     int (*real)(MDB_txn *);
@@ -18,6 +19,10 @@ int mdb_txn_commit(MDB_txn *txn)
         store_take(world.store, world.lanes[0], world.want, 0);
         store_take_step(world.store, world.now);
         world.lane_n = 0;
+        if (lacks) {
+            mdb_txn_abort(txn);
+            return ENOSPC;
+        }
     }
     return real(txn);
 }
@@ -28,11 +33,9 @@ static void on_done(const struct op_progress *progress, void *user)
     *(bool *)user = true;
 }
 
-/* A retry leaves as it is what is due already. */
-static void due_while_a_retry_commits(void **state)
+/* Three are due, and nobody has asked for them. */
+static void make_due(void)
 {
-    bool done = false;
-    (void)state;
     world_make(&world, NULL);
     world_small_job(&world, 3, 1);
     world_run(&world);
@@ -40,6 +43,14 @@ static void due_while_a_retry_commits(void **state)
     world.asking = false;
     world_pass(&world, 3600000);
     assert_int_equal(world.lane_n, 1);
+}
+
+/* A retry leaves as it is what is due already. */
+static void due_while_a_retry_commits(void **state)
+{
+    bool done = false;
+    (void)state;
+    make_due();
     looks = true;
     store_operate(world.store, OP_RETRY, &(struct store_filter){0}, 0, on_done, &done);
     world_run(&world);
@@ -48,6 +59,37 @@ static void due_while_a_retry_commits(void **state)
     world_run(&world);
     world_pass(&world, 60000);
     assert_int_equal(world.taken_n, 3);
+    assert_int_equal(world_settle(&world, OUTCOME_DELIVERED), 3);
+    store_check(world.store, true);
+    world_end(&world);
+}
+
+/* The taker sleeps until something comes. */
+static bool taker_is_told(void)
+{
+    bool told = !inbox_sleep(world.store->taker_inbox);
+    inbox_wake(world.store->taker_inbox);
+    return told;
+}
+
+/* A change that was undone claims nothing any more. */
+static void due_while_a_retry_finds_no_space(void **state)
+{
+    bool done = false;
+    (void)state;
+    make_due();
+    looks = lacks = true;
+    store_operate(world.store, OP_RETRY, &(struct store_filter){0}, 0, on_done, &done);
+    assert_false(taker_is_told());
+    store_write_step(world.store, world.now);
+    assert_true(!looks && !done);
+    lacks = false;
+    assert_true(taker_is_told());
+    world.asking = true;
+    world_run(&world);
+    assert_int_equal(world.taken_n, 3);
+    world_pass(&world, 1000);
+    assert_true(done);
     assert_int_equal(world_settle(&world, OUTCOME_DELIVERED), 3);
     store_check(world.store, true);
     world_end(&world);
@@ -79,6 +121,7 @@ static void due_and_given_back_without_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(due_while_a_retry_commits),
+                                       cmocka_unit_test(due_while_a_retry_finds_no_space),
                                        cmocka_unit_test(due_and_given_back_without_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,29 @@
 /* test_hold.c - what is held of whom (hold.h), what the store passes over for it (store_except), and when
  * replies against a job are enough (evidence.h). */
-#include "engine/route/hold.h"
+#include <stdlib.h>
+
+static void *scarce(size_t n, size_t size);
+#define calloc scarce
+#include "engine/route/hold.c" /* NOLINT(bugprone-suspicious-include): memory runs out */
+#undef calloc
 
 #include "engine/route/evidence.h"
 #include "tests/unit/store_world.h"
+
+static unsigned lacks; /* the allocation from now on that fails; 0: none */
+
+static void *scarce(size_t n, size_t size)
+{
+    return lacks > 0 && --lacks == 0 ? NULL : calloc(n, size);
+}
+
+static uint64_t generation(struct holds *holds)
+{
+    struct hold_set *set = holds_get(holds);
+    uint64_t is = set->generation;
+    hold_set_unref(set);
+    return is;
+}
 
 static struct holds *make(void)
 {
@@ -15,9 +35,9 @@ static struct holds *make(void)
 static bool add(struct holds *holds, struct hold hold)
 {
     hold.since_ms = 1;
-    uint64_t before = holds_generation(holds);
+    uint64_t before = generation(holds);
     bool added = holds_add(holds, &hold, NULL, NULL) == HOLDS_ADDED;
-    assert_int_equal(holds_generation(holds) > before, added);
+    assert_int_equal(generation(holds) > before, added);
     return added;
 }
 
@@ -183,6 +203,47 @@ static void test_no_more_than_a_bound(void **state)
     hold.what.job = HOLDS_MAX + 1;
     assert_int_equal(holds_add(holds, &hold, NULL, NULL), HOLDS_ADDED);
     holds_destroy(holds);
+}
+
+/* Whether the worker has been told of a change. */
+static bool hears(struct inbox *inbox)
+{
+    struct inbox_node *node = inbox_take(inbox);
+    bool any = node != NULL;
+    if (any) {
+        assert_int_equal(node->kind, HANDOVER_HOLDS);
+        assert_null(node->next);
+        free(node);
+    }
+    return any;
+}
+
+/* One that did not would ask the store by the list of before, and stand when its mail is released. */
+static void test_all_workers_hear_or_nothing_changes(void **state)
+{
+    enum { WORKERS = 3, ALLOCATIONS = 8 };
+    struct inbox *inboxes[WORKERS];
+    struct err err;
+    (void)state;
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_non_null(inboxes[i] = inbox_create(&err));
+    struct holds *holds = holds_create(NULL, inboxes, WORKERS);
+    assert_non_null(holds);
+    for (unsigned n = 0; n <= 2 * ALLOCATIONS; n++) {
+        uint64_t before = generation(holds);
+        lacks = n / 2;
+        if (n % 2 == 0)
+            holds_add(holds, &(struct hold){.kind = HOLD_JOB, .since_ms = 1, .what = {.job = 17}}, NULL,
+                      NULL);
+        else
+            holds_release(holds, &(struct hold_filter){0}, true, NULL, NULL);
+        lacks = 0;
+        for (unsigned i = 0; i < WORKERS; i++)
+            assert_int_equal(hears(inboxes[i]), generation(holds) > before);
+    }
+    holds_destroy(holds);
+    for (unsigned i = 0; i < WORKERS; i++)
+        inbox_destroy(inboxes[i]);
 }
 
 static void test_what_is_held_of_a_lane(void **state)
@@ -409,6 +470,7 @@ int main(void)
         cmocka_unit_test(test_the_longer_one_stays),
         cmocka_unit_test(test_those_of_ended_jobs_go),
         cmocka_unit_test(test_no_more_than_a_bound),
+        cmocka_unit_test(test_all_workers_hear_or_nothing_changes),
         cmocka_unit_test(test_what_is_held_of_a_lane),
         cmocka_unit_test(test_more_senders_are_passed_over),
         cmocka_unit_test(test_the_remedy_names_what_is_held),

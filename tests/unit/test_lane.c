@@ -194,6 +194,7 @@ static void pass(struct fixture *f, int64_t ms)
 {
     f->w.now.mono_ns += ms * NS_PER_MS;
     f->w.now.wall_ms += ms;
+    path_learn_tick(&f->router);
     sender_rates_tick(&f->router);
     for (unsigned quiet = 0, n = 0; quiet < 3; n++) {
         assert_true(n < 100000);
@@ -272,18 +273,24 @@ static void test_a_source_that_comes_while_lanes_are_parked(void **state)
     fixture_free(&f);
 }
 
-/* All to its site waits for an operator; one more message finds that the domain is not there any more. */
+/* All to its site waits for an operator. */
+static void stop_and_park(struct fixture *f)
+{
+    struct path_lesson lesson = {.reaction = {.kind = REACTION_STOP}, .reason = "go away"};
+    path_learn(path_of(f, 0), &lesson);
+    world_small_job(&f->w, 1000, 1);
+    pass(f, 1000);
+    assert_true(path_of(f, 0)->parked);
+}
+
+/* One more message to a stopped site finds that its domain is not there any more. */
 static void test_a_domain_that_is_gone_while_its_site_is_stopped(void **state)
 {
     struct fixture f;
     struct store_figures figures;
     (void)state;
     fixture_make(&f, "");
-    struct path_lesson lesson = {.reaction = {.kind = REACTION_STOP}, .reason = "go away"};
-    path_learn(path_of(&f, 0), &lesson);
-    world_small_job(&f.w, 1000, 1);
-    pass(&f, 1000);
-    assert_true(path_of(&f, 0)->parked);
+    stop_and_park(&f);
     pass(&f, 2 * 3600 * 1000); /* what DNS said of it is forgotten */
     world_small_job(&f.w, 2, 1);
     for (unsigned s = 0; s < 60; s++)
@@ -408,6 +415,46 @@ static void test_a_slowed_sender_of_whom_nothing_is_set_aside(void **state)
     fixture_free(&f);
 }
 
+/* It has left its site when a reload comes: also where there was no memory to say why (make alloc). */
+static void test_a_domain_that_is_gone_before_a_reload(void **state)
+{
+    struct fixture f;
+    struct store_figures figures;
+    (void)state;
+    fixture_make(&f, "");
+    world_small_job(&f.w, 1000, 1);
+    pass(&f, 1);
+    assert_true(path_of(&f, 0)->buffered > 0);
+    lane_resolve(f.router.lanes);
+    pass(&f, 1);
+    struct setup *next = setup_of("", f.router.setup);
+    renew(&f.router, next, NULL);
+    setup_unref(next);
+    for (unsigned s = 0; s < 60; s++)
+        pass(&f, 1000);
+    store_figures(f.w.store, &figures);
+    assert_int_equal(figures.bounced, 1000);
+    fixture_free(&f);
+}
+
+/* Too many are held for its lanes to be kept; once a minute it is looked which paths are of no use. */
+static void test_a_path_of_parked_lanes_that_are_forgotten(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_make(&f, "");
+    stop_and_park(&f);
+    lane_free_all(&f.router);
+    pass(&f, 1000);
+    assert_null(path_of(&f, 0)->pools);
+    assert_true(path_release(path_of(&f, 0)));
+    path_learn_tick(&f.router); /* as in the second in which the minute is over */
+    path_sweep(&f.router);
+    pass(&f, 1000);
+    assert_true(path_of(&f, 0)->buffered > 0);
+    fixture_free(&f);
+}
+
 /* Its pause ends while the store still has the word that all of it is held. */
 static void test_a_lane_that_is_parked_as_its_pause_ends(void **state)
 {
@@ -449,6 +496,54 @@ static void test_a_pause_that_nobody_told_of(void **state)
     fixture_free(&f);
 }
 
+/* Mail waits that was told to come again in a day; a little later nothing slows the path any more. */
+static void test_a_path_that_recovers(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_make(&f, "sites: [{name: default, recovery: 1m}]\n");
+    struct path *path = path_of(&f, 0);
+    struct path_lesson lesson = {.reaction = {.slow = true, .rate = {1, 24 * 3600000}}, .reason = "slower"};
+    path_learn(path, &lesson);
+    assert_true(path_send(path));
+    path_wake_at(path, path_check(path, PATH_SEND).until_ns);
+    for (unsigned s = 0; !path_check(path, PATH_SEND).yes; s++) {
+        assert_true(s < 3600 && wheel_is_set(&path->timer));
+        pass(&f, 1000);
+    }
+    assert_false(wheel_is_set(&path->timer)); /* it was told */
+    fixture_free(&f);
+}
+
+/* The same of a sender whose mail is all that waits. */
+static void test_a_sender_that_recovers(void **state)
+{
+    struct fixture f;
+    struct strand *strand;
+    unsigned n;
+    (void)state;
+    fixture_make(&f, "sites: [{name: default, recovery: 1m}]\n");
+    struct path *path = path_of(&f, 0);
+    slow_down(path, "acme.example");
+    struct sender_rate *rate = sender_rate_find(&f.router, path_site(path), STR("news@acme.example"));
+    world_small_job(&f.w, 1, 1);
+    pass(&f, 1);
+    assert_int_equal(rate->buffered, 1);
+    struct pool *pool = path->pools;
+    path_unwait(path, pool);
+    pool->idle = 1; /* a session that has nothing to do */
+    limit_use(&rate->limit, f.router.now.mono_ns);
+    wheel_cancel(&f.router.wheel, &path->timer);
+    assert_null(pool_pull(pool, 1, &strand, &n));
+    while (limit_when_ns(&rate->limit, f.router.now.mono_ns) > f.router.now.mono_ns) {
+        assert_true(wheel_is_set(&path->timer));
+        pass(&f, 1000);
+    }
+    assert_false(wheel_is_set(&path->timer));
+    pool->idle = 0;
+    fixture_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,8 +554,12 @@ int main(void)
         cmocka_unit_test(test_a_domain_that_is_gone_while_its_sender_is_slowed),
         cmocka_unit_test(test_many_slowed_senders_are_passed),
         cmocka_unit_test(test_a_slowed_sender_of_whom_nothing_is_set_aside),
+        cmocka_unit_test(test_a_domain_that_is_gone_before_a_reload),
+        cmocka_unit_test(test_a_path_of_parked_lanes_that_are_forgotten),
         cmocka_unit_test(test_a_lane_that_is_parked_as_its_pause_ends),
         cmocka_unit_test(test_a_pause_that_nobody_told_of),
+        cmocka_unit_test(test_a_path_that_recovers),
+        cmocka_unit_test(test_a_sender_that_recovers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

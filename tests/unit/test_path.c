@@ -253,6 +253,24 @@ static void test_rate_of_the_last_minute(void **state)
     fixture_free(&f);
 }
 
+/* Times count from when the machine started. */
+static void test_rates_in_the_first_minute_of_a_machine(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_make(&f, "");
+    f.router.now.mono_ns = 10 * NS_PER_S;
+    struct path *path = fixture_path(&f);
+    path_count(path, VERDICT_FAILED);
+    assert_int_equal(path_rate_1m(path), 0);
+    struct figures other = path->figures;
+    path_add_figures(path, &other);
+    assert_int_equal(path->figures.failed, 2);
+    path_count(path, VERDICT_DELIVERED);
+    assert_int_equal(path_rate_1m(path), 1);
+    fixture_free(&f);
+}
+
 static void test_message_rate(void **state)
 {
     (void)state;
@@ -477,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_pauses_double_and_a_success_ends_the_row),
         cmocka_unit_test(test_the_receiver_may_name_the_pause),
         cmocka_unit_test(test_rate_of_the_last_minute),
+        cmocka_unit_test(test_rates_in_the_first_minute_of_a_machine),
         cmocka_unit_test(test_message_rate),
         cmocka_unit_test(test_workers_share_a_ledger),
         cmocka_unit_test(test_one_pause_for_all),
