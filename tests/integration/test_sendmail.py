@@ -93,6 +93,18 @@ def test_once_for_each(post):
     assert sorted(kept.rcpt_tos) == ["x@a.test", "y@a.test"]
 
 
+def test_more_than_a_message_may_have():
+    people = [f"u{n}@a.test" for n in range(7)]
+    with Post("max_recipients: 3") as post:
+        done = run(post, "-f", "a@sender.test", *people)
+        assert done.returncode == OK, done.stderr
+        wait_for(lambda: sorted(to for e in post.kept for to in e.rcpt_tos) == people, 30, "all seven")
+        assert sorted(one["total"] for one in post.jobs()) == [1, 3, 3]
+        done = run(post, "-f", "a@sender.test", *people[:5], "x@" + "y" * 300)
+        assert done.returncode == DATAERR, done
+        assert b"taken for the recipients before <u3@a.test>, not" in done.stderr
+
+
 def test_sent_on_as_it_is(post):
     """With Resent fields these name the recipients, not what the first sender wrote (RFC 5322 3.6.6)."""
     message = ("Resent-From: b@sender.test\nResent-To: x@a.test\nResent-Bcc: y@a.test\n"

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -190,18 +191,26 @@ static int say_mail(struct exchange *exchange, const struct letter *letter, cons
     return code;
 }
 
-static int say_rcpts(struct exchange *exchange, const struct letter *letter)
+/* Those of the rest that one message may have. */
+static int say_rcpts(struct exchange *exchange, struct str *rest, unsigned max)
 {
-    struct str rest = buf_str(&letter->rcpts);
-    while (rest.n > 0) {
-        size_t n = str_find(rest, '\n', 0) + 1;
-        int code = exchange_say(exchange, str_make(rest.p, n), "2");
+    for (unsigned i = 0; i < max && rest->n > 0; i++) {
+        size_t n = str_find(*rest, '\n', 0) + 1;
+        int code = exchange_say(exchange, str_make(rest->p, n), "2");
         if (code != 0)
-            return complain(code, "nothing was sent, because of the recipient %.*s", (int)(n - 2 - 8),
-                            rest.p + 8);
-        rest = str_make(rest.p + n, rest.n - n);
+            return complain(code, "it was not sent, because of the recipient %.*s", (int)(n - 2 - 8),
+                            rest->p + 8);
+        *rest = str_make(rest->p + n, rest->n - n);
     }
     return 0;
+}
+
+/* How many recipients a message may have, from the reply to EHLO (LIMITS, RFC 9422). */
+static unsigned rcpts_max(const struct exchange *exchange)
+{
+    unsigned max = UINT_MAX;
+    const char *said = strstr(exchange->reply.data, " RCPTMAX=");
+    return said != NULL && sscanf(said, " RCPTMAX=%u", &max) == 1 && max > 0 ? max : UINT_MAX;
 }
 
 /* In one piece: BDAT needs no dots, and its end cannot be mistaken. */
@@ -215,6 +224,25 @@ static int say_message(struct exchange *exchange, const struct letter *letter)
                            : exchange_say(exchange, buf_str(&text), "2");
     buf_free(&text);
     return code;
+}
+
+/* To as many at a time as a message may have. */
+static int say_all(struct exchange *exchange, const struct letter *letter, const struct options *options)
+{
+    unsigned max = rcpts_max(exchange);
+    struct str all = buf_str(&letter->rcpts), rest = all;
+    while (rest.n > 0) {
+        struct str before = rest;
+        int code = say_mail(exchange, letter, options);
+        code = code == 0 ? say_rcpts(exchange, &rest, max) : code;
+        code = code == 0 ? say_message(exchange, letter) : code;
+        if (code != 0 && before.n < all.n)
+            return complain(code, "it was taken for the recipients before %.*s, not for the others",
+                            (int)(str_find(before, '\r', 0) - 8), before.p + 8);
+        if (code != 0)
+            return code;
+    }
+    return 0;
 }
 
 static int hand_over(struct exchange *exchange, struct letter *letter, const struct options *options)
@@ -235,9 +263,7 @@ static int hand_over(struct exchange *exchange, struct letter *letter, const str
         code = letter_add_from(letter, options->sender, options->name);
     snprintf(ehlo, sizeof ehlo, "EHLO %.255s\r\n", exchange->host);
     code = code == 0 ? exchange_say(exchange, str_of(ehlo), "2") : code;
-    code = code == 0 ? say_mail(exchange, letter, options) : code;
-    code = code == 0 ? say_rcpts(exchange, letter) : code;
-    code = code == 0 ? say_message(exchange, letter) : code;
+    code = code == 0 ? say_all(exchange, letter, options) : code;
     if (code == 0)
         (void)exchange_say(exchange, STR("QUIT\r\n"), "2");
     return code;
