@@ -418,6 +418,7 @@ void pool_connect_one(struct pool *pool)
 static void pool_pump(struct pool *pool)
 {
     struct path *path = pool->path;
+    path_serve(path); /* what touched this one may be a window that has grown: who waits goes first */
     for (unsigned n = pool->idle; n > 0 && pool->backlog > 0; n--) {
         struct path_answer answer = path_check(path, PATH_SEND);
         if (!answer.yes) { /* the rest would ask in vain */
