@@ -1,6 +1,6 @@
 /* reserve.h - memory kept for those who cannot do without: the store's threads, half-way through a change,
- * the tables of the queue and of the workers, digests, and jansson, which does not survive that there is
- * none.
+ * the tables of the queue and of the workers, what a worker has to be told, digests, and jansson, which does
+ * not survive that there is none.
  *
  * They wait instead: at first the process's reserve is given up, MEMORY_RESERVE bytes, and then they look
  * again and again, for others free some. From then on until the reserve is taken again, whoever takes in new
