@@ -238,8 +238,10 @@ static struct str sender_domain(struct str from)
     size_t at = from.n;
     while (at > 0 && from.p[at - 1] != '@')
         at--;
+    if (at == 0)
+        return STR("");
     struct str domain = str_make(from.p + at, from.n - at);
-    return at > 0 && str_find(domain, '{', 0) == SIZE_MAX ? domain : STR("");
+    return str_find(domain, '{', 0) == SIZE_MAX ? domain : STR("");
 }
 
 /* For a Message-ID. */

@@ -254,7 +254,7 @@ static void write_merged_base64(struct compiler *c, struct emit *e, struct str t
     if (whole > 0 && buf_add_base64(&e->bytes, str_make(text.p, whole)))
         e->bytes.len -= 2; /* the line goes on */
     emit_encoded(e);
-    emit_base64_text(e, str_make(text.p + whole, text.n - whole));
+    emit_base64_text(e, whole > 0 ? str_make(text.p + whole, text.n - whole) : text);
 }
 
 static bool add_variable(struct compiler *c, struct emit *e, const struct leaf *leaf,

@@ -17,7 +17,7 @@ static inline const char *lines_seek(const char *from, const char *end, char c)
 
 static inline struct lines lines_of(struct str text)
 {
-    struct lines l = {.at = text.p, .end = text.p + text.n};
+    struct lines l = {.at = text.p, .end = text.n > 0 ? text.p + text.n : text.p};
     l.cr = lines_seek(l.at, l.end, '\r');
     l.lf = lines_seek(l.at, l.end, '\n');
     return l;
