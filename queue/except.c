@@ -1,4 +1,5 @@
 /* except.c - what is held of a lane: see struct store_except in store.h. */
+#include "engine/base/reserve.h"
 #include "queue/store.h"
 
 #include <stdatomic.h>
@@ -6,9 +7,9 @@
 
 struct store_except *store_except_create(unsigned count, size_t bytes)
 {
-    struct store_except *except = calloc(1, sizeof *except + count * sizeof except->list[0] + bytes);
-    if (except == NULL)
-        return NULL;
+    size_t size = sizeof(struct store_except) + count * sizeof(struct store_held) + bytes;
+    struct store_except *except = reserve_must(size);
+    memset(except, 0, size);
     atomic_init(&except->refs, 1);
     except->count = count;
     return except;
@@ -44,8 +45,6 @@ struct store_except *store_except_more(struct store_except *except, const struct
     for (unsigned i = 0; i < n; i++)
         bytes += senders[i].n;
     struct store_except *more = store_except_create(count + n, bytes);
-    if (more == NULL)
-        return except;
     char *at = (char *)&more->list[count + n];
     more->all = except != NULL && except->all;
     for (unsigned i = 0; i < count; i++) {

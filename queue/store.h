@@ -298,12 +298,12 @@ struct store_except {
         struct str sender; /* domain of the envelope sender, "" for the null sender; p NULL: any */
     } list[];
 };
-/* One reference, all zero but count; `bytes` lie behind the list for the strings. NULL: no memory. */
+/* One reference, all zero but count; `bytes` lie behind the list for the strings. Waits for memory
+ * (reserve.h): what is held must not go out for want of a list that says so. */
 struct store_except *store_except_create(unsigned count, size_t bytes);
 struct store_except *store_except_ref(struct store_except *except);
 void store_except_unref(struct store_except *except); /* NULL is fine */
-/* The same and, besides, all of these sender domains; takes the reference (NULL: nothing is held). Without
- * memory it comes back as it was. */
+/* The same and, besides, all of these sender domains; takes the reference (NULL: nothing is held). */
 struct store_except *store_except_more(struct store_except *except, const struct str *senders, unsigned n);
 bool store_held_matches(const struct store_held *held, uint64_t job, struct str campaign, struct str from);
 bool store_except_matches(const struct store_except *except, uint64_t job, struct str campaign,

@@ -71,9 +71,9 @@ struct store_except *hold_of_lane(const struct hold_set *set, struct str tenant,
         count++;
         bytes += what->campaign.n + what->sender.n;
     }
-    struct store_except *except = count > 0 ? store_except_create(count, bytes) : NULL;
-    if (except == NULL)
+    if (count == 0)
         return NULL;
+    struct store_except *except = store_except_create(count, bytes);
     char *at = (char *)&except->list[count];
     unsigned n = 0;
     for (unsigned i = 0; i < set->count && n < count; i++) {

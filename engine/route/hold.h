@@ -83,7 +83,7 @@ const struct hold *hold_find(const struct hold_set *set, const struct hold_filte
 /* Whether it may hold something of the lane. */
 bool hold_is_of_lane(const struct hold *hold, struct str tenant, struct str domain, struct str site);
 /* What of a lane (tenant, domain; site empty while not known) is held, of each hold that is of the lane, in
- * the set's order; NULL: nothing (or no memory). */
+ * the set's order; NULL: nothing. */
 struct store_except *hold_of_lane(const struct hold_set *set, struct str tenant, struct str domain,
                                   struct str site);
 

@@ -1,6 +1,7 @@
 /* lane_held.c - see lane_held.h. */
 #include "engine/route/lane_held.h"
 
+#include "engine/base/reserve.h"
 #include "engine/route/aside.h"
 #include "engine/route/hold.h"
 #include "engine/route/lane.h"
@@ -11,7 +12,7 @@
 
 #include <stdlib.h>
 
-/* The slowed senders of whom it has enough for now: a list to be freed, NULL: none, or no memory. */
+/* The slowed senders of whom it has enough for now: a list to be freed, NULL: none. */
 static struct str *lane_full_senders(const struct lane *lane, unsigned *n)
 {
     struct str *list = NULL;
@@ -20,7 +21,7 @@ static struct str *lane_full_senders(const struct lane *lane, unsigned *n)
     for (const struct aside *aside = lane->asides; aside != NULL; aside = aside->next)
         room += aside->full;
     if (room > 0)
-        list = calloc(room, sizeof *list);
+        list = reserve_must(room * sizeof *list);
     for (const struct aside *aside = lane->asides; list != NULL && aside != NULL; aside = aside->next)
         if (aside->full)
             list[(*n)++] = str_of(sender_rate_sender(aside->rate));
@@ -84,8 +85,6 @@ bool lane_park(struct lane *lane)
     if (!parked && !held)
         return false;
     struct store_except *all = held ? store_except_ref(lane->except) : store_except_create(0, 0);
-    if (all == NULL)
-        return true;
     all->all = true;
     for (unsigned i = 0; parked && i < lane->strand_count; i++)
         lane->strands[i].pool->path->parked = true;
