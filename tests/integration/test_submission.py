@@ -283,7 +283,8 @@ def test_fifty_clients_share_commits(post):
 
 
 def test_a_burst_while_nobody_accepts_is_greeted(post):
-    """The kernel makes them, and must not forget one: a client waits to be greeted before it speaks."""
+    """The kernel makes them, and must not forget one: a client waits to be greeted before it speaks. Few
+    enough for the smallest LISTEN_BACKLOG, which it guards."""
     os.kill(post.daemon.process.pid, signal.SIGSTOP)
     try:
         burst = [socket.create_connection(("127.0.0.1", post.plain), 10) for _ in range(60)]
