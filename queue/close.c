@@ -212,8 +212,8 @@ void retry_deferred(struct change *c, uint64_t job, uint32_t batch, const struct
         struct rid rid = {job, batch, (uint16_t)slot};
         if (!deferral_load(c, rid, &fate))
             continue;
-        if (fate.next_ms <=
-            c->now.wall_ms) { /* due, and passed over by who looked while it was claimed here */
+        if (fate.next_ms <= c->now.wall_ms) {
+            /* Due: who looked while it was claimed here has passed it over. */
             change_lane(c, fate.lane)->due_changed = true;
             continue;
         }
